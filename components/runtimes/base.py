@@ -1,0 +1,65 @@
+"""The runtime interface: what serving, evaluation and parity checks know of a model, whatever engine runs it.
+
+A runtime loads a digest-verified artifact directory. Time step, guidance and seed belong to each request; requests of
+one batch may differ in all of them. Only the picture's size, which a model fixes, is a batch key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One picture to paint: `steps` Euler steps, `guidance` scale (1 = none), `seed` of its starting noise."""
+
+    prompt: str
+    seed: int
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """One completion: chat `messages` as (role, content), at most `max_new_tokens`, `temperature` 0 = greedy."""
+
+    messages: tuple[tuple[str, str], ...]
+    max_new_tokens: int
+    temperature: float
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """`finish_reason` is `stop` or `length`, as in OpenAI's API; token counts include special tokens."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+class ImageRuntime(Protocol):
+    """Paints batches of pictures."""
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
+        """One uint8 picture [size, size, 3] per request, in order."""
+        ...
+
+
+class TextRuntime(Protocol):
+    """Writes text; concurrent calls share the engine (continuous batching where the engine has it)."""
+
+    def generate(self, requests: Sequence[TextRequest]) -> list[TextResult]:
+        """One result per request, in order."""
+        ...
+
+    def stream(self, request: TextRequest) -> AsyncIterator[str | TextResult]:
+        """Pieces of text as they are written, then the whole `TextResult` as the last item."""
+        ...
