@@ -1,0 +1,26 @@
+"""How a stage's module runs as a command: typed arguments in, an honest exit code and one clear message out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from components.artifact import ArtifactError
+from components.config import ConfigError
+
+
+class StageError(RuntimeError):
+    """A stage cannot do its work; the message names the thing, the value and what to do."""
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run `main` as a command line; expected errors end as one line on stderr and exit code 1, bugs as a traceback."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app()
+    except (StageError, ConfigError, ArtifactError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
