@@ -1,0 +1,91 @@
+"""Pictures: bytes in, pixels out, judged from the header before anything is decoded. Knows nothing of samples."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]  # height × width × 3, RGB
+WHITE = (255, 255, 255)
+# The decoders a sample may reach; each further one is attack surface for untrusted bytes.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+
+class PictureError(ValueError):
+    """A picture cannot be used; the message is the reason, fit to stand beside a rejected sample."""
+
+
+def header(data: bytes) -> tuple[int, int]:
+    """Width and height as the header claims them, with no pixel decoded; raises `PictureError`."""
+    with _open(data) as image:
+        return image.size
+
+
+def decode(data: bytes, size: int, *, max_pixels: int = 2**24) -> Pixels:
+    """Any supported picture as `size` × `size` × 3 uint8 RGB, on white, padded to a square, Lanczos.
+
+    Transparent, greyscale, palette, 16-bit and animated (first frame) pictures become plain RGB; EXIF rotation is
+    applied. Raises `PictureError` where the picture claims more than `max_pixels`, is truncated or not a picture.
+    """
+    return np.asarray(_square(load(data, max_pixels=max_pixels)).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def load(data: bytes, *, max_pixels: int = 2**24) -> Image.Image:
+    """The first frame as an RGB image on white in its own size; raises `PictureError` as `decode` does."""
+    with _open(data) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise PictureError(f"picture claims {width}×{height} pixels, more than {max_pixels}")
+        try:
+            image.load()
+            return _on_white(image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise PictureError(f"picture cannot be decoded: {error}") from error
+
+
+def encode_png(pixels: Pixels | Image.Image) -> bytes:
+    """PNG bytes of height × width × 3 uint8 RGB pixels, without metadata: equal pixels give equal bytes."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels, mode="RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def crop_to_drawing(image: Image.Image, margin: float = 0.02) -> Image.Image:
+    """The part of a picture on white that is not white, with a margin of that share of its longer side."""
+    grey = np.asarray(image.convert("L"))
+    rows, columns = np.nonzero(grey < 250)
+    if rows.size == 0:
+        return image
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    pad = round(margin * max(bottom - top, right - left))
+    box = (max(left - pad, 0), max(top - pad, 0), min(right + pad, image.width), min(bottom + pad, image.height))
+    return image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"picture claims too many pixels: {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError("not a picture in a supported format") from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    canvas = Image.new("RGBA", rgba.size, (*WHITE, 255))
+    canvas.alpha_composite(rgba)
+    return canvas.convert("RGB")
+
+
+def _square(image: Image.Image) -> Image.Image:
+    if image.width == image.height:
+        return image
+    side = max(image.size)
+    canvas = Image.new("RGB", (side, side), WHITE)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
