@@ -1,0 +1,69 @@
+"""The events database by URL: SQLite (WAL, every commit fsynced) or PostgreSQL, migrated to the newest schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+ADVISORY_LOCK = 0x61746C72  # "atlr": one migration at a time, whatever process starts it
+
+
+class EventStoreError(RuntimeError):
+    """The events database cannot be reached, read or written; what was being written is not acknowledged."""
+
+
+def connect(url: str, *, create: bool = False) -> Engine:
+    """An engine for `url`; `create` makes a missing SQLite file, else its absence raises `EventStoreError`."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            path = Path(parsed.database or "")
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            elif not path.is_file():
+                raise EventStoreError(f"no events database at {path}; it is made when the gateway first starts")
+            engine = create_engine(parsed)
+            event.listen(engine, "connect", _sqlite_pragmas)
+        elif parsed.drivername in ("postgresql", "postgres"):
+            engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        else:
+            engine = create_engine(parsed, pool_pre_ping=True)
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        raise EventStoreError(f"events database {url.split('@')[-1]}: {error}") from error
+    return engine
+
+
+def _sqlite_pragmas(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    # busy_timeout first: switching to WAL itself may have to wait for another process.
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest version, in one transaction that other processes wait for."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    try:
+        with engine.connect() as connection:
+            _lock(connection)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    except SQLAlchemyError as error:
+        raise EventStoreError(f"events database {engine.url.render_as_string()}: {error}") from error
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")

@@ -1,0 +1,88 @@
+"""The reading side of events: plain rows by kind and time, one response's rows, and deployments.
+
+Synchronous and read-only but for `record_deployment`; raises `EventStoreError` where the database is absent or fails.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from components.events.database import EventStoreError, connect, migrate
+from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, Deployment
+
+Row = dict[str, Any]
+TABLES = {"accepted": ACCEPTED, "finished": FINISHED, "feedback": FEEDBACK, "deployments": DEPLOYMENTS}
+Kind = Literal["accepted", "finished", "feedback", "deployments"]
+
+
+def read(url: str, kind: Kind, since: float = 0.0, until: float = float("inf")) -> list[Row]:
+    """Rows of `kind` with since <= time < until (epoch seconds), oldest first."""
+    table = TABLES[kind]
+    query = select(table).where(table.c.time >= since).order_by(table.c.time)
+    if until != float("inf"):
+        query = query.where(table.c.time < until)
+    return _rows(url, query)
+
+
+def requests(url: str, since: float = 0.0, until: float = float("inf")) -> list[Row]:
+    """Requests accepted in the window with how they finished; unfinished ones have None in `latency_s`, `outcome`…"""
+    finished = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
+    query = (
+        select(ACCEPTED, FINISHED.c.time.label("finished"), *finished)
+        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        .where(ACCEPTED.c.time >= since)
+        .order_by(ACCEPTED.c.time)
+    )
+    if until != float("inf"):
+        query = query.where(ACCEPTED.c.time < until)
+    return _rows(url, query)
+
+
+def request(url: str, request_id: str) -> Row | None:
+    """One accepted request (the response's id) with its deployment, or None."""
+    rows = _rows(url, select(ACCEPTED).where(ACCEPTED.c.request_id == request_id))
+    return rows[0] if rows else None
+
+
+def finished(url: str, request_id: str) -> Row | None:
+    """How one request finished, or None while it has not."""
+    rows = _rows(url, select(FINISHED).where(FINISHED.c.request_id == request_id))
+    return rows[0] if rows else None
+
+
+def record_deployment(url: str, deployment: Deployment) -> None:
+    """Store what a deployment id stands for; the same record twice is one, another record under the id is refused."""
+    engine = connect(url, create=True)
+    try:
+        migrate(engine)
+        with engine.begin() as connection:
+            connection.execute(DEPLOYMENTS.insert(), deployment.model_dump())
+    except IntegrityError as error:
+        known = get_deployment(url, deployment.deployment)
+        # The time of the first recording stays; everything else must agree.
+        if known is None or known.model_copy(update={"time": deployment.time}) != deployment:
+            raise EventStoreError(f"deployment {deployment.deployment} already stands for {known}") from error
+    except SQLAlchemyError as error:
+        raise EventStoreError(f"deployment {deployment.deployment} is not stored: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def get_deployment(url: str, deployment: str) -> Deployment | None:
+    """What a deployment id stands for, or None."""
+    rows = _rows(url, select(DEPLOYMENTS).where(DEPLOYMENTS.c.deployment == deployment))
+    return Deployment(**rows[0]) if rows else None
+
+
+def _rows(url: str, query: Any) -> list[Row]:
+    engine = connect(url)
+    try:
+        with engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+    except SQLAlchemyError as error:
+        raise EventStoreError(f"events cannot be read: {error}") from error
+    finally:
+        engine.dispose()

@@ -1,0 +1,134 @@
+"""Events: what happened to a request, as frozen rows, and the database tables that hold them.
+
+Append-only. `Accepted` is written before the first byte of an answer, `Finished` before its end, `Feedback` whenever a
+user reacts. A response's id is its `request_id`. Knows no database connection and no clock: times are epoch seconds
+given by the caller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text
+
+Outcome = Literal["ok", "error", "cancelled"]
+
+
+def storable(text: str) -> str:
+    """`text` without what databases refuse (NUL, lone surrogates): one odd prompt must not fail a whole commit."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", errors="replace").decode("utf-8")
+
+
+Stored = Annotated[str, AfterValidator(storable)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
+Duration = Annotated[float, Field(ge=0)]
+
+
+class Event(BaseModel):
+    """Base of every row: NaN, unknown fields and coerced types are refused before they reach the queue."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    request_id: Name
+    time: float
+
+
+class Accepted(Event):
+    """A request was admitted; outside an experiment `experiment` and `variant` are empty and `propensity` is 1."""
+
+    user_key: Name
+    line: Literal["text", "image"]
+    deployment: Name
+    model: Name
+    experiment: Stored = ""
+    variant: Stored = ""
+    propensity: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Finished(Event):
+    """A request ended. `status` is HTTP's; `batch_size` is 0 where unknown; `output` is text, a summary for pictures."""
+
+    latency_s: Duration
+    outcome: Outcome
+    status: int
+    batch_size: Annotated[int, Field(ge=0)] = 0
+    prompt: Stored = ""
+    output: Stored = ""
+    prompt_tokens: Annotated[int, Field(ge=0)] = 0
+    completion_tokens: Annotated[int, Field(ge=0)] = 0
+
+
+class Feedback(Event):
+    """A user's reaction, such as kind `like` with value 1 or 0; the same idempotency `key` is stored once."""
+
+    key: Name
+    user_key: Name
+    kind: Name
+    value: float
+
+
+class Deployment(BaseModel):
+    """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    deployment: Name
+    line: Literal["text", "image"]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    model: Stored
+    version: Stored
+    bento: Stored
+    time: float
+
+
+def hash_user(user: str, secret: str) -> str:
+    """Key of a user in events and experiments: one-way, and not guessable without the `secret`."""
+    return hashlib.blake2b(user.encode("utf-8", "replace"), key=secret.encode()[:64], digest_size=16).hexdigest()
+
+
+METADATA = MetaData()
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+ACCEPTED = Table(
+    "accepted",
+    METADATA,
+    Column("request_id", String(200), primary_key=True),
+    Column("time", Float(53), nullable=False, index=True),
+    *(_text(name) for name in ("user_key", "line", "deployment", "model", "experiment", "variant")),
+    Column("propensity", Float(53), nullable=False),
+)
+FINISHED = Table(
+    "finished",
+    METADATA,
+    Column("request_id", String(200), primary_key=True),
+    Column("time", Float(53), nullable=False, index=True),
+    Column("latency_s", Float(53), nullable=False),
+    _text("outcome"),
+    Column("status", Integer, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    *(_text(name) for name in ("prompt", "output")),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+)
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("key", String(200), primary_key=True),
+    Column("request_id", String(200), nullable=False, index=True),
+    Column("time", Float(53), nullable=False, index=True),
+    *(_text(name) for name in ("user_key", "kind")),
+    Column("value", Float(53), nullable=False),
+)
+DEPLOYMENTS = Table(
+    "deployments",
+    METADATA,
+    Column("deployment", String(200), primary_key=True),
+    *(_text(name) for name in ("line", "digest", "model", "version", "bento")),
+    Column("time", Float(53), nullable=False, index=True),
+)
