@@ -1,0 +1,114 @@
+"""The one record every data stage passes on, and its Parquet form. Knows nothing of where samples come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.stage import StageError
+
+SAMPLES = "samples.parquet"
+REJECTS = "rejects/rejects.parquet"
+SOURCES = "sources.json"
+# Rows per row group: 2,000 pictures of 32 px are 4 MB, of 512 px 1 GB.
+_ROWS = 2_000
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.large_string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("image", pa.large_binary()),
+        pa.field("label", pa.large_string(), nullable=False),
+        pa.field("source", pa.large_string(), nullable=False),
+        pa.field("split", pa.large_string(), nullable=False),
+        pa.field("quality", pa.float64(), nullable=False),
+        pa.field("meta", pa.large_string(), nullable=False),
+    ]
+)
+REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=False))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample: `text` is the caption (image line) or the user's phrase (text line), `image` an encoded picture.
+
+    `meta` carries what only some lines or sources have: `completion`, `concept`, `tags`, `licence` and so on.
+    """
+
+    id: str
+    text: str
+    image: bytes | None = None
+    label: str = ""
+    source: str = ""
+    split: str = ""
+    quality: float = 1.0
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The sample as a Parquet row: `meta` as JSON with sorted keys, so that equal samples are equal bytes."""
+        return {**asdict(self), "meta": json.dumps(self.meta, sort_keys=True, ensure_ascii=False)}
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A sample that was dropped, or as much of it as could be read, and the reason in words."""
+
+    sample: Sample
+    reason: str
+
+    def row(self) -> dict[str, Any]:
+        return {**self.sample.row(), "reason": self.reason}
+
+
+def write(path: Path, rows: Iterable[Sample] | Iterable[Reject], schema: pa.Schema = SCHEMA) -> int:
+    """Write samples (or rejects, with `REJECT_SCHEMA`) in their order, one row group at a time; returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    remaining = iter(rows)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        while batch := [item.row() for item in islice(remaining, _ROWS)]:
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            count += len(batch)
+    return count
+
+
+def read(path: Path) -> list[Sample]:
+    """All samples of a file, in order; raises `StageError` where it is missing or not a file of samples."""
+    return list(iterate(path))
+
+
+def iterate(path: Path) -> Iterator[Sample]:
+    """The samples of a file, in order, without holding more than a row group of them."""
+    with _open(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS, columns=SCHEMA.names):
+            for row in batch.to_pylist():
+                yield Sample(**{**row, "meta": json.loads(row["meta"])})
+
+
+def read_rejects(path: Path) -> list[Reject]:
+    """All rejects of a file beside their reasons."""
+    with _open(path) as file:
+        rows = file.read().to_pylist()
+    reasons = [row.pop("reason") for row in rows]
+    samples = (Sample(**{**row, "meta": json.loads(row["meta"])}) for row in rows)
+    return [Reject(sample, reason) for sample, reason in zip(samples, reasons, strict=True)]
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise StageError(f"{path}: not there; run the stage that makes it first") from error
+    except pa.ArrowInvalid as error:
+        raise StageError(f"{path}: not a readable Parquet file: {error}") from error
+    missing = [name for name in SCHEMA.names if name not in file.schema_arrow.names]
+    if missing:
+        raise StageError(f"{path}: not a file of samples, columns {missing} are missing")
+    return file
