@@ -16,11 +16,16 @@ class StageError(RuntimeError):
 
 
 def run(main: Callable[..., None]) -> None:
-    """Run `main` as a command line; expected errors end as one line on stderr and exit code 1, bugs as a traceback."""
+    """Run `main` as a command line; expected errors end as one line on stderr and exit code 1."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
+    guard(app)
+
+
+def guard(command: Callable[[], None]) -> None:
+    """Call `command`, turning expected errors into one line on stderr and exit code 1."""
     try:
-        app()
+        command()
     except (StageError, ConfigError, ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

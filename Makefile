@@ -1,0 +1,48 @@
+# Everything a user needs: `make demo`, `make test`, `make up`, `make down`. Each sets up what it needs first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK ?= infra/locks/cpu.txt
+STAMP := $(VENV)/.installed
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: demo test up down repro lint bench lock setup
+.DEFAULT_GOAL := demo
+
+demo: setup  ## the whole loop on real data
+	atelier demo
+
+test: setup  ## the whole test suite
+	pytest
+
+up: setup  ## leave the stack running
+	atelier up
+
+down:  ## stop it
+	atelier down
+
+repro: setup  ## bring every artifact up to date
+	dvc repro
+
+lint: setup  ## style, types and the import rule
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
+	python -m bentos.gateway.bench
+
+lock:  ## resolve pyproject.toml again into infra/locks
+	$(PYTHON) infra/locks/lock.py
+
+setup: $(STAMP)
+
+# torch first, so that a stock machine gets a build that imports; then the lock, with nothing resolved.
+$(STAMP): $(LOCK) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --disable-pip-version-check torch==2.13.0
+	pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)
+	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	python -m components.preflight
+	touch $(STAMP)

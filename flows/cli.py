@@ -1,0 +1,131 @@
+"""The `atelier` command: thin doors to the flows and the stack."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Annotated
+
+import typer
+
+from components import stage
+from components.config import load
+from flows import environment, stack
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+STACK = ["prefect", "mlflow", "text", "image", "gateway", "worker"]
+
+
+def provide_api_key() -> None:
+    """Where the user has set no API key, make one for this machine, readable by its owner alone."""
+    if os.environ.get("ATELIER_API_KEYS"):
+        return
+    path = environment.STATE / "api-key"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(24))
+    os.environ["ATELIER_API_KEYS"] = path.read_text().strip()
+
+
+def use_server() -> None:
+    """Have flows report to the stack's Prefect server."""
+    os.environ["PREFECT_API_URL"] = environment.service_urls(load())["prefect"] + "/api"
+
+
+@app.command()
+def demo() -> None:
+    """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
+    provide_api_key()
+    use_server()
+    from flows.demo import demo as run_demo
+
+    run_demo(load())
+
+
+@app.command()
+def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by default")] = None) -> None:
+    """Bring artifacts up to date, each DVC stage as a Prefect task."""
+    if "prefect" in stack.running():
+        use_server()
+    from flows.pipeline import pipeline
+
+    for name, outcome in pipeline(targets).items():
+        typer.echo(f"{outcome:7} {name}")
+
+
+@app.command()
+def release() -> None:
+    """Register, build and deploy the packaged artifacts."""
+    provide_api_key()
+    if "prefect" in stack.running():
+        use_server()
+    from flows.release import release as run_release
+
+    for line, deployment in run_release().items():
+        typer.echo(f"{line}: {deployment}")
+
+
+@app.command()
+def monitor() -> None:
+    """Write the ops report of the last window."""
+    if "prefect" in stack.running():
+        use_server()
+    from flows.monitor import monitor as run_monitor
+
+    typer.echo(run_monitor())
+
+
+@app.command()
+def up() -> None:
+    """Start the stack and leave it running; makes and releases both models first where none is deployed."""
+    provide_api_key()
+    use_server()
+    params = load()
+    stack.start(params, ["prefect", "mlflow"])
+    from flows.pipeline import pipeline
+    from flows.release import LINES, deployed
+    from flows.release import release as run_release
+
+    if not all(map(deployed, LINES)):
+        pipeline()
+        run_release()
+    stack.start(params, STACK)
+    for program, url in environment.service_urls(params).items():
+        typer.echo(f"{program:8} {url}")
+    typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack."""
+    typer.echo("stopped" if stack.stop() else "nothing was running")
+
+
+@app.command()
+def status() -> None:
+    """What runs now."""
+    typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
+
+
+@app.command()
+def serve(program: str) -> None:
+    """Become one program of the stack (supervisor calls this)."""
+    from flows.serve import serve as become
+
+    become(program, load())
+
+
+@app.command()
+def why(response_id: str) -> None:
+    """From a served response to its deployment, artifact, parameters, data version and licences."""
+    from components.lineage import explain
+
+    typer.echo(explain(response_id, load().events.url, environment.ROOT / "artifacts"))
+
+
+def main() -> None:
+    """Entry point: expected errors end as one line and exit code 1."""
+    environment.apply()
+    os.chdir(environment.ROOT)
+    stage.guard(app)

@@ -1,0 +1,62 @@
+"""The environment every process of the stack is started with: state under `.atelier/`, telemetry off, loopback only.
+
+Import this before Prefect, BentoML or MLflow: they read these variables when they are imported. Nothing here overrides
+what the user has set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from components.config import Params
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".atelier"
+PREFECT_PORT = 4200
+MLFLOW_PORT = 5000
+
+TELEMETRY_OFF = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DAFT_ANALYTICS_ENABLED": "0",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "OPENVINO_TELEMETRY_OPT_OUT": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+SETTINGS = {
+    "BENTOML_HOME": str(STATE / "bentoml"),
+    "HF_HUB_OFFLINE": "1",
+    "PREFECT_HOME": str(STATE / "prefect"),
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def apply() -> None:
+    """Set what is not set yet, and put this interpreter's own commands first on the path."""
+    STATE.mkdir(exist_ok=True)
+    for name, value in (TELEMETRY_OFF | SETTINGS).items():
+        os.environ.setdefault(name, value)
+    # `python` in dvc.yaml and the tools' commands must be those of this environment, whether or not it is activated.
+    binaries = str(Path(sys.executable).parent)
+    if binaries not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = binaries + os.pathsep + os.environ.get("PATH", "")
+
+
+def service_urls(params: Params) -> dict[str, str]:
+    """Where each part of the running stack answers."""
+    serving = params.serving
+    return {
+        "gateway": f"http://{serving.host}:{serving.gateway_port}",
+        "text": f"http://{serving.host}:{serving.text_port}",
+        "image": f"http://{serving.host}:{serving.image_port}",
+        "mlflow": f"http://{serving.host}:{MLFLOW_PORT}",
+        "prefect": f"http://{serving.host}:{PREFECT_PORT}",
+    }

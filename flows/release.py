@@ -1,0 +1,120 @@
+"""The release flow: a packaged artifact becomes an MLflow version, a Bento, a recorded deployment and a running service.
+
+Every step is idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again
+restores what was there. (Canary and rollback belong to the release state machine, which is not this flow.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+
+from components.artifact import canonical, file_digest, read_manifest, verify, write_text
+from components.config import Line, Params, load
+from components.events.read import get_deployment, record_deployment
+from components.events.schema import Deployment
+from components.stage import StageError
+from flows import stack
+from flows.environment import ROOT, STATE
+
+LINES: tuple[Line, ...] = ("text", "image")
+BUILD_TAIL = 15
+
+
+def package_folder(line: str) -> Path:
+    return ROOT / "artifacts" / line / "package"
+
+
+def deployed(line: str) -> Deployment | None:
+    """The deployment this machine serves on a line, or None before the first release."""
+    record = STATE / "deployed" / f"{line}.json"
+    return Deployment.model_validate_json(record.read_bytes()) if record.exists() else None
+
+
+def require_deployed(line: str) -> Deployment:
+    found = deployed(line)
+    if found is None:
+        raise StageError(f"no {line} model is deployed yet; run `atelier release` after `dvc repro`")
+    return found
+
+
+@task(task_run_name="register-{line}", retries=2, retry_delay_seconds=5, persist_result=False)
+def register_package(line: Line) -> str:
+    """Register the package of a line with MLflow; returns its model version."""
+    from components.registry.registry import register
+
+    version = register(package_folder(line), load().registry)
+    get_run_logger().info("%s: %s", line, version)
+    return str(version)
+
+
+@task(task_run_name="bento-{name}", persist_result=False)
+def build_bento(name: str, version: str) -> str:
+    """Build the Bento of `bentos/<name>` under `version` unless the store has it; returns its tag."""
+    tag = f"atelier_{name}:{version}"
+    if subprocess.run(["bentoml", "get", tag], cwd=ROOT, capture_output=True, check=False).returncode == 0:
+        get_run_logger().info("%s is built already", tag)
+        return tag
+    command = ["bentoml", "build", "-f", f"bentos/{name}/bentofile.yaml", "--version", version, "."]
+    build = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if build.returncode != 0:
+        tail = "\n".join((build.stdout + build.stderr).splitlines()[-BUILD_TAIL:])
+        raise StageError(f"bentoml build of {tag} ended with exit code {build.returncode}:\n{tail}")
+    get_run_logger().info("built %s", tag)
+    return tag
+
+
+@task(task_run_name="deploy-{line}", persist_result=False)
+def deploy(line: Line, version: str, tag: str, params: Params) -> str:
+    """Record the deployment, then replace the running service by it; returns the deployment id."""
+    digest = read_manifest(package_folder(line)).digest
+    identifier = f"{line}-{tag.rpartition(':')[2]}"
+    record = get_deployment(params.events.url, identifier) if STATE.joinpath("events.db").exists() else None
+    if record is None:
+        record = Deployment(
+            deployment=identifier,
+            line=line,
+            digest=digest,
+            model=f"atelier-{line}",
+            version=version,
+            bento=tag,
+            time=time.time(),
+        )
+        record_deployment(params.events.url, record)
+    changed = deployed(line) != record
+    write_text(STATE / "deployed" / f"{line}.json", json.dumps(record.model_dump(), indent=1))
+    if changed or line not in stack.running():
+        stack.restart(params, line)
+    get_run_logger().info("%s serves %s", line, identifier)
+    return identifier
+
+
+def code_digest() -> str:
+    """Twelve hex digits of the tree of the code that a Bento carries, so that new code makes a new Bento."""
+    files = sorted(p for folder in ("bentos", "components", "monitoring") for p in (ROOT / folder).rglob("*.py"))
+    tree = canonical({p.relative_to(ROOT).as_posix(): file_digest(p) for p in files})
+    return hashlib.sha256(tree.encode()).hexdigest()[:12]
+
+
+@flow(name="release", flow_run_name="release", persist_result=False)
+def release(lines: list[Line] | None = None) -> dict[str, str]:
+    """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id."""
+    params = load()
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    code = code_digest()
+    deployments: dict[str, str] = {}
+    for line in lines or LINES:
+        digest = verify(package_folder(line)).digest
+        version = register_package(line)
+        tag = build_bento(line, f"{digest[:12]}-{code}")
+        deployments[line] = deploy(line, version, tag, params)
+    gateway = build_bento("gateway", code)
+    write_text(STATE / "deployed" / "gateway.txt", gateway)
+    stack.restart(params, "gateway")
+    return deployments

@@ -1,0 +1,87 @@
+"""`atelier serve <program>`: becomes one program of the stack, with its port, home and deployment from the parameters.
+
+Supervisor runs these. Each replaces this process (`exec`), so that signals and exit codes are the program's own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+
+from components.config import Params
+from components.stage import StageError
+from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+from flows.release import require_deployed
+from flows.stack import await_ready
+
+POOL = "atelier"
+
+
+def prefect_server(params: Params) -> list[str]:
+    return ["prefect", "server", "start", "--host", params.serving.host, "--port", str(PREFECT_PORT)]
+
+
+def mlflow_server(params: Params) -> list[str]:
+    registry = params.registry
+    return [
+        *("mlflow", "server", "--host", params.serving.host, "--port", str(MLFLOW_PORT), "--workers", "1"),
+        *("--backend-store-uri", registry.tracking_uri, "--default-artifact-root", registry.artifact_root),
+    ]
+
+
+def worker(params: Params) -> list[str]:
+    """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server."""
+    await_ready(params, "prefect")
+    subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
+    subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
+    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "1"]
+
+
+def bento(tag: str, host: str, port: int) -> list[str]:
+    return ["bentoml", "serve", tag, "--host", host, "--port", str(port)]
+
+
+def text(params: Params) -> list[str]:
+    return model("text", params, params.serving.text_port)
+
+
+def image(params: Params) -> list[str]:
+    return model("image", params, params.serving.image_port)
+
+
+def model(line: str, params: Params, port: int) -> list[str]:
+    """The Bento of the line's deployment, with the artifact it was released from."""
+    record = require_deployed(line)
+    os.environ["ATELIER_DEPLOYMENT"] = record.deployment
+    return bento(record.bento, params.serving.host, port)
+
+
+def gateway(params: Params) -> list[str]:
+    """The gateway's Bento; it is told which deployments stand behind it."""
+    urls = service_urls(params)
+    for line in ("text", "image"):
+        os.environ[f"ATELIER_{line.upper()}_URL"] = urls[line]
+        os.environ[f"ATELIER_{line.upper()}_DEPLOYMENT"] = require_deployed(line).deployment
+    tag = (STATE / "deployed" / "gateway.txt").read_text().strip()
+    return bento(tag, params.serving.host, params.serving.gateway_port)
+
+
+PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
+    "prefect": prefect_server,
+    "mlflow": mlflow_server,
+    "worker": worker,
+    "text": text,
+    "image": image,
+    "gateway": gateway,
+}
+
+
+def serve(program: str, params: Params) -> None:
+    """Become `program`; raises `StageError` for an unknown one and does not return otherwise."""
+    if program not in PROGRAMS:
+        raise StageError(f"no program {program!r}; there are {', '.join(PROGRAMS)}")
+    os.environ["PREFECT_API_URL"] = service_urls(params)["prefect"] + "/api"
+    command = PROGRAMS[program](params)
+    os.chdir(ROOT)
+    os.execvp(command[0], command)  # noqa: S606 - a fixed command, no shell

@@ -1,0 +1,156 @@
+"""The stack on one machine: the processes of `infra/supervisord.conf`, started, restarted, awaited and stopped.
+
+Supervisor keeps them alive and holds their logs; this file only asks it, and waits until each answers over HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from components.config import Params
+from components.stage import StageError
+from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+
+CONFIGURATION = ROOT / "infra" / "supervisord.conf"
+LOGS = STATE / "logs"
+READY_PATHS = {
+    "gateway": "/readyz",
+    "text": "/readyz",
+    "image": "/readyz",
+    "mlflow": "/health",
+    "prefect": "/api/health",
+}
+READY_SECONDS = 180
+
+
+def ports(params: Params) -> dict[str, int]:
+    """The port of each program that listens."""
+    serving = params.serving
+    return {
+        "gateway": serving.gateway_port,
+        "text": serving.text_port,
+        "image": serving.image_port,
+        "mlflow": MLFLOW_PORT,
+        "prefect": PREFECT_PORT,
+    }
+
+
+def control(*arguments: str) -> str:
+    """Ask supervisor; returns its answer, raises `StageError` with it where the request failed."""
+    command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(CONFIGURATION), *arguments]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # `status` ends with 3 when any program is stopped, which is an answer and no error.
+    if answer.returncode != 0 and arguments[0] != "status":
+        raise StageError(f"supervisor: {' '.join(arguments)}: {(answer.stdout + answer.stderr).strip()}")
+    return answer.stdout
+
+
+def supervisor_pid() -> int | None:
+    """The process id of the running supervisor, or None."""
+    try:
+        pid = int((STATE / "supervisord.pid").read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
+def running() -> set[str]:
+    """Programs that supervisor has started."""
+    if supervisor_pid() is None:
+        return set()
+    rows = (line.split() for line in control("status").splitlines())
+    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}}
+
+
+def require_free_ports(params: Params, programs: list[str]) -> None:
+    """Refuse to start what could not listen; raises `StageError` naming the port and its parameter."""
+    for program in programs:
+        port = ports(params).get(program)
+        if port is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((params.serving.host, port))
+            except OSError as error:
+                raise StageError(
+                    f"port {port} for {program} is in use ({error}); stop what uses it, or change serving in params.yaml"
+                ) from error
+
+
+def start(params: Params, programs: list[str]) -> None:
+    """Start what does not run yet and wait until it answers; what runs already is left alone."""
+    missing = [p for p in programs if p not in running()]
+    require_free_ports(params, missing)
+    if supervisor_pid() is None:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIGURATION)], cwd=ROOT, check=True)
+        await_supervisor()
+    for program in missing:
+        control("start", program)
+    for program in programs:
+        await_ready(params, program)
+
+
+def restart(params: Params, program: str) -> None:
+    """Replace a running program by a new process of it, and wait until that answers."""
+    if program in running():
+        control("stop", program)
+    start(params, [program])
+
+
+@retry(stop=stop_after_delay(20), wait=wait_fixed(0.2), retry=retry_if_exception_type(StageError), reraise=True)
+def await_supervisor() -> None:
+    control("pid")
+
+
+def await_ready(params: Params, program: str) -> None:
+    """Wait until the program answers; raises `StageError` with the end of its log when it does not in time."""
+    if program not in READY_PATHS:
+        return
+    url = service_urls(params)[program] + READY_PATHS[program]
+
+    @retry(
+        stop=stop_after_delay(READY_SECONDS), wait=wait_fixed(0.5), retry=retry_if_exception_type(OSError), reraise=True
+    )
+    def answer() -> None:
+        if program not in running():
+            raise StageError(f"{program} stopped while starting; its log ends:\n{log_tail(program)}")
+        with urlopen(url, timeout=5):  # noqa: S310 - our own loopback address
+            pass
+
+    try:
+        answer()
+    except (URLError, OSError) as error:
+        raise StageError(f"{program} does not answer at {url}: {error}; its log ends:\n{log_tail(program)}") from error
+
+
+def log_tail(program: str, lines: int = 12) -> str:
+    """The last lines a program wrote."""
+    path: Path = LOGS / f"{program}.log"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"
+
+
+def stop() -> bool:
+    """Stop everything that supervisor started; False where nothing ran."""
+    pid = supervisor_pid()
+    if pid is None:
+        return False
+    control("shutdown")
+
+    @retry(stop=stop_after_delay(60), wait=wait_fixed(0.2), retry=retry_if_exception_type(StageError), reraise=True)
+    def gone() -> None:
+        if supervisor_pid() == pid:
+            raise StageError(f"supervisor (process {pid}) has not stopped; see {LOGS / 'supervisord.log'}")
+
+    gone()
+    return True
