@@ -48,7 +48,7 @@ class Accepted(Event):
 
 
 class Finished(Event):
-    """A request ended. `status` is HTTP's; `batch_size` is 0 where unknown; `output` is text, a summary for pictures."""
+    """How a request ended. `batch_size` is 0 where unknown; `output` is text, or a summary of a picture."""
 
     latency_s: Duration
     outcome: Outcome
