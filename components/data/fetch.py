@@ -69,7 +69,7 @@ def receipt(folder: Path) -> dict[str, str] | None:
 
 
 def unpack(wheel: Path, folder: Path) -> None:
-    """Write the members of a wheel below `folder`; raises `StageError` at the first member that would not stay there."""
+    """Write the members of a wheel below `folder`; raises `StageError` at the first that would not stay there."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             names = {member.filename for member in archive.infolist()}

