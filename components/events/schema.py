@@ -63,7 +63,7 @@ class Finished(Event):
 class Feedback(Event):
     """A user's reaction, such as kind `like` with value 1 or 0; the same idempotency `key` is stored once."""
 
-    key: Name
+    key: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(storable)]
     user_key: Name
     kind: Name
     value: float
@@ -119,7 +119,7 @@ FINISHED = Table(
 FEEDBACK = Table(
     "feedback",
     METADATA,
-    Column("key", String(200), primary_key=True),
+    Column("key", String(300), primary_key=True),
     Column("request_id", String(200), nullable=False, index=True),
     Column("time", Float(53), nullable=False, index=True),
     *(_text(name) for name in ("user_key", "kind")),

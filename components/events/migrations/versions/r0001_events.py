@@ -35,7 +35,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "feedback",
-        sa.Column("key", sa.String(200), primary_key=True),
+        sa.Column("key", sa.String(300), primary_key=True),
         sa.Column("request_id", sa.String(200), nullable=False),
         sa.Column("time", sa.Float(53), nullable=False),
         sa.Column("user_key", sa.Text, nullable=False),
