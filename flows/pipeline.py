@@ -25,7 +25,7 @@ Outcome = Literal["ran", "cached"]
 TAIL = 8
 
 
-class StageFailed(StageError):
+class StageFailedError(StageError):
     """A stage ended with a non-zero exit code; the message carries the stage's own last words."""
 
 
@@ -34,7 +34,7 @@ def stage_order(targets: list[str]) -> list[str]:
     from dvc.repo import Repo
 
     with Repo(str(ROOT)) as repo:
-        graph = nx.relabel_nodes(repo.index.graph, {stage: stage.addressing for stage in repo.index.graph})
+        graph = nx.relabel_nodes(repo.index.graph, {stage: stage.name for stage in repo.index.graph})
     unknown = sorted(set(targets) - set(graph))
     if unknown:
         raise ValueError(f"no such stage: {', '.join(unknown)}; dvc.yaml has {', '.join(sorted(graph))}")
@@ -48,7 +48,8 @@ def stage_order(targets: list[str]) -> list[str]:
 def reproduce(stage: str, log: Callable[[str], None]) -> Outcome:
     """Bring one stage up to date in a process of its own, its output going to `log` line by line.
 
-    Raises `StageFailed` with the last lines of the stage. An interrupt reaches the stage as `SIGINT`, and is waited for.
+    Raises `StageFailedError` with the last lines of the stage. An interrupt
+    reaches the stage as `SIGINT`, and is waited for.
     """
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -73,7 +74,7 @@ def reproduce(stage: str, log: Callable[[str], None]) -> Outcome:
             process.wait()
             raise
     if process.returncode != 0:
-        raise StageFailed(f"stage {stage} ended with exit code {process.returncode}:\n" + "\n".join(lines[-TAIL:]))
+        raise StageFailedError(f"stage {stage} ended with exit code {process.returncode}:\n" + "\n".join(lines[-TAIL:]))
     return "ran" if any(line.startswith("Running stage") for line in lines) else "cached"
 
 

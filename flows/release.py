@@ -1,4 +1,4 @@
-"""The release flow: a packaged artifact becomes an MLflow version, a Bento, a recorded deployment and a running service.
+"""The release flow: packaged artifacts become MLflow versions, Bentos, recorded deployments and running services.
 
 Every step is idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again
 restores what was there. (Canary and rollback belong to the release state machine, which is not this flow.)

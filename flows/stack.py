@@ -83,7 +83,7 @@ def require_free_ports(params: Params, programs: list[str]) -> None:
                 probe.bind((params.serving.host, port))
             except OSError as error:
                 raise StageError(
-                    f"port {port} for {program} is in use ({error}); stop what uses it, or change serving in params.yaml"
+                    f"port {port} for {program} is in use ({error}); stop what uses it or change its port"
                 ) from error
 
 
