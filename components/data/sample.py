@@ -69,14 +69,26 @@ class Reject:
 
 def write(path: Path, rows: Iterable[Sample | Reject], schema: pa.Schema = SCHEMA) -> int:
     """Write samples (or rejects, with `REJECT_SCHEMA`) in their order, one row group at a time; returns how many."""
+    remaining = iter(rows)
+    groups = iter(lambda: [item.row() for item in islice(remaining, _ROWS)], [])
+    return write_batches(path, (pa.RecordBatch.from_pylist(group, schema=schema) for group in groups), schema)
+
+
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+    """Write Arrow batches of `schema`, in their order; returns how many rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    remaining = iter(rows)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := [item.row() for item in islice(remaining, _ROWS)]:
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-            count += len(batch)
+        for batch in batches:
+            writer.write_batch(batch.cast(schema))
+            count += batch.num_rows
     return count
+
+
+def require(path: Path) -> int:
+    """How many rows a file of samples holds; raises `StageError` as `read` does."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def read(path: Path) -> list[Sample]:

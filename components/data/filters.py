@@ -1,0 +1,66 @@
+"""What makes a sample unfit, one rule per function: each returns the reason to drop it, or an empty string to keep it.
+
+Pure: no files, no Daft. `clean` decides in which order they are asked and counts what they say.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from PIL import Image
+
+from components.data.picture import PictureError, encode_png, header, load
+
+# The largest side a model may have (`train.image.model.size`): no later stage can use more.
+_LARGEST_SIDE = 512
+
+
+def normalise(text: str) -> str:
+    """Unicode NFC, control characters as spaces, runs of white space as one space, none at the ends."""
+    composed = unicodedata.normalize("NFC", text)
+    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in composed).split())
+
+
+def empty(text: str, field: str) -> str:
+    return "" if text else f"{field} is empty"
+
+
+def length_outlier(length: int, shortest: int, longest: int) -> str:
+    """`shortest` and `longest` are bounds in characters, both still kept."""
+    if length < shortest:
+        return f"text of {length} characters, shorter than {shortest}"
+    return f"text of {length} characters, longer than {longest}" if length > longest else ""
+
+
+def length_bounds(histogram: dict[int, int], low: float, high: float) -> tuple[int, int]:
+    """The lengths at two percentiles (nearest rank, so that a handful of samples loses none), from length → count."""
+    total = sum(histogram.values())
+    lengths = sorted(histogram)
+    return _at_rank(lengths, histogram, low / 100 * total), _at_rank(lengths, histogram, high / 100 * total)
+
+
+def picture(data: bytes | None, *, max_pixels: int, min_side: int) -> tuple[bytes | None, str]:
+    """The picture as RGB PNG of at most 512 px, and no reason; or the bytes as they came, and the reason.
+
+    Size is judged from the header, before anything is decoded, so that a few bytes that claim gigapixels cost nothing.
+    """
+    if data is None:
+        return data, "no picture"
+    try:
+        width, height = header(data)
+        if min(width, height) < min_side:
+            return data, f"picture of {width}×{height} pixels, smaller than {min_side}"
+        image = load(data, max_pixels=max_pixels)
+    except PictureError as error:
+        return data, str(error)
+    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+    return encode_png(image), ""
+
+
+def _at_rank(lengths: list[int], histogram: dict[int, int], rank: float) -> int:
+    seen = 0
+    for length in lengths:
+        seen += histogram[length]
+        if seen >= rank:
+            return length
+    return lengths[-1] if lengths else 0
