@@ -1,0 +1,218 @@
+"""Stage: fine-tune the image line's denoiser by flow matching on captioned pictures.
+
+Reads data/image/split and (with `start_from_base`) the shipped base; writes artifacts/image/checkpoint and
+metrics/image/train.{json,csv}. Captions are encoded once, before training. Knows nothing of sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from components.artifact import canonical, read_manifest, seal, staged, write_text
+from components.config import TrainImage, load
+from components.data import picture, sample
+from components.models import denoiser as denoisers
+from components.models import flow_matching
+from components.models.denoiser import Denoiser
+from components.models.text_encoder import TextEncoder
+from components.stage import StageError, run
+from components.training import trainer
+
+SPLIT = Path("data/image/split")
+BASE = Path("components/models/base/image")
+CHECKPOINT = Path("artifacts/image/checkpoint")
+METRICS = Path("metrics/image")
+STATE = Path(".atelier/training/image")
+PREFIX = "denoiser."  # what a Lightning module's attribute puts before the network's parameter names
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures uint8 BCHW; caption states B2LD and masks B2L: [0] the whole caption, [1] its name alone."""
+
+    pictures: Tensor
+    states: Tensor
+    masks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, indices: list[int]) -> Batch:
+        return Batch(self.pictures[indices], self.states[indices], self.masks[indices])
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.pictures.to(device), self.states.to(device), self.masks.to(device))
+
+    def pixels(self) -> Tensor:
+        """Float pictures BCHW in [-1, 1]."""
+        return self.pictures.float() / 127.5 - 1
+
+
+class FlowMatching(pl.LightningModule):
+    """One training step: noise a picture, predict its velocity, squared error. Some captions are left out."""
+
+    def __init__(self, denoiser: Denoiser, empty: tuple[Tensor, Tensor], config: TrainImage) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.config = config
+        self.register_buffer("empty_LD", empty[0], persistent=False)
+        self.register_buffer("empty_mask_L", empty[1], persistent=False)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        count = len(batch)
+        # Half of the captions are the name alone, so that short prompts work as well as tagged ones.
+        whole_or_name = torch.randint(2, (count,))
+        dropped = torch.rand(count) < self.config.caption_dropout
+        time_B = flow_matching.logit_normal_times(count).to(self.device)
+        noise_BCHW = torch.randn(batch.pictures.shape).to(self.device)
+
+        rows = torch.arange(count)
+        dropped = dropped.to(self.device)
+        text_BLD = torch.where(dropped[:, None, None], self.empty_LD, batch.states[rows, whole_or_name])
+        mask_BL = torch.where(dropped[:, None], self.empty_mask_L, batch.masks[rows, whole_or_name])
+        return flow_loss(self.denoiser, batch.pixels(), noise_BCHW, time_B, text_BLD, mask_BL)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=self.config.learning_rate, weight_decay=0.01)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+
+def flow_loss(
+    denoiser: Denoiser, data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
+) -> Tensor:
+    """Mean squared error of the predicted velocity at each sample's time."""
+    noisy_BCHW = flow_matching.interpolate(data_BCHW, noise_BCHW, time_B)
+    velocity_BCHW = denoiser(noisy_BCHW, time_B, text_BLD, mask_BL)
+    return (velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)).square().mean()
+
+
+@torch.inference_mode()
+def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
+    """The loss on samples that training does not see, with fixed noise and evenly spread times: comparable over runs."""
+    generator = torch.Generator().manual_seed(seed)
+    denoiser.eval()
+    total = 0.0
+    for start in range(0, len(batch), 64):
+        part = batch.take(list(range(start, min(start + 64, len(batch)))))
+        noise_BCHW = torch.randn(part.pictures.shape, generator=generator)
+        time_B = (torch.arange(len(part)) + 0.5) / len(part)
+        loss = flow_loss(denoiser, part.pixels(), noise_BCHW, time_B, part.states[:, 0], part.masks[:, 0])
+        total += float(loss) * len(part)
+    return total / len(batch)
+
+
+def read_batch(path: Path, size: int, encoder: TextEncoder) -> Batch:
+    """All samples of a Parquet file, decoded and encoded; raises `StageError` where there are none."""
+    samples = sample.read(path)
+    if not samples:
+        raise StageError(f"{path}: no samples; loosen `clean` or add data")
+    pictures = np.stack([picture.decode(s.image or b"", size) for s in samples])
+    captions = [(s.text, str(s.meta.get("name") or s.text)) for s in samples]
+    states, masks = encoder.encode([text for pair in captions for text in pair])
+    return Batch(
+        torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),
+        states.view(len(samples), 2, *states.shape[1:]),
+        masks.view(len(samples), 2, -1),
+    )
+
+
+def fit(
+    denoiser: Denoiser,
+    batch: Batch,
+    encoder: TextEncoder,
+    config: TrainImage,
+    *,
+    state_dir: Path,
+    key: str,
+    logger: Logger | None = None,
+) -> tuple[Denoiser, list[tuple[int, float]]]:
+    """Train and return a denoiser of averaged weights, and the losses."""
+    states, masks = encoder.encode([""])
+    module = FlowMatching(denoiser, (states[0], masks[0]), config)
+    fitted = trainer.fit(
+        module,
+        len(batch),
+        batch.take,
+        config,
+        state_dir=state_dir,
+        key=key,
+        ema_decay=config.ema_decay,
+        logger=logger,
+    )
+    averaged = Denoiser(config.model)
+    # Strict over parameters; the fixed position embedding is a buffer and comes from the shape.
+    weights = {name.removeprefix(PREFIX): value for name, value in fitted.weights.items()}
+    missing = averaged.load_state_dict(weights, strict=False).missing_keys
+    if trained := set(missing) & {name for name, _ in averaged.named_parameters()}:
+        raise StageError(f"training returned no weights for {sorted(trained)}")
+    return averaged.eval(), fitted.losses
+
+
+def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
+    """The denoiser training starts from, and the digest of the base it came from (if any) as a parent."""
+    pl.seed_everything(config.seed, verbose=False)
+    if not config.start_from_base:
+        return Denoiser(config.model), {}
+    base = denoisers.load(BASE)
+    if base.shape != config.model:
+        raise StageError(f"train.image.model {config.model} is not the base's {base.shape}; set start_from_base: false")
+    return base.train(), {"base": read_manifest(BASE).digest}
+
+
+def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
+    """The stage: returns its metrics. Under several processes only the first one writes."""
+    data = read_manifest(SPLIT)
+    encoder = TextEncoder(tokens=config.model.text_tokens)
+    batch = read_batch(SPLIT / "train.parquet", config.model.size, encoder)
+    held_out = read_batch(SPLIT / "validation.parquet", config.model.size, encoder)
+    denoiser, parents = start(config)
+    before = held_out_loss(denoiser, held_out, config.seed)
+    parents = {"data": data.digest, **parents}
+    key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
+    averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key, logger=logger)
+    last = [loss for _, loss in losses[-50:]]
+    metrics = {
+        "train_loss": sum(last) / len(last),
+        "validation_loss_before": before,
+        "validation_loss": held_out_loss(averaged, held_out, config.seed),
+        "samples": len(batch),
+        "steps": len(losses),
+    }
+    if trainer.is_writer():
+        write(averaged, config, parents, metrics, losses)
+        trainer.discard(STATE)
+    return metrics
+
+
+def write(
+    averaged: Denoiser,
+    config: TrainImage,
+    parents: dict[str, str],
+    metrics: dict[str, Any],
+    losses: list[tuple[int, float]],
+) -> None:
+    """The sealed checkpoint and the metrics."""
+    trainer.write_losses(METRICS / "train.csv", losses)
+    write_text(METRICS / "train.json", canonical(metrics))
+    with staged(CHECKPOINT) as folder:
+        denoisers.save(averaged, folder)
+        parameters = config.model_dump(mode="json")
+        seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
+
+
+def main() -> None:
+    train(load().train.image)
+
+
+if __name__ == "__main__":
+    run(main)

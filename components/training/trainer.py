@@ -1,0 +1,274 @@
+"""The training loop both lines share: Lightning with exact resumption.
+
+All that varies from step to step – the samples of a batch, the learning rate, the random numbers – is a function of the
+seed, the step and the rank alone. A checkpoint therefore holds weights, optimizer, averages, losses and the step, and a
+killed run that continues from it takes bitwise the path of one that was never killed. Knows nothing of either line's
+model or data.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from components.artifact import canonical, write_text
+from components.config import TrainBase
+from components.stage import StageError
+from components.training import strategy
+
+WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
+LATEST = "latest.txt"
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+BatchOf = Callable[[list[int]], Any]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`losses` as (step from 1, mean over ranks); `weights` are the trainable parameters by name, whole, on the CPU."""
+
+    losses: list[tuple[int, float]]
+    weights: dict[str, Tensor]
+
+
+def state_key(parameters: object, data_digest: str) -> str:
+    """Names a run by what decides its result, so that another run's state is never resumed."""
+    return hashlib.sha256(canonical([parameters, data_digest]).encode()).hexdigest()[:16]
+
+
+def learning_rate(base: float, step: int, max_steps: int) -> float:
+    """Linear rise over the first steps, then linear fall to 0 at `max_steps`."""
+    rise = max(1, round(WARM_UP * max_steps))
+    return base * min((step + 1) / rise, (max_steps - step) / max(1, max_steps - rise), 1.0)
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """An independent seed for each step on each rank."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "little") >> 1
+
+
+def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int]:
+    """Which of `count` samples make up the global batch of a step: every sample once per epoch, in a new order each."""
+    indices: list[int] = []
+    epoch, position = divmod(step * batch_size, count)
+    while len(indices) < batch_size:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(step_seed(seed, epoch, -1)))
+        indices += order[position : position + batch_size - len(indices)].tolist()
+        epoch, position = epoch + 1, 0
+    return indices
+
+
+def fit(
+    module: pl.LightningModule,
+    count: int,
+    batch_of: BatchOf,
+    config: TrainBase,
+    *,
+    state_dir: Path,
+    key: str,
+    ema_decay: float | None = None,
+    logger: Logger | None = None,
+) -> Fitted:
+    """Train `module` for `config.max_steps` and return its losses and weights (their averages, given `ema_decay`).
+
+    `batch_of(indices)` makes a batch of the samples with these indices out of `count`, without random numbers.
+    `config.batch_size` is the batch over all devices together. State is kept under `state_dir/key`; call `discard` once the result is safely written.
+    Every rank returns; only rank zero should write files. Raises `StageError` where training cannot start or diverges.
+    """
+    if config.batch_size % config.devices:
+        raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
+    folder = state_dir / key
+    history = _Losses(config, module.__class__.__name__)
+    averages = _Weights(ema_decay)
+    trainer = pl.Trainer(
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        accelerator="auto",
+        devices=config.devices,
+        strategy=strategy.build(config.strategy),
+        precision=PRECISIONS[config.precision],
+        gradient_clip_val=1.0,
+        callbacks=[_Schedule(config), history, averages, _Checkpoints(folder, config)],
+        logger=logger or False,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        trainer.fit(module, loader, ckpt_path=_latest(folder), weights_only=True)
+    if trainer.global_step < config.max_steps:
+        raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
+    return Fitted(list(enumerate(history.losses, start=1)), averages.weights)
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes results."""
+    return rank_zero_only.rank == 0
+
+
+def discard(state_dir: Path) -> None:
+    """Remove the resumable state of runs under `state_dir`, once their result is written or superseded."""
+    shutil.rmtree(state_dir, ignore_errors=True)
+
+
+def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
+    """A CSV of `step,loss` for plots."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("step", "loss"))
+    rows.writerows((step, f"{loss:.6f}") for step, loss in losses)
+    write_text(path, text.getvalue())
+
+
+def _latest(folder: Path) -> Path | None:
+    try:
+        return folder / (folder / LATEST).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+class _Steps(IterableDataset[Any]):
+    """This rank's share of each step's batch, from the trainer's current step on."""
+
+    def __init__(self, trainer: pl.Trainer, count: int, batch_of: BatchOf, config: TrainBase) -> None:
+        self.trainer, self.count, self.batch_of, self.config = trainer, count, batch_of, config
+
+    def __iter__(self) -> Iterator[Any]:
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        for step in range(self.trainer.global_step, self.config.max_steps):
+            indices = batch_indices(self.config.seed, step, self.count, self.config.batch_size)
+            yield self.batch_of(indices[rank::ranks])
+
+
+class _Schedule(pl.Callback):
+    """Sets the learning rate and the random state of each step from the step's number."""
+
+    def __init__(self, config: TrainBase) -> None:
+        self.config = config
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        step = trainer.global_step
+        torch.manual_seed(step_seed(self.config.seed, step, trainer.global_rank))
+        rate = learning_rate(self.config.learning_rate, step, self.config.max_steps)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+
+class _Losses(pl.Callback):
+    """Collects the loss of each step and prints progress a few times a run."""
+
+    def __init__(self, config: TrainBase, name: str) -> None:
+        self.config, self.name = config, name
+        self.losses: list[float] = []
+        self._started = (0, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": list(self.losses)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses = list(state_dict["losses"])
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._started = (trainer.global_step, time.monotonic())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        loss = float(trainer.strategy.reduce(outputs["loss"].detach().float(), reduce_op="mean"))
+        step = trainer.global_step
+        if loss != loss:
+            raise StageError(f"the loss is not a number at step {step}; lower the learning rate")
+        self.losses.append(loss)
+        for log in trainer.loggers:
+            log.log_metrics({"train_loss": loss}, step=step)
+        if step % max(1, self.config.max_steps // 10) == 0 and trainer.is_global_zero:
+            done, since = step - self._started[0], time.monotonic() - self._started[1]
+            left = since / done * (self.config.max_steps - step)
+            recent = self.losses[-50:]
+            print(
+                f"{self.name}: step {step}/{self.config.max_steps}, loss {sum(recent) / len(recent):.4f}, "
+                f"{since:.0f} s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+class _Weights(pl.Callback):
+    """The trainable parameters, whole on every rank: as they are after the last step, or averaged over the steps."""
+
+    def __init__(self, ema_decay: float | None) -> None:
+        self.ema_decay = ema_decay
+        self.weights: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.weights = state_dict["weights"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.ema_decay is not None and not self.weights:
+            self._read(module, 0.0)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if self.ema_decay is not None:
+            # A rising decay forgets the untrained weights of the first steps (as in TensorFlow's EMA).
+            self._read(module, min(self.ema_decay, (1 + trainer.global_step) / (10 + trainer.global_step)))
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.ema_decay is None:
+            self._read(module, 0.0)
+
+    @torch.no_grad()
+    def _read(self, module: pl.LightningModule, decay: float) -> None:
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        with strategy.gathered(trained.values()):
+            for name, parameter in trained.items():
+                value = parameter.detach().float().cpu()
+                if name in self.weights:
+                    self.weights[name].lerp_(value, 1 - decay)
+                else:
+                    self.weights[name] = value.clone()
+
+
+class _Checkpoints(pl.Callback):
+    """Saves the whole state every so many steps; `latest.txt` names the last complete one, the others are removed."""
+
+    def __init__(self, folder: Path, config: TrainBase) -> None:
+        self.folder, self.config = folder, config
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        step = trainer.global_step
+        if step % self.config.checkpoint_every and step != self.config.max_steps:
+            return
+        name = f"step-{step:08d}.ckpt"
+        trainer.save_checkpoint(self.folder / name)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_text(self.folder / LATEST, name)
+            for old in self.folder.glob("step-*.ckpt"):
+                if old.name != name:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
