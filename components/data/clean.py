@@ -98,7 +98,9 @@ def _judged(line: str, parameters: config.Clean, path: Path) -> daft.DataFrame:
 
 
 def _histogram(frame: daft.DataFrame) -> dict[int, int]:
-    counts = frame.where(col("reason").length() == 0).groupby("length").agg(col("id").count().alias("count")).to_pydict()
+    counts = (
+        frame.where(col("reason").length() == 0).groupby("length").agg(col("id").count().alias("count")).to_pydict()
+    )
     return dict(zip(counts["length"], counts["count"], strict=True))
 
 

@@ -1,0 +1,109 @@
+"""Stage `split`: `data/<line>/clean/` → train, validation and test, near-identical samples always on one side.
+
+Samples of one concept, of nearly one text or of nearly one picture form a group. A group falls on the side of the
+lowest draw among its concepts (`components.data.concept`), so a concept that is held out by its own draw is held out in
+every line, whatever it is similar to there. The manifest's digest is the version of the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components import config
+from components.artifact import seal, staged
+from components.data.concept import Side, draw
+from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
+from components.data.picture import decode
+from components.data.sample import SAMPLES, SOURCES, Sample, read, write
+from components.stage import StageError, run
+
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
+_THUMBNAIL = 16
+
+
+def main(line: config.Line) -> None:
+    """Assign every clean sample of `line` to a side and seal the result as a data version."""
+    root = Path("data") / line
+    counts = split(line, getattr(config.load().split, line), root / "clean", root / "split")
+    print(f"split {line}: " + ", ".join(f"{side} {counts[side]}" for side in SIDES), flush=True)
+
+
+def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> dict[Side, int]:
+    """Write one Parquet file per side and the manifest below `folder`; returns the number of samples per side."""
+    samples = read(clean / SAMPLES)
+    members = _grouped(line, samples, parameters.near_duplicate_similarity)
+    sides = assign({name: _keys(samples, group) for name, group in members.items()}, parameters)
+    by_side: dict[Side, list[Sample]] = {side: [] for side in SIDES}
+    group_of = {position: name for name, group in members.items() for position in group}
+    for position, sample in enumerate(samples):
+        name = group_of[position]
+        by_side[sides[name]].append(replace(sample, split=sides[name], meta={**sample.meta, "split_group": name}))
+    counts = {side: len(by_side[side]) for side in SIDES}
+    with staged(folder) as partial:
+        for side in SIDES:
+            write(partial / f"{side}.parquet", by_side[side])
+        seal(
+            partial,
+            line=line,
+            kind="data",
+            parents=json.loads((clean / SOURCES).read_text(encoding="utf-8")),
+            parameters=parameters.model_dump(),
+            metrics={"samples": counts, "groups": dict(Counter(sides.values()))},
+        )
+    return counts
+
+
+def assign(keys: dict[str, list[str]], parameters: config.Split) -> dict[str, Side]:
+    """The side of each group from the keys in it; raises `StageError` where there are too few groups for three sides.
+
+    A held-out side that chance left empty (in a small set) takes the next group in the order of the draws.
+    """
+    draws = {name: min(draw(key, parameters.seed) for key in group) for name, group in keys.items()}
+    if len(draws) < len(SIDES):
+        raise StageError(f"split: {len(draws)} groups of near-identical samples, expected at least 3; add samples")
+    order = sorted(draws, key=lambda name: (draws[name], name))
+    tests = max(sum(d < parameters.test for d in draws.values()), 1)
+    held_out = max(sum(d < parameters.test + parameters.validation for d in draws.values()), tests + 1)
+    held_out = min(held_out, len(order) - 1)
+    tests = min(tests, held_out - 1)
+    return {
+        name: "test" if rank < tests else "validation" if rank < held_out else "train"
+        for rank, name in enumerate(order)
+    }
+
+
+def _grouped(line: str, samples: Sequence[Sample], similarity: float) -> dict[str, list[int]]:
+    """Positions by group, named by the smallest id in it."""
+    pairs = list(same_key([str(sample.meta.get("concept", "")) for sample in samples]))
+    if line == "image":
+        pairs += same_key([sample.text.casefold() for sample in samples])
+        pairs += similar_pictures(_thumbnails(samples), similarity)
+    else:
+        pairs += similar_texts([f"{s.text} {s.meta.get('completion', '')}" for s in samples], similarity)
+    members: dict[int, list[int]] = defaultdict(list)
+    for position, root in enumerate(groups(len(samples), pairs)):
+        members[root].append(position)
+    return {min(samples[p].id for p in group): group for group in members.values()}
+
+
+def _keys(samples: Sequence[Sample], group: list[int]) -> list[str]:
+    """What is drawn for: the concepts of a group, or its smallest id where its samples name none."""
+    concepts = {str(samples[p].meta["concept"]) for p in group if samples[p].meta.get("concept")}
+    return sorted(concepts) or [min(samples[p].id for p in group)]
+
+
+def _thumbnails(samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """samples × (16 · 16 · 3) values in 0 to 1."""
+    pixels = [decode(sample.image or b"", _THUMBNAIL).astype(np.float32).ravel() / 255 for sample in samples]
+    return np.stack(pixels)
+
+
+if __name__ == "__main__":
+    run(main)
