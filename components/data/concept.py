@@ -1,7 +1,8 @@
-"""Which drawings show one concept, and on which side of the split a concept falls: two pure rules every line shares.
+"""Which drawings show one concept, and the number by which a concept is held out: two pure rules every line shares.
 
-The text and the image line hold out the same concepts because both ask these functions, and anything trained outside
-the pipeline (a base model) can ask them too. Knows nothing of files or samples.
+With equal seeds and shares the text and the image line hold out the same concepts: one whose draw is below `test` is in
+the test set, one below `test + validation` is held out too, whatever it may be similar to in one of the lines. Knows
+nothing of files or samples.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Literal
 
 Side = Literal["train", "validation", "test"]
 
-SKIN_TONES = frozenset({"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"})
+_SKIN_TONES = frozenset({"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"})
 # Code points that only say how the same thing is drawn: emoji presentation, woman, man, facing right.
-_MODIFIERS = SKIN_TONES | {"FE0F", "2640", "2642", "27A1"}
+_MODIFIERS = _SKIN_TONES | {"FE0F", "2640", "2642", "27A1"}
 _JOINER = "200D"
 # Man and woman count as person, boy and girl as child, old man and old woman as older person.
 _PERSONS = {"1F468": "1F9D1", "1F469": "1F9D1", "1F466": "1F9D2", "1F467": "1F9D2", "1F474": "1F9D3", "1F475": "1F9D3"}
@@ -36,11 +37,3 @@ def draw(key: str, seed: int) -> float:
     """A number in [0, 1) that depends on `key` and `seed` alone: equal on every machine and in every line."""
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def side(key: str, *, seed: int, validation: float, test: float) -> Side:
-    """The side a key falls on: the lowest draws are the test set, the next ones validation, the rest train."""
-    number = draw(key, seed)
-    if number < test:
-        return "test"
-    return "validation" if number < test + validation else "train"

@@ -30,7 +30,8 @@ _TONES = {"1F3FB": "light", "1F3FC": "medium-light", "1F3FD": "medium", "1F3FE":
 _TAGS = 4
 # Words of the lists' own bookkeeping that say nothing about a picture.
 _EMPTY_WORDS = frozenset(
-    {"other", "role", "plain", "and", "the", "sign", "symbol", "alphanum", "in", "on", "of", "with", "activity"}
+    {"activity", "alphanum", "and", "event", "in", "object", "of", "on", "other", "partial", "parts", "plain"}
+    | {"prepared", "role", "sign", "single", "symbol", "the", "with"}
 )
 
 
