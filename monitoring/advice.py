@@ -1,0 +1,76 @@
+"""What to do next, in words, from a report's numbers. Pure; the most urgent advice comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from components.experiments.statistics import Analysis
+from monitoring.drift import Drift
+from monitoring.traffic import LineTraffic
+
+Urgency = Literal["act", "watch", "fine"]
+ORDER = {"act": 0, "watch": 1, "fine": 2}
+ERROR_RATE_ACT, ERROR_RATE_WATCH = 0.05, 0.01
+TAIL = 4.0  # a 95th percentile this many times the median points at queueing rather than at slow work
+
+
+@dataclass(frozen=True)
+class Advice:
+    urgency: Urgency
+    words: str
+
+
+def advise(traffic: Sequence[LineTraffic], drifts: Sequence[Drift], experiment: Analysis) -> list[Advice]:
+    """All advice, most urgent first; never empty."""
+    found = [*(a for line in traffic for a in on_traffic(line)), *on_drift(drifts), on_experiment(experiment)]
+    if not traffic:
+        found.append(Advice("act", "No request arrived in this window: check that the gateway runs and is reachable."))
+    return sorted(found, key=lambda advice: ORDER[advice.urgency])
+
+
+def on_traffic(line: LineTraffic) -> list[Advice]:
+    found = []
+    if line.error_rate >= ERROR_RATE_WATCH:
+        statuses = ", ".join(f"{count} with status {status}" for status, count in line.statuses.items())
+        urgency: Urgency = "act" if line.error_rate >= ERROR_RATE_ACT else "watch"
+        rate = f"{100 * line.error_rate:.1f} % of {line.line} requests failed ({statuses})"
+        found.append(Advice(urgency, f"{rate}: read the {line.line} service's log for that time."))
+    if line.unfinished:
+        say = f"{line.unfinished} {line.line} requests were accepted and have not ended"
+        found.append(Advice("watch", f"{say}: still running, or the gateway was killed while they ran."))
+    if line.p50 is not None and line.p95 is not None and line.p95 > TAIL * line.p50 and line.ok >= 20:
+        times = f"p95 is {line.p95 / line.p50:.1f} times the median"
+        found.append(Advice("watch", f"{line.line}: {times}. Requests queue; add a replica or lower the concurrency."))
+    if line.requests and not found:
+        found.append(Advice("fine", f"{line.line}: {line.ok} of {line.requests} requests answered; nothing to do."))
+    return found
+
+
+def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
+    found = []
+    for drift in drifts:
+        if drift.drifted and drift.against == "the training data":
+            what = f"{drift.name} drifted from the training data"
+            found.append(Advice("act", f"{what}: have a sample of this window annotated, add it and train again."))
+        elif drift.drifted:
+            found.append(Advice("watch", f"{drift.name} moved against {drift.against}: compare load and deployments."))
+    unchecked = [drift.name for drift in drifts if not drift.checked]
+    if unchecked:
+        say = f"Too little data to check drift of {', '.join(unchecked)}: widen the window or wait for more traffic."
+        found.append(Advice("watch", say))
+    if drifts and not found:
+        found.append(Advice("fine", "No drift was found in what was checked."))
+    return found
+
+
+def on_experiment(result: Analysis) -> Advice:
+    if result.srm:
+        return Advice("act", f"Experiment {result.experiment}: {result.reason}")
+    if result.verdict == "inconclusive":
+        return Advice("watch", f"Experiment {result.experiment} is inconclusive: keep it running. {result.reason}")
+    winner = result.verdict.removesuffix(" better")
+    return Advice(
+        "act", f"Experiment {result.experiment}: {winner} is better. Make it the default and end the experiment."
+    )

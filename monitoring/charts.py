@@ -1,0 +1,112 @@
+"""Charts as inline SVG: no script, no network, readable in a mail client. Pure: numbers in, markup out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640.0, 180.0, 46.0, 24.0, 10.0
+COLOURS = {"text": "#2f6fde", "image": "#e07a1f", "errors": "#c62f3b"}
+
+
+def _svg(body: str, label: str, height: float = HEIGHT) -> Markup:
+    head = f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}">'
+    return Markup(head + f"<title>{escape(label)}</title>{body}</svg>")  # noqa: S704 - every text in it is escaped
+
+
+def _text(x: float, y: float, words: str, anchor: str = "middle", extra: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(words)}</text>'
+
+
+def ceiling(value: float) -> float:
+    """The next round number (1, 2 or 5 times a power of ten) at or above a positive value."""
+    power = 10 ** math.floor(math.log10(value)) if value > 0 else 1.0
+    return float(next(power * step for step in (1, 2, 5, 10) if power * step >= value * (1 - 1e-12)))
+
+
+def _axes(starts: Sequence[float], top: float, unit: str) -> str:
+    """Horizontal grid at quarters of `top`, and the clock time of a few slices."""
+    plot = HEIGHT - BOTTOM - TOP
+    parts = []
+    for quarter in (0, 0.5, 1):
+        y = TOP + plot * (1 - quarter)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(LEFT - 6, y + 4, f"{top * quarter:g}{unit}", "end"))
+    step = max(len(starts) // 5, 1)
+    for i in range(0, len(starts), step):
+        x = _x(i, len(starts))
+        parts.append(_text(x, HEIGHT - 6, time.strftime("%H:%M:%S", time.gmtime(starts[i]))))
+    return "".join(parts)
+
+
+def _x(index: int, count: int) -> float:
+    return LEFT + (WIDTH - LEFT) * (index + 0.5) / count
+
+
+def stacked_bars(starts: Sequence[float], series: Mapping[str, Sequence[float]], label: str) -> Markup:
+    """Bars over time, one colour per series, stacked."""
+    totals = [sum(values[i] for values in series.values()) for i in range(len(starts))]
+    top = ceiling(max([*totals, 1.0]))
+    plot, width = HEIGHT - BOTTOM - TOP, max((WIDTH - LEFT) / max(len(starts), 1) - 2, 1)
+    parts = [_axes(starts, top, "")]
+    below = [0.0] * len(starts)
+    for name, values in series.items():
+        for i, value in enumerate(values):
+            height = plot * value / top
+            y = TOP + plot - below[i] - height
+            x = _x(i, len(starts)) - width / 2
+            if value:
+                shape = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{_colour(name)}"'
+                parts.append(f"<rect {shape}><title>{escape(name)}: {value:g}</title></rect>")
+            below[i] += height
+    return _svg("".join(parts), label)
+
+
+def lines(starts: Sequence[float], series: Mapping[str, Sequence[float | None]], unit: str, label: str) -> Markup:
+    """Lines over time; a series named `<line> p50` is drawn dashed, a missing value is left out."""
+    known = [value for values in series.values() for value in values if value is not None]
+    top = ceiling(max([*known, 1e-3]))
+    parts = [_axes(starts, top, unit)]
+    plot = HEIGHT - BOTTOM - TOP
+    for name, values in series.items():
+        points = [(_x(i, len(starts)), TOP + plot * (1 - v / top)) for i, v in enumerate(values) if v is not None]
+        dash = ' stroke-dasharray="3 3"' if name.endswith("p50") else ""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{_colour(name)}" stroke-width="2"{dash}/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="{_colour(name)}"/>' for x, y in points]
+    return _svg("".join(parts), label)
+
+
+def interval(low: float, high: float, estimate: float, left: str, right: str) -> Markup:
+    """A confidence interval of a difference around 0, in percentage points; `left` and `right` name who would win."""
+    reach = max(ceiling(max(abs(low), abs(high), 0.01)), 0.01)
+    height, middle = 96.0, 46.0
+
+    def x(value: float) -> float:
+        return 20 + (WIDTH - 40) * (value + reach) / (2 * reach)
+
+    certain = low > 0 or high < 0
+    colour = "#1f8a4c" if certain else "#6b7686"
+    parts = [
+        f'<line class="grid" x1="20" x2="{WIDTH - 20}" y1="{middle}" y2="{middle}"/>',
+        f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="22" y2="70" stroke="#222b38" stroke-dasharray="4 3"/>',
+        f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{middle}" y2="{middle}" stroke="{colour}" stroke-width="10" '
+        'stroke-linecap="round" opacity=".45"/>',
+        f'<circle cx="{x(estimate):.1f}" cy="{middle}" r="7" fill="{colour}"/>',
+        _text(x(0), 86, "no difference"),
+        _text(20, 16, f"← {left}", "start"),
+        _text(WIDTH - 20, 16, f"{right} →", "end"),
+    ]
+    ends = [
+        (low, "end" if high - low < reach / 4 else "middle"),
+        (high, "start" if high - low < reach / 4 else "middle"),
+    ]
+    parts += [_text(x(value), 34, f"{100 * value:+.1f}", anchor) for value, anchor in ends]
+    return _svg("".join(parts), f"difference {estimate:+.3f}, interval {low:+.3f} to {high:+.3f}", height)
+
+
+def _colour(name: str) -> str:
+    return next((colour for key, colour in COLOURS.items() if name.startswith(key)), "#6b7686")
