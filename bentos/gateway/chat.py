@@ -1,0 +1,159 @@
+"""`POST /v1/chat/completions`: OpenAI's chat in front of the text Bento, whole or as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from contextlib import aclosing
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Send
+
+from bentos.gateway.auth import user_key
+from bentos.gateway.errors import ApiError, unexpected
+from bentos.gateway.exchange import Exchange, Gateway, Result, recorded
+from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
+from bentos.protocol import TextJob, Written
+from components.experiments.assignment import Assignment, assign
+from monitoring import metrics
+
+DEFAULT_TEMPERATURE = 1.0  # OpenAI's, where no experiment runs on this line
+
+
+async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response | None:
+    """The whole answer as a response, or None after the answer was streamed through `send`."""
+    request = parse(ChatRequest, body)
+    check_model(request.model, "text")
+    total_length(request)
+    tokens = max_new_tokens(request, gateway.serving.text_max_new_tokens)
+    user = user_key(request.user, api_key)
+    # Who chooses a temperature is not in the experiment: their answer would tell nothing of its variants.
+    running = gateway.experiment.line == "text" and request.temperature is None
+    assignment = assign(gateway.experiment, user) if running else None
+    job = _job(request, _temperature(gateway, request, assignment), tokens)
+    info = await gateway.upstream.info("text")
+    exchange = Exchange("text", request.model, user, info.deployment, _prompt(request), assignment, "chatcmpl")
+    if request.stream:
+        usage = bool(request.stream_options and request.stream_options.include_usage)
+        await _stream(gateway, exchange, job, send, usage)
+        return None
+    return await _whole(gateway, exchange, job)
+
+
+def _temperature(gateway: Gateway, request: ChatRequest, assignment: Assignment | None) -> float:
+    if request.temperature is not None:
+        return request.temperature
+    return gateway.experiment.variants[assignment.variant].temperature if assignment else DEFAULT_TEMPERATURE
+
+
+def _prompt(request: ChatRequest) -> str:
+    """What drift is measured on: what users wrote, without the system's words."""
+    return "\n".join(m.content for m in request.messages if m.role == "user") or request.messages[-1].content
+
+
+def _job(request: ChatRequest, temperature: float, tokens: int) -> TextJob:
+    seed = secrets.randbits(32) if request.seed is None else request.seed % 2**32
+    roles = {"developer": "system"}
+    return TextJob(
+        messages=[(roles.get(m.role, m.role), m.content) for m in request.messages],
+        max_new_tokens=tokens,
+        temperature=temperature,
+        top_p=request.top_p or 1.0,
+        seed=seed,
+    )
+
+
+def _fill(result: Result, written: Written) -> None:
+    result.output, result.batch_size = written.text, written.batch_size
+    result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
+
+
+def _usage(written: Written) -> dict[str, int]:
+    read, wrote = written.prompt_tokens, written.completion_tokens
+    return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
+
+
+async def _whole(gateway: Gateway, exchange: Exchange, job: TextJob) -> Response:
+    async with recorded(gateway, exchange) as result:
+        written = await gateway.upstream.write(job)
+        _fill(result, written)
+    message = {"role": "assistant", "content": written.text, "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": written.finish_reason, "logprobs": None}
+    completion = {
+        "id": exchange.id,
+        "object": "chat.completion",
+        "created": int(exchange.created),
+        "model": MODELS["text"],
+        "choices": [choice],
+        "usage": _usage(written),
+    }
+    return JSONResponse(completion, headers=exchange.headers(written.deployment))
+
+
+async def _stream(gateway: Gateway, exchange: Exchange, job: TextJob, send: Send, usage: bool) -> None:
+    """Server-sent events; a failure after the first byte becomes an error event, as OpenAI sends it."""
+    events = _Events(exchange, send)
+    try:
+        async with recorded(gateway, exchange) as result:
+            written = await _relay(gateway, job, events, result)
+    except Exception as error:
+        if not events.started:
+            raise
+        failure = error if isinstance(error, ApiError) else unexpected()
+        await events.send(failure.body())
+        await events.end()
+        return
+    await events.chunk({}, written.finish_reason)
+    if usage:
+        await events.send(events.frame([]) | {"usage": _usage(written)})
+    await events.end()
+
+
+async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result) -> Written:
+    async with aclosing(gateway.upstream.stream(job)) as lines:
+        async for line in lines:
+            if line.deployment is not None:
+                await events.start(line.deployment)
+            elif line.piece is not None:
+                if not result.output:
+                    metrics.FIRST_TOKEN_SECONDS.labels("text").observe(time.monotonic() - events.exchange.began)
+                result.output += line.piece  # so that a cancelled answer is on record as far as it went
+                await events.chunk({"content": line.piece})
+            elif line.result is not None:
+                _fill(result, line.result)
+                return line.result
+    raise unexpected()
+
+
+class _Events:
+    """Writes one answer as server-sent events."""
+
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self.exchange, self._send, self.started = exchange, send, False
+
+    async def start(self, deployment: str) -> None:
+        headers = self.exchange.headers(deployment) | {"content-type": "text/event-stream", "cache-control": "no-store"}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+        await self.chunk({"role": "assistant", "content": ""})
+
+    def frame(self, choices: list[dict[str, object]]) -> dict[str, object]:
+        return {
+            "id": self.exchange.id,
+            "object": "chat.completion.chunk",
+            "created": int(self.exchange.created),
+            "model": MODELS["text"],
+            "choices": choices,
+        }
+
+    async def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> None:
+        await self.send(self.frame([{"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}]))
+
+    async def send(self, document: dict[str, object]) -> None:
+        data = f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})

@@ -1,0 +1,141 @@
+"""One admitted request, on record: `accepted` before the first byte of its answer, `finished` before the last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from bentos.gateway.admission import Admission
+from bentos.gateway.auth import Keys
+from bentos.gateway.errors import ApiError, timed_out
+from bentos.gateway.upstream import Upstream
+from components.config import Experiment, Line, Serving
+from components.events.database import EventStoreError
+from components.events.schema import Accepted, Event, Finished, Outcome
+from components.events.store import EventStore
+from components.experiments.assignment import Assignment
+from monitoring import metrics
+
+CLIENT_GONE = 499  # status of a request whose client left first, as nginx writes it
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What every endpoint needs; made at start-up, closed at shutdown."""
+
+    serving: Serving
+    experiment: Experiment
+    keys: Keys
+    admission: Admission
+    upstream: Upstream
+    events: EventStore
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Who asks for what, and which variant of the experiment answers (None outside of it)."""
+
+    line: Line
+    model: str
+    user_key: str
+    deployment: str
+    prompt: str
+    assignment: Assignment | None
+    prefix: str
+    created: float = field(default_factory=time.time)  # epoch seconds
+    began: float = field(default_factory=time.monotonic)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def id(self) -> str:
+        return f"{self.prefix}-{self.token}"
+
+    @property
+    def variant(self) -> str:
+        return self.assignment.variant if self.assignment else ""
+
+    def headers(self, deployment: str | None = None) -> dict[str, str]:
+        variant = {"x-variant": self.variant} if self.assignment else {}
+        return {"x-request-id": self.id, "x-deployment": deployment or self.deployment} | variant
+
+    def accepted(self) -> Accepted:
+        assigned = self.assignment or Assignment("", "", 1.0)
+        return Accepted(
+            request_id=self.id,
+            time=self.created,
+            user_key=self.user_key,
+            line=self.line,
+            deployment=self.deployment,
+            model=self.model,
+            experiment=assigned.experiment,
+            variant=assigned.variant,
+            propensity=assigned.propensity,
+        )
+
+
+@dataclass
+class Result:
+    """What an exchange produced, filled in by its endpoint."""
+
+    output: str = ""
+    batch_size: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+async def store(gateway: Gateway, event: Event) -> bool:
+    """Append durably; raises a 503 `ApiError`, because an answer that is not on record must not be given."""
+    try:
+        return await gateway.events.append(event)
+    except EventStoreError as error:
+        message = "the request cannot be recorded at the moment; try again later"
+        raise ApiError(503, message, kind="server_error", code="events_unavailable") from error
+
+
+@asynccontextmanager
+async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result]:
+    """Admit, record, run the block within the request timeout and record its end, however it ends."""
+    async with gateway.admission.slot():
+        result = Result()
+        try:
+            await store(gateway, exchange.accepted())
+            async with asyncio.timeout(gateway.serving.request_timeout):
+                yield result
+        except asyncio.CancelledError:
+            # Shielded: the cancellation that brought us here must not also lose the record.
+            await asyncio.shield(_finish(gateway, exchange, result, "cancelled", CLIENT_GONE))
+            raise
+        except TimeoutError as error:
+            await _finish(gateway, exchange, result, "error", 504)
+            raise timed_out(gateway.serving.request_timeout) from error
+        except Exception as error:
+            await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
+            raise
+        await _finish(gateway, exchange, result, "ok", 200)
+
+
+async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome: Outcome, status: int) -> None:
+    latency = time.monotonic() - exchange.began
+    metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.variant).inc()
+    metrics.SECONDS.labels(exchange.line).observe(latency)
+    if result.batch_size:
+        metrics.BATCH_SIZE.labels(exchange.line).observe(result.batch_size)
+    metrics.TOKENS.labels("prompt").inc(result.prompt_tokens)
+    metrics.TOKENS.labels("completion").inc(result.completion_tokens)
+    finished = Finished(
+        request_id=exchange.id,
+        time=exchange.created + latency,
+        latency_s=latency,
+        outcome=outcome,
+        status=status,
+        batch_size=result.batch_size,
+        prompt=exchange.prompt,
+        output=result.output,
+        prompt_tokens=result.prompt_tokens,
+        completion_tokens=result.completion_tokens,
+    )
+    await store(gateway, finished)

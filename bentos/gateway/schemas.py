@@ -1,0 +1,164 @@
+"""What a client may send, in OpenAI's terms, checked strictly.
+
+A parameter that is unknown or would be ignored is refused by name: a client must not believe that `tools` or `stop` had
+an effect. Values that mean "off" are accepted, because common clients send them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from bentos.gateway.errors import ApiError
+from bentos.protocol import MAX_PROMPT, MAX_SIDE
+from components.config import Line
+
+MODELS: dict[Line, str] = {"text": "atelier-text", "image": "atelier-image"}
+MAX_PICTURES = 10
+
+BodyT = TypeVar("BodyT", bound="Body")
+Text = Annotated[str, Field(max_length=MAX_PROMPT)]
+OpenAISeed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+User = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Body(BaseModel):
+    """Base of all bodies: closed, nothing coerced, no NaN."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _joined(content: Any) -> Any:
+    """OpenAI's list of text parts as one string; anything else is left for the string check."""
+    if isinstance(content, list):
+        texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+        strings = [text for text in texts if isinstance(text, str)]
+        if len(strings) < len(content):
+            raise ValueError("only parts of type `text` are supported")
+        return "\n".join(strings)
+    return content
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+Content = Annotated[Text, AfterValidator(_not_blank), BeforeValidator(_joined)]
+Prompt = Annotated[Text, AfterValidator(_not_blank)]
+
+
+class ChatMessage(Body):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content
+    name: str | None = None
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
+
+
+class TextFormat(Body):
+    type: Literal["text"]
+
+
+class ChatRequest(Body):
+    """Body of `POST /v1/chat/completions`."""
+
+    model: str
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=100)]
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    seed: OpenAISeed | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: User | None = None
+    n: Literal[1] | None = None
+    stop: None = None
+    logprobs: Literal[False] | None = None
+    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    response_format: TextFormat | None = None
+
+
+class ImagesRequest(Body):
+    """Body of `POST /v1/images/generations`; `size` is `auto` (the model's own) or a multiple of it, as `256x256`."""
+
+    prompt: Prompt
+    model: str = MODELS["image"]
+    n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] | None = None
+    size: str | None = None
+    response_format: Literal["b64_json"] | None = None
+    output_format: Literal["png"] | None = None
+    seed: OpenAISeed | None = None
+    user: User | None = None
+
+
+class FeedbackRequest(Body):
+    """Body of `POST /v1/feedback`: a reaction to the response `request_id`; the same idempotency `key` counts once."""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=200)]
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    value: float
+    key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    user: User | None = None
+
+
+def parse(model: type[BodyT], body: bytes) -> BodyT:
+    """The checked body; raises a 400 `ApiError` that names the first wrong parameter."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ValidationError) -> ApiError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    param = ".".join(map(str, first["loc"])) or None
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return ApiError(400, f"the body is not JSON: {message}", code="invalid_json")
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"{param}: unknown or unsupported parameter", param=param, code="unknown_parameter")
+    return ApiError(400, f"{param or 'body'}: {message}", param=param, code=first["type"])
+
+
+def check_model(model: str, line: Line) -> None:
+    """Raise OpenAI's 404 unless `model` is what this endpoint serves."""
+    if model != MODELS[line]:
+        message = f"the model `{model[:100]}` does not exist here; this endpoint serves `{MODELS[line]}`"
+        raise ApiError(404, message, param="model", code="model_not_found")
+
+
+def max_new_tokens(request: ChatRequest, most: int) -> int:
+    """How many tokens to write at most; raises a 400 `ApiError` beyond `most`."""
+    asked = request.max_completion_tokens or request.max_tokens or most
+    if asked > most:
+        raise ApiError(400, f"max_tokens: at most {most} here (got {asked})", param="max_tokens", code="too_large")
+    return asked
+
+
+def total_length(request: ChatRequest) -> None:
+    """Raise a 400 `ApiError` where the messages together are longer than a prompt may be."""
+    length = sum(len(message.content) for message in request.messages)
+    if length > MAX_PROMPT:
+        message = f"messages: {length} characters together, at most {MAX_PROMPT}"
+        raise ApiError(400, message, param="messages", code="string_too_long")
+
+
+def side_of(size: str | None, native: int) -> int | None:
+    """Pixels of a side for OpenAI's `size`, None for the model's own; raises a 400 `ApiError`."""
+    if size is None or size == "auto":
+        return None
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", size)
+    side = int(match[1]) if match and match[1] == match[2] else 0
+    if not side or side % native or side > MAX_SIDE:
+        sizes = ", ".join(f"{s}x{s}" for s in range(native, MAX_SIDE + 1, native))
+        raise ApiError(400, f"size: `{size[:20]}` is not one of auto, {sizes}", param="size", code="invalid_size")
+    return side

@@ -1,0 +1,72 @@
+"""The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
+
+BentoML itself answers `/healthz`, `/livez`, `/readyz` and `/metrics`. Configuration: params.yaml, and from the
+environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import bentoml
+
+from bentos.gateway.admission import Admission
+from bentos.gateway.app import GatewayApp
+from bentos.gateway.auth import Keys
+from bentos.gateway.errors import ApiError
+from bentos.gateway.exchange import Gateway
+from bentos.gateway.upstream import Upstream
+from components.config import Line, load
+from components.events.store import EventStore
+
+PARAMS = load()
+app = GatewayApp()
+
+
+def upstream_urls() -> dict[Line, str]:
+    """Where the model Bentos answer: from the environment, else this machine's ports of params.yaml."""
+    serving = PARAMS.serving
+    return {
+        "text": os.environ.get("ATELIER_TEXT_URL") or f"http://{serving.host}:{serving.text_port}",
+        "image": os.environ.get("ATELIER_IMAGE_URL") or f"http://{serving.host}:{serving.image_port}",
+    }
+
+
+# One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
+@bentoml.asgi_app(app)
+@bentoml.service(name="atelier-gateway", workers=1, traffic={"timeout": PARAMS.serving.request_timeout + 60})
+class GatewayBento:
+    """OpenAI-compatible API under /v1: chat completions, image generations, models and feedback."""
+
+    def __init__(self) -> None:
+        self._keys = Keys.from_environment()
+
+    @bentoml.on_startup
+    async def open(self) -> None:
+        serving = PARAMS.serving
+        app.gateway = Gateway(
+            serving=serving,
+            experiment=PARAMS.experiment,
+            keys=self._keys,
+            admission=Admission(serving.max_concurrency, serving.max_queue),
+            upstream=Upstream(upstream_urls(), serving.request_timeout),
+            events=await EventStore.open(os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url),
+        )
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        if app.gateway is not None:
+            await app.gateway.upstream.close()
+            await app.gateway.events.close()
+            app.gateway = None
+
+    async def __is_ready__(self) -> bool:
+        """Ready when both model Bentos answer."""
+        if app.gateway is None:
+            return False
+        try:
+            await asyncio.gather(app.gateway.upstream.info("text"), app.gateway.upstream.info("image"))
+        except ApiError:
+            return False
+        return True

@@ -1,0 +1,88 @@
+"""The image Bento: paints pictures in adaptive batches.
+
+Every call carries one picture, so that BentoML's dispatcher decides how many are painted together; steps, guidance and
+seed may differ within a batch. Serves the artifact in ATELIER_IMAGE_ARTIFACT with the engine in ATELIER_IMAGE_ENGINE.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from typing import TYPE_CHECKING, cast
+
+import bentoml
+
+from bentos.image.cancellation import CancelledJobs
+from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe
+from components.config import load
+from components.stage import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from components.runtimes.image import Engine
+
+SERVING = load().serving
+ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
+
+def engine() -> Engine:
+    """The engine named in ATELIER_IMAGE_ENGINE, else OpenVINO; raises `StageError` for an unknown one."""
+    name = os.environ.get("ATELIER_IMAGE_ENGINE") or "openvino"
+    if name not in ENGINES:
+        raise StageError(f"ATELIER_IMAGE_ENGINE is {name!r}; expected one of {', '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+# The gateway answers for its own timeout first; BentoML's would not be in OpenAI's shape.
+@bentoml.service(name="atelier-image", workers=1, threads=1, traffic={"timeout": SERVING.request_timeout + 30})
+class ImageBento:
+    """`POST /generate` {"jobs": [one job]} → [one picture]; `POST /info` → what is served."""
+
+    def __init__(self) -> None:
+        from components.runtimes.base import ImageRequest
+        from components.runtimes.image import load_image
+
+        folder = artifact_folder("image")
+        self._runtime = load_image(folder, engine())
+        # The first call pays for compilation, and its picture tells the model's own size.
+        side = self._runtime.generate([ImageRequest("", 0, 1, 1.0)])[0].shape[0]
+        self._info = describe("image", folder, side)
+
+    @bentoml.api
+    async def info(self) -> Info:
+        return self._info
+
+    # max_latency_ms is an objective, not a linger time: jobs predicted to miss it are dropped with 503.
+    @bentoml.api(
+        batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
+    )
+    def generate(self, jobs: list[ImageJob]) -> list[Picture]:
+        from components.runtimes.base import ImageRequest
+
+        wanted = [job for job in jobs if not CancelledJobs.forget(job.id)]
+        requests = [ImageRequest(job.prompt, job.seed, job.steps, job.guidance) for job in wanted]
+        painted = dict(zip((job.id for job in wanted), self._runtime.generate(requests), strict=True)) if wanted else {}
+        return [self._picture(job, painted.get(job.id), len(wanted)) for job in jobs]
+
+    def _picture(self, job: ImageJob, pixels: NDArray[np.uint8] | None, batch_size: int) -> Picture:
+        png = "" if pixels is None else base64.b64encode(encode_png(pixels, job.side)).decode()
+        return Picture(png=png, batch_size=batch_size, deployment=self._info.deployment)
+
+
+# The decorator has made a service of the class.
+cast("bentoml.Service[ImageBento]", ImageBento).add_asgi_middleware(CancelledJobs)
+
+
+def encode_png(pixels: NDArray[np.uint8], side: int | None) -> bytes:
+    """PNG of pixels [size, size, 3], enlarged to `side` pixels (Lanczos) where that differs from its size."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    if side is not None and side != picture.width:
+        picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,106 @@
+"""What the gateway and the model Bentos say to each other over HTTP (JSON; streams are JSON lines).
+
+Knows no engine and no server. Bounds are repeated here although the gateway checks them first: a model Bento answers
+whoever reaches its port.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.artifact import verify
+from components.config import Line
+
+MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
+MAX_SIDE = 512  # pixels
+JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+class Message(BaseModel):
+    """Base of all messages: closed, and no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageJob(Message):
+    """One picture; `side` in pixels is a multiple of the model's own (None = the model's own)."""
+
+    id: str
+    prompt: Prompt
+    seed: Seed
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    guidance: Annotated[float, Field(ge=0, le=50)]
+    side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
+
+
+class Picture(Message):
+    """A painted picture as base64 of a PNG, empty where the job was cancelled; how many were painted together."""
+
+    png: str
+    batch_size: int
+    deployment: str
+
+
+class TextJob(Message):
+    """One completion of a chat; `temperature` 0 is greedy."""
+
+    messages: Annotated[list[tuple[str, Prompt]], Field(min_length=1)]
+    max_new_tokens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: Seed = 0
+
+
+class Written(Message):
+    """A finished completion; `batch_size` is how many were being written when this one was admitted."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    batch_size: int
+    deployment: str
+
+
+class TextLine(Message):
+    """One line of a text stream: the deployment first, then pieces, then the whole result or the error that ended it.
+
+    A stream without `result` or `error` was cut: BentoML ends a failed stream as if it were complete.
+    """
+
+    deployment: str | None = None
+    piece: str | None = None
+    result: Written | None = None
+    error: str | None = None
+
+
+class Info(Message):
+    """What a model Bento serves: `side` is the native size of its pictures in pixels (image line only)."""
+
+    line: Literal["text", "image"]
+    deployment: str
+    digest: str
+    side: int | None = None
+
+
+def artifact_folder(line: Line) -> Path:
+    """The artifact a model Bento serves: ATELIER_<LINE>_ARTIFACT, or the packaged one of the tree it runs in."""
+    return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or f"artifacts/{line}/package")
+
+
+def describe(line: Line, folder: Path, side: int | None = None) -> Info:
+    """What is in the folder, once verified (else `ArtifactError`). Without ATELIER_DEPLOYMENT its digest names it."""
+    digest = verify(folder).digest
+    return Info(
+        line=line,
+        deployment=os.environ.get("ATELIER_DEPLOYMENT") or f"{line}-{digest[:12]}",
+        digest=digest,
+        side=side,
+    )

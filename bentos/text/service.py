@@ -1,0 +1,87 @@
+"""The text Bento: writes completions with continuous batching.
+
+No batch window: each call enters the engine at once and leaves it when it is written, and the engine advances all of
+them together. Serves the artifact in ATELIER_TEXT_ARTIFACT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import bentoml
+
+from bentos.disconnect import until_disconnect
+from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe
+from components.config import load
+from components.runtimes.base import TextRequest, TextResult
+
+SERVING = load().serving
+
+
+@bentoml.service(name="atelier-text", workers=1, traffic={"timeout": SERVING.request_timeout + 30})
+class TextBento:
+    """`POST /generate` job → the whole completion; `POST /stream` job → JSON lines; `POST /info` → what is served."""
+
+    def __init__(self) -> None:
+        from components.runtimes.text import load_text
+
+        folder = artifact_folder("text")
+        self._runtime = load_text(folder)
+        self._info = describe("text", folder)
+        self._active = 0
+
+    @bentoml.api
+    async def info(self) -> Info:
+        return self._info
+
+    @bentoml.api
+    async def generate(self, job: TextJob, /, ctx: bentoml.Context) -> Written:
+        """Ends early, and frees its place in the engine, when the caller disconnects."""
+        return await until_disconnect(ctx.request.receive, self._whole(job))
+
+    @bentoml.api
+    async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
+        # At once, so that a caller who leaves before the first token is noticed.
+        yield _line(TextLine(deployment=self._info.deployment))
+        try:
+            async with aclosing(self._items(job)) as items:
+                async for item in items:
+                    yield _line(TextLine(piece=item) if isinstance(item, str) else TextLine(result=item))
+        except Exception as error:  # a failed stream must not look like a complete one
+            yield _line(TextLine(error=f"{type(error).__name__}: {error}"))
+            raise
+
+    async def _whole(self, job: TextJob) -> Written:
+        async with aclosing(self._items(job)) as items:
+            async for item in items:
+                if isinstance(item, Written):
+                    return item
+        raise RuntimeError("the engine ended without a result")
+
+    async def _items(self, job: TextJob) -> AsyncGenerator[str | Written, None]:
+        self._active += 1
+        batch_size = self._active
+        try:
+            async for item in self._runtime.stream(_request(job)):
+                yield self._written(item, batch_size) if isinstance(item, TextResult) else item
+        finally:
+            self._active -= 1
+
+    def _written(self, result: TextResult, batch_size: int) -> Written:
+        return Written(
+            text=result.text,
+            prompt_tokens=result.prompt_tokens,
+            completion_tokens=result.completion_tokens,
+            finish_reason=result.finish_reason,
+            batch_size=batch_size,
+            deployment=self._info.deployment,
+        )
+
+
+def _request(job: TextJob) -> TextRequest:
+    return TextRequest(tuple(job.messages), job.max_new_tokens, job.temperature, job.top_p, job.seed)
+
+
+def _line(line: TextLine) -> str:
+    return line.model_dump_json(exclude_none=True) + "\n"

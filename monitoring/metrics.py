@@ -1,0 +1,32 @@
+"""Prometheus metrics of the serving path; each Bento's `/metrics` exposes those its process touches.
+
+Every label has few values: lines, outcomes, variants of the running experiment; never a user, a prompt or an id.
+Gauges say how they add up over worker processes (BentoML runs Prometheus' multi-process mode).
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# Seconds: 10 ms pictures of a small model up to the request timeout.
+LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, float("inf"))
+BATCH = (1, 2, 4, 8, 16, 32, 64, float("inf"))
+
+REQUESTS = Counter(
+    "atelier_requests",
+    "Answered requests by line, HTTP status, outcome and variant",
+    ["line", "status", "outcome", "variant"],
+)
+REFUSED = Counter("atelier_refused", "Requests refused before any work, by OpenAI error code", ["code"])
+SECONDS = Histogram(
+    "atelier_request_seconds", "Time from acceptance to the end of the answer", ["line"], buckets=LATENCY
+)
+FIRST_TOKEN_SECONDS = Histogram(
+    "atelier_first_token_seconds", "Time from acceptance to the first piece of a stream", ["line"], buckets=LATENCY
+)
+BATCH_SIZE = Histogram("atelier_batch_size", "Requests that a model worked on together", ["line"], buckets=BATCH)
+TOKENS = Counter("atelier_tokens", "Tokens read (prompt) and written (completion)", ["kind"])
+IMAGES = Counter("atelier_images", "Pictures delivered")
+FEEDBACK = Counter("atelier_feedback", "Stored reactions of users")
+QUEUE_DEPTH = Gauge("atelier_queue_depth", "Requests waiting for admission", multiprocess_mode="livesum")
+IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", multiprocess_mode="livesum")
