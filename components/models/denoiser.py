@@ -1,7 +1,8 @@
 """The image line's network: a diffusion transformer that predicts velocity from noisy pixels, time and caption states.
 
-Built from diffusers' PixArt blocks (Chen et al. 2023, arXiv:2310.00426): self-attention over patches, cross-attention to
-the caption, time by one shared adaptive layer norm. Knows nothing of training, sampling or how captions become states.
+Built from diffusers' PixArt blocks (Chen et al. 2023, arXiv:2310.00426): self-attention over patches, cross-attention
+to the caption, time by one shared adaptive layer norm. Knows nothing of training, of sampling or of how captions become
+states.
 """
 
 from __future__ import annotations

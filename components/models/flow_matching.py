@@ -1,7 +1,8 @@
 """Flow matching with straight paths: x_t = (1 - t) x_0 + t x_1, velocity = x_1 - x_0, with data x_0 and noise x_1.
 
-Pure maths on tensors; knows no model. Time runs from 0 (data) to 1 (noise). Source: Lipman et al. 2023 (arXiv:2210.02747),
-logit-normal times from Esser et al. 2024 (arXiv:2403.03206), guidance from Ho and Salimans 2022 (arXiv:2207.12598).
+Pure maths on tensors; knows no model. Time runs from 0 (data) to 1 (noise). Sources: Lipman et al. 2023
+(arXiv:2210.02747), logit-normal times from Esser et al. 2024 (arXiv:2403.03206), guidance from Ho and Salimans 2022
+(arXiv:2207.12598).
 """
 
 from __future__ import annotations

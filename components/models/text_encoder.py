@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BatchEncoding
+from transformers.utils import logging
 
 from components.stage import StageError
 
@@ -26,10 +27,13 @@ class TextEncoder:
         if not (folder / "model.safetensors").is_file():
             raise StageError(f"{folder}: no MiniLM weights; run `python -m components.data.fetch`")
         self.tokens = tokens
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # or it reports the pooling layer, which is left out on purpose
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, add_pooling_layer=False
         ).eval()
+        logging.set_verbosity(verbosity)
 
     @torch.inference_mode()
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:

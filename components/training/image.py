@@ -16,9 +16,10 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
-from components.artifact import canonical, read_manifest, seal, staged, write_text
+from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
 from components.config import TrainImage, load
 from components.data import picture, sample
+from components.data.sample import Sample
 from components.models import denoiser as denoisers
 from components.models import flow_matching
 from components.models.denoiser import Denoiser
@@ -98,7 +99,7 @@ def flow_loss(
 
 @torch.inference_mode()
 def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
-    """The loss on samples that training does not see, with fixed noise and evenly spread times: comparable over runs."""
+    """The loss on unseen samples with fixed noise and evenly spread times, so that runs compare."""
     generator = torch.Generator().manual_seed(seed)
     denoiser.eval()
     total = 0.0
@@ -111,11 +112,10 @@ def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
     return total / len(batch)
 
 
-def read_batch(path: Path, size: int, encoder: TextEncoder) -> Batch:
-    """All samples of a Parquet file, decoded and encoded; raises `StageError` where there are none."""
-    samples = sample.read(path)
+def batch_of(samples: list[Sample], size: int, encoder: TextEncoder) -> Batch:
+    """All samples as one batch, pictures decoded and captions encoded; raises `StageError` where there are none."""
     if not samples:
-        raise StageError(f"{path}: no samples; loosen `clean` or add data")
+        raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
     pictures = np.stack([picture.decode(s.image or b"", size) for s in samples])
     captions = [(s.text, str(s.meta.get("name") or s.text)) for s in samples]
     states, masks = encoder.encode([text for pair in captions for text in pair])
@@ -171,27 +171,33 @@ def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
 
 def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
     """The stage: returns its metrics. Under several processes only the first one writes."""
-    data = read_manifest(SPLIT)
+    data = verify(SPLIT)
     encoder = TextEncoder(tokens=config.model.text_tokens)
-    batch = read_batch(SPLIT / "train.parquet", config.model.size, encoder)
-    held_out = read_batch(SPLIT / "validation.parquet", config.model.size, encoder)
+    batch = batch_of(sample.read(SPLIT / "train.parquet"), config.model.size, encoder)
+    held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder)
     denoiser, parents = start(config)
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
     averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key, logger=logger)
-    last = [loss for _, loss in losses[-50:]]
-    metrics = {
-        "train_loss": sum(last) / len(last),
-        "validation_loss_before": before,
-        "validation_loss": held_out_loss(averaged, held_out, config.seed),
-        "samples": len(batch),
-        "steps": len(losses),
-    }
+    metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
     if trainer.is_writer():
         write(averaged, config, parents, metrics, losses)
         trainer.discard(STATE)
     return metrics
+
+
+def summary(
+    denoiser: Denoiser, batch: Batch, held_out: Batch, losses: list[tuple[int, float]], seed: int
+) -> dict[str, float | int]:
+    """What a finished training is judged by at first sight."""
+    last = [loss for _, loss in losses[-50:]]
+    return {
+        "train_loss": sum(last) / len(last),
+        "validation_loss": held_out_loss(denoiser, held_out, seed),
+        "samples": len(batch),
+        "steps": len(losses),
+    }
 
 
 def write(

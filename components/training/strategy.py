@@ -1,7 +1,7 @@
 """How training is spread over devices: one device, DDP, or DeepSpeed ZeRO-2/3, on GPUs or (gloo) on CPU processes.
 
-Lightning's DeepSpeed strategy refuses CPUs although DeepSpeed itself runs on them; the subclass here lifts that, so that
-sharded training is tested for real on any machine.
+Lightning's DeepSpeed strategy refuses CPUs although DeepSpeed itself runs on them; the subclass here lifts that, so
+that sharded training is tested for real on any machine.
 """
 
 from __future__ import annotations

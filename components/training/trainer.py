@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import shutil
 import sys
 import time
@@ -33,6 +34,7 @@ from components.stage import StageError
 from components.training import strategy
 
 WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
+PROGRESS_SECONDS = 10.0
 LATEST = "latest.txt"
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -88,12 +90,14 @@ def fit(
     """Train `module` for `config.max_steps` and return its losses and weights (their averages, given `ema_decay`).
 
     `batch_of(indices)` makes a batch of the samples with these indices out of `count`, without random numbers.
-    `config.batch_size` is the batch over all devices together. State is kept under `state_dir/key`; call `discard` once the result is safely written.
-    Every rank returns; only rank zero should write files. Raises `StageError` where training cannot start or diverges.
+    `config.batch_size` is the batch over all devices together. State is kept under `state_dir/key`; call `discard` once
+    the result is safely written. Every rank returns; only rank zero should write files. Raises `StageError` where
+    training cannot start or diverges.
     """
     if config.batch_size % config.devices:
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
     folder = state_dir / key
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     history = _Losses(config, module.__class__.__name__)
     averages = _Weights(ema_decay)
     trainer = pl.Trainer(
@@ -114,6 +118,7 @@ def fit(
     loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
         trainer.fit(module, loader, ckpt_path=_latest(folder), weights_only=True)
     if trainer.global_step < config.max_steps:
         raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
@@ -174,12 +179,13 @@ class _Schedule(pl.Callback):
 
 
 class _Losses(pl.Callback):
-    """Collects the loss of each step and prints progress a few times a run."""
+    """Collects the loss of each step and prints progress now and then."""
 
     def __init__(self, config: TrainBase, name: str) -> None:
         self.config, self.name = config, name
         self.losses: list[float] = []
         self._started = (0, 0.0)
+        self._printed = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self.losses)}
@@ -200,16 +206,20 @@ class _Losses(pl.Callback):
         self.losses.append(loss)
         for log in trainer.loggers:
             log.log_metrics({"train_loss": loss}, step=step)
-        if step % max(1, self.config.max_steps // 10) == 0 and trainer.is_global_zero:
-            done, since = step - self._started[0], time.monotonic() - self._started[1]
-            left = since / done * (self.config.max_steps - step)
-            recent = self.losses[-50:]
-            print(
-                f"{self.name}: step {step}/{self.config.max_steps}, loss {sum(recent) / len(recent):.4f}, "
-                f"{since:.0f} s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+        now = time.monotonic()
+        if trainer.is_global_zero and (now - self._printed >= PROGRESS_SECONDS or step == self.config.max_steps):
+            self._printed = now
+            self._print(step, now)
+
+    def _print(self, step: int, now: float) -> None:
+        first, since = self._started
+        left = (now - since) / (step - first) * (self.config.max_steps - step)
+        recent = self.losses[-50:]
+        loss = sum(recent) / len(recent)
+        line = (
+            f"{self.name}: step {step}/{self.config.max_steps}, loss {loss:.4f}, {now - since:.0f} s, {left:.0f} s left"
+        )
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Weights(pl.Callback):
