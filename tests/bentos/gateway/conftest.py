@@ -1,0 +1,65 @@
+"""A real gateway Bento over the stand-in for the model Bentos, one of each for all tests of the gateway."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests.bentos.processes import ROOT, bento_command, free_port, running, workspace
+
+KEY = "test-key-1"
+CONCURRENCY, QUEUE = 3, 2
+
+
+@dataclass(frozen=True)
+class Running:
+    """Where the gateway, its stand-in upstream and its event database are."""
+
+    url: str
+    upstream: str
+    events: str
+
+    def client(self, key: str = KEY) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=20)
+
+    def post(self, path: str, *, key: str | None = KEY, **request: object) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+        return httpx.post(f"{self.url}{path}", headers=headers, timeout=20, **request)  # type: ignore[arg-type]
+
+    def log(self) -> dict[str, list[object]]:
+        answer: dict[str, list[object]] = httpx.get(f"{self.upstream}/log", timeout=5).json()
+        return answer
+
+
+@pytest.fixture(scope="session")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tests.bentos.standin", str(port)]
+    with running(command, tmp_path_factory.mktemp("standin"), f"{url}/log", {}):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def gateway(standin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder: Path = workspace(tmp_path_factory.mktemp("gateway"), max_concurrency=CONCURRENCY, max_queue=QUEUE)
+    events = f"sqlite:///{folder / 'events.db'}"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "ATELIER_API_KEYS": f"{KEY}, test-key-2",
+        "ATELIER_EVENTS_URL": events,
+        "ATELIER_TEXT_URL": f"{standin}/text",
+        "ATELIER_IMAGE_URL": f"{standin}/image",
+    }
+    with running(bento_command("bentos.gateway.service:GatewayBento", port), folder, f"{url}/readyz", environment):
+        yield Running(url, standin, events)
+
+
+__all__ = ["ROOT", "Running", "gateway", "standin"]

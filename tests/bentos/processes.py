@@ -1,0 +1,77 @@
+"""Real server processes for tests: started on free ports with an environment of their own, awaited, and ended by PID."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 90
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def workspace(folder: Path, **serving: Any) -> Path:
+    """A folder to serve from: the project's params.yaml with these serving parameters changed."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["serving"] |= serving
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
+@contextmanager
+def running(command: list[str], cwd: Path, url: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run `command` until the block ends; enters once `url` answers 200. Its output goes to `<cwd>/server.log`."""
+    home = {"BENTOML_HOME": str(cwd / "bentoml"), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    log = cwd / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | home | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        await_answer(process, url, log)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    for attempt in Retrying(
+        stop=stop_after_delay(START_SECONDS),
+        wait=wait_fixed(0.1),
+        retry=retry_if_exception_type(httpx.HTTPError),
+        reraise=True,
+    ):
+        with attempt:
+            assert process.poll() is None, f"the server ended:\n{log.read_text()[-4000:]}"
+            httpx.get(url, timeout=5).raise_for_status()
+
+
+def bento_command(service: str, port: int) -> list[str]:
+    return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]

@@ -1,0 +1,130 @@
+"""A stand-in for both model Bentos: the wire protocol over made-up answers, on loopback, with no model behind it.
+
+Text answers are "you said: <prompt>" word by word; pictures are one colour, chosen by the seed. A prompt that contains
+`HOLD` waits until its caller disconnects; `FAIL` answers 500; `CUT` ends a stream without its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator
+
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from bentos.disconnect import ClientGone, until_disconnect
+from bentos.protocol import ImageJob, Info, Picture, TextJob, TextLine, Written
+
+NATIVE = 32
+cancelled: list[str] = []  # prompts whose callers left while they were held
+jobs: list[dict[str, object]] = []  # every job, as it arrived
+
+
+async def text_info(_: Request) -> Response:
+    return Response(Info(line="text", deployment="text-standin", digest="0" * 64).model_dump_json())
+
+
+async def image_info(_: Request) -> Response:
+    return Response(Info(line="image", deployment="image-standin", digest="1" * 64, side=NATIVE).model_dump_json())
+
+
+async def hold(prompt: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        cancelled.append(prompt)
+
+
+def written(job: TextJob) -> Written:
+    text = f"you said: {job.messages[-1][1]}"
+    words = len(text.split())
+    return Written(
+        text=text,
+        prompt_tokens=3,
+        completion_tokens=words,
+        finish_reason="stop",
+        batch_size=2,
+        deployment="text-standin",
+    )
+
+
+async def generate_text(request: Request) -> Response:
+    job = TextJob.model_validate_json(await request.body())
+    jobs.append(job.model_dump())
+    prompt = job.messages[-1][1]
+    if "FAIL" in prompt:
+        return PlainTextResponse("out of memory", 500)
+    try:
+        if "HOLD" in prompt:
+            await until_disconnect(request.receive, hold(prompt))
+    except ClientGone:
+        return PlainTextResponse("")
+    return Response(written(job).model_dump_json())
+
+
+async def stream_text(request: Request) -> Response:
+    job = TextJob.model_validate_json(await request.body())
+    jobs.append(job.model_dump())
+
+    async def lines() -> AsyncIterator[str]:
+        def encode(line: TextLine) -> str:
+            return line.model_dump_json(exclude_none=True) + "\n"
+
+        prompt, result = job.messages[-1][1], written(job)
+        yield encode(TextLine(deployment="text-standin"))
+        for word in result.text.split(" "):
+            yield encode(TextLine(piece=word + " "))
+        if "HOLD" in prompt:
+            await hold(prompt)
+        if "FAIL" in prompt:
+            yield encode(TextLine(error="RuntimeError: out of memory"))
+        elif "CUT" not in prompt:
+            yield encode(TextLine(result=result))
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+async def generate_image(request: Request) -> Response:
+    received = [ImageJob.model_validate(job) for job in json.loads(await request.body())["jobs"]]
+    jobs.extend(job.model_dump() for job in received)
+    (job,) = received
+    if "HOLD" in job.prompt:
+        try:
+            await until_disconnect(request.receive, hold(job.prompt))
+        except ClientGone:
+            return PlainTextResponse("")
+    if "FAIL" in job.prompt:
+        return PlainTextResponse("out of memory", 500)
+    side = job.side or NATIVE
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (job.seed % 256, 0, 0)).save(buffer, "PNG")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    return JSONResponse([Picture(png=png, batch_size=4, deployment="image-standin").model_dump()])
+
+
+async def log(_: Request) -> Response:
+    return JSONResponse({"cancelled": cancelled, "jobs": jobs})
+
+
+app = Starlette(
+    routes=[
+        Route("/text/info", text_info, methods=["POST"]),
+        Route("/text/generate", generate_text, methods=["POST"]),
+        Route("/text/stream", stream_text, methods=["POST"]),
+        Route("/image/info", image_info, methods=["POST"]),
+        Route("/image/generate", generate_image, methods=["POST"]),
+        Route("/log", log),
+    ]
+)
+
+if __name__ == "__main__":
+    import sys
+
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
