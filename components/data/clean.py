@@ -20,6 +20,8 @@ os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
 
 import daft
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from daft import DataType, col
 
 from components import config
@@ -37,6 +39,9 @@ _FIELDS = {
     "digest": DataType.string(),
     "reason": DataType.string(),
 }
+EXAMINED_SCHEMA = REJECT_SCHEMA.append(pa.field("length", pa.int64(), nullable=False)).append(
+    pa.field("digest", pa.large_string(), nullable=False)
+)
 
 
 def main(line: config.Line) -> None:
@@ -52,14 +57,18 @@ def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> 
     Raises `StageError` where nothing is left.
     """
     read = require(prepared / SAMPLES)
-    frame = _judged(line, parameters, prepared / SAMPLES)
     with staged(folder) as partial:
-        kept = write_batches(partial / SAMPLES, _batches(frame, SCHEMA.names, kept=True), SCHEMA)
-        rejected = write_batches(partial / REJECTS, _batches(frame, REJECT_SCHEMA.names, kept=False), REJECT_SCHEMA)
+        examined = partial / "examined.parquet"
+        write_batches(examined, _examined(line, parameters, prepared / SAMPLES), EXAMINED_SCHEMA)
+        reasons = verdicts(examined, parameters.low_percentile, parameters.high_percentile)
+        kept = write_batches(partial / SAMPLES, _with_reason(examined, reasons, kept=True), SCHEMA)
+        rejected = write_batches(partial / REJECTS, _with_reason(examined, reasons, kept=False), REJECT_SCHEMA)
         if kept + rejected != read:
             raise AssertionError(f"read {read} samples, kept {kept} and rejected {rejected}")
         if kept == 0:
-            raise StageError(f"clean.{line}: all {read} samples were rejected, {_first_reasons(frame)}")
+            first = "; ".join(f"{identity}: {reason}" for identity, reason in list(reasons.items())[:3])
+            raise StageError(f"clean.{line}: all {read} samples were rejected, the first ones because: {first}")
+        examined.unlink()
         shutil.copyfile(prepared / SOURCES, partial / SOURCES)
     return kept, rejected
 
@@ -81,26 +90,42 @@ def examine(text: str, image: bytes | None, meta: str, *, line: str, max_pixels:
     return {"text": text, "image": image, "meta": meta, "length": length, "digest": digest, "reason": reason}
 
 
-def _judged(line: str, parameters: config.Clean, path: Path) -> daft.DataFrame:
-    """All rows in the order of their ids, with `reason` empty where the row is kept."""
-    judge = bind(examine, line=line, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
-    judge = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
-    rest = [name for name in SCHEMA.names if name not in ("text", "image", "meta")]
-    frame = daft.read_parquet(str(path)).with_column("judged", judge(col("text"), col("image"), col("meta")))
-    frame = frame.select(*rest, *(col("judged").get(field).alias(field) for field in _FIELDS)).collect()
-    bounds = filters.length_bounds(_histogram(frame), parameters.low_percentile, parameters.high_percentile)
+def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, str]:
+    """The reason of every row that is dropped, by id, in the order of ids: its own, its length or an earlier copy."""
+    frame = daft.read_parquet(str(examined)).select("id", "length", "digest", "reason").collect()
+    bounds = filters.length_bounds(_histogram(frame), low_percentile, high_percentile)
     outlier = daft.func(bind(_outlier, bounds=bounds), return_dtype=DataType.string(), use_process=False)
     frame = frame.with_column("reason", outlier(col("reason"), col("length")))
     alike = daft.Window().partition_by("digest", "reason")
     frame = frame.with_column("first", col("id").min().over(alike))
     repeated = daft.func(_repeated, return_dtype=DataType.string(), use_process=False)
-    return frame.with_column("reason", repeated(col("reason"), col("id"), col("first"))).sort("id").collect()
+    frame = frame.with_column("reason", repeated(col("reason"), col("id"), col("first")))
+    dropped = frame.where(col("reason").length() > 0).select("id", "reason").sort("id").to_pydict()
+    return dict(zip(dropped["id"], dropped["reason"], strict=True))
+
+
+def _examined(line: str, parameters: config.Clean, path: Path) -> Iterator[pa.RecordBatch]:
+    """Every row judged by itself, in the order of the file, a few at a time."""
+    judge = bind(examine, line=line, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
+    judged = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
+    rest = [name for name in SCHEMA.names if name not in _FIELDS]
+    frame = daft.read_parquet(str(path)).with_column("judged", judged(col("text"), col("image"), col("meta")))
+    frame = frame.select(*rest, *(col("judged").get(field).alias(field) for field in _FIELDS))
+    yield from frame.select(*EXAMINED_SCHEMA.names).to_arrow_iter()
+
+
+def _with_reason(examined: Path, reasons: dict[str, str], *, kept: bool) -> Iterator[pa.RecordBatch]:
+    """The rows that are kept, or those that are not beside their reasons, in the order of the file."""
+    with pq.ParquetFile(examined) as file:
+        for batch in file.iter_batches(columns=SCHEMA.names):
+            found = pa.array([reasons.get(i, "") for i in batch.column("id").to_pylist()], pa.large_string())
+            rows = batch if kept else batch.append_column("reason", found)
+            yield rows.filter(pc.equal(found, "") if kept else pc.not_equal(found, ""))
 
 
 def _histogram(frame: daft.DataFrame) -> dict[int, int]:
-    counts = (
-        frame.where(col("reason").length() == 0).groupby("length").agg(col("id").count().alias("count")).to_pydict()
-    )
+    kept = frame.where(col("reason").length() == 0)
+    counts = kept.groupby("length").agg(col("id").count().alias("count")).to_pydict()
     return dict(zip(counts["length"], counts["count"], strict=True))
 
 
@@ -110,16 +135,6 @@ def _outlier(reason: str, length: int, *, bounds: tuple[int, int]) -> str:
 
 def _repeated(reason: str, identity: str, first: str) -> str:
     return reason or ("" if identity == first else f"exact duplicate of {first}")
-
-
-def _batches(frame: daft.DataFrame, columns: list[str], *, kept: bool) -> Iterator[pa.RecordBatch]:
-    wanted = col("reason").length() == 0 if kept else col("reason").length() > 0
-    yield from frame.where(wanted).select(*columns).to_arrow_iter()
-
-
-def _first_reasons(frame: daft.DataFrame) -> str:
-    rows = frame.select("source", "reason").limit(3).to_pylist()
-    return "; ".join(f"{row['source']}: {row['reason']}" for row in rows)
 
 
 if __name__ == "__main__":

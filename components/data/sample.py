@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from components.stage import StageError
 SAMPLES = "samples.parquet"
 REJECTS = "rejects/rejects.parquet"
 SOURCES = "sources.json"
-# Rows per row group: 2,000 pictures of 32 px are 4 MB, of 512 px 1 GB.
-_ROWS = 2_000
+# A row group ends after so many rows or picture bytes, so that no stage holds a whole set of photographs.
+_ROWS, _BYTES = 2_000, 2**26
 
 SCHEMA = pa.schema(
     [
@@ -69,9 +68,8 @@ class Reject:
 
 def write(path: Path, rows: Iterable[Sample | Reject], schema: pa.Schema = SCHEMA) -> int:
     """Write samples (or rejects, with `REJECT_SCHEMA`) in their order, one row group at a time; returns how many."""
-    remaining = iter(rows)
-    groups = iter(lambda: [item.row() for item in islice(remaining, _ROWS)], [])
-    return write_batches(path, (pa.RecordBatch.from_pylist(group, schema=schema) for group in groups), schema)
+    groups = (pa.RecordBatch.from_pylist(group, schema=schema) for group in _groups(item.row() for item in rows))
+    return write_batches(path, groups, schema)
 
 
 def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
@@ -99,8 +97,8 @@ def read(path: Path) -> list[Sample]:
 def iterate(path: Path) -> Iterator[Sample]:
     """The samples of a file, in order, without holding more than a row group of them."""
     with _open(path) as file:
-        for batch in file.iter_batches(batch_size=_ROWS, columns=SCHEMA.names):
-            for row in batch.to_pylist():
+        for number in range(file.num_row_groups):
+            for row in file.read_row_group(number, columns=SCHEMA.names).to_pylist():
                 yield Sample(**{**row, "meta": json.loads(row["meta"])})
 
 
@@ -111,6 +109,19 @@ def read_rejects(path: Path) -> list[Reject]:
     reasons = [row.pop("reason") for row in rows]
     samples = (Sample(**{**row, "meta": json.loads(row["meta"])}) for row in rows)
     return [Reject(sample, reason) for sample, reason in zip(samples, reasons, strict=True)]
+
+
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        group.append(row)
+        size += len(row["image"] or b"")
+        if len(group) >= _ROWS or size >= _BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _open(path: Path) -> pq.ParquetFile:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from components.artifact import seal, staged
 from components.data.concept import Side, draw
 from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
 from components.data.picture import decode
-from components.data.sample import SAMPLES, SOURCES, Sample, read, write
+from components.data.sample import SAMPLES, SOURCES, Sample, iterate, write
 from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
@@ -37,18 +37,12 @@ def main(line: config.Line) -> None:
 
 def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> dict[Side, int]:
     """Write one Parquet file per side and the manifest below `folder`; returns the number of samples per side."""
-    samples = read(clean / SAMPLES)
-    members = _grouped(line, samples, parameters.near_duplicate_similarity)
-    sides = assign({name: _keys(samples, group) for name, group in members.items()}, parameters)
-    by_side: dict[Side, list[Sample]] = {side: [] for side in SIDES}
-    group_of = {position: name for name, group in members.items() for position in group}
-    for position, sample in enumerate(samples):
-        name = group_of[position]
-        by_side[sides[name]].append(replace(sample, split=sides[name], meta={**sample.meta, "split_group": name}))
-    counts = {side: len(by_side[side]) for side in SIDES}
+    outlines, thumbnails = _outlines(line, clean / SAMPLES)
+    members = _grouped(line, outlines, thumbnails, parameters.near_duplicate_similarity)
+    sides = assign({name: _keys(outlines, group) for name, group in members.items()}, parameters)
+    group_of = {outlines[position].id: name for name, group in members.items() for position in group}
     with staged(folder) as partial:
-        for side in SIDES:
-            write(partial / f"{side}.parquet", by_side[side])
+        counts = {side: write(partial / f"{side}.parquet", _on(side, sides, group_of, clean)) for side in SIDES}
         seal(
             partial,
             line=line,
@@ -79,12 +73,31 @@ def assign(keys: dict[str, list[str]], parameters: config.Split) -> dict[str, Si
     }
 
 
-def _grouped(line: str, samples: Sequence[Sample], similarity: float) -> dict[str, list[int]]:
+def _on(side: Side, sides: dict[str, Side], group_of: dict[str, str], clean: Path) -> Iterator[Sample]:
+    for sample in iterate(clean / SAMPLES):
+        group = group_of[sample.id]
+        if sides[group] == side:
+            yield replace(sample, split=side, meta={**sample.meta, "split_group": group})
+
+
+def _outlines(line: str, path: Path) -> tuple[list[Sample], NDArray[np.float32]]:
+    """All samples without their pictures, and on the image line their thumbnails: samples × (16 · 16 · 3), 0 to 1."""
+    outlines, thumbnails = [], []
+    for sample in iterate(path):
+        if line == "image":
+            thumbnails.append(decode(sample.image or b"", _THUMBNAIL).astype(np.float32).ravel() / 255)
+        outlines.append(replace(sample, image=None))
+    return outlines, np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32)
+
+
+def _grouped(
+    line: str, samples: Sequence[Sample], thumbnails: NDArray[np.float32], similarity: float
+) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
     pairs = list(same_key([str(sample.meta.get("concept", "")) for sample in samples]))
     if line == "image":
         pairs += same_key([sample.text.casefold() for sample in samples])
-        pairs += similar_pictures(_thumbnails(samples), similarity)
+        pairs += similar_pictures(thumbnails, similarity)
     else:
         pairs += similar_texts([f"{s.text} {s.meta.get('completion', '')}" for s in samples], similarity)
     members: dict[int, list[int]] = defaultdict(list)
@@ -97,12 +110,6 @@ def _keys(samples: Sequence[Sample], group: list[int]) -> list[str]:
     """What is drawn for: the concepts of a group, or its smallest id where its samples name none."""
     concepts = {str(samples[p].meta["concept"]) for p in group if samples[p].meta.get("concept")}
     return sorted(concepts) or [min(samples[p].id for p in group)]
-
-
-def _thumbnails(samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """samples × (16 · 16 · 3) values in 0 to 1."""
-    pixels = [decode(sample.image or b"", _THUMBNAIL).astype(np.float32).ravel() / 255 for sample in samples]
-    return np.stack(pixels)
 
 
 if __name__ == "__main__":
