@@ -1,0 +1,93 @@
+"""Stage `export_image`: the trained denoiser and its caption encoder as ONNX and OpenVINO files, beside the reference.
+
+Layout: `denoiser/` and `encoder/`, each with the reference's safetensors, the ONNX graph and OpenVINO's representation,
+and `golden/` with inputs and the reference's outputs, so that an engine can be checked where PyTorch is not installed.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import torch
+
+from components import config
+from components.artifact import read_manifest, seal, staged
+from components.config import ExportImage
+from components.data import sample
+from components.export.onnx import TracedDenoiser, TracedEncoder, export_onnx
+from components.export.openvino import export_openvino
+from components.export.trajectories import GOLDEN, Inputs, requests_for, split_rows, trajectory_inputs, write_golden
+from components.models import denoiser, text_encoder
+from components.models.denoiser import CHANNELS, TEXT_WIDTH, Denoiser
+from components.models.text_encoder import TextEncoder
+from components.runtimes.pytorch import PyTorchBackend
+from components.stage import StageError, run
+
+CHECKPOINT = Path("artifacts/image/checkpoint")
+TRAIN = Path("data/image/split/train.parquet")
+EXPORT = Path("artifacts/image/export")
+ROWS_PER_TRAJECTORY = 4  # of the 20 (10 steps, two halves of guidance): different captions matter more
+STEPS = 10  # of the trajectories behind calibration and golden outputs
+ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+def write_denoiser(network: Denoiser, folder: Path, calibration: list[Inputs] | None) -> None:
+    """`denoiser/`: reference weights and shape, ONNX graph, OpenVINO representation."""
+    shape = network.shape
+    examples = {
+        "latents": torch.zeros(2, CHANNELS, shape.size, shape.size),
+        "time": torch.full((2,), 0.5),
+        "text": torch.zeros(2, shape.text_tokens, TEXT_WIDTH),
+        "mask": torch.ones(2, shape.text_tokens),
+    }
+    denoiser.save(network, folder)
+    export_onnx(TracedDenoiser(network), examples, "velocity", folder / "denoiser.onnx")
+    export_openvino(folder / "denoiser.onnx", folder / "denoiser.xml", calibration)
+
+
+def write_encoder(source: Path, tokens: int, folder: Path) -> None:
+    """`encoder/`: MiniLM's own files, ONNX graph, OpenVINO representation (half-precision weights)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ENCODER_FILES:
+        shutil.copyfile(source / name, folder / name)
+    model = TextEncoder(source, tokens).model
+    model.set_attn_implementation("eager")  # the exporter cannot trace the fused attention's value-dependent mask code
+    ids_BL = torch.ones(2, tokens, dtype=torch.long)
+    examples = {"ids": ids_BL, "mask": torch.ones_like(ids_BL)}
+    export_onnx(TracedEncoder(model), examples, "states", folder / "encoder.onnx")
+    export_openvino(folder / "encoder.onnx", folder / "encoder.xml", None)
+
+
+def write_export(network: Denoiser, encoder: Path, captions: list[str], parameters: ExportImage, folder: Path) -> None:
+    """Everything but the manifest; `captions` are training captions for the calibration of int8."""
+    backend = PyTorchBackend(network, TextEncoder(encoder, network.shape.text_tokens))
+    calibration = None
+    if parameters.weight_format == "int8":
+        requests = requests_for(captions[: math.ceil(parameters.calibration / ROWS_PER_TRAJECTORY)], STEPS)
+        rows = trajectory_inputs(backend, network.shape.size, requests, parameters.calibration)
+        calibration = split_rows(rows)
+    write_golden(backend, network.shape.size, STEPS, folder / GOLDEN)
+    write_denoiser(network, folder / "denoiser", calibration)
+    write_encoder(encoder, network.shape.text_tokens, folder / "encoder")
+
+
+def main() -> None:
+    """Export `artifacts/image/checkpoint` to `artifacts/image/export`."""
+    parameters = config.load().export.image
+    network = denoiser.load(CHECKPOINT)
+    captions = [row.text for row in sample.iterate(TRAIN)]
+    if len(captions) < parameters.calibration:
+        raise StageError(
+            f"export.image.calibration {parameters.calibration} exceeds the {len(captions)} training samples"
+        )
+    with staged(EXPORT) as folder:
+        write_export(network, text_encoder.MODEL, captions, parameters, folder)
+        parents = {"checkpoint": read_manifest(CHECKPOINT).digest}
+        seal(folder, line="image", kind="export", parents=parents, parameters=parameters.model_dump(), metrics={})
+    print(f"{EXPORT}: reference, ONNX and OpenVINO ({parameters.weight_format})")
+
+
+if __name__ == "__main__":
+    run(main)

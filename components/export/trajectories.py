@@ -1,0 +1,77 @@
+"""What an image network meets in service: its inputs on the way from noise to pictures, and the pictures themselves.
+
+Used to calibrate quantisation, to compare engines on equal inputs, and to ship golden inputs and outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from components.artifact import canonical, write_text
+from components.runtimes.base import ImageRequest
+from components.runtimes.image import EulerSampler, Floats, ImageBackend
+
+NAMES = ("latents", "time", "text", "mask")  # of the exported graphs' inputs, in the order of `ImageBackend.velocity`
+Inputs = dict[str, Floats]
+GUIDANCE = 3.0
+GOLDEN_PROMPTS = ("red apple", "grinning face", "blue heart", "rocket: space, launch")
+GOLDEN = "golden"
+
+
+class Recorder:
+    """A backend that keeps the inputs of every forward pass of another one."""
+
+    def __init__(self, backend: ImageBackend) -> None:
+        self.backend = backend
+        self.calls: list[tuple[Floats, ...]] = []
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
+        return self.backend.encode(prompts)
+
+    def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
+        self.calls.append((latents_BCHW, time_B, text_BLD, mask_BL))
+        return self.backend.velocity(latents_BCHW, time_B, text_BLD, mask_BL)
+
+
+def requests_for(captions: Sequence[str], steps: int) -> list[ImageRequest]:
+    """One guided request per caption, seeds counting from 0."""
+    return [ImageRequest(caption, seed, steps, GUIDANCE) for seed, caption in enumerate(captions)]
+
+
+def trajectory_inputs(backend: ImageBackend, size: int, requests: Sequence[ImageRequest], count: int) -> Inputs:
+    """`count` rows of the network's inputs on the way to the requested pictures, spread evenly over all of them.
+
+    All steps and both halves of guidance are covered, as in service. Raises `ValueError` where there are fewer rows.
+    """
+    recorder = Recorder(backend)
+    EulerSampler(recorder, size).generate(requests)
+    rows = [[array[i] for array in call] for call in recorder.calls for i in range(len(call[0]))]
+    if count > len(rows):
+        raise ValueError(f"{len(requests)} trajectories have {len(rows)} rows of inputs, fewer than {count}")
+    chosen = np.linspace(0, len(rows) - 1, count).round().astype(int)
+    return {name: np.stack([rows[i][column] for i in chosen]) for column, name in enumerate(NAMES)}
+
+
+def forward(backend: ImageBackend, inputs: Inputs) -> Floats:
+    """The network's velocity for a batch of inputs."""
+    return backend.velocity(*(inputs[name] for name in NAMES))
+
+
+def split_rows(inputs: Inputs) -> list[Inputs]:
+    """A batch of inputs as batches of one."""
+    return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(len(inputs["time"]))]
+
+
+def write_golden(backend: ImageBackend, size: int, steps: int, folder: Path) -> None:
+    """Inputs and the reference's outputs: arrays in an npz without pickle, requests as JSON."""
+    requests = requests_for(GOLDEN_PROMPTS, steps)
+    inputs = trajectory_inputs(backend, size, requests, count=2 * len(requests))
+    pictures_BHWC = np.stack(EulerSampler(backend, size).generate(requests))
+    folder.mkdir(parents=True, exist_ok=True)
+    velocity = forward(backend, inputs)
+    np.savez(folder / "golden.npz", allow_pickle=False, velocity=velocity, pictures=pictures_BHWC, **inputs)
+    write_text(folder / "golden.json", canonical({"requests": [asdict(request) for request in requests]}))

@@ -1,0 +1,118 @@
+"""The image line's sampler: Euler steps of flow matching with classifier-free guidance, the same for every engine.
+
+Pure numpy over a backend that encodes prompts and predicts velocity. Every engine starts from the same noise, which
+numpy draws from a request's seed, so that pictures of two engines can be compared pixel by pixel. Flow matching: x_t is
+(1 - t) data + t noise, the velocity noise - data; a picture is reached by steps from t = 1 to t = 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.artifact import ArtifactError, verify
+from components.runtimes.base import ImageRequest, ImageRuntime
+
+Floats = NDArray[np.float32]
+Engine = Literal["pytorch", "onnxruntime", "openvino"]
+CHANNELS = 3
+
+
+class ImageBackend(Protocol):
+    """What an engine provides: prompts to states, and the network's forward pass."""
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
+        """(states_BLD, mask_BL): caption states and which of them are tokens (1) or padding (0)."""
+        ...
+
+    def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
+        """Velocity BCHW at each sample's own time, for RGB in [-1, 1]."""
+        ...
+
+
+class EulerSampler:
+    """An `ImageRuntime` over any backend; requests of one batch may differ in steps, guidance and seed."""
+
+    def __init__(self, backend: ImageBackend, size: int) -> None:
+        self.backend = backend
+        self.size = size
+        self._empty_LD, self._empty_mask_L = (array[0] for array in backend.encode([""]))
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
+        """One uint8 picture [size, size, 3] per request, in order."""
+        if not requests:
+            return []
+        text_BLD, mask_BL = self.backend.encode([request.prompt for request in requests])
+        steps_B = np.array([request.steps for request in requests])
+        guidance_B = np.array([request.guidance for request in requests], np.float32)
+        x_BCHW = np.stack([starting_noise(request.seed, self.size) for request in requests])
+        for step in range(int(steps_B.max())):
+            active = np.flatnonzero(steps_B > step)  # a sample that has taken its steps drops out of the batch
+            time_b = (1 - step / steps_B[active]).astype(np.float32)
+            velocity = self._guided(x_BCHW[active], time_b, text_BLD[active], mask_BL[active], guidance_B[active])
+            x_BCHW[active] -= velocity / steps_B[active].astype(np.float32).reshape(-1, 1, 1, 1)
+        return [to_picture(x_CHW) for x_CHW in x_BCHW]
+
+    def _guided(self, x_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats, guidance_B: Floats) -> Floats:
+        """Velocity after classifier-free guidance (Ho and Salimans 2022); one forward pass for both halves."""
+        guided = np.flatnonzero(guidance_B != 1)  # guidance 1 needs no unconditional half
+        if not guided.size:
+            return self.backend.velocity(x_BCHW, time_B, text_BLD, mask_BL)
+        both = self.backend.velocity(
+            np.concatenate([x_BCHW, x_BCHW[guided]]),
+            np.concatenate([time_B, time_B[guided]]),
+            np.concatenate([text_BLD, np.repeat(self._empty_LD[None], guided.size, axis=0)]),
+            np.concatenate([mask_BL, np.repeat(self._empty_mask_L[None], guided.size, axis=0)]),
+        )
+        conditional, unconditional = both[: len(x_BCHW)].copy(), both[len(x_BCHW) :]
+        scale = guidance_B[guided].reshape(-1, 1, 1, 1)
+        conditional[guided] = unconditional + scale * (conditional[guided] - unconditional)
+        return conditional
+
+
+def starting_noise(seed: int, size: int) -> Floats:
+    """Standard normal noise CHW of a seed, equal on every machine and engine."""
+    return np.random.default_rng(seed).standard_normal((CHANNELS, size, size), dtype=np.float32)
+
+
+def to_picture(x_CHW: Floats) -> NDArray[np.uint8]:
+    """Values in [-1, 1] as a uint8 picture HWC; values outside are clipped."""
+    return np.rint((np.clip(x_CHW, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0)
+
+
+def load_image(folder: Path, engine: Engine) -> ImageRuntime:
+    """Verify the exported folder's digests and load it on an engine; raises `ArtifactError` where it is not whole."""
+    verify(folder)
+    return load_sampler(folder, engine)
+
+
+def load_sampler(folder: Path, engine: Engine) -> EulerSampler:
+    """As `load_image`, for a caller that has verified the folder and wants the backend too (parity, calibration)."""
+    try:
+        shape = json.loads((folder / "denoiser" / "config.json").read_bytes())
+        size, tokens = int(shape["size"]), int(shape["text_tokens"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder}: no readable denoiser/config.json: {error}") from error
+    return EulerSampler(load_backend(folder, engine, tokens), size)
+
+
+def load_backend(folder: Path, engine: Engine, tokens: int) -> ImageBackend:
+    """The engine's backend; each engine's library is imported only where it is asked for."""
+    if engine == "pytorch":
+        from components.runtimes.pytorch import PyTorchBackend
+
+        return PyTorchBackend.read(folder, tokens)
+    if engine == "onnxruntime":
+        from components.runtimes.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(folder, tokens)
+    if engine == "openvino":
+        from components.runtimes.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(folder, tokens)
+    raise ArtifactError(f"engine {engine!r} is unknown; expected pytorch, onnxruntime or openvino")
