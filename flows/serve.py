@@ -9,6 +9,8 @@ import os
 import subprocess
 from collections.abc import Callable
 
+from sqlalchemy import make_url
+
 from components.config import Params
 from components.stage import StageError
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
@@ -63,8 +65,18 @@ def gateway(params: Params) -> list[str]:
     for line in ("text", "image"):
         os.environ[f"ATELIER_{line.upper()}_URL"] = urls[line]
         os.environ[f"ATELIER_{line.upper()}_DEPLOYMENT"] = require_deployed(line).deployment
+    # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
+    os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
     tag = (STATE / "deployed" / "gateway.txt").read_text().strip()
     return bento(tag, params.serving.host, params.serving.gateway_port)
+
+
+def absolute(url: str) -> str:
+    """A database URL that means the same in every working directory: SQLite's relative path is the project's."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return url
+    return parsed.set(database=str(ROOT / parsed.database)).render_as_string(hide_password=False)
 
 
 PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
