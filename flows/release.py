@@ -45,19 +45,19 @@ def require_deployed(line: str) -> Deployment:
 
 
 @task(task_run_name="register-{line}", retries=2, retry_delay_seconds=5, persist_result=False)
-def register_package(line: Line) -> str:
-    """Register the package of a line with MLflow; returns its model version."""
+def register_package(line: Line) -> tuple[str, str]:
+    """Register the package of a line with MLflow; returns its registered model and version."""
     from components.registry.registry import register
 
     version = register(package_folder(line), load().registry)
-    get_run_logger().info("%s: %s", line, version)
-    return str(version)
+    get_run_logger().info("%s is version %d of %s", version.digest[:12], version.number, version.name)
+    return version.name, str(version.number)
 
 
 @task(task_run_name="bento-{name}", persist_result=False)
 def build_bento(name: str, version: str) -> str:
     """Build the Bento of `bentos/<name>` under `version` unless the store has it; returns its tag."""
-    tag = f"atelier_{name}:{version}"
+    tag = f"atelier-{name}:{version}"
     if subprocess.run(["bentoml", "get", tag], cwd=ROOT, capture_output=True, check=False).returncode == 0:
         get_run_logger().info("%s is built already", tag)
         return tag
@@ -71,7 +71,7 @@ def build_bento(name: str, version: str) -> str:
 
 
 @task(task_run_name="deploy-{line}", persist_result=False)
-def deploy(line: Line, version: str, tag: str, params: Params) -> str:
+def deploy(line: Line, model: str, version: str, tag: str, params: Params) -> str:
     """Record the deployment, then replace the running service by it; returns the deployment id."""
     digest = read_manifest(package_folder(line)).digest
     identifier = f"{line}-{tag.rpartition(':')[2]}"
@@ -81,7 +81,7 @@ def deploy(line: Line, version: str, tag: str, params: Params) -> str:
             deployment=identifier,
             line=line,
             digest=digest,
-            model=f"atelier-{line}",
+            model=model,
             version=version,
             bento=tag,
             time=time.time(),
@@ -111,9 +111,9 @@ def release(lines: list[Line] | None = None) -> dict[str, str]:
     deployments: dict[str, str] = {}
     for line in lines or LINES:
         digest = verify(package_folder(line)).digest
-        version = register_package(line)
+        model, version = register_package(line)
         tag = build_bento(line, f"{digest[:12]}-{code}")
-        deployments[line] = deploy(line, version, tag, params)
+        deployments[line] = deploy(line, model, version, tag, params)
     gateway = build_bento("gateway", code)
     write_text(STATE / "deployed" / "gateway.txt", gateway)
     stack.restart(params, "gateway")

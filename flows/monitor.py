@@ -1,0 +1,29 @@
+"""The monitoring flow: one report of the last window, its summary as a Prefect artifact, and its advice in the log."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from components.config import load
+from monitoring.report import write_report
+
+
+@flow(name="monitor", flow_run_name="monitor", persist_result=False)
+def monitor(window_minutes: int | None = None) -> str:
+    """Write the ops report of the last window (minutes; `monitor.window_minutes` by default); returns its path."""
+    logger = get_run_logger()
+    page = write_report(load(), time.time(), window_minutes)
+    summary = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    for advice in summary["advice"]:
+        logger.info("%s", " · ".join(map(str, advice.values())))
+    experiment = summary["experiment"]
+    create_markdown_artifact(
+        key="ops-report",
+        markdown=f"{summary['requests']} requests ({summary['simulated']} simulated). "
+        f"{experiment['experiment']}: **{experiment['verdict']}**. Page: `{page}`",
+    )
+    return str(page)
