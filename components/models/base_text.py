@@ -35,10 +35,8 @@ def tokenizer_from(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
     pieces = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     bpe.pre_tokenizer = pre_tokenizers.Sequence(pieces)
     bpe.decoder = decoders.ByteLevel()
-    types = fields["tokenizer.ggml.token_type"]
-    bpe.add_special_tokens(
-        [AddedToken(t, special=True) for t, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
-    )
+    special = [i for i, kind in enumerate(fields["tokenizer.ggml.token_type"]) if kind == CONTROL_TOKEN]
+    bpe.add_special_tokens([AddedToken(tokens[i], special=True) for i in special])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=tokens[fields["tokenizer.ggml.bos_token_id"]],

@@ -1,0 +1,132 @@
+"""Stage `train_text`: LoRA fine-tuning of the base language model on pairs of phrase and picture prompt.
+
+The loop is `components.training.trainer`'s; here are the step, the optimizer and what a finished run leaves behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from peft import PeftModel
+from torch import Tensor
+
+from components import config
+from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
+from components.data.pairs import Pair, read_pairs
+from components.models.base_text import BASE
+from components.models.language import (
+    Batch,
+    adapted,
+    add_adapter,
+    collate,
+    completion_loss,
+    encode,
+    held_out_loss,
+    load_base,
+    load_tokenizer,
+)
+from components.stage import run
+from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
+
+SPLIT = Path("data/text/split")
+CHECKPOINT = Path("artifacts/text/checkpoint")
+METRICS = Path("metrics/text")
+STATE = Path(".atelier/training/text")
+
+
+class TextModule(pl.LightningModule):
+    """Loss on the completion's tokens alone; only the adapter is trained."""
+
+    def __init__(self, model: PeftModel, learning_rate: float) -> None:
+        super().__init__()
+        self.model, self.learning_rate = model.train(), learning_rate
+        self.strict_loading = False  # a checkpoint holds the adapter; the frozen base comes from its own folder
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        return completion_loss(adapted(self.model), batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=0.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {n: v for n, v in checkpoint["state_dict"].items() if n in trained}
+
+
+def train(
+    base: Path,
+    pairs: Sequence[Pair],
+    settings: config.TrainText,
+    *,
+    state_dir: Path,
+    key: str,
+    logger: Logger | None = None,
+) -> tuple[PeftModel, Fitted]:
+    """The adapted model after `settings.max_steps` and how it got there; the same settings give the same weights."""
+    pl.seed_everything(settings.seed, verbose=False)
+    tokenizer = load_tokenizer(base)
+    samples = [encode(tokenizer, pair, settings.max_length) for pair in pairs]
+    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    model = add_adapter(
+        load_base(base, dtype), rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout
+    )
+
+    def batch_of(indices: list[int]) -> Batch:
+        return collate([samples[i] for i in indices], tokenizer.pad_token_id)
+
+    module = TextModule(model, settings.learning_rate)
+    fitted = fit(module, len(samples), batch_of, settings, state_dir=state_dir, key=key, logger=logger)
+    module.load_state_dict(fitted.weights, strict=False)
+    return model.eval(), fitted
+
+
+def summarise(fitted: Fitted, validation_loss: float, pairs: int) -> dict[str, float]:
+    """The run in numbers; losses in nats per completion token, `loss` over the last tenth of the steps."""
+    losses = [loss for _, loss in fitted.losses]
+    last = losses[-max(1, len(losses) // 10) :]
+    return {
+        "loss_first": losses[0],
+        "loss": sum(last) / len(last),
+        "validation_loss": validation_loss,
+        "steps": len(losses),
+        "pairs": pairs,
+        "trained_parameters": sum(w.numel() for w in fitted.weights.values()),
+    }
+
+
+def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]) -> None:
+    """Write the adapter as safetensors with its manifest, whole or not at all."""
+    with staged(CHECKPOINT) as folder:
+        model.save_pretrained(str(folder))
+        (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
+        parameters = settings.model_dump()
+        seal(folder, line="text", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
+
+
+def main() -> None:
+    """Train on the split and write checkpoint, metrics and the loss curve."""
+    settings = config.load().train.text
+    parents = {"data": read_manifest(SPLIT).digest, "base": verify(BASE).digest}
+    pairs = read_pairs(SPLIT / "train.parquet")
+    key = state_key(settings.model_dump(), canonical(parents))
+    model, fitted = train(BASE, pairs, settings, state_dir=STATE, key=key)
+    if not is_writer():
+        return
+    held_out = read_pairs(SPLIT / "validation.parquet")
+    loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out, settings.max_length)
+    metrics = summarise(fitted, loss, len(pairs))
+    publish(model, settings, parents, metrics)
+    write_losses(METRICS / "train.csv", fitted.losses)
+    write_text(METRICS / "train.json", canonical(metrics))
+    discard(STATE)
+    print(f"{CHECKPOINT}: loss {metrics['loss_first']:.3f} → {metrics['loss']:.3f}, held out {loss:.3f}")
+
+
+if __name__ == "__main__":
+    run(main)
