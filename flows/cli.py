@@ -33,6 +33,12 @@ def use_server() -> None:
     os.environ["PREFECT_API_URL"] = environment.service_urls(load())["prefect"] + "/api"
 
 
+def use_server_if_running() -> None:
+    """Without the stack, Prefect starts a temporary server of its own for a flow."""
+    if "prefect" in stack.running():
+        use_server()
+
+
 @app.command()
 def demo() -> None:
     """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
@@ -46,8 +52,7 @@ def demo() -> None:
 @app.command()
 def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by default")] = None) -> None:
     """Bring artifacts up to date, each DVC stage as a Prefect task."""
-    if "prefect" in stack.running():
-        use_server()
+    use_server_if_running()
     from flows.pipeline import pipeline
 
     for name, outcome in pipeline(targets).items():
@@ -58,8 +63,7 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 def release() -> None:
     """Register, build and deploy the packaged artifacts."""
     provide_api_key()
-    if "prefect" in stack.running():
-        use_server()
+    use_server_if_running()
     from flows.release import release as run_release
 
     for line, deployment in run_release().items():
@@ -69,11 +73,19 @@ def release() -> None:
 @app.command()
 def monitor() -> None:
     """Write the ops report of the last window."""
-    if "prefect" in stack.running():
-        use_server()
+    use_server_if_running()
     from flows.monitor import monitor as run_monitor
 
     typer.echo(run_monitor())
+
+
+@app.command()
+def tune() -> None:
+    """Search training parameters with Hyperopt; trials become nested MLflow runs."""
+    use_server_if_running()
+    from flows.tune import tune as run_tune
+
+    typer.echo(run_tune())
 
 
 @app.command()
