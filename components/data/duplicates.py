@@ -93,6 +93,8 @@ def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
 
 def _buckets(shingles: Sequence[frozenset[str]]) -> Iterator[list[int]]:
     """Positions that share a band, in ascending order; bands nobody shares are left out."""
+    if not shingles:
+        return  # Daft types an empty column as null, which has no MinHash
     frame = daft.from_pydict({"text": [" ".join(sorted(s)) for s in shingles]})
     hashes = frame.select(minhash(daft.col("text"), num_hashes=_BANDS * _ROWS, ngram_size=1)).to_pydict()["text"]
     table: dict[tuple[int, ...], list[int]] = defaultdict(list)

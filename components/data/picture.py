@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ Pixels = NDArray[np.uint8]  # height × width × 3, RGB
 WHITE = (255, 255, 255)
 # The decoders a sample may reach; each further one is attack surface for untrusted bytes.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+# The caller's own, lower bound refuses what Pillow only warns of.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class PictureError(ValueError):

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.config import Clean
+from components.data.clean import clean
+from components.data.picture import encode_png
+from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, read, read_rejects, write
+from components.stage import StageError
+from tests.components.data.test_picture import claiming, encoded
+
+PARAMETERS = Clean(low_percentile=0.0, high_percentile=99.5, max_pixels=1_000_000, min_side=8)
+
+
+def prepared(folder: Path, samples: list[Sample]) -> Path:
+    write(folder / SAMPLES, samples)
+    (folder / SOURCES).write_text('{"metadata.jsonl": "abc"}')
+    return folder
+
+
+def noise(seed: int) -> bytes:
+    return encode_png(np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8))
+
+
+def pair(identity: str, text: str, completion: str = "cake: sweet") -> Sample:
+    return Sample(id=identity, text=text, meta={"completion": completion})
+
+
+def reasons(folder: Path) -> dict[str, str]:
+    return {reject.sample.id: reject.reason for reject in read_rejects(folder / REJECTS)}
+
+
+def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_path: Path) -> None:
+    whole = noise(9)
+    pictures = {
+        "good": noise(1),
+        "grey": encoded(Image.new("L", (20, 30), 90)),
+        "clear": encoded(Image.new("RGBA", (20, 20), (1, 2, 3, 4))),
+        "bomb": claiming(50_000, 50_000),
+        "big": claiming(2_000, 2_000),
+        "tiny": encode_png(Image.new("RGB", (1, 1))),
+        "truncated": whole[: len(whole) // 2],
+        "text": b"hello",
+        "none": None,
+    }
+    samples = [Sample(id=name, text=f"picture {name}", image=data) for name, data in pictures.items()]
+    assert clean("image", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out") == (3, 6)
+    kept = read(tmp_path / "out" / SAMPLES)
+    assert [sample.id for sample in kept] == ["good", "grey", "clear"]
+    assert all(sample.image and sample.image.startswith(b"\x89PNG") for sample in kept)
+    found = reasons(tmp_path / "out")
+    expected = {
+        "bomb": "exceeds",
+        "big": "claims 2000×2000",
+        "tiny": "1×1",
+        "truncated": "cannot be decoded",
+        "text": "not a picture",
+        "none": "no picture",
+    }
+    assert found.keys() == expected.keys()
+    assert all(part in found[name] for name, part in expected.items())
+    assert {r.sample.id: r.sample.image for r in read_rejects(tmp_path / "out" / REJECTS)}["text"] == b"hello"
+
+
+def test_text_is_normalised_and_empty_or_repeated_text_rejected(tmp_path: Path) -> None:
+    samples = [
+        pair("a", "something  sweet\n"),
+        pair("b", "something sweet"),
+        pair("c", "something sweet", "honey: sweet"),
+        pair("d", " \t"),
+        pair("e", "something sour", "  "),
+        Sample(id="f", text="something salty"),
+    ]
+    assert clean("text", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out") == (2, 4)
+    assert [(s.id, s.text) for s in read(tmp_path / "out" / SAMPLES)] == [
+        ("a", "something sweet"),
+        ("c", "something sweet"),
+    ]
+    assert reasons(tmp_path / "out") == {
+        "b": "exact duplicate of a",
+        "d": "text is empty",
+        "e": "completion is empty",
+        "f": "completion is empty",
+    }
+
+
+def test_outliers_of_length_are_rejected_and_no_row_is_lost_or_reordered(tmp_path: Path) -> None:
+    samples = [pair(f"{5000 - n}", f"something about {n:05}") for n in range(5000)]
+    samples[2500] = pair("long", "x" * 100_000)
+    kept, rejected = clean("text", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out")
+    assert (kept, rejected) == (4999, 1)
+    assert "longer than" in reasons(tmp_path / "out")["long"]
+    assert [s.id for s in read(tmp_path / "out" / SAMPLES)] == [s.id for s in samples if s.id != "long"]
+
+
+def test_the_same_samples_give_the_same_bytes_and_nothing_else_lies_there(tmp_path: Path) -> None:
+    source = prepared(tmp_path / "in", [pair(str(n), f"about {n}") for n in range(3000)])
+    for name in ("one", "two"):
+        clean("text", PARAMETERS, source, tmp_path / name)
+    assert (tmp_path / "one" / SAMPLES).read_bytes() == (tmp_path / "two" / SAMPLES).read_bytes()
+    files = sorted(path.relative_to(tmp_path / "one").as_posix() for path in (tmp_path / "one").rglob("*.*"))
+    assert files == [REJECTS, SAMPLES, SOURCES]
+
+
+def test_nothing_left_is_an_error_that_leaves_the_old_output(tmp_path: Path) -> None:
+    good = prepared(tmp_path / "good", [pair("a", "something sweet")])
+    clean("text", PARAMETERS, good, tmp_path / "out")
+    with pytest.raises(StageError, match=r"all 2 samples were rejected.*text is empty"):
+        clean("text", PARAMETERS, prepared(tmp_path / "bad", [pair("a", ""), pair("b", " ")]), tmp_path / "out")
+    assert [sample.id for sample in read(tmp_path / "out" / SAMPLES)] == ["a"]
+
+
+def test_a_missing_input_names_the_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="run the stage that makes it"):
+        clean("text", PARAMETERS, tmp_path / "nowhere", tmp_path / "out")

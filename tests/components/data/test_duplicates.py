@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
+
+
+@given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
+def test_pairs_share_a_group_and_groups_are_named_by_their_smallest_member(
+    case: tuple[int, list[tuple[int, int]]],
+) -> None:
+    count, pairs = case
+    found = groups(count, pairs)
+    assert all(found[left] == found[right] for left, right in pairs)
+    assert all(found[name] == name <= position for position, name in enumerate(found))
+    assert len(set(found)) >= count - len(pairs)
+
+
+def test_only_positions_with_one_key_are_joined() -> None:
+    assert groups(5, same_key(["a", "", "a", "", "b"])) == [0, 1, 0, 3, 4]
+
+
+def test_nearly_one_text_is_found_among_many_others() -> None:
+    texts = [f"{n * 7919 % 1009} sheep jump over the {n}th fence of number {n * n}" for n in range(200)]
+    texts += [
+        "a rocket flies to the moon: space, launch, flat sticker",
+        "A rocket flies to the moon: space, launch, flat stickers",
+    ]
+    found = groups(len(texts), similar_texts(texts, 0.8))
+    assert found[200] == found[201] == 200
+
+
+def test_texts_of_one_template_about_different_things_stay_apart() -> None:
+    texts = [
+        f"a sticker of {name}: {tag}" for name, tag in (("rocket", "space"), ("pizza", "food"), ("tulip", "flower"))
+    ]
+    assert groups(3, similar_texts(texts, 0.8)) == [0, 1, 2]
+
+
+def test_texts_without_spaces_and_very_short_ones_are_compared_too() -> None:
+    texts = ["我想要一个红色的苹果贴纸谢谢你", "我想要一个红色的苹果贴纸谢谢您", "ox", "ox", "dog"]
+    assert groups(5, similar_texts(texts, 0.7)) == [0, 0, 2, 2, 4]
+
+
+def test_equal_and_nearly_equal_pictures_are_joined_across_blocks() -> None:
+    generator = np.random.default_rng(0)
+    thumbnails = generator.random((1200, 48)).astype(np.float32)
+    thumbnails[1100] = thumbnails[3]
+    thumbnails[700] = np.clip(thumbnails[600] + 0.01, 0, 1)
+    thumbnails[800] = np.clip(thumbnails[601] + 0.2, 0, 1)
+    assert sorted(similar_pictures(thumbnails, 0.97)) == [(3, 1100), (600, 700)]
+    assert list(similar_pictures(thumbnails, 1.0)) == [(3, 1100)]
+
+
+def test_no_sample_has_no_pair() -> None:
+    assert list(similar_texts([], 0.8)) == []
+    assert list(similar_pictures(np.empty((0, 0), np.float32), 0.97)) == []

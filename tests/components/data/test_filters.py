@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from components.data.filters import empty, length_bounds, length_outlier, normalise, picture
+from components.data.picture import decode, encode_png, header
+
+
+def test_text_is_composed_and_its_white_space_single() -> None:
+    assert normalise("  Cafe\u0301 \t\n au\u00a0 lait\x00\r\n") == "Café au lait"
+    assert normalise(" \u3000\x00\t ") == ""
+
+
+def test_emoji_joined_by_invisible_characters_stay_whole() -> None:
+    assert normalise("👩‍🚀 ❤️") == "👩‍🚀 ❤️"
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing_more(text: str) -> None:
+    once = normalise(text)
+    assert normalise(once) == once == once.strip()
+    assert unicodedata.is_normalized("NFC", once)
+
+
+def test_reasons_name_what_is_wrong() -> None:
+    assert empty("", "text") == "text is empty" and empty("x", "text") == ""
+    assert "longer than 10" in length_outlier(11, 2, 10)
+    assert "shorter than 2" in length_outlier(1, 2, 10)
+    assert length_outlier(2, 2, 10) == length_outlier(10, 2, 10) == ""
+
+
+def test_percentiles_cut_only_the_far_ends() -> None:
+    histogram = dict.fromkeys(range(1, 100), 10) | {5000: 3, 0: 2}
+    assert length_bounds(histogram, 0.5, 99.5) == (1, 99)
+    assert length_bounds(histogram, 0, 100) == (0, 5000)
+
+
+def test_a_handful_of_samples_loses_none() -> None:
+    assert length_bounds({3: 1, 40: 1, 7: 1}, 0, 99.5) == (3, 40)
+    assert length_bounds({}, 0, 99.5) == (0, 0)
+
+
+@given(st.dictionaries(st.integers(0, 500), st.integers(1, 50), min_size=1), st.floats(0, 50), st.floats(50, 100))
+def test_bounds_are_lengths_that_occur_and_keep_the_asked_share(
+    histogram: dict[int, int], low: float, high: float
+) -> None:
+    shortest, longest = length_bounds(histogram, low, high)
+    total = sum(histogram.values())
+    assert {shortest, longest} <= histogram.keys() and shortest <= longest
+    assert sum(count for length, count in histogram.items() if length <= longest) >= high / 100 * total - 1e-6
+
+
+def test_a_small_picture_is_dropped_and_a_good_one_becomes_a_bounded_png() -> None:
+    tiny = encode_png(Image.new("RGB", (1, 1)))
+    assert picture(tiny, max_pixels=10**6, min_side=8) == (tiny, "picture of 1×1 pixels, smaller than 8")
+    data, reason = picture(encode_png(Image.new("RGB", (1000, 400), "red")), max_pixels=10**6, min_side=8)
+    assert reason == "" and data is not None and data.startswith(b"\x89PNG")
+    assert header(data) == (512, 205)
+    assert decode(data, 8)[4, 4].tolist() == [255, 0, 0]
+
+
+def test_a_picture_above_the_bound_or_none_is_dropped() -> None:
+    assert "more than 100" in picture(encode_png(Image.new("RGB", (20, 20))), max_pixels=100, min_side=8)[1]
+    assert picture(None, max_pixels=100, min_side=8) == (None, "no picture")

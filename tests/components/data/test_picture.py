@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.data.picture import PictureError, crop_to_drawing, decode, encode_png, header
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A few bytes of valid PNG whose header claims any size."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+
+
+def test_transparent_becomes_white() -> None:
+    pixels = decode(encoded(Image.new("RGBA", (40, 40), (255, 0, 0, 0))), 16)
+    assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
+    assert (pixels == 255).all()
+
+
+def test_half_transparent_red_is_pink() -> None:
+    assert decode(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 128))), 8)[4, 4].tolist() == [255, 127, 127]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "CMYK", "I;16"])
+def test_grey_of_any_kind_becomes_grey_rgb(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((20, 20), 0x8000, np.uint16))
+    else:
+        image = Image.new("L", (20, 20), 128).convert(mode, dither=Image.Dither.NONE)
+    pixels = decode(encoded(image, "JPEG" if mode == "CMYK" else "PNG"), 8)
+    expected = 255 if mode == "1" else 128
+    assert np.abs(pixels.astype(int) - expected).max() <= 3
+
+
+def test_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (12, 12), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data, 4)[2, 2].tolist() == [255, 0, 0]
+
+
+def test_wide_picture_is_padded_with_white_not_stretched() -> None:
+    pixels = decode(encoded(Image.new("RGB", (40, 20), "black")), 32)
+    assert (pixels[:6] == 255).all() and (pixels[-6:] == 255).all()
+    assert (pixels[10:22] == 0).all()
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("RGB", (16, 16), "white")
+    image.paste("black", (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pixels = decode(encoded(image, "JPEG", exif=exif, quality=95), 16)
+    assert pixels[2, 8].min() > 200 and pixels[13, 8].max() < 60
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [5_000, 12_000, 50_000])
+def test_a_bomb_is_refused_from_its_header(side: int) -> None:
+    with pytest.raises(PictureError, match=r"claims|exceeds"):
+        decode(claiming(side, side), 32)
+
+
+def test_truncated_and_foreign_bytes_are_refused_with_a_reason() -> None:
+    whole = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)))
+    with pytest.raises(PictureError, match="decoded"):
+        decode(whole[: len(whole) // 2], 16)
+    for junk in (b"", b"\x89PNG\r\n\x1a\n", b"<svg/>", whole[:20]):
+        with pytest.raises(PictureError):
+            decode(junk, 16)
+
+
+def test_header_tells_the_size_without_pixels() -> None:
+    assert header(claiming(300, 200)) == (300, 200)
+
+
+def test_crop_finds_the_drawing_and_leaves_an_empty_sheet_alone() -> None:
+    sheet = Image.new("RGB", (100, 100), "white")
+    assert crop_to_drawing(sheet).size == (100, 100)
+    sheet.paste("red", (30, 40, 50, 60))
+    assert crop_to_drawing(sheet, margin=0).size == (20, 20)
+
+
+def test_equal_pixels_are_equal_bytes() -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    assert encode_png(pixels) == encode_png(Image.fromarray(pixels))
+    assert (decode(encode_png(pixels), 8) == pixels).all()

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.data.sample import Reject, Sample
+from components.data.sources import image_folder, pairs
+from components.stage import StageError
+
+
+def folder_of(path: Path, *lines: object) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "a.png").write_bytes(b"bytes of a picture")
+    raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    (path / "metadata.jsonl").write_bytes(b"\n".join(raw) + b"\n")
+    return path
+
+
+def reason(record: Sample | Reject) -> str:
+    return record.reason if isinstance(record, Reject) else ""
+
+
+def test_a_row_becomes_a_sample_with_its_further_fields(tmp_path: Path) -> None:
+    row = {"file_name": "a.png", "text": "a red apple", "label": "fruit", "licence": "CC0"}
+    (sample,) = image_folder(folder_of(tmp_path / "set", row))
+    assert isinstance(sample, Sample)
+    assert (sample.text, sample.label, sample.image) == ("a red apple", "fruit", b"bytes of a picture")
+    assert sample.meta == {"file_name": "a.png", "licence": "CC0"}
+    assert sample.source == "metadata.jsonl:1"
+
+
+def test_a_sample_keeps_its_id_when_the_rows_move(tmp_path: Path) -> None:
+    one, two = ({"file_name": "a.png", "text": text} for text in ("one", "two"))
+    first = {s.text: s.id for s in image_folder(folder_of(tmp_path / "x", one, two)) if isinstance(s, Sample)}
+    moved = {s.text: s.id for s in image_folder(folder_of(tmp_path / "y", two, one)) if isinstance(s, Sample)}
+    assert first == moved and len(set(first.values())) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"file_name": "b.png", "text": "x"}, "does not exist"),
+        ({"file_name": "../outside.png", "text": "x"}, "points outside the folder"),
+        ({"file_name": "link.png", "text": "x"}, "points outside the folder"),
+        ({"file_name": "linked/outside.png", "text": "x"}, "points outside the folder"),
+        ({"file_name": ".", "text": "x"}, "is not a file"),
+        ({"file_name": "a\0.png", "text": "x"}, "cannot be read"),
+        ({"file_name": "n" * 300 + ".png", "text": "x"}, "cannot be read"),
+        ({"text": "x"}, "'file_name' is missing"),
+        ({"file_name": "a.png"}, "'text' is missing"),
+        ({"file_name": "a.png", "text": 5}, "'text' is int"),
+        ({"file_name": ["a.png"], "text": "x"}, "'file_name' is list"),
+        (["a.png", "x"], "not a JSON object"),
+        (b'{"file_name": "a.png", "text": ', "not JSON"),
+        (b'{"file_name": "a.png", "text": "x", "score": NaN}', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"file_name": "a.png", "text": "caf\xe9"}', "not UTF-8: byte 35 is 0xe9"),
+        (b'{"file_name": "a.png", "text": "\\ud800"}', "surrogate"),
+    ],
+)
+def test_a_bad_row_is_rejected_beside_its_reason_and_the_others_stay(
+    row: object, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "outside.png").write_bytes(b"secret")
+    folder = folder_of(tmp_path / "set", row, {"file_name": "a.png", "text": "good"})
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    (folder / "linked").symlink_to(tmp_path)
+    bad, good = image_folder(folder)
+    assert isinstance(bad, Reject) and expected in bad.reason
+    assert bad.sample.source == "metadata.jsonl:1" and bad.sample.image is None
+    assert isinstance(good, Sample) and good.text == "good"
+
+
+def test_an_absolute_path_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "outside.png").write_bytes(b"secret")
+    (bad,) = image_folder(folder_of(tmp_path / "set", {"file_name": str(tmp_path / "outside.png"), "text": "x"}))
+    assert "points outside the folder" in reason(bad)
+
+
+def test_a_folder_without_metadata_or_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"no metadata\.jsonl; write one JSON object"):
+        list(image_folder(tmp_path))
+    with pytest.raises(StageError, match="is not a folder"):
+        list(image_folder(tmp_path / "nowhere"))
+
+
+def test_pairs_are_read_and_bad_lines_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_bytes(
+        b'\xef\xbb\xbf{"prompt": "something sweet", "completion": "cake", "label": "cake", "licence": "CC0"}\r\n'
+        b"\n{broken\n"
+        b'{"prompt": "x"}\n{"prompt": "\xff", "completion": "y"}\n{"prompt": "x", "completion": null}\n'
+    )
+    good, *bad = pairs(file)
+    assert isinstance(good, Sample)
+    assert (good.text, good.label) == ("something sweet", "cake")
+    assert good.meta == {"completion": "cake", "licence": "CC0"}
+    assert [reason(b).split(":")[0] for b in bad] == [
+        "not JSON",
+        "field 'completion' is missing",
+        "not UTF-8",
+        "field 'completion' is NoneType, not text",
+    ]
+    assert [b.sample.source for b in bad if isinstance(b, Reject)] == [f"pairs.jsonl:{n}" for n in (3, 4, 5, 6)]
+
+
+def test_a_missing_jsonl_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"prepare\.text\.path"):
+        list(pairs(tmp_path / "nowhere.jsonl"))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.artifact import verify
+from components.config import Split
+from components.data.concept import draw
+from components.data.picture import encode_png
+from components.data.sample import SAMPLES, SOURCES, Sample, read, write
+from components.data.split import SIDES, assign, split
+from components.stage import StageError
+
+TEXT = Split(seed=7, validation=0.1, test=0.2, near_duplicate_similarity=0.8)
+IMAGE = Split(seed=7, validation=0.1, test=0.2, near_duplicate_similarity=0.97)
+
+
+def cleaned(folder: Path, samples: list[Sample]) -> Path:
+    write(folder / SAMPLES, samples)
+    (folder / SOURCES).write_text(json.dumps({"metadata.jsonl": "abc"}))
+    return folder
+
+
+def noise(seed: int) -> bytes:
+    return encode_png(np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8))
+
+
+def phrase(concept: int, number: int) -> Sample:
+    completion = {"completion": f"thing {concept * 7919}: word{concept}", "concept": f"C{concept}"}
+    return Sample(id=f"p{concept}-{number}", text=f"{number * 31} of {concept}", meta=completion)
+
+
+def drawing(concept: int, tone: int) -> Sample:
+    meta = {"concept": f"C{concept}", "tone": str(tone)}
+    return Sample(id=f"d{concept}-{tone}", text=f"{concept} {tone}", image=noise(concept * 10 + tone), meta=meta)
+
+
+def sides_of(folder: Path) -> dict[str, str]:
+    return {sample.id: side for side in SIDES for sample in read(folder / f"{side}.parquet")}
+
+
+def test_every_sample_is_on_one_side_and_the_manifest_holds(tmp_path: Path) -> None:
+    samples = [phrase(concept, number) for concept in range(200) for number in range(3)]
+    counts = split("text", TEXT, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    assert sides_of(tmp_path / "out").keys() == {sample.id for sample in samples}
+    assert sum(counts.values()) == 600 and 60 < counts["test"] < 180 and 20 < counts["validation"] < 110
+    manifest = verify(tmp_path / "out")
+    assert manifest.kind == "data" and manifest.parents == {"metadata.jsonl": "abc"}
+    assert manifest.metrics["samples"] == counts
+    assert all(sample.split == "test" for sample in read(tmp_path / "out" / "test.parquet"))
+
+
+def test_the_same_data_version_comes_out_twice_and_another_seed_gives_another(tmp_path: Path) -> None:
+    source = cleaned(tmp_path / "in", [phrase(concept, 0) for concept in range(50)])
+    versions = []
+    for number, seed in enumerate((7, 7, 8)):
+        split("text", TEXT.model_copy(update={"seed": seed}), source, tmp_path / str(number))
+        versions.append(verify(tmp_path / str(number)).digest)
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_variants_of_one_concept_share_a_side(tmp_path: Path) -> None:
+    samples = [drawing(concept, tone) for concept in range(40) for tone in range(6)]
+    split("image", IMAGE, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    by_concept = defaultdict(set)
+    for identity, side in sides_of(tmp_path / "out").items():
+        by_concept[identity.split("-")[0]].add(side)
+    assert all(len(sides) == 1 for sides in by_concept.values())
+    assert {side for sides in by_concept.values() for side in sides} == set(SIDES)
+
+
+def test_text_and_image_line_hold_out_the_same_concepts(tmp_path: Path) -> None:
+    split("text", TEXT, cleaned(tmp_path / "t", [phrase(c, n) for c in range(60) for n in range(2)]), tmp_path / "text")
+    split("image", IMAGE, cleaned(tmp_path / "i", [drawing(c, 0) for c in range(60)]), tmp_path / "image")
+    text = {identity.split("-")[0][1:]: side for identity, side in sides_of(tmp_path / "text").items()}
+    image = {identity.split("-")[0][1:]: side for identity, side in sides_of(tmp_path / "image").items()}
+    assert text == image
+    assert all((side == "test") == (draw(f"C{concept}", 7) < 0.2) for concept, side in text.items())
+
+
+def test_nearly_equal_samples_without_a_concept_share_a_side(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 200, (16, 16, 3), dtype=np.uint8)
+    twins = [Sample(id=f"twin{n}", text=f"photo {n}", image=encode_png(picture + np.uint8(n))) for n in range(6)]
+    others = [Sample(id=f"other{n}", text=f"other {n}", image=noise(n)) for n in range(30)]
+    split("image", IMAGE, cleaned(tmp_path / "in", twins + others), tmp_path / "out")
+    assert len({side for name, side in sides_of(tmp_path / "out").items() if name.startswith("twin")}) == 1
+
+    sentence = "please paint a small green dragon that eats breakfast on the roof of a very old town hall"
+    texts = [Sample(id=f"twin{n}", text=f"{sentence} {n}", meta={"completion": "dragon"}) for n in range(6)]
+    texts += [Sample(id=f"other{n}", text=f"{n * 7919}", meta={"completion": f"{n * 104729}"}) for n in range(30)]
+    split("text", TEXT, cleaned(tmp_path / "in2", texts), tmp_path / "out2")
+    assert len({side for name, side in sides_of(tmp_path / "out2").items() if name.startswith("twin")}) == 1
+
+
+def test_a_group_of_several_concepts_is_held_out_if_one_of_them_is() -> None:
+    held_out = next(str(n) for n in range(100) if draw(str(n), 7) < 0.2)
+    free = [str(n) for n in range(100) if draw(str(n), 7) > 0.5]
+    keys = {"merged": [free[0], held_out], **{name: [name] for name in free[1:]}}
+    assert assign(keys, TEXT)["merged"] == "test"
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, 20])
+def test_no_side_of_a_small_set_is_empty(count: int) -> None:
+    for seed in range(20):
+        sides = assign({str(n): [str(n)] for n in range(count)}, TEXT.model_copy(update={"seed": seed}))
+        assert set(sides.values()) == set(SIDES)
+
+
+def test_fewer_than_three_groups_are_refused() -> None:
+    with pytest.raises(StageError, match="2 groups"):
+        assign({"a": ["a"], "b": ["b"]}, TEXT)
