@@ -41,6 +41,7 @@ DRIFTED = (
 @dataclass
 class _Tally:
     request_ids: list[str] = field(default_factory=list)
+    failed_ids: list[str] = field(default_factory=list)
     pictures: list[SimulatedPicture] = field(default_factory=list)
     failed: int = 0
     likes: int = 0
@@ -112,6 +113,7 @@ async def visit(client: AsyncOpenAI, audience: Audience, phrases: list[str], fol
         ended=time.time(),
         drift=drift,
         request_ids=tally.request_ids,
+        failed_ids=tally.failed_ids,
         failed=tally.failed,
         likes=tally.likes,
         dislikes=tally.dislikes,
@@ -131,8 +133,10 @@ async def session(shared: Visit, audience: Audience, number: int) -> None:
             prompt = await ask_text(shared, person, name, phrase, seed, rolls[:2])
             if wants_picture and prompt:
                 await ask_picture(shared, person, name, prompt, seed, rolls[2:])
-        except APIError:
+        except APIError as error:
             shared.tally.failed += 1
+            identifier = getattr(error, "request_id", None)  # on record too, if it got as far as that
+            shared.tally.failed_ids += [identifier] if identifier else []
 
 
 async def ask_text(shared: Visit, person: Taste, name: str, phrase: str, seed: int, rolls: Any) -> str:

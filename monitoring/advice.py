@@ -22,9 +22,12 @@ class Advice:
     words: str
 
 
-def advise(traffic: Sequence[LineTraffic], drifts: Sequence[Drift], experiment: Analysis) -> list[Advice]:
-    """All advice, most urgent first; never empty."""
-    found = [*(a for line in traffic for a in on_traffic(line)), *on_drift(drifts), on_experiment(experiment)]
+def advise(
+    traffic: Sequence[LineTraffic], drifts: Sequence[Drift], experiment: Analysis, simulated: bool
+) -> list[Advice]:
+    """All advice, most urgent first; never empty. `simulated`: some of the experiment's users were no people."""
+    found = [a for line in traffic for a in on_traffic(line)]
+    found += [*on_drift(drifts), on_experiment(experiment, simulated)]
     if not traffic:
         found.append(Advice("act", "No request arrived in this window: check that the gateway runs and is reachable."))
     return sorted(found, key=lambda advice: ORDER[advice.urgency])
@@ -65,12 +68,15 @@ def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
     return found
 
 
-def on_experiment(result: Analysis) -> Advice:
+def on_experiment(result: Analysis, simulated: bool) -> Advice:
     if result.srm:
         return Advice("act", f"Experiment {result.experiment}: {result.reason}")
     if result.verdict == "inconclusive":
         return Advice("watch", f"Experiment {result.experiment} is inconclusive: keep it running. {result.reason}")
     winner = result.verdict.removesuffix(" better")
+    if simulated:
+        say = f"Experiment {result.experiment}: {winner} is better for a simulated audience"
+        return Advice("watch", f"{say}. That tests the machinery; decide on real users only.")
     return Advice(
         "act", f"Experiment {result.experiment}: {winner} is better. Make it the default and end the experiment."
     )

@@ -81,7 +81,7 @@ def summarise(params: Params, since: float, until: float, runs: Sequence[Audienc
     feedback = read(url, "feedback", 0.0, until)
     mine = {row["request_id"] for row in rows}
     reactions = [row for row in feedback if row["request_id"] in mine and row["kind"] == "like"]
-    simulated = {identifier for a_run in runs for identifier in a_run.request_ids} & mine
+    simulated = {identifier for a_run in runs for identifier in (*a_run.request_ids, *a_run.failed_ids)} & mine
     traffic = by_line(rows)
     drifts = drift_of(params, rows, requests(url, 2 * since - until, since), folder)
     experiment = experiment_result(params.experiment, requests(url, 0.0, until, params.experiment.name), feedback)
@@ -98,7 +98,7 @@ def summarise(params: Params, since: float, until: float, runs: Sequence[Audienc
         drift=drifts,
         experiment=experiment,
         deployments=served_by(rows, read(url, "deployments")),
-        advice=advise(traffic, drifts, experiment),
+        advice=advise(traffic, drifts, experiment, bool(simulated)),
     )
 
 

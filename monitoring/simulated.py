@@ -20,7 +20,7 @@ class SimulatedPicture:
 
 @dataclass(frozen=True)
 class AudienceRun:
-    """One run of the simulated audience; times in epoch seconds, `request_ids` of every answered request."""
+    """One run of the simulated audience; times in epoch seconds, ids of requests that were answered and that failed."""
 
     seed: int
     users: int
@@ -28,6 +28,7 @@ class AudienceRun:
     ended: float
     drift: float
     request_ids: list[str]
+    failed_ids: list[str]
     failed: int
     likes: int
     dislikes: int

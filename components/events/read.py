@@ -27,8 +27,11 @@ def read(url: str, kind: Kind, since: float = 0.0, until: float = float("inf")) 
     return _rows(url, query)
 
 
-def requests(url: str, since: float = 0.0, until: float = float("inf")) -> list[Row]:
-    """Requests accepted in the window with how they finished; unfinished ones have None in `latency_s`, `outcome`…"""
+def requests(url: str, since: float = 0.0, until: float = float("inf"), experiment: str | None = None) -> list[Row]:
+    """Requests accepted in the window (of one experiment) with how they finished; None in all that, where they did not.
+
+    The time at which they finished is `finished`.
+    """
     finished = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
     query = (
         select(ACCEPTED, FINISHED.c.time.label("finished"), *finished)
@@ -38,6 +41,8 @@ def requests(url: str, since: float = 0.0, until: float = float("inf")) -> list[
     )
     if until != float("inf"):
         query = query.where(ACCEPTED.c.time < until)
+    if experiment is not None:
+        query = query.where(ACCEPTED.c.experiment == experiment)
     return _rows(url, query)
 
 
@@ -51,6 +56,11 @@ def finished(url: str, request_id: str) -> Row | None:
     """How one request finished, or None while it has not."""
     rows = _rows(url, select(FINISHED).where(FINISHED.c.request_id == request_id))
     return rows[0] if rows else None
+
+
+def feedback_on(url: str, request_id: str) -> list[Row]:
+    """Reactions to one response, oldest first."""
+    return _rows(url, select(FEEDBACK).where(FEEDBACK.c.request_id == request_id).order_by(FEEDBACK.c.time))
 
 
 def record_deployment(url: str, deployment: Deployment) -> None:

@@ -34,7 +34,7 @@ def good_or_lazy(phrase: str, variant: str) -> str:
 
 @asynccontextmanager
 async def stub_gateway(url: str, experiment: Experiment, write: Write = good_or_lazy) -> AsyncIterator[str]:
-    """Yields the base URL; every third chat from a user named `…-13` fails with status 500."""
+    """Yields the base URL; every chat of a user named `…-13` fails with status 500."""
     events = await EventStore.open(url)
 
     async def record(line: str, user: str, prompt: str, output: str, status: int, given: Assignment) -> str:
@@ -75,7 +75,7 @@ async def stub_gateway(url: str, experiment: Experiment, write: Write = good_or_
         text = write(phrase, given.variant)
         identifier = await record("text", user, phrase, text if status == 200 else "", status, given)
         if status != 200:
-            return JSONResponse({"error": {"message": "broken"}}, status)
+            return JSONResponse({"error": {"message": "broken"}}, status, {"x-request-id": identifier})
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
         return JSONResponse(

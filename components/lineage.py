@@ -1,0 +1,131 @@
+"""From a served response back to what made it: deployment, artifact, parameters, parents, data version, licences.
+
+Follows digests only: a folder on this machine counts as the artifact if its manifest has the recorded digest, and the
+answer says so where it has not (it was trained again since, or lies on another machine). Reads, never writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from components.artifact import ArtifactError, Manifest, read_manifest
+from components.events.read import feedback_on, finished, get_deployment, request
+from components.stage import StageError
+
+Answer = dict[str, Any]
+SPLITS = ("train", "validation", "test")
+
+
+def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
+    """All that is known of how a response came to be; raises `StageError` for an id that no response has."""
+    accepted = request(events_url, response_id)
+    if accepted is None:
+        raise StageError(f"no response {response_id!r} in the events; its id is the response's `id` or x-request-id")
+    ended = finished(events_url, response_id)
+    deployment = get_deployment(events_url, accepted["deployment"])
+    answer: Answer = {
+        "response": {**accepted, **(ended or {"outcome": "not finished"}), "time": accepted["time"]},
+        "feedback": feedback_on(events_url, response_id),
+        "deployment": deployment.model_dump() if deployment else None,
+    }
+    if deployment is not None:
+        answer |= chain(deployment.line, deployment.digest, artifact_root)
+    return answer
+
+
+def chain(line: str, digest: str, artifact_root: Path) -> Answer:
+    """The package of `digest`, its parents by role, and the licences of the samples it learnt from."""
+    package = identify(artifact_root / line / "package", digest)
+    found = package.pop("manifest")
+    parents: Answer = {}
+    for role, parent in (found.parents if found else {}).items():
+        parents[role] = identify(folder_of(role, line, artifact_root), parent)
+    data = parents.get("data")
+    licences = (
+        licences_of(artifact_root.parent / "data" / line / "split") if data is not None and data["manifest"] else None
+    )
+    for parent in parents.values():
+        parent.pop("manifest")
+    return {"artifact": package, "parents": parents, "licences": licences}
+
+
+def folder_of(role: str, line: str, artifact_root: Path) -> Path:
+    """Where this machine keeps an artifact of a role in the chain."""
+    root = artifact_root.parent
+    if role == "data":
+        return root / "data" / line / "split"
+    if role == "base":
+        return root / ("data/base/text" if line == "text" else "components/models/base/image")
+    return artifact_root / line / role
+
+
+def identify(folder: Path, digest: str) -> Answer:
+    """Whether `folder` is the artifact of `digest`, with its parameters and metrics if it is."""
+    try:
+        manifest: Manifest | None = read_manifest(folder)
+    except ArtifactError:
+        manifest, state = None, "not on this machine"
+    else:
+        same = manifest is not None and manifest.digest == digest
+        state = "here" if same else "made again since: what lies there now has another digest"
+        manifest = manifest if same else None
+    return {
+        "digest": digest,
+        "folder": str(folder),
+        "state": state,
+        "parameters": manifest.parameters if manifest else None,
+        "metrics": manifest.metrics if manifest else None,
+        "made_from": manifest.parents if manifest else None,
+        "manifest": manifest,
+    }
+
+
+def licences_of(split: Path) -> dict[str, int]:
+    """How many samples of a data version carry each licence."""
+    count: Counter[str] = Counter()
+    for name in SPLITS:
+        for meta in pq.read_table(split / f"{name}.parquet", columns=["meta"])["meta"].to_pylist():
+            count[json.loads(meta or "{}").get("licence") or "not stated"] += 1
+    return dict(count.most_common())
+
+
+def explain(response_id: str, events_url: str, artifact_root: Path) -> str:
+    """`why` as text for a terminal."""
+    answer = why(response_id, events_url, artifact_root)
+    lines = _response(answer["response"], answer["feedback"])
+    deployment = answer["deployment"]
+    if deployment is None:
+        return "\n".join(
+            [*lines, "deployment   not recorded: the service ran without a release, so the chain ends here"]
+        )
+    lines.append(f"deployment   {deployment['deployment']} (Bento {deployment['bento']})")
+    lines.append(f"model        {deployment['model']} version {deployment['version']} in MLflow")
+    lines += _artifact("artifact", answer["artifact"])
+    for role, parent in answer["parents"].items():
+        lines += _artifact(role, parent)
+    lines += [f"licence      {count} samples: {name}" for name, count in (answer["licences"] or {}).items()]
+    return "\n".join(lines)
+
+
+def _response(response: Answer, feedback: list[Answer]) -> list[str]:
+    lines = [f"response     {response['request_id']} ({response['line']} line, {response['outcome']})"]
+    if response["experiment"]:
+        share = f"{100 * response['propensity']:g} % of users"
+        lines.append(f"experiment   {response['experiment']}, variant {response['variant']} ({share})")
+    if response.get("prompt"):
+        lines += [f"prompt       {response['prompt']}", f"output       {response['output']}"]
+    return lines + [f"feedback     {row['kind']} {row['value']:g}" for row in feedback]
+
+
+def _artifact(role: str, artifact: Answer) -> list[str]:
+    lines = [f"{role:<12} {artifact['digest'][:16]}  {artifact['folder']} ({artifact['state']})"]
+    for key, value in (artifact["parameters"] or {}).items():
+        lines.append(f"{'':<12}   {key} = {json.dumps(value, ensure_ascii=False)}")
+    if role == "data":
+        lines += [f"{'':<12}   from {name} {digest[:16]}" for name, digest in (artifact["made_from"] or {}).items()]
+    return lines
