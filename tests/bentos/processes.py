@@ -1,4 +1,4 @@
-"""Real server processes for tests: started on free ports with an environment of their own, awaited, and ended by PID."""
+"""Real server processes for tests: on free ports, with an environment of their own, awaited, and ended by PID."""
 
 from __future__ import annotations
 

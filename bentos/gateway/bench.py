@@ -1,0 +1,132 @@
+"""Load of a running gateway: `python -m bentos.gateway.bench` at 1, 8 and 32 concurrent users.
+
+Each level is bounded in requests and in seconds. The generator shares the machine's cores with the servers, so that the
+figures are those of the whole machine. Needs ATELIER_API_KEYS (its first key is used).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import aiohttp
+import numpy as np
+import typer
+
+from bentos.gateway.auth import KEYS
+from bentos.gateway.schemas import MODELS
+from components.config import Line, load
+from components.stage import StageError, run
+
+USERS = (1, 8, 32)
+PROMPTS = ("a red apple", "a smiling cat", "a blue heart", "a rocket on the moon", "a slice of pizza", "a green tree")
+PATHS: dict[Line, str] = {"text": "/v1/chat/completions", "image": "/v1/images/generations"}
+WARM_UP = 12  # requests: the image Bento's dispatcher learns from the first ten
+
+Send = Callable[[int], Awaitable[int]]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one level of load measured: units are tokens or pictures."""
+
+    users: int
+    seconds: float
+    latencies: tuple[float, ...]
+    units: int
+    failures: int
+
+    def row(self, line: Line) -> str:
+        if not self.latencies:
+            return f"{line:5}  {self.users:5}  no request succeeded, {self.failures} failed"
+        p50, p95, p99 = np.percentile(self.latencies, [50, 95, 99]) * 1000
+        unit = "tokens/s" if line == "text" else "images/s"
+        return (
+            f"{line:5}  {self.users:5}  {self.units / self.seconds:8.1f} {unit}  {len(self.latencies):8}  "
+            f"{p50:7.0f}  {p95:7.0f}  {p99:7.0f}  {self.failures:6}"
+        )
+
+
+def body(line: Line, index: int, tokens: int) -> dict[str, Any]:
+    prompt = PROMPTS[index % len(PROMPTS)]
+    if line == "image":
+        return {"model": MODELS["image"], "prompt": prompt, "seed": index}
+    messages = [{"role": "user", "content": prompt}]
+    return {"model": MODELS["text"], "messages": messages, "max_tokens": tokens, "seed": index, "temperature": 0.7}
+
+
+def units(line: Line, answer: dict[str, Any]) -> int:
+    return int(answer["usage"]["completion_tokens"]) if line == "text" else len(answer["data"])
+
+
+async def measure(send: Send, users: int, requests: int, seconds: float) -> Level:
+    """`users` at a time, each asking again when answered, until `requests` were sent or `seconds` have passed."""
+    latencies: list[float] = []
+    done = failures = sent = 0
+    began = time.perf_counter()
+
+    async def user() -> None:
+        nonlocal done, failures, sent
+        while sent < requests and time.perf_counter() - began < seconds:
+            index, sent = sent, sent + 1
+            start = time.perf_counter()
+            try:
+                done += await send(index)
+            except aiohttp.ClientError:
+                failures += 1
+            else:
+                latencies.append(time.perf_counter() - start)
+
+    await asyncio.gather(*(user() for _ in range(users)))
+    return Level(users, time.perf_counter() - began, tuple(latencies), done, failures)
+
+
+async def bench(url: str, key: str, lines: list[Line], requests: int, seconds: float, tokens: int) -> None:
+    connector = aiohttp.TCPConnector(limit=0)
+    headers = {"authorization": f"Bearer {key}"}
+    timeout = aiohttp.ClientTimeout(total=300)
+    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
+
+        def sender(line: Line) -> Send:
+            async def send(index: int) -> int:
+                async with session.post(url + PATHS[line], json=body(line, index, tokens)) as response:
+                    response.raise_for_status()
+                    return units(line, await response.json())
+
+            return send
+
+        print("line   users  throughput          requests   p50 ms   p95 ms   p99 ms  failed")
+        for line in lines:
+            warm = await measure(sender(line), 1, WARM_UP, seconds)
+            if warm.failures:
+                raise StageError(f"{url}: {warm.failures} of {WARM_UP} warm-up requests to the {line} line failed")
+            for users in USERS:
+                level = await measure(sender(line), users, max(requests, 2 * users), seconds)
+                print(level.row(line), flush=True)
+
+
+def main(
+    url: Annotated[str, typer.Option(help="Address of the gateway; by default that of params.yaml.")] = "",
+    line: Annotated[str, typer.Option(help="`text`, `image` or `both`.")] = "both",
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Most requests of a level.")] = 200,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Longest a level may send.")] = 20,
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 32,
+) -> None:
+    """Measure a running gateway."""
+    lines: dict[str, list[Line]] = {"text": ["text"], "image": ["image"], "both": ["text", "image"]}
+    if line not in lines:
+        raise StageError(f"line {line!r} is not one of {', '.join(lines)}")
+    key = os.environ.get(KEYS, "").split(",")[0].strip()
+    if not key:
+        raise StageError(f"{KEYS} is empty: set it to a key that the gateway accepts")
+    serving = load().serving
+    address = url.rstrip("/") or f"http://{serving.host}:{serving.gateway_port}"
+    asyncio.run(bench(address, key, lines[line], requests, seconds, tokens))
+
+
+if __name__ == "__main__":
+    run(main)

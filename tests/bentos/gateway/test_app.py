@@ -1,0 +1,143 @@
+"""The gateway as a process: who may call, and every refusal in OpenAI's shape."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+import openai
+import pytest
+
+from tests.bentos.gateway.conftest import Running
+
+CHAT = "/v1/chat/completions"
+IMAGES = "/v1/images/generations"
+MESSAGES = [{"role": "user", "content": "a red boat"}]
+
+
+def refused(answer: httpx.Response, status: int, *words: str) -> None:
+    """The answer has this status and an OpenAI error whose message holds the words."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    for word in words:
+        assert word in error["message"]
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(("key", "words"), [(None, "no API key"), ("wrong", "not known")])
+@pytest.mark.parametrize("path", [CHAT, IMAGES, "/v1/feedback"])
+def test_without_a_known_key_nothing_is_done(gateway: Running, path: str, key: str | None, words: str) -> None:
+    refused(gateway.post(path, key=key, json={}), 401, words)
+
+
+def test_each_configured_key_works(gateway: Running) -> None:
+    for key in ("test-key-1", "test-key-2"):
+        names = [model.id for model in gateway.client(key).models.list()]
+        assert names == ["atelier-text", "atelier-image"]
+    with pytest.raises(openai.AuthenticationError):
+        gateway.client("test-key-3").models.list()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/nothing", 404), ("POST", "/", 404), ("GET", CHAT, 405), ("DELETE", "/v1/models", 405)],
+)
+def test_unknown_paths_and_methods(gateway: Running, method: str, path: str, status: int) -> None:
+    refused(httpx.request(method, gateway.url + path), status, path)
+
+
+BAD_CHATS = {
+    "empty prompt": ({"messages": [{"role": "user", "content": ""}]}, 400, "empty"),
+    "blank prompt": ({"messages": [{"role": "user", "content": " \n"}]}, 400, "empty"),
+    "prompt of 100 kB": ({"messages": [{"role": "user", "content": "x" * 100_000}]}, 400, "4000"),
+    "prompt is a number": ({"messages": [{"role": "user", "content": 5}]}, 400, "string"),
+    "prompt is a picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "text"),
+    "no messages": ({"messages": []}, 400, "messages"),
+    "messages missing": ({"messages": None}, 400, "messages"),
+    "many long messages": ({"messages": [{"role": "user", "content": "x" * 900}] * 5}, 400, "4500"),
+    "n = 0": ({"n": 0}, 400, "n"),
+    "temperature -1": ({"temperature": -1}, 400, "temperature"),
+    "temperature 2.5": ({"temperature": 2.5}, 400, "temperature"),
+    "temperature as a string": ({"temperature": "0.7"}, 400, "temperature"),
+    "max_tokens 0": ({"max_tokens": 0}, 400, "max_tokens"),
+    "max_tokens 100000": ({"max_tokens": 100_000}, 400, "at most 64"),
+    "unknown model": ({"model": "gpt-9"}, 404, "gpt-9"),
+    "tools": ({"tools": [{"type": "function"}]}, 400, "tools"),
+    "unknown role": ({"messages": [{"role": "wizard", "content": "hi"}]}, 400, "role"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CHATS)
+def test_bad_chat_requests(gateway: Running, case: str) -> None:
+    changes, status, words = BAD_CHATS[case]
+    refused(gateway.post(CHAT, json={"model": "atelier-text", "messages": MESSAGES} | changes), status, words)
+
+
+BAD_IMAGES = {
+    "empty prompt": ({"prompt": ""}, 400, "empty"),
+    "prompt of 100 kB": ({"prompt": "x" * 100_000}, 400, "4000"),
+    "prompt is a list": ({"prompt": ["a"]}, 400, "string"),
+    "n = 0": ({"n": 0}, 400, "n"),
+    "n = 11": ({"n": 11}, 400, "n"),
+    "n = true": ({"n": True}, 400, "n"),
+    "size of no model": ({"size": "33x33"}, 400, "32x32"),
+    "size not square": ({"size": "32x64"}, 400, "size"),
+    "size too large": ({"size": "1024x1024"}, 400, "512x512"),
+    "size nonsense": ({"size": "big"}, 400, "size"),
+    "urls": ({"response_format": "url"}, 400, "response_format"),
+    "seed beyond 64 bits": ({"seed": 2**80}, 400, "seed"),
+    "text model": ({"model": "atelier-text"}, 404, "atelier-image"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_image_requests(gateway: Running, case: str) -> None:
+    changes, status, words = BAD_IMAGES[case]
+    refused(gateway.post(IMAGES, json={"prompt": "a red boat"} | changes), status, words)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"nonsense", b'{"prompt": "\xff"}', b'{"prompt": "\\ud800"}', b"[" * 100_000, b"null"],
+    ids=["empty", "cut", "list", "word", "not UTF-8", "lone surrogate", "deep", "null"],
+)
+def test_bodies_that_are_no_json_object(gateway: Running, body: bytes) -> None:
+    refused(gateway.post(IMAGES, content=body), 400)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none(gateway: Running, number: str) -> None:
+    body = '{"model": "atelier-text", "messages": [{"role": "user", "content": "hi"}], "temperature": ' + number + "}"
+    refused(gateway.post(CHAT, content=body.encode()), 400, "temperature")
+
+
+def test_a_body_over_the_limit_is_refused_unread(gateway: Running) -> None:
+    refused(gateway.post(IMAGES, content=b"x" * 1_000_000), 413, "262144")
+    chunked = (b"x" * 65_536 for _ in range(16))
+    refused(gateway.post(IMAGES, content=chunked), 413, "262144")
+
+
+def test_half_a_request_does_not_harm_the_next(gateway: Running) -> None:
+    address = urlsplit(gateway.url)
+    with socket.create_connection((address.hostname, address.port or 80), timeout=5) as connection:
+        head = f"POST {IMAGES} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer test-key-1\r\ncontent-length: 500\r\n\r\n"
+        connection.sendall(head.encode() + b'{"prompt"')
+    assert gateway.post(IMAGES, json={"prompt": "a red boat"}).status_code == 200
+
+
+def test_a_known_model_can_be_retrieved(gateway: Running) -> None:
+    assert gateway.client().models.retrieve("atelier-image").id == "atelier-image"
+    with pytest.raises(openai.NotFoundError, match="gpt-9"):
+        gateway.client().models.retrieve("gpt-9")
+
+
+def test_health_and_metrics(gateway: Running) -> None:
+    assert gateway.post(IMAGES, json={"prompt": "a red boat", "n": 2}).status_code == 200
+    assert httpx.get(f"{gateway.url}/healthz").status_code == 200
+    assert httpx.get(f"{gateway.url}/readyz").status_code == 200
+    metrics = httpx.get(f"{gateway.url}/metrics").text
+    assert 'atelier_requests_total{line="image",outcome="ok",status="200",variant=""}' in metrics
+    for name in ("atelier_request_seconds_bucket", "atelier_queue_depth", "atelier_batch_size_sum", "atelier_images"):
+        assert name in metrics

@@ -1,0 +1,139 @@
+"""Chat completions through the official client: whole, streamed, cancelled, failed; and what is recorded of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from components.config import load
+from components.events.database import connect
+from components.events.schema import ACCEPTED, FINISHED
+from components.experiments.assignment import assign
+from tests.bentos.gateway.conftest import KEY, Running
+
+
+def ask(gateway: Running, content: str, **options: Any) -> Any:
+    messages: Any = [{"role": "system", "content": "be brief"}, {"role": "user", "content": content}]
+    create: Any = gateway.client().chat.completions.with_raw_response.create
+    return create(model="atelier-text", messages=messages, **options)
+
+
+def rows(gateway: Running, request_id: str) -> tuple[Any, Any]:
+    """The accepted and finished rows of a response, None where there is none."""
+    with connect(gateway.events).connect() as connection:
+        accepted = connection.execute(ACCEPTED.select().where(ACCEPTED.c.request_id == request_id)).one_or_none()
+        finished = connection.execute(FINISHED.select().where(FINISHED.c.request_id == request_id)).one_or_none()
+    return accepted, finished
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether `condition` holds within 10 s; for what another process does on its own."""
+    waits = Retrying(
+        stop=stop_after_delay(10),
+        wait=wait_fixed(0.05),
+        retry=retry_if_result(lambda held: not held),
+        retry_error_callback=lambda _: False,
+    )
+    return bool(waits(condition))
+
+
+def job(gateway: Running, prompt: str) -> dict[str, Any]:
+    jobs: list[Any] = gateway.log()["jobs"]
+    return next(j for j in reversed(jobs) if j.get("messages") and j["messages"][-1][1] == prompt)
+
+
+def test_a_whole_answer_and_its_record(gateway: Running) -> None:
+    raw = ask(gateway, "a red boat", user="ann", max_tokens=9)
+    completion = raw.parse()
+    assert completion.choices[0].message.content == "you said: a red boat"
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.usage.total_tokens == 8
+    assert raw.headers["x-request-id"] == completion.id
+    assert raw.headers["x-deployment"] == "text-standin"
+    accepted, finished = rows(gateway, completion.id)
+    assert (accepted.line, accepted.deployment, accepted.variant) == ("text", "text-standin", raw.headers["x-variant"])
+    assert (finished.outcome, finished.status, finished.batch_size) == ("ok", 200, 2)
+    assert (finished.prompt, finished.output) == ("a red boat", "you said: a red boat")
+    assert job(gateway, "a red boat")["max_new_tokens"] == 9
+
+
+def test_the_variant_decides_the_temperature_and_stays_with_its_user(gateway: Running) -> None:
+    experiment = load().experiment
+    seen = set()
+    for user in ("ann", "bob", "cid", "dora", "eve", "finn", "gus", "hal"):
+        prompt = f"prompt of {user}"
+        variants = {ask(gateway, prompt, user=user).headers["x-variant"] for _ in range(2)}
+        (variant,) = variants
+        seen.add(variant)
+        assert job(gateway, prompt)["temperature"] == experiment.variants[variant].temperature
+    assert seen == set(experiment.variants)
+
+
+def test_the_recorded_variant_is_the_assignment_of_the_recorded_user(gateway: Running) -> None:
+    accepted, _ = rows(gateway, ask(gateway, "a boat", user="ann").parse().id)
+    expected = assign(load().experiment, accepted.user_key)
+    assert (accepted.experiment, accepted.variant) == (expected.experiment, expected.variant)
+    assert accepted.propensity == expected.propensity
+    assert "ann" not in accepted.user_key
+
+
+def test_who_chooses_the_temperature_is_outside_the_experiment(gateway: Running) -> None:
+    raw = ask(gateway, "my own", user="ann", temperature=0, seed=-1)
+    assert "x-variant" not in raw.headers
+    assert job(gateway, "my own")["temperature"] == 0
+    assert job(gateway, "my own")["seed"] == 2**32 - 1
+    assert rows(gateway, raw.parse().id)[0].experiment == ""
+
+
+def test_a_streamed_answer_and_its_record(gateway: Running) -> None:
+    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "a blue cat"}]}]
+    stream = gateway.client().chat.completions.create(
+        model="atelier-text", messages=messages, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text.strip() == "you said: a blue cat"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 5
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert rows(gateway, chunks[0].id)[1].output == "you said: a blue cat"
+    assert stream.response.headers["x-request-id"] == chunks[0].id
+
+
+@pytest.mark.parametrize("word", ["FAIL", "CUT"])
+def test_a_stream_that_breaks_says_so_to_its_reader(gateway: Running, word: str) -> None:
+    stream = ask(gateway, f"please {word}", stream=True)
+    with pytest.raises(openai.APIError):
+        list(stream.parse())
+    finished = rows(gateway, stream.headers["x-request-id"])[1]
+    assert finished.outcome == "error"
+    assert finished.output.startswith("you said:")
+
+
+def test_a_failing_model_is_an_honest_500(gateway: Running) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        ask(gateway, "please FAIL")
+    assert caught.value.status_code == 500
+    assert "out of memory" not in str(caught.value)  # the cause is for the log, not for callers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_who_leaves_ends_the_work_upstream(gateway: Running, stream: bool) -> None:
+    prompt = f"HOLD {stream}"
+    body = {"model": "atelier-text", "messages": [{"role": "user", "content": prompt}], "stream": stream}
+    with pytest.raises(httpx.ReadTimeout):
+        headers = {"authorization": f"Bearer {KEY}"}
+        httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers, timeout=1)
+    assert eventually(lambda: prompt in gateway.log()["cancelled"])
+
+    def cancelled() -> bool:
+        with connect(gateway.events).connect() as connection:
+            found = connection.execute(FINISHED.select().where(FINISHED.c.prompt == prompt)).one_or_none()
+        return found is not None and found.outcome == "cancelled" and found.status == 499
+
+    assert eventually(cancelled)

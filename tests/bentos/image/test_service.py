@@ -1,0 +1,69 @@
+"""The image Bento as a process: batches, sizes, refusals and the work of callers that have gone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from bentos.protocol import JOB_ID
+from tests.bentos.image.conftest import SHAPE
+
+
+def job(name: str, **changes: Any) -> dict[str, Any]:
+    return {"id": name, "prompt": "a red boat", "seed": 1, "steps": 2, "guidance": 2.0} | changes
+
+
+async def paint(client: httpx.AsyncClient, url: str, **changes: Any) -> dict[str, Any]:
+    one = job(**changes)
+    answer = await client.post(f"{url}/generate", json={"jobs": [one]}, headers={JOB_ID: one["id"]}, timeout=60)
+    answer.raise_for_status()
+    picture: dict[str, Any] = answer.json()[0]
+    return picture
+
+
+def pixels(picture: dict[str, Any]) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(picture["png"])))
+
+
+async def test_concurrent_calls_are_painted_together_and_each_gets_its_own_picture(image_bento: str) -> None:
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=64)) as client:
+        # The dispatcher learns the model's speed from single jobs before it batches.
+        alone = {seed: await paint(client, image_bento, name=f"alone-{seed}", seed=seed, steps=1) for seed in range(16)}
+        calls = (paint(client, image_bento, name=f"many-{i}", seed=i % 16, steps=1) for i in range(64))
+        together = await asyncio.gather(*calls)
+    assert max(picture["batch_size"] for picture in together) > 1
+    for i, picture in enumerate(together):
+        # 2 of 255: rounding of differently shaped matrix products
+        assert largest_difference(pixels(picture), pixels(alone[i % 16])) <= 2
+
+
+def largest_difference(a: Image.Image, b: Image.Image) -> int:
+    return max(abs(x - y) for x, y in zip(a.tobytes(), b.tobytes(), strict=True))
+
+
+async def test_a_side_beyond_the_models_own_enlarges_the_picture(image_bento: str) -> None:
+    async with httpx.AsyncClient() as client:
+        picture = await paint(client, image_bento, name="large", side=SHAPE.size * 4)
+        native = await paint(client, image_bento, name="native")
+    assert pixels(picture).size == (SHAPE.size * 4, SHAPE.size * 4)
+    assert pixels(native).size == (SHAPE.size, SHAPE.size)
+
+
+async def test_says_what_it_serves(image_bento: str) -> None:
+    async with httpx.AsyncClient() as client:
+        info = (await client.post(f"{image_bento}/info", json={})).json()
+        picture = await paint(client, image_bento, name="who")
+    assert info["side"] == SHAPE.size
+    assert info["deployment"] == picture["deployment"] == "image-7"
+
+
+async def test_a_job_out_of_bounds_is_refused(image_bento: str) -> None:
+    async with httpx.AsyncClient() as client:
+        for wrong in ({"prompt": ""}, {"prompt": "x" * 5000}, {"steps": 0}, {"side": 4096}, {"seed": -1}):
+            body = {"jobs": [job("wrong", **wrong)]}
+            assert (await client.post(f"{image_bento}/generate", json=body)).status_code == 400, wrong
