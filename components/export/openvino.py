@@ -30,8 +30,16 @@ def export_openvino(graph: Path, path: Path, calibration: Sequence[Inputs] | Non
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(calibration),
             )
+    _name_by_position(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(model, path)
+
+
+def _name_by_position(model: ov.Model) -> None:
+    """Name layers by their place in the graph: the counter in their own names depends on what ran before."""
+    for position, operation in enumerate(model.get_ordered_ops()):
+        if operation.get_type_name() != "Parameter":
+            operation.set_friendly_name(f"{operation.get_type_name()}_{position}")
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""Stage `gate`: may this model go on? Compares measured values with the thresholds of `params.yaml`, line by line.
+
+The verdict is a file and the stage never fails over a refusal, so that a refused model keeps its evidence; it is the
+next stage, `package`, that refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from components import config
+from components.artifact import canonical, write_text
+from components.config import GateImage, GateText, Line
+from components.stage import StageError, run
+
+METRICS = Path("metrics")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison and its outcome; `relation` is how `value` must stand to `threshold`."""
+
+    name: str
+    value: float
+    relation: Literal["at most", "at least"]
+    threshold: float
+
+    @property
+    def passed(self) -> bool:
+        return self.value <= self.threshold if self.relation == "at most" else self.value >= self.threshold
+
+    def row(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+
+def text_checks(evaluation: dict[str, Any], gate: GateText) -> list[Check]:
+    """Fine-tuning must not raise the held-out loss beyond a ratio, and must gain in naming the intended picture."""
+    before, after = evaluation["before"], evaluation["after"]
+    return [
+        Check("loss_ratio", after["loss"] / before["loss"], "at most", gate.max_loss_ratio),
+        Check("naming_gain", after["naming"] - before["naming"], "at least", gate.min_naming_gain),
+    ]
+
+
+def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
+    """Pictures must be close enough to held-out ones, and show what their prompts say."""
+    after = evaluation["after"]
+    return [
+        Check("kid", after["kid"], "at most", gate.max_kid),
+        Check("alignment", after["alignment"], "at least", gate.min_alignment),
+    ]
+
+
+def verdict(checks: Sequence[Check], parity: bool) -> dict[str, Any]:
+    """The gate's document: every check with value, threshold and outcome, and whether all of them passed."""
+    rows = [check.row() for check in checks]
+    return {"passed": parity and all(check.passed for check in checks), "parity": parity, "checks": rows}
+
+
+def refusals(document: dict[str, Any]) -> list[str]:
+    """What a refused model failed at, in words."""
+    failed = [
+        f"{row['name']} is {row['value']:.4g}, must be {row['relation']} {row['threshold']:g}"
+        for row in document["checks"]
+        if not row["passed"]
+    ]
+    return failed if document["parity"] else [*failed, "the exported model's parity with PyTorch failed"]
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """A stage's metrics; raises `StageError` where the stage has not finished."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path}: no readable metrics; run the stage that writes them: {error}") from error
+
+
+def main(line: Line) -> None:
+    """Write `metrics/<line>/gate.json`."""
+    gates = config.load().gate
+    evaluation = read_metrics(METRICS / line / "evaluate.json")
+    verification = read_metrics(METRICS / line / "verify.json")
+    try:
+        checks = text_checks(evaluation, gates.text) if line == "text" else image_checks(evaluation, gates.image)
+        document = verdict(checks, parity=verification["passed"])
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise StageError(f"metrics/{line}: not what the gate expects: {error!r}") from error
+    write_text(METRICS / line / "gate.json", canonical(document))
+    print(f"gate {line}: " + ("passed" if document["passed"] else "refused: " + "; ".join(refusals(document))))
+
+
+if __name__ == "__main__":
+    run(main)

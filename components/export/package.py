@@ -1,0 +1,72 @@
+"""Stage `package`: a gated, verified export becomes the one directory that serving takes. Where DVC ends.
+
+Refuses a model that failed its gate or its parity, and an export that does not come from the checkpoint at hand. The
+manifest carries the digests of the whole chain (data, base, checkpoint, export) and what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from components import config
+from components.artifact import (
+    MANIFEST,
+    ArtifactError,
+    Manifest,
+    canonical,
+    read_manifest,
+    seal,
+    staged,
+    verify,
+    write_text,
+)
+from components.config import Line
+from components.evaluation.gate import read_metrics, refusals
+from components.export.attribution import attribution
+from components.stage import StageError, run
+
+ARTIFACTS = Path("artifacts")
+METRICS = Path("metrics")
+MEASURED = ("evaluate", "verify", "gate")
+
+
+def lineage(checkpoint: Manifest, export: Manifest) -> dict[str, str]:
+    """Digests of everything the package derives from; raises `StageError` where the chain does not close."""
+    if export.parents.get("checkpoint") != checkpoint.digest:
+        raise StageError("the export was made from another checkpoint than the one at hand; run the export again")
+    return {**checkpoint.parents, "checkpoint": checkpoint.digest, "export": export.digest}
+
+
+def refuse_unless_passed(line: str, measured: dict[str, Any]) -> None:
+    """Raise `StageError` with every reason for which the model may not be served."""
+    if not measured["gate"]["passed"]:
+        raise StageError(f"the {line} model is refused by its gate: {'; '.join(refusals(measured['gate']))}")
+    if not measured["verify"]["passed"]:
+        raise StageError(f"the exported {line} model failed its parity check; see metrics/{line}/verify.json")
+
+
+def package(line: Line, source: str, artifacts: Path, metrics: Path) -> Manifest:
+    """Assemble `artifacts/<line>/package`; `source` names the kind of data it was trained on."""
+    measured = {name: read_metrics(metrics / f"{name}.json") for name in MEASURED}
+    refuse_unless_passed(line, measured)
+    export = verify(artifacts / "export")
+    parents = lineage(read_manifest(artifacts / "checkpoint"), export)
+    with staged(artifacts / "package") as folder:
+        shutil.copytree(artifacts / "export", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        write_text(folder / "ATTRIBUTION.md", attribution(line, source))
+        write_text(folder / "metrics.json", canonical(measured))
+        return seal(folder, line=line, kind="package", parents=parents, parameters=export.parameters, metrics=measured)
+
+
+def main(line: Line) -> None:
+    """Write `artifacts/<line>/package`."""
+    source = getattr(config.load().prepare, line).source
+    manifest = package(line, source, ARTIFACTS / line, METRICS / line)
+    print(f"artifacts/{line}/package: {manifest.digest}")
+
+
+if __name__ == "__main__":
+    run(main)
