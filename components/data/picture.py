@@ -81,7 +81,7 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise PictureError(f"picture claims too many pixels: {error}") from error
+        raise PictureError(f"picture claims more pixels than may be opened: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError("not a picture in a supported format") from error
 

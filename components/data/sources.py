@@ -16,6 +16,8 @@ from components.data.sample import Reject, Sample
 from components.stage import StageError
 
 METADATA = "metadata.jsonl"
+# No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
+_MAX_BYTES = 2**28
 
 
 def image_folder(folder: Path) -> Iterator[Sample | Reject]:
@@ -70,11 +72,12 @@ def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
         return Reject(sample, problem)
     path = folder / row["file_name"]
     try:
-        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
-        if not inside:
+        if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             return Reject(sample, f"file_name {row['file_name']!r} points outside the folder")
         if not path.is_file():
             return Reject(sample, f"file_name {row['file_name']!r} is not a file")
+        if path.stat().st_size > _MAX_BYTES:
+            return Reject(sample, f"file_name {row['file_name']!r} is larger than {_MAX_BYTES} bytes")
         data = path.read_bytes()
     except FileNotFoundError:
         return Reject(sample, f"file_name {row['file_name']!r} does not exist")

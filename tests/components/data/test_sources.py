@@ -79,6 +79,14 @@ def test_an_absolute_path_is_rejected(tmp_path: Path) -> None:
     assert "points outside the folder" in reason(bad)
 
 
+def test_a_huge_file_is_rejected_unread(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", {"file_name": "disk.img", "text": "x"})
+    with (folder / "disk.img").open("wb") as file:
+        file.truncate(2**40)
+    (bad,) = image_folder(folder)
+    assert "larger than" in reason(bad)
+
+
 def test_a_folder_without_metadata_or_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no metadata\.jsonl; write one JSON object"):
         list(image_folder(tmp_path))
