@@ -6,7 +6,6 @@ manifest carries the digests of the whole chain (data, base, checkpoint, export)
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from components import config
 from components.artifact import (
     MANIFEST,
-    ArtifactError,
     Manifest,
     canonical,
     read_manifest,
