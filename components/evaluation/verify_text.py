@@ -1,0 +1,203 @@
+"""Stage `verify_text`: does the exported model write what PyTorch's would, and how much faster?
+
+Parity on held-out completions, teacher-forced: the ratio of perplexities and how often both expect the same next token,
+with the PyTorch model in fp32 as the reference. Speed on the same prompts in the same run, every engine writing exactly
+the same number of tokens. A failed parity is written down first and stops the pipeline then.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from components import config
+from components.artifact import canonical, verify, write_text
+from components.config import VerifyText
+from components.data.pairs import Pair, read_pairs
+from components.evaluation.timing import interleaved_medians
+from components.export.text import EXPORT
+from components.models.base_text import BASE
+from components.models.language import (
+    IGNORED,
+    Batch,
+    collate,
+    completion_logits,
+    encode,
+    load_merged,
+    load_tokenizer,
+    render,
+)
+from components.runtimes.base import TextRequest
+from components.runtimes.chat import conversation
+from components.runtimes.text import OpenVinoText, load_text
+from components.stage import StageError, run
+from components.training.text import CHECKPOINT, SPLIT
+
+METRICS = Path("metrics/text/verify.json")
+NEW_TOKENS = 32  # written per prompt when timing, whatever the text says
+STREAMS = (1, 8)
+PARITY_PAIRS_PER_PROMPT = 16  # so that top-1 agreement rests on over a thousand tokens, not on a hundred
+MAX_LENGTH = 256
+
+
+class OpenVinoLogits:
+    """The exported graph run directly, to see the logits that the serving pipeline keeps to itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._request = (
+            ov.Core().compile_model(folder / "openvino" / "openvino_model.xml", "CPU").create_infer_request()
+        )
+        self._inputs = {name for port in self._request.model_inputs for name in port.names}
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As `completion_logits`: logits_NV and the tokens_N they should predict."""
+        ids_BL, mask_BL = batch.ids_BL.numpy(), batch.mask_BL.numpy()
+        self._request.reset_state()
+        feeds = {
+            "input_ids": ids_BL,
+            "attention_mask": mask_BL,
+            "position_ids": np.maximum(mask_BL.cumsum(axis=1) - 1, 0),
+            "beam_idx": np.arange(len(ids_BL), dtype=np.int32),
+        }
+        logits_BLV = self._request.infer({n: v for n, v in feeds.items() if n in self._inputs})["logits"]
+        predicts_BL = batch.labels_BL[:, 1:] != IGNORED
+        return torch.from_numpy(logits_BLV[:, :-1])[predicts_BL].float(), batch.labels_BL[:, 1:][predicts_BL]
+
+
+def summed(logits_NV: Tensor, tokens_N: Tensor) -> tuple[float, Tensor]:
+    """The negative log-likelihood of the tokens (nats, summed), and the token each position finds most likely."""
+    return functional.cross_entropy(logits_NV, tokens_N, reduction="sum").item(), logits_NV.argmax(-1)
+
+
+@torch.inference_mode()
+def parity(
+    reference: Callable[[Batch], tuple[Tensor, Tensor]],
+    exported: Callable[[Batch], tuple[Tensor, Tensor]],
+    batches: Sequence[Batch],
+    bounds: VerifyText,
+) -> dict[str, Any]:
+    """How far the exported model is from the reference on the completions' tokens, and whether within bounds."""
+    losses, agreed, count = [0.0, 0.0], 0, 0
+    for batch in batches:
+        (loss, expects_N), (other_loss, other_N) = summed(*reference(batch)), summed(*exported(batch))
+        losses[0] += loss
+        losses[1] += other_loss
+        agreed += int((expects_N == other_N).sum())
+        count += len(expects_N)
+    ratio, agreement = math.exp((losses[1] - losses[0]) / count), agreed / count
+    return {
+        "perplexity_ratio": ratio,
+        "top1_agreement": agreement,
+        "perplexity_pytorch": math.exp(losses[0] / count),
+        "perplexity_openvino": math.exp(losses[1] / count),
+        "tokens": count,
+        "passed": ratio <= bounds.max_perplexity_ratio and agreement >= bounds.min_top1_agreement,
+    }
+
+
+def pytorch_writer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]
+) -> Callable[[], object]:
+    """A call that writes `NEW_TOKENS` greedy tokens for every phrase in one batch."""
+    prompts = [render(tokenizer, conversation(phrase)) for phrase in phrases]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    inputs.pop("token_type_ids", None)
+    settings = GenerationConfig(
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    generator: Any = model  # PreTrainedModel does not declare `generate`; every causal model has it
+    return lambda: generator.generate(**inputs, generation_config=settings)
+
+
+@torch.inference_mode()
+def speed(
+    models: dict[str, PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    runtime: OpenVinoText,
+    phrases: Sequence[str],
+    repeats: int,
+) -> dict[str, Any]:
+    """Tokens per second, prompt included, of each PyTorch model and the runtime, by number of concurrent streams."""
+    table: dict[str, Any] = {}
+    for streams in STREAMS:
+        chosen = [phrases[i % len(phrases)] for i in range(streams)]
+        requests = [TextRequest(conversation(phrase), NEW_TOKENS, temperature=0) for phrase in chosen]
+        calls = {name: pytorch_writer(model, tokenizer, chosen) for name, model in models.items()}
+        calls["openvino"] = lambda requests=requests: runtime.generate(requests, ignore_end=True)
+        medians = interleaved_medians(calls, repeats)
+        best = min(models, key=lambda name: medians[name])
+        table[f"streams_{streams}"] = {
+            "tokens_per_second": {name: streams * NEW_TOKENS / seconds for name, seconds in medians.items()},
+            "best_pytorch": best,
+            "speedup": medians["pytorch fp32 eager"] / medians["openvino"],
+            "speedup_over_best_pytorch": medians[best] / medians["openvino"],
+        }
+    return table
+
+
+def measure(
+    folder: Path,
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    test: Sequence[Pair],
+    bounds: VerifyText,
+) -> dict[str, Any]:
+    """The whole of `metrics/text/verify.json` for an exported folder; `reference` is the merged model in fp32."""
+    encoded = [encode(tokenizer, pair, MAX_LENGTH) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
+    batches = [collate(encoded[i : i + 16], tokenizer.pad_token_id) for i in range(0, len(encoded), 16)]
+    compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), batches, bounds)
+    runtime = load_text(folder)
+    try:
+        phrases = [pair.phrase for pair in test[: bounds.prompts]]
+        compared["same_prompt_ids"] = same_prompts(runtime, tokenizer, phrases)
+        compared["passed"] = compared["passed"] and compared["same_prompt_ids"]
+        models = {"pytorch fp32 eager": reference, "pytorch bf16": copy.deepcopy(reference).to(torch.bfloat16)}
+        speeds = speed(models, tokenizer, runtime, phrases, bounds.repeats)
+    finally:
+        runtime.close()
+    return {"passed": compared["passed"], "parity": compared, "speed": speeds}
+
+
+def same_prompts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> bool:
+    """Whether serving renders and tokenises every conversation exactly as training did."""
+    messages = [conversation(phrase) for phrase in phrases]
+    expected = [tokenizer.encode(render(tokenizer, turns), add_special_tokens=False) for turns in messages]
+    return [runtime.prompt_ids(turns) for turns in messages] == expected
+
+
+def main() -> None:
+    """Write `metrics/text/verify.json`; fails after writing where the export is not at parity."""
+    bounds = config.load().verify.text
+    verify(BASE)
+    verify(CHECKPOINT)
+    digest = verify(EXPORT).digest
+    reference = load_merged(BASE, CHECKPOINT, torch.float32)
+    document = measure(EXPORT, reference, load_tokenizer(BASE), read_pairs(SPLIT / "test.parquet"), bounds)
+    write_text(METRICS, canonical(document | {"export": digest, "new_tokens": NEW_TOKENS}))
+    compared = document["parity"]
+    print(
+        f"perplexity ratio {compared['perplexity_ratio']:.4f}, same top token {100 * compared['top1_agreement']:.1f} %"
+    )
+    for name, row in document["speed"].items():
+        rates = ", ".join(f"{engine} {rate:.0f} tok/s" for engine, rate in row["tokens_per_second"].items())
+        print(f"{name}: {rates}; {row['speedup']:.1f}× fp32 eager")
+    if not document["passed"]:
+        raise StageError(f"parity with PyTorch failed; see {METRICS} and the bounds under verify.text")
+
+
+if __name__ == "__main__":
+    run(main)

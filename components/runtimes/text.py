@@ -1,0 +1,239 @@
+"""The text runtime: OpenVINO GenAI's continuous batching behind the runtime interface.
+
+One engine thread owns the pipeline. It admits requests, steps all of them together, hands out what each step wrote, and
+sleeps while there is none. Callers only ever touch their own job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.artifact import verify
+from components.runtimes.base import TextRequest, TextResult
+
+CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-bit cache
+REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
+
+
+class PromptTooLongError(ValueError):
+    """The prompt and the tokens asked for do not fit into the model's context."""
+
+
+class EngineStoppedError(RuntimeError):
+    """The runtime was closed, or its engine failed, before the request was finished."""
+
+
+def load_text(folder: Path) -> OpenVinoText:
+    """The runtime of a digest-verified export or package; raises `ArtifactError` where the bytes are not its own."""
+    verify(folder)
+    return OpenVinoText(folder / "openvino")
+
+
+@dataclass(eq=False)
+class _Job:
+    """A request in the engine: `piece` is called with new text, on the engine's thread."""
+
+    request: TextRequest
+    prompt: list[int]
+    piece: Callable[[str], None] | None
+    ignore_end: bool
+    done: Future[TextResult] = field(default_factory=Future)
+    handle: Any = None
+    ids: list[int] = field(default_factory=list)
+    sent: int = 0  # characters already handed out
+    finish_reason: str = "length"
+    cancelled: bool = False
+
+
+class OpenVinoText:
+    """Writes text on the CPU; concurrent calls join the batch at the next step. Close it to end its thread."""
+
+    def __init__(self, folder: Path) -> None:
+        import openvino_genai as genai
+        from tokenizers import Tokenizer
+
+        scheduler = genai.SchedulerConfig()
+        scheduler.cache_size = CACHE_GB
+        self._genai = genai
+        self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU")
+        self._template = self._pipeline.get_tokenizer()
+        # Hugging Face's tokenizer decodes a token in microseconds; OpenVINO's runs a graph for it.
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._context = _context_length(folder)
+        self._jobs: list[_Job] = []
+        self._arrived: list[_Job] = []
+        self._wake = threading.Condition()
+        self._closed = False
+        self._count = 0
+        self._thread = threading.Thread(target=self._run, name="text-engine", daemon=True)
+        self._thread.start()
+
+    def generate(self, requests: Sequence[TextRequest], *, ignore_end: bool = False) -> list[TextResult]:
+        """One result per request, in order; raises `PromptTooLongError` before any is started.
+
+        `ignore_end` writes on past the end token, so that engines can be timed over equal numbers of tokens.
+        """
+        jobs = [self._job(request, None, ignore_end) for request in requests]
+        self._submit(jobs)
+        try:
+            return [job.done.result() for job in jobs]
+        finally:
+            self._cancel(jobs)
+
+    async def stream(self, request: TextRequest) -> AsyncIterator[str | TextResult]:
+        """Pieces as they are written, then the result; leaving the iteration early ends the generation."""
+        loop = asyncio.get_running_loop()
+        items: asyncio.Queue[str | Future[TextResult]] = asyncio.Queue()
+
+        def put(item: str | Future[TextResult]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(items.put_nowait, item)
+
+        job = self._job(request, put)
+        job.done.add_done_callback(put)
+        self._submit([job])
+        try:
+            while isinstance(item := await items.get(), str):
+                yield item
+            yield item.result()
+        finally:
+            self._cancel([job])
+
+    def render(self, messages: Sequence[tuple[str, str]]) -> str:
+        """The chat template's text for `messages`, ending where the assistant begins to write."""
+        turns = [{"role": role, "content": content} for role, content in messages]
+        return str(self._template.apply_chat_template(turns, add_generation_prompt=True))
+
+    def prompt_ids(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """The tokens the model is given for `messages`."""
+        return list(self._tokenizer.encode(self.render(messages), add_special_tokens=False).ids)
+
+    def active(self) -> int:
+        """Requests in the engine or waiting for its next step."""
+        with self._wake:
+            return len(self._jobs) + len(self._arrived)
+
+    def close(self) -> None:
+        """End the engine's thread; requests that are not finished raise `EngineStoppedError`."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _job(self, request: TextRequest, piece: Callable[[str], None] | None, ignore_end: bool = False) -> _Job:
+        prompt = self.prompt_ids(request.messages)
+        if len(prompt) + request.max_new_tokens > self._context:
+            raise PromptTooLongError(
+                f"{len(prompt)} prompt tokens and {request.max_new_tokens} to write; the model holds {self._context}"
+            )
+        return _Job(request, prompt, piece, ignore_end)
+
+    def _submit(self, jobs: Sequence[_Job]) -> None:
+        with self._wake:
+            if self._closed:
+                raise EngineStoppedError("the text engine is closed")
+            self._arrived += jobs
+            self._wake.notify()
+
+    def _cancel(self, jobs: Sequence[_Job]) -> None:
+        with self._wake:
+            for job in jobs:
+                job.cancelled = not job.done.done()
+            self._wake.notify()
+
+    # Everything below runs on the engine's thread.
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closed or self._arrived or self._jobs)
+                arrived, self._arrived = self._arrived, []
+                self._jobs += arrived
+            if self._closed:
+                return self._fail(EngineStoppedError("the text engine was closed"))
+            try:
+                self._advance(arrived)
+            except Exception as error:  # the thread must outlive a failed step: later requests need it
+                self._fail(EngineStoppedError(f"the text engine failed: {error}"))
+
+    def _advance(self, arrived: Sequence[_Job]) -> None:
+        for job in arrived:
+            job.handle = self._admit(job)
+        for job in [job for job in self._jobs if job.cancelled]:
+            job.handle.cancel()
+            self._finish(job, EngineStoppedError("the request was cancelled"))
+        self._pipeline.step()
+        for job in list(self._jobs):
+            self._collect(job)
+
+    def _admit(self, job: _Job) -> Any:
+        import openvino as ov
+
+        self._count += 1
+        prompt_1L = ov.Tensor(np.array([job.prompt], dtype=np.int64))
+        return self._pipeline.add_request(self._count, prompt_1L, self._settings(job.request, job.ignore_end))
+
+    def _settings(self, request: TextRequest, ignore_end: bool) -> Any:
+        settings = self._genai.GenerationConfig(
+            max_new_tokens=request.max_new_tokens,
+            do_sample=request.temperature > 0,
+            rng_seed=request.seed,
+            ignore_eos=ignore_end,
+            apply_chat_template=False,
+        )
+        if request.temperature > 0:
+            settings.temperature, settings.top_p = request.temperature, request.top_p
+        settings.set_eos_token_id(self._template.get_eos_token_id())
+        return settings
+
+    def _collect(self, job: _Job) -> None:
+        status = self._genai.GenerationStatus
+        while job.handle.can_read():
+            for output in job.handle.read().values():
+                job.ids += output.generated_ids
+                if output.finish_reason == self._genai.GenerationFinishReason.STOP:
+                    job.finish_reason = "stop"
+        state = job.handle.get_status()
+        if job.piece is not None:
+            self._hand_out(job, final=state != status.RUNNING)
+        if state == status.FINISHED:
+            text = self._tokenizer.decode(job.ids)
+            self._finish(job, TextResult(text, len(job.prompt), len(job.ids), job.finish_reason))
+        elif state != status.RUNNING:
+            self._finish(job, EngineStoppedError(f"the engine gave the request up ({state.name.lower()})"))
+
+    def _hand_out(self, job: _Job, final: bool) -> None:
+        text = self._tokenizer.decode(job.ids)
+        if not final and text.endswith(REPLACEMENT):
+            return  # a character whose bytes are not all there yet
+        if job.piece is not None and len(text) > job.sent:
+            job.piece(text[job.sent :])
+            job.sent = len(text)
+
+    def _finish(self, job: _Job, result: TextResult | EngineStoppedError) -> None:
+        with self._wake:
+            self._jobs.remove(job)
+        if isinstance(result, TextResult):
+            job.done.set_result(result)
+        else:
+            job.done.set_exception(result)
+
+    def _fail(self, error: EngineStoppedError) -> None:
+        for job in list(self._jobs):
+            if job.handle is not None:
+                job.handle.cancel()
+            self._finish(job, error)
+
+
+def _context_length(folder: Path) -> int:
+    import json
+
+    return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
