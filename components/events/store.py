@@ -130,4 +130,5 @@ def commit(engine: Engine, events: Sequence[Event]) -> list[bool]:
 
 def _insert(engine: Engine, table: Table) -> Insert:
     dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
+    # Without `preserve_rowcount` the driver's count of an INSERT is dropped, and new rows look like known ones.
+    return dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

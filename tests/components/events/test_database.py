@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from components.events.database import EventStoreError, connect, migrate
+from components.events.schema import METADATA
+
+
+def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:
+    engine = connect(url, create=True)
+    migrate(engine)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
+def test_sqlite_commits_are_fsynced(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'events.db'}", create=True)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
+def test_a_wrong_url_is_refused_without_its_password() -> None:
+    with pytest.raises(EventStoreError) as refused:
+        connect("postgresql+nothing://someone:secret@host/events")
+    assert "secret" not in str(refused.value)
+
+
+def test_an_unreachable_server_is_said_without_its_password() -> None:
+    engine = connect("postgresql://someone:secret@127.0.0.1:1/events")
+    with pytest.raises(EventStoreError, match="@127") as refused:
+        migrate(engine)
+    assert "secret" not in str(refused.value)

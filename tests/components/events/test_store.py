@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from components.events import store as store_module
+from components.events.database import EventStoreError
+from components.events.read import finished as read_finished
+from components.events.read import read, requests
+from components.events.store import EventStore
+from tests.components.events.examples import accepted, finished, like
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+async def test_what_was_acknowledged_can_be_read(url: str) -> None:
+    store = await EventStore.open(url)
+    assert all(await asyncio.gather(*(store.append(accepted(f"r{i}", at=float(i))) for i in range(300))))
+    await store.append(finished("r7"))
+    await store.close()
+    assert len(read(url, "accepted")) == 300
+    assert [row["request_id"] for row in read(url, "accepted", since=10, until=13)] == ["r10", "r11", "r12"]
+    joined = {row["request_id"]: row for row in requests(url)}
+    assert joined["r7"]["latency_s"] == 0.5
+    assert joined["r8"]["outcome"] is None
+
+
+async def test_a_second_feedback_of_the_same_key_is_ignored(url: str) -> None:
+    store = await EventStore.open(url)
+    assert await store.append(like("r1", "k")) is True
+    assert await store.append(like("r1", "k", value=0.0)) is False
+    await store.close()
+    assert [row["value"] for row in read(url, "feedback")] == [1.0]
+
+
+async def test_text_that_a_database_refuses_is_stored_readably(url: str) -> None:
+    store = await EventStore.open(url)
+    await store.append(finished("r1", prompt="a\x00b \ud800 狐"))
+    await store.close()
+    row = read_finished(url, "r1")
+    assert row is not None
+    assert row["prompt"] == "a\ufffdb ? 狐"
+
+
+async def test_several_processes_may_open_an_empty_database_at_once(url: str) -> None:
+    stores = await asyncio.gather(*(EventStore.open(url) for _ in range(4)))
+    await asyncio.gather(*(store.append(accepted(f"r{i}")) for i, store in enumerate(stores)))
+    for store in stores:
+        await store.close()
+    assert len(read(url, "accepted")) == 4
+
+
+async def test_waiting_appends_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[int] = []
+    commit = store_module.commit
+    monkeypatch.setattr(store_module, "commit", lambda engine, rows: groups.append(len(rows)) or commit(engine, rows))
+    store = await EventStore.open(f"sqlite:///{tmp_path / 'events.db'}")
+    await asyncio.gather(*(store.append(accepted(f"r{i}")) for i in range(500)))
+    await store.close()
+    assert sum(groups) == 500
+    assert len(groups) < 10
+
+
+async def test_a_failed_commit_raises_in_every_waiting_append_and_stores_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    store = await EventStore.open(url)
+    with store._engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER full BEFORE INSERT ON accepted WHEN NEW.request_id = 'r3' "
+                "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+            )
+        )
+    results = await asyncio.gather(*(store.append(accepted(f"r{i}")) for i in range(5)), return_exceptions=True)
+    assert [isinstance(result, EventStoreError) for result in results] == [True] * 5
+    assert "disk I/O error" in str(results[0])
+    assert read(url, "accepted") == []
+    assert await store.append(accepted("r9")) is True  # the writer goes on
+    await store.close()
+
+
+async def test_a_full_queue_makes_appends_wait_and_loses_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    store = await EventStore.open(url, capacity=2)
+    await asyncio.gather(*(store.append(accepted(f"r{i}")) for i in range(50)))
+    await store.close()
+    assert len(read(url, "accepted")) == 50
+
+
+async def test_close_commits_what_waits_and_refuses_what_comes_later(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    store = await EventStore.open(url)
+    waiting = [asyncio.create_task(store.append(accepted(f"r{i}"))) for i in range(20)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*waiting) == [True] * 20
+    with pytest.raises(EventStoreError, match="closed"):
+        await store.append(accepted("late"))
+
+
+async def test_a_cancelled_append_does_not_disturb_the_others(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    store = await EventStore.open(url)
+    leaving, staying = (asyncio.create_task(store.append(accepted(name))) for name in ("leaving", "staying"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying is True
+    await store.close()
+
+
+WRITER = """
+import asyncio, sys
+from components.events.store import EventStore
+from tests.components.events.examples import accepted
+
+async def one(store, name):
+    await store.append(accepted(name))
+    print(name, flush=True)
+
+async def main():
+    store = await EventStore.open(sys.argv[1])
+    for batch in range(10_000):
+        await asyncio.gather(*(one(store, f"{batch}-{i}") for i in range(20)))
+
+asyncio.run(main())
+"""
+
+
+def test_every_acknowledged_event_survives_kill_9(url: str) -> None:
+    command = [sys.executable, "-c", WRITER, url]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        acknowledged = [writer.stdout.readline().strip() for _ in range(200)]
+        writer.kill()
+        # Whatever else it managed to print before it died was acknowledged too; a torn last line was not.
+        acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
+    stored = {row["request_id"] for row in read(url, "accepted")}
+    assert len(acknowledged) >= 200
+    assert set(acknowledged) <= stored
