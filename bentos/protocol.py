@@ -70,15 +70,16 @@ class Written(Message):
 
 
 class TextLine(Message):
-    """One line of a text stream: the deployment first, then pieces, then the whole result or the error that ended it.
+    """One line of a text stream: the deployment first, then pieces, then the whole result or what ended it.
 
-    A stream without `result` or `error` was cut: BentoML ends a failed stream as if it were complete.
+    A stream without any of these was cut: BentoML ends a failed stream as if it were complete.
     """
 
     deployment: str | None = None
     piece: str | None = None
     result: Written | None = None
     error: str | None = None
+    too_long: str | None = None
 
 
 class Info(Message):

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
-from bentos.gateway.errors import ApiError, overloaded, timed_out, unavailable, unexpected
+from bentos.gateway.errors import ApiError, overloaded, timed_out, too_long, unavailable, unexpected
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components.config import Line
 
@@ -58,6 +58,8 @@ class Upstream:
         async with self._post("text", "stream", job.model_dump_json()) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
+                if line.too_long is not None:
+                    raise too_long()
                 if line.error is not None:
                     raise unexpected()
                 yield line
@@ -85,6 +87,8 @@ class Upstream:
 def _failure(line: Line, status: int, timeout: float) -> ApiError:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return overloaded(f"the {line} model is overloaded", 1)
+    if status == HTTPStatus.BAD_REQUEST and line == "text":  # all else was checked before it was sent
+        return too_long()
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return timed_out(timeout)
     return unavailable(line) if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND) else unexpected()

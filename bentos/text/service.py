@@ -10,11 +10,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import bentoml
+from bentoml.exceptions import InvalidArgument
 
 from bentos.disconnect import until_disconnect
 from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.text import PromptTooLongError, load_text  # imports its engine only when it loads
 
 SERVING = load().serving
 
@@ -24,8 +26,6 @@ class TextBento:
     """`POST /generate` job → the whole completion; `POST /stream` job → JSON lines; `POST /info` → what is served."""
 
     def __init__(self) -> None:
-        from components.runtimes.text import load_text
-
         folder = artifact_folder("text")
         self._runtime = load_text(folder)
         self._info = describe("text", folder)
@@ -38,7 +38,10 @@ class TextBento:
     @bentoml.api
     async def generate(self, job: TextJob, /, ctx: bentoml.Context) -> Written:
         """Ends early, and frees its place in the engine, when the caller disconnects."""
-        return await until_disconnect(ctx.request.receive, self._whole(job))
+        try:
+            return await until_disconnect(ctx.request.receive, self._whole(job))
+        except PromptTooLongError as error:
+            raise InvalidArgument(str(error)) from error
 
     @bentoml.api
     async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
@@ -48,6 +51,8 @@ class TextBento:
             async with aclosing(self._items(job)) as items:
                 async for item in items:
                     yield _line(TextLine(piece=item) if isinstance(item, str) else TextLine(result=item))
+        except PromptTooLongError as error:
+            yield _line(TextLine(too_long=str(error)))
         except Exception as error:  # a failed stream must not look like a complete one
             yield _line(TextLine(error=f"{type(error).__name__}: {error}"))
             raise
