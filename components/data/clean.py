@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import partial as bind
 from pathlib import Path
@@ -47,7 +48,13 @@ EXAMINED_SCHEMA = REJECT_SCHEMA.append(pa.field("length", pa.int64(), nullable=F
 def main(line: config.Line) -> None:
     """Drop what a model should not learn from, and say why."""
     root = Path("data") / line
-    kept, rejected = clean(line, getattr(config.load().clean, line), root / "prepared", root / "clean")
+    try:
+        kept, rejected = clean(line, getattr(config.load().clean, line), root / "prepared", root / "clean")
+    except KeyboardInterrupt:
+        print(f"error: clean {line}: interrupted, nothing was written; run it again", file=sys.stderr, flush=True)
+        os._exit(
+            130
+        )  # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error
     print(f"clean {line}: {kept} kept, {rejected} rejected", flush=True)
 
 
