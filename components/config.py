@@ -63,7 +63,7 @@ class Prepare(Stage):
 
 
 class Clean(Stage):
-    """Percentiles (0 to 100) bound the length of `text`; `max_pixels` bounds what a picture may claim before decoding."""
+    """Percentiles (0 to 100) bound the length of `text` (and completion); `max_pixels` bounds what a picture may claim before decoding."""
 
     low_percentile: Annotated[float, Field(ge=0, le=100)]
     high_percentile: Annotated[float, Field(ge=0, le=100)]
