@@ -92,7 +92,7 @@ def evaluate(
     settings: EvaluateText,
 ) -> tuple[dict[str, Any], list[Written]]:
     """The metrics document and its evidence; `models` are called `before` and `after`."""
-    asked = random.Random(settings.seed).sample(list(test), min(settings.samples, len(test)))
+    asked = random.Random(settings.seed).sample(list(test), min(settings.samples, len(test)))  # noqa: S311 – a sample
     names = [pair.concept for pair in asked]
     tried = {name: try_out(model, tokenizer, test, asked, settings) for name, model in models.items()}
     near = {name: similarities(encoder, texts, names) for name, (_, texts) in tried.items()}
