@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from components.config import Params, load
+from components.events.database import EventStoreError
+from components.events.read import record_deployment
+from components.events.schema import Event
+from components.events.store import EventStore
+from monitoring.report import write_report
+from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
+from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
+
+NOW = 10_000.0
+
+
+def params_in(folder: Path) -> Params:
+    """The project's parameters with every effect in `folder`, and the events' experiment."""
+    params = load()
+    return params.model_copy(
+        update={
+            "events": params.events.model_copy(update={"url": f"sqlite:///{folder / 'events.db'}"}),
+            "monitor": params.monitor.model_copy(update={"report": str(folder / "reports")}),
+            "experiment": params.experiment.model_copy(update={"name": "colours"}),
+        }
+    )
+
+
+def store(url: str, events: list[Event]) -> None:
+    async def write() -> None:
+        opened = await EventStore.open(url)
+        await asyncio.gather(*(opened.append(event) for event in events))
+        await opened.close()
+
+    asyncio.run(write())
+
+
+def traffic(count: int) -> list[Event]:
+    events: list[Event] = []
+    for i in range(count):
+        variant, at = ("control", "treatment")[i % 2], NOW - 600 + i
+        events += [accepted(f"r{i}", at=at, user=f"u{i}", variant=variant), finished(f"r{i}", at=at + 1)]
+        events += [like(f"r{i}", f"k{i}", at=at + 2, user=f"u{i}", value=float(i % 3 == 0))]
+    return events
+
+
+class _Links(HTMLParser):
+    """Everything a page would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.loads += [value or "" for name, value in attrs if name == "src" or (tag == "link" and name == "href")]
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    params = params_in(tmp_path)
+    monkeypatch.chdir(tmp_path)  # no training data and no package here: the report must do without
+    return params
+
+
+def test_the_page_stands_alone_and_agrees_with_its_summary(params: Params) -> None:
+    store(params.events.url, [*traffic(40), accepted("running", at=NOW - 5)])
+    record_deployment(params.events.url, DEPLOYMENT)
+    page = write_report(params, NOW)
+    text, summary = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    links = _Links()
+    links.feed(text)
+    assert links.scripts == 0
+    assert links.loads == []
+    assert summary["requests"] == 41
+    assert summary["traffic"][0]["unfinished"] == 1
+    assert summary["experiment"]["verdict"] == "inconclusive"
+    assert summary["deployments"][0]["digest"] == "a" * 64
+    assert "<b>41</b><span>requests</span>" in text
+    assert "the training data has 0 rows and 50 are needed" in text
+    assert "Simulated traffic" not in text
+    assert not re.search(r"\bnan\b|None|undefined", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
+
+
+def test_what_is_simulated_is_called_simulated_and_its_pictures_are_shown(params: Params) -> None:
+    store(params.events.url, traffic(12))
+    folder = audience_folder(params.monitor.report)
+    picture = SimulatedPicture("p.png", 'a <b>"fox"</b>', "r1")
+    run = AudienceRun(7, 5, NOW - 600, NOW - 500, 0.0, ["r1", "r2", "elsewhere"], ["r3"], 1, 2, 1, [picture])
+    write_run(folder, run)
+    (folder / "p.png").write_bytes(b"\x89PNG")
+    page = write_report(params, NOW)
+    text = page.read_text()
+    assert "3 of 12 requests in this window" in text
+    assert "The users are simulated" in text
+    assert "a &lt;b&gt;&#34;fox&#34;&lt;/b&gt;" in text
+    assert "data:image/png;base64,iVBORw==" in text
+
+
+def test_a_window_without_traffic_says_so(params: Params) -> None:
+    store(params.events.url, traffic(3))
+    text = write_report(params, NOW + 10 * 3600).read_text()
+    assert "No request arrived in this window" in text
+
+
+def test_without_events_there_is_a_clear_error(params: Params) -> None:
+    with pytest.raises(EventStoreError, match="made when the gateway first starts"):
+        write_report(params, NOW)
