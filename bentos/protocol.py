@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
+from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.artifact import verify
+from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
@@ -94,6 +95,20 @@ class Info(Message):
 def artifact_folder(line: Line) -> Path:
     """The artifact a model Bento serves: ATELIER_<LINE>_ARTIFACT, or the packaged one of the tree it runs in."""
     return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or f"artifacts/{line}/package")
+
+
+def require_artifact(line: Line) -> None:
+    """Refuse to start without an artifact of the line; raises `BentoMLException`, which ends the server in one line.
+
+    Run before any worker starts: BentoML would start a failing worker again and again.
+    """
+    folder = artifact_folder(line)
+    try:
+        found = read_manifest(folder).line
+    except ArtifactError as error:
+        raise BentoMLException(f"ATELIER_{line.upper()}_ARTIFACT: {error}") from error
+    if found != line:
+        raise BentoMLException(f"{folder} is an artifact of the {found} line, not of {line}")
 
 
 def describe(line: Line, folder: Path, side: int | None = None) -> Info:

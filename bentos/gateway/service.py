@@ -10,6 +10,7 @@ import asyncio
 import os
 
 import bentoml
+from bentoml.exceptions import BentoMLException
 
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
@@ -19,6 +20,7 @@ from bentos.gateway.exchange import Gateway
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.store import EventStore
+from components.stage import StageError
 
 PARAMS = load()
 app = GatewayApp()
@@ -41,6 +43,15 @@ class GatewayBento:
 
     def __init__(self) -> None:
         self._keys = Keys.from_environment()
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Before any worker starts: BentoML would start a failing worker again and again."""
+        try:
+            Keys.from_environment()
+        except StageError as error:
+            raise BentoMLException(str(error)) from error
 
     @bentoml.on_startup
     async def open(self) -> None:

@@ -12,11 +12,11 @@ import os
 from typing import TYPE_CHECKING, cast
 
 import bentoml
+from bentoml.exceptions import BentoMLException
 
 from bentos.image.cancellation import CancelledJobs
-from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe
+from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe, require_artifact
 from components.config import load
-from components.stage import StageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +29,10 @@ ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime"
 
 
 def engine() -> Engine:
-    """The engine named in ATELIER_IMAGE_ENGINE, else OpenVINO; raises `StageError` for an unknown one."""
+    """The engine named in ATELIER_IMAGE_ENGINE, else OpenVINO; raises `BentoMLException` for an unknown one."""
     name = os.environ.get("ATELIER_IMAGE_ENGINE") or "openvino"
     if name not in ENGINES:
-        raise StageError(f"ATELIER_IMAGE_ENGINE is {name!r}; expected one of {', '.join(ENGINES)}")
+        raise BentoMLException(f"ATELIER_IMAGE_ENGINE is {name!r}; expected one of {', '.join(ENGINES)}")
     return ENGINES[name]
 
 
@@ -50,6 +50,12 @@ class ImageBento:
         # The first call pays for compilation, and its picture tells the model's own size.
         side = self._runtime.generate([ImageRequest("", 0, 1, 1.0)])[0].shape[0]
         self._info = describe("image", folder, side)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        engine()
+        require_artifact("image")
 
     @bentoml.api
     async def info(self) -> Info:

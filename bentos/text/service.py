@@ -13,7 +13,7 @@ import bentoml
 from bentoml.exceptions import InvalidArgument
 
 from bentos.disconnect import until_disconnect
-from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe
+from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe, require_artifact
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import PromptTooLongError, load_text  # imports its engine only when it loads
@@ -30,6 +30,15 @@ class TextBento:
         self._runtime = load_text(folder)
         self._info = describe("text", folder)
         self._active = 0
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        require_artifact("text")
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        self._runtime.close()
 
     @bentoml.api
     async def info(self) -> Info:
