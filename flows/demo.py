@@ -15,10 +15,11 @@ from rich.table import Table
 from components.config import Params
 from flows import stack
 from flows.audience import run_audience
-from flows.environment import ROOT, STATE, service_urls
+from flows.environment import ROOT, service_urls
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
+from monitoring.simulated import audience_folder
 
 STEPS = ("start the servers", "pipeline", "release", "simulated audience", "monitor")
 console = Console()
@@ -62,7 +63,55 @@ def metrics(line: str, stage: str) -> dict[str, Any]:
 def summary(traffic: dict[str, Any], report: dict[str, Any]) -> Table:
     """What was trained, how good it was before and after, what export gained, and the experiment's verdict."""
     table = Table("what", "result", title="Atelier demo", title_justify="left")
+    for row in [*text_rows(), *image_rows(), *service_rows(traffic, report)]:
+        table.add_row(*row)
     return table
+
+
+def text_rows() -> list[tuple[str, str]]:
+    trained, quality, verified = (metrics("text", stage) for stage in ("train", "evaluate", "verify"))
+    before, after, speed = quality["before"], quality["after"], verified["speed"]["streams_1"]
+    return [
+        ("text: trained", f"LoRA, {trained['steps']} steps on {trained['pairs']} pairs"),
+        ("text: held-out loss", f"{before['loss']:.2f} before, {after['loss']:.2f} after"),
+        ("text: names the picture", f"{before['naming']:.0%} before, {after['naming']:.0%} after"),
+        (
+            "text: OpenVINO at one stream",
+            f"{speed['speedup']:.1f} × fp32 eager, {speed['speedup_over_best_pytorch']:.1f} × {speed['best_pytorch']}; "
+            f"top-1 agreement {verified['parity']['top1_agreement']:.1%}",
+        ),
+    ]
+
+
+def image_rows() -> list[tuple[str, str]]:
+    trained, quality, verified = (metrics("image", stage) for stage in ("train", "evaluate", "verify"))
+    before, after, speed = quality["before"], quality["after"], verified["speed"]["batch_1"]
+    rows = [
+        ("image: trained", f"flow matching, {trained['steps']} steps"),
+        ("image: KID (own features)", f"{before['kid']:.4f} before, {after['kid']:.4f} after"),
+        ("image: alignment", f"{before['alignment']:.3f} before, {after['alignment']:.3f} after"),
+    ]
+    for engine, parity in verified["parity"].items():
+        told = f"{speed['speedup'][engine]:.1f} × fp32 eager, "
+        told += f"{speed['speedup_over_best_pytorch'][engine]:.1f} × {speed['best_pytorch']}; "
+        rows.append((f"image: {engine} at batch 1", told + f"velocity cosine {parity['min_velocity_cosine']:.4f}"))
+    return rows
+
+
+def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str]]:
+    experiment = report["experiment"]
+    low, high = experiment["interval"]
+    return [
+        (
+            "simulated audience",
+            f"{traffic['users']} users, {traffic['answered']} of {traffic['requests']} requests answered, "
+            f"{traffic['likes']} likes",
+        ),
+        (
+            f"experiment {experiment['experiment']}",
+            f"{experiment['verdict']}: difference {experiment['difference']:+.3f}, interval {low:+.3f} to {high:+.3f}",
+        ),
+    ]
 
 
 def where_to_look(params: Params, report: str) -> str:
@@ -72,7 +121,7 @@ def where_to_look(params: Params, report: str) -> str:
         [
             f"ops report          {report}",
             f"generated pictures  {ROOT / 'artifacts/image/sheet.png'}",
-            f"pictures served     {STATE / 'demo'}",
+            f"pictures served     {audience_folder(params.monitor.report)}",
             "open each UI        make up, then:",
             f"  gateway           {urls['gateway']}/docs",
             f"  MLflow            {urls['mlflow']}",
