@@ -98,8 +98,13 @@ def evaluate(
     near = {name: similarities(encoder, texts, names) for name, (_, texts) in tried.items()}
     document: dict[str, Any] = {n: score(loss, near[n], settings.similarity) for n, (loss, _) in tried.items()}
     document |= {"pairs": len(test), "samples": len(asked), "threshold": settings.similarity}
-    rows = zip(asked, tried["before"][1], tried["after"][1], near["before"], near["after"], strict=True)
-    return document, [Written(pair.phrase, pair.concept, *row) for pair, *row in rows]
+    written = [
+        Written(
+            pair.phrase, pair.concept, tried["before"][1][i], tried["after"][1][i], near["before"][i], near["after"][i]
+        )
+        for i, pair in enumerate(asked)
+    ]
+    return document, written
 
 
 def main() -> None:

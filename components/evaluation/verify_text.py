@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def speed(
         chosen = [phrases[i % len(phrases)] for i in range(streams)]
         requests = [TextRequest(conversation(phrase), NEW_TOKENS, temperature=0) for phrase in chosen]
         calls = {name: pytorch_writer(model, tokenizer, chosen) for name, model in models.items()}
-        calls["openvino"] = lambda requests=requests: runtime.generate(requests, ignore_end=True)
+        calls["openvino"] = partial(runtime.generate, requests, ignore_end=True)
         medians = interleaved_medians(calls, repeats)
         best = min(models, key=lambda name: medians[name])
         table[f"streams_{streams}"] = {

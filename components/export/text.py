@@ -39,6 +39,7 @@ def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: 
         compression = OVWeightQuantizationConfig(**WEIGHTS[weight_format])
         exported = OVModelForCausalLM.from_pretrained(merged, export=True, quantization_config=compression)
     exported.save_pretrained(target)
+    (target / "openvino_config.json").unlink()  # names the temporary folder, and the runtime does not read it
     tokenizer.save_pretrained(target)
     export_tokenizer(tokenizer, target, task="text-generation-with-past")
 

@@ -1,0 +1,30 @@
+"""A tiny text model, made and exported once for every test that needs one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.artifact import seal
+from tests.tiny_language import write_tiny_base
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base folder of two small layers."""
+    return write_tiny_base(tmp_path_factory.mktemp("text") / "base")
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as a sealed int8 export."""
+    import torch
+
+    from components.export.text import convert
+    from components.models.language import load_base, load_tokenizer
+
+    folder = tmp_path_factory.mktemp("text-export") / "export"
+    convert(load_base(tiny_base, torch.float32), load_tokenizer(tiny_base), folder / "openvino", "int8")
+    seal(folder, line="text", kind="export", parents={}, parameters={}, metrics={})
+    return folder

@@ -1,0 +1,46 @@
+"""What a split file must hold to be read as pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.data.pairs import Pair, read_pairs
+from components.stage import StageError
+
+
+def write(path: Path, rows: list[tuple[str, str, dict[str, str]]]) -> Path:
+    samples = [
+        {"id": str(i), "text": text, "label": label, "meta": json.dumps(meta)}
+        for i, (text, label, meta) in enumerate(rows)
+    ]
+    schema = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "meta")])
+    pq.write_table(pa.Table.from_pylist(samples, schema=schema), path)
+    return path
+
+
+def test_pairs_come_in_stored_order(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.parquet", [("draw a dog", "dog", {"completion": "dog: pet"}), ("x", "", {"completion": "y"})]
+    )
+    assert read_pairs(path) == [Pair("draw a dog", "dog: pet", "dog"), Pair("x", "y", "y")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [([], "holds no sample"), ([("draw", "dog", {})], "sample '0' has no text or no meta.completion")],
+)
+def test_unusable_samples_are_named(tmp_path: Path, rows: list[tuple[str, str, dict[str, str]]], message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        read_pairs(write(tmp_path / "a.parquet", rows))
+
+
+def test_a_missing_or_broken_file_says_which_stage_to_run(tmp_path: Path) -> None:
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
+    for name in ("broken.parquet", "none.parquet"):
+        with pytest.raises(StageError, match="run the data stages first"):
+            read_pairs(tmp_path / name)

@@ -1,0 +1,51 @@
+"""Parity and speed of a tiny export, and what happens to one that is not the model it claims to be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from components import config
+from components.config import VerifyText
+from components.data.pairs import Pair
+from components.evaluation import verify_text
+from components.models.language import load_base, load_tokenizer
+from components.stage import StageError
+
+PAIRS = [Pair(f"draw {name}", f"{name}: flat sticker", name) for name in ("apple", "heart", "rocket", "dog")]
+BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8, repeats=1)
+
+
+def test_an_export_is_at_parity_with_its_model_and_its_speed_is_measured(tiny_base: Path, tiny_export: Path) -> None:
+    reference = load_base(tiny_base, torch.float32)
+    document = verify_text.measure(tiny_export, reference, load_tokenizer(tiny_base), PAIRS, BOUNDS)
+    assert document["passed"]
+    assert document["parity"]["same_prompt_ids"]
+    assert document["parity"]["perplexity_ratio"] == pytest.approx(1, abs=0.02)
+    for streams in (1, 8):
+        row = document["speed"][f"streams_{streams}"]
+        assert set(row["tokens_per_second"]) == {"pytorch fp32 eager", "pytorch bf16", "openvino"}
+        assert min(row["tokens_per_second"].values()) > 0
+        assert row["speedup_over_best_pytorch"] <= row["speedup"] or row["best_pytorch"] == "pytorch fp32 eager"
+
+
+def test_another_model_is_refused_and_the_evidence_stays(
+    tiny_base: Path, tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = load_base(tiny_base, torch.float32)
+    with torch.no_grad():
+        other.get_output_embeddings().weight.normal_()
+    monkeypatch.setattr(verify_text, "verify", lambda folder: type("Manifest", (), {"digest": "d"})())
+    monkeypatch.setattr(verify_text, "load_merged", lambda *_: other)
+    monkeypatch.setattr(verify_text, "load_tokenizer", lambda _: load_tokenizer(tiny_base))
+    monkeypatch.setattr(verify_text, "read_pairs", lambda _: PAIRS)
+    monkeypatch.setattr(verify_text, "speed", lambda *_: {})
+    monkeypatch.setattr(verify_text, "EXPORT", tiny_export)
+    monkeypatch.setattr(verify_text, "METRICS", tmp_path / "verify.json")
+    assert config.load().verify.text.max_perplexity_ratio < 2
+    with pytest.raises(StageError, match="parity with PyTorch failed"):
+        verify_text.main()
+    assert json.loads((tmp_path / "verify.json").read_text())["passed"] is False

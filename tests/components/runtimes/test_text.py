@@ -1,0 +1,110 @@
+"""The engine: what it writes, how it shares, and that nothing keeps running for a caller who has left."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from components.artifact import ArtifactError
+from components.models.language import load_tokenizer, render
+from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.text import EngineStoppedError, OpenVinoText, PromptTooLongError, load_text
+
+GREEDY = TextRequest((("system", "Write."), ("user", "a red apple")), max_new_tokens=12, temperature=0)
+
+
+def sampled(seed: int, tokens: int = 12) -> TextRequest:
+    return TextRequest((("user", "a blue heart"),), max_new_tokens=tokens, temperature=1.5, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def runtime(tiny_export: Path) -> Iterator[OpenVinoText]:
+    engine = load_text(tiny_export)
+    yield engine
+    engine.close()
+
+
+async def pieces(runtime: OpenVinoText, request: TextRequest) -> tuple[list[str], TextResult]:
+    items = [item async for item in runtime.stream(request)]
+    result = items.pop()
+    assert isinstance(result, TextResult)
+    return [item for item in items if isinstance(item, str)], result
+
+
+def test_prompt_is_the_one_training_saw(runtime: OpenVinoText, tiny_base: Path) -> None:
+    tokenizer = load_tokenizer(tiny_base)
+    expected = tokenizer.encode(render(tokenizer, GREEDY.messages), add_special_tokens=False)
+    assert runtime.prompt_ids(GREEDY.messages) == expected
+    assert runtime.generate([GREEDY])[0].prompt_tokens == len(expected)
+
+
+def test_writes_no_more_than_asked_and_says_why_it_ended(runtime: OpenVinoText) -> None:
+    result = runtime.generate([GREEDY])[0]
+    assert result.completion_tokens <= 12
+    assert result.finish_reason == ("length" if result.completion_tokens == 12 else "stop")
+
+
+def test_a_seed_writes_the_same_text_alone_and_in_a_crowd(runtime: OpenVinoText) -> None:
+    alone = [runtime.generate([sampled(seed)])[0].text for seed in (1, 2)]
+    assert alone[0] != alone[1]
+    assert [result.text for result in runtime.generate([sampled(1), GREEDY, sampled(2)])][::2] == alone
+
+
+def test_callers_on_many_threads_get_their_own_answers(runtime: OpenVinoText) -> None:
+    expected = [runtime.generate([sampled(seed)])[0] for seed in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda seed: runtime.generate([sampled(seed)])[0], range(6))) == expected
+
+
+async def test_a_stream_adds_up_to_the_whole_answer(runtime: OpenVinoText) -> None:
+    # Random bytes: many are parts of characters that must not be handed out half.
+    for seed in range(3):
+        written, result = await pieces(runtime, sampled(seed, tokens=40))
+        assert "".join(written) == result.text
+        assert result == runtime.generate([sampled(seed, tokens=40)])[0]
+
+
+async def test_streams_run_side_by_side(runtime: OpenVinoText) -> None:
+    both = await asyncio.gather(*(pieces(runtime, sampled(seed, tokens=30)) for seed in (1, 2)))
+    assert [result.text for _, result in both] == [r.text for r in runtime.generate([sampled(1, 30), sampled(2, 30)])]
+
+
+async def test_leaving_a_stream_ends_its_generation(runtime: OpenVinoText) -> None:
+    stream = runtime.stream(sampled(1, tokens=480))
+    await anext(stream)
+    assert runtime.active() == 1
+    await stream.aclose()
+    # The engine lets go of who has left before it writes for anyone else.
+    await asyncio.to_thread(runtime.generate, [GREEDY])
+    assert runtime.active() == 0
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_it_starts(runtime: OpenVinoText) -> None:
+    with pytest.raises(PromptTooLongError, match="512"):
+        runtime.generate([GREEDY, TextRequest((("user", "x" * 600),), 8, 0)])
+    assert runtime.active() == 0
+
+
+def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(tiny_export: Path) -> None:
+    engine = load_text(tiny_export)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(engine.generate, [sampled(1, tokens=480)])
+        while not engine.active():
+            pass
+        engine.close()
+        with pytest.raises(EngineStoppedError):
+            waiting.result(timeout=10)
+    with pytest.raises(EngineStoppedError):
+        engine.generate([GREEDY])
+
+
+def test_changed_bytes_are_not_loaded(tiny_export: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_export, tmp_path / "export")
+    (folder / "openvino" / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"config\.json was changed"):
+        load_text(folder)

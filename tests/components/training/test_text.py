@@ -1,0 +1,73 @@
+"""Fine-tuning on a tiny model: it learns, it repeats itself exactly, and it leaves a loadable adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.artifact import verify
+from components.config import TrainText
+from components.data.pairs import Pair
+from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
+from components.training import text
+from components.training.trainer import Fitted
+
+PAIRS = [Pair(f"draw {name}", f"{name}: flat", name) for name in ("apple", "heart", "rocket", "dog")]
+SETTINGS = TrainText(
+    seed=3,
+    max_steps=12,
+    batch_size=4,
+    learning_rate=0.02,
+    precision="fp32",
+    strategy="auto",
+    devices=1,
+    checkpoint_every=5,
+    max_length=128,
+    lora_rank=4,
+    lora_alpha=8,
+    lora_dropout=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fitted]:
+    """A published checkpoint and how the run went."""
+    root = tmp_path_factory.mktemp("train")
+    model, fitted = text.train(tiny_base, PAIRS, SETTINGS, state_dir=root / "state", key="run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "CHECKPOINT", root / "checkpoint")
+        text.publish(model, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS)))
+    return root / "checkpoint", fitted
+
+
+def test_training_lowers_the_loss_of_the_merged_model(tiny_base: Path, trained: tuple[Path, Fitted]) -> None:
+    tokenizer = load_tokenizer(tiny_base)
+    before = held_out_loss(load_base(tiny_base, torch.float32), tokenizer, PAIRS, 128)
+    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), tokenizer, PAIRS, 128)
+    assert after < before - 0.1
+
+
+def test_a_seed_gives_the_same_weights_twice(tiny_base: Path, trained: tuple[Path, Fitted], tmp_path: Path) -> None:
+    _, again = text.train(tiny_base, PAIRS, SETTINGS, state_dir=tmp_path, key="run")
+    assert again.losses == trained[1].losses
+    assert all(torch.equal(value, trained[1].weights[name]) for name, value in again.weights.items())
+
+
+def test_the_checkpoint_holds_the_adapter_alone_and_names_its_parents(trained: tuple[Path, Fitted]) -> None:
+    folder, fitted = trained
+    manifest = verify(folder)
+    assert sorted(manifest.files) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert manifest.parents == {"data": "d", "base": "b"}
+    stored = load_file(folder / "adapter_model.safetensors")
+    assert sum(w.numel() for w in stored.values()) == manifest.metrics["trained_parameters"]
+    assert len(fitted.losses) == SETTINGS.max_steps
+
+
+def test_resumable_state_does_not_hold_the_frozen_base(tiny_base: Path, tmp_path: Path) -> None:
+    text.train(tiny_base, PAIRS, SETTINGS, state_dir=tmp_path, key="run")
+    (state,) = tmp_path.rglob("*.ckpt")
+    weights = torch.load(state, weights_only=True)["state_dict"]
+    assert weights and all("lora_" in name for name in weights)
