@@ -7,12 +7,20 @@ and empties it whenever one of them starts, so that they would lose their own co
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 
 # Set by BentoML for its workers; read by prometheus_client when it is first imported.
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+_own = ""
+
 if _VARIABLE in os.environ and "prometheus_client" not in sys.modules:
-    _metrics = tempfile.TemporaryDirectory(prefix="atelier-metrics-")  # removed when the process ends
-    os.environ[_VARIABLE] = _metrics.name
+    _own = os.environ[_VARIABLE] = tempfile.mkdtemp(prefix="atelier-metrics-")
+
+
+def remove_metrics() -> None:
+    """To be called at shutdown: uvicorn ends by the signal it was sent, which runs no `atexit`."""
+    if _own:
+        shutil.rmtree(_own, ignore_errors=True)

@@ -75,10 +75,11 @@ async def measure(send: Send, users: int, requests: int, seconds: float) -> Leve
             index, sent = sent, sent + 1
             start = time.perf_counter()
             try:
-                done += await send(index)
+                amount = await send(index)
             except aiohttp.ClientError:
                 failures += 1
             else:
+                done += amount  # not `done += await …`, which reads `done` before it waits
                 latencies.append(time.perf_counter() - start)
 
     await asyncio.gather(*(user() for _ in range(users)))

@@ -12,6 +12,7 @@ import os
 import bentoml
 from bentoml.exceptions import BentoMLException
 
+from bentos import remove_metrics
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
@@ -71,6 +72,7 @@ class GatewayBento:
             await app.gateway.upstream.close()
             await app.gateway.events.close()
             app.gateway = None
+        remove_metrics()
 
     async def __is_ready__(self) -> bool:
         """Ready when both model Bentos answer."""

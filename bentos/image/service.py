@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import bentoml
 from bentoml.exceptions import BentoMLException
 
+from bentos import remove_metrics
 from bentos.image.cancellation import CancelledJobs
 from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe, require_artifact
 from components.config import load
@@ -56,6 +57,10 @@ class ImageBento:
     def check() -> None:
         engine()
         require_artifact("image")
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        remove_metrics()
 
     @bentoml.api
     async def info(self) -> Info:

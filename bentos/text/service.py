@@ -12,6 +12,7 @@ from contextlib import aclosing
 import bentoml
 from bentoml.exceptions import InvalidArgument
 
+from bentos import remove_metrics
 from bentos.disconnect import until_disconnect
 from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe, require_artifact
 from components.config import load
@@ -39,6 +40,7 @@ class TextBento:
     @bentoml.on_shutdown
     def close(self) -> None:
         self._runtime.close()
+        remove_metrics()
 
     @bentoml.api
     async def info(self) -> Info:

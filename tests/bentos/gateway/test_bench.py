@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ async def test_a_level_sends_as_many_requests_as_it_was_told() -> None:
 
     async def send(index: int) -> int:
         sent.append(index)
+        await asyncio.sleep(0)  # so that users are between request and answer together
         return 2
 
     level = await measure(send, users=8, requests=20, seconds=60)
