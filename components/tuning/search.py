@@ -1,0 +1,123 @@
+"""Stage `tune`: a seeded Hyperopt search over the training parameters of one line.
+
+Every trial is the line's real training stage, shortened, in a process and a folder of its own. Trials are kept as they
+finish: an interrupted search goes on with the next one, and ends as it would have. Knows nothing of MLflow: the flow
+logs the result through `components.registry.searches`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import config
+from components.artifact import canonical, read_manifest, write_text
+from components.stage import StageError, run
+from components.tuning.space import SPACES, Space, propose
+from components.tuning.trials import Search, Trial, write_search
+
+STATE = Path(".atelier/tuning")
+LOSS = "validation_loss"  # of metrics/<line>/train.json
+INPUTS = ("components", "data")  # what a training stage reads, below the folder it runs in
+Objective = Callable[[Mapping[str, float]], float]
+
+
+class TrialError(StageError):
+    """A trial's training failed; the message is its own last line."""
+
+
+def search(space: Space, objective: Objective, *, line: str, trials: int, seed: int, state: Path) -> Search:
+    """Run the trials that `state` does not hold yet; a failed one counts as tried and teaches TPE nothing."""
+    done = read_state(state)
+    while len(done) < trials:
+        parameters = propose(space, seed, done)
+        done.append(attempt(objective, len(done), parameters))
+        write_text(state, canonical([trial.model_dump() for trial in done]))
+        last = done[-1]
+        told = ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
+        print(f"trial {len(done)}/{trials}: {told}: {last.error or f'loss {last.loss:.4f}'}", flush=True)
+    return Search(line=line, seed=seed, objective=LOSS, trials=tuple(done[:trials]))
+
+
+def read_state(state: Path) -> list[Trial]:
+    """Trials of an interrupted search; none where there was none. The file is replaced whole, so it is never half."""
+    if not state.exists():
+        return []
+    return [Trial.model_validate(trial) for trial in json.loads(state.read_text(encoding="utf-8"))]
+
+
+def attempt(objective: Objective, number: int, parameters: dict[str, float]) -> Trial:
+    """One trial. Only a failing training is a result; anything else is a bug and ends the search."""
+    try:
+        loss = objective(parameters)
+    except TrialError as error:
+        return Trial(number=number, parameters=parameters, status="failed", loss=None, error=str(error))
+    return Trial(number=number, parameters=parameters, status="ok", loss=loss)
+
+
+def trial_params(document: dict[str, Any], line: str, steps: int, parameters: Mapping[str, float]) -> dict[str, Any]:
+    """`params.yaml` of one trial: the same but for the searched parameters and the number of steps."""
+    stage = {**document["train"][line], **parameters, "max_steps": steps, "checkpoint_every": steps}
+    return {**document, "train": {**document["train"], line: stage}}
+
+
+def training(line: str, steps: int, root: Path, params: Path) -> Objective:
+    """The objective: held-out loss of the line's training stage, run on `root`'s data in a scratch folder."""
+    document = yaml.safe_load(params.read_text(encoding="utf-8"))
+
+    def objective(parameters: Mapping[str, float]) -> float:
+        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+            scratch = Path(folder)
+            for name in INPUTS:
+                (scratch / name).symlink_to(root / name)
+            content = trial_params(document, line, steps, parameters)
+            (scratch / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+            train(line, scratch)
+            metrics = json.loads((scratch / "metrics" / line / "train.json").read_text(encoding="utf-8"))
+            return float(metrics[LOSS])
+
+    return objective
+
+
+def train(line: str, folder: Path) -> None:
+    """Run a training stage in `folder`; raises `TrialError` with the last line it wrote to stderr."""
+    command = [sys.executable, "-m", f"components.training.{line}"]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or [f"training ended with exit code {done.returncode}"]
+        raise TrialError(words[-1])
+
+
+def state_name(line: str, params: config.Params, data: str) -> str:
+    """A name for the search's unfinished state: other data, parameters or space, another file."""
+    train = params.train.text if line == "text" else params.train.image
+    identity = {"train": train.model_dump(mode="json"), "data": data, "space": repr(SPACES[line])}
+    identity["tune"] = {"seed": params.tune.seed, "max_steps": params.tune.max_steps}
+    return f"{line}-{hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]}.json"
+
+
+def main() -> None:
+    """Search as `params.yaml` says and write metrics/<line>/tune.json."""
+    params = config.load()
+    tune = params.tune
+    data = read_manifest(Path("data") / tune.line / "split").digest
+    objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"))
+    state = STATE / state_name(tune.line, params, data)
+    found = search(SPACES[tune.line], objective, line=tune.line, trials=tune.trials, seed=tune.seed, state=state)
+    target = Path("metrics") / tune.line / "tune.json"
+    write_search(target, found)
+    state.unlink()
+    print(f"{target}: best loss {found.best.loss:.4f} with {found.best.parameters}")
+
+
+if __name__ == "__main__":
+    run(main)
