@@ -7,6 +7,7 @@ sees. A failed parity is written down first and stops the pipeline then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def speed(samplers: dict[str, EulerSampler], network: Denoiser, inputs: Inputs, 
         rows = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in inputs.items()}
         calls = pytorch_settings(network, rows)
         for name in ENGINES:
-            calls[name] = lambda sampler=samplers[name], rows=rows: forward(sampler.backend, rows)
+            calls[name] = partial(forward, samplers[name].backend, rows)
         medians = interleaved_medians(calls, repeats)
         best = min((name for name in medians if name.startswith("pytorch")), key=lambda name: medians[name])
         table[f"batch_{batch}"] = {
