@@ -1,8 +1,8 @@
 """Stage `evaluate_text`: the language model before and after fine-tuning, on pairs whose concepts it never saw.
 
-Loss and perplexity over the first held-out pairs; and, on a seeded sample of phrases, how often the prompt the model writes
-names the intended picture: MiniLM cosine between the written prompt and the concept's name at or above a threshold.
-Both models see the same phrases, system prompt, temperature and seed.
+Loss and perplexity over a seeded sample of held-out pairs; and, on the first phrases of that sample, how often the
+prompt the model writes names the intended picture: MiniLM cosine between the written prompt and the concept's name at
+or above a threshold. Both models see the same phrases, system prompt, temperature and seed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def try_out(
     asked: Sequence[Pair],
     settings: EvaluateText,
 ) -> tuple[float, list[str]]:
-    """Held-out loss over the first of `test`, and what the model writes for the phrases of `asked`."""
+    """Held-out loss over `test`, and what the model writes for the phrases of `asked`."""
     texts = write(
         model,
         tokenizer,
@@ -82,7 +82,7 @@ def try_out(
         temperature=settings.temperature,
         seed=settings.seed,
     )
-    return held_out_loss(model, tokenizer, test[:LOSS_PAIRS], MAX_LENGTH), texts
+    return held_out_loss(model, tokenizer, test, MAX_LENGTH), texts
 
 
 def evaluate(
@@ -93,12 +93,14 @@ def evaluate(
     settings: EvaluateText,
 ) -> tuple[dict[str, Any], list[Written]]:
     """The metrics document and its evidence; `models` are called `before` and `after`."""
-    asked = random.Random(settings.seed).sample(list(test), min(settings.samples, len(test)))  # noqa: S311 – a sample
+    count = min(max(LOSS_PAIRS, settings.samples), len(test))
+    test = random.Random(settings.seed).sample(list(test), count)  # noqa: S311 – a sample
+    asked = test[: settings.samples]
     names = [pair.concept for pair in asked]
     tried = {name: try_out(model, tokenizer, test, asked, settings) for name, model in models.items()}
     near = {name: similarities(encoder, texts, names) for name, (_, texts) in tried.items()}
     document: dict[str, Any] = {n: score(loss, near[n], settings.similarity) for n, (loss, _) in tried.items()}
-    document |= {"pairs": min(LOSS_PAIRS, len(test)), "samples": len(asked), "threshold": settings.similarity}
+    document |= {"pairs": len(test), "samples": len(asked), "threshold": settings.similarity}
     written = [
         Written(
             pair.phrase, pair.concept, tried["before"][1][i], tried["after"][1][i], near["before"][i], near["after"][i]
