@@ -26,8 +26,12 @@ class CpuDeepSpeedStrategy(DeepSpeedStrategy):
         DDPStrategy.setup_environment(self)
 
     def setup_distributed(self) -> None:
+        import deepspeed
+
         reset_seed()
         self.set_world_ranks()
+        # Its shared-memory collectives are C++ compiled at first use, behind a lock a killed run leaves; gloo serves.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self._init_deepspeed_distributed()
 
     def _setup_model_and_optimizer(self, model: Any, optimizer: Any, lr_scheduler: Any = None) -> tuple[Any, Any]:
@@ -45,21 +49,23 @@ class CpuDeepSpeedStrategy(DeepSpeedStrategy):
         return engine, sharded_optimizer
 
 
-def build(name: config.Strategy) -> LightningStrategy | str:
+def build(name: config.Strategy, batch_per_device: int) -> LightningStrategy | str:
     """Lightning's strategy for a name of `train.<line>.strategy`."""
     on_gpu = torch.cuda.is_available()
-    match name:
-        case "ddp":
-            return DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
-        case "deepspeed_stage_2" | "deepspeed_stage_3":
-            stage = int(name[-1])
-            return (
-                DeepSpeedStrategy(stage=stage)
-                if on_gpu
-                else CpuDeepSpeedStrategy(stage=stage, overlap_comm=False, process_group_backend="gloo")
-            )
-        case _:
-            return "auto"
+    if name == "auto":
+        return "auto"
+    if name == "ddp":
+        return DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
+    # DeepSpeed would read the batch size off a batch sampler, which a stream of whole batches has not.
+    stage = int(name[-1])
+    if on_gpu:
+        return DeepSpeedStrategy(stage=stage, logging_batch_size_per_gpu=batch_per_device)
+    return CpuDeepSpeedStrategy(
+        stage=stage,
+        overlap_comm=False,
+        process_group_backend="gloo",
+        logging_batch_size_per_gpu=batch_per_device,
+    )
 
 
 def gathered(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager[Any]:

@@ -105,7 +105,7 @@ def fit(
         max_epochs=-1,
         accelerator="auto",
         devices=config.devices,
-        strategy=strategy.build(config.strategy),
+        strategy=strategy.build(config.strategy, config.batch_size // config.devices),
         precision=PRECISIONS[config.precision],
         gradient_clip_val=1.0,
         callbacks=[_Schedule(config), history, averages, _Checkpoints(folder, config)],

@@ -94,7 +94,7 @@ def train(line: str, folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"training ended with exit code {done.returncode}"]
-        raise TrialError(words[-1])
+        raise TrialError(words[-1].removeprefix("error: "))
 
 
 def state_name(line: str, params: config.Params, data: str) -> str:
@@ -114,8 +114,8 @@ def main() -> None:
     state = STATE / state_name(tune.line, params, data)
     found = search(SPACES[tune.line], objective, line=tune.line, trials=tune.trials, seed=tune.seed, state=state)
     target = Path("metrics") / tune.line / "tune.json"
+    state.unlink()  # before the verdict: a search that only failed starts anew once the cause is gone
     write_search(target, found)
-    state.unlink()
     print(f"{target}: best loss {found.best.loss:.4f} with {found.best.parameters}")
 
 

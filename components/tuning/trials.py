@@ -21,7 +21,7 @@ class Trial(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     number: int
-    parameters: dict[str, float]
+    parameters: dict[str, int | float]
     status: Literal["ok", "failed"]
     loss: float | None
     error: str | None = None

@@ -59,7 +59,8 @@ def test_training_learns(tmp_path: Path) -> None:
 
 def test_every_sample_is_seen_once_an_epoch_in_changing_order() -> None:
     steps = [trainer.batch_indices(7, step, 10, 4) for step in range(5)]
-    epochs = [sum(steps, [])[:10], sum(steps, [])[10:]]
+    order = [index for step in steps for index in step]
+    epochs = [order[:10], order[10:]]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
     assert epochs[0] != epochs[1]
     assert len(trainer.batch_indices(7, 0, 3, 8)) == 8

@@ -60,10 +60,10 @@ def fit(module: Tiny, settings: TrainBase, state_dir: Path, ema_decay: float | N
     )
 
 
-def main(strategy: str, folder: str) -> None:
-    """Train as two processes of `strategy`, stop after a checkpoint, go on, and write losses and weights."""
+def main(strategy: str, folder: str, dies_at: str = "") -> None:
+    """Train as two processes of `strategy`, checkpointing every third step, and write losses and weights."""
     settings = config(strategy=strategy, devices=2, max_steps=6, checkpoint_every=3)
-    fitted = fit(Tiny(), settings, Path(folder) / "state")
+    fitted = fit(Tiny(int(dies_at) if dies_at else None), settings, Path(folder) / "state")
     if trainer.is_writer():
         trainer.write_losses(Path(folder) / "losses.csv", fitted.losses)
         torch.save(fitted.weights, Path(folder) / "weights.pt")
