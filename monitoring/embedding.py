@@ -12,7 +12,6 @@ from components.runtimes.captions import CaptionTokenizer
 from components.runtimes.onnxruntime import session
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-TOKENS = 32  # a prompt's first words; the denoiser's own limit is shorter, and drift should see more than it does
 BATCH = 64
 
 
@@ -21,8 +20,9 @@ def load_embed(package: Path) -> Embed | None:
     graph = package / "encoder" / "encoder.onnx"
     if not graph.is_file():
         return None
-    tokenize = CaptionTokenizer(package / "encoder" / "tokenizer.json", TOKENS)
     encoder = session(graph)
+    # The graph takes as many tokens as the denoiser does: drift in what comes after them is not seen here.
+    tokenize = CaptionTokenizer(package / "encoder" / "tokenizer.json", int(encoder.get_inputs()[0].shape[1]))
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         parts = []

@@ -7,6 +7,7 @@ leaves no picture out. At a few hundred samples FID is biased upwards: it is sho
 
 from __future__ import annotations
 
+import random
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,7 +126,7 @@ def main() -> None:
     # Skin tones of one drawing would count one concept six times.
     train = [s for s in sample.read(SPLIT / "train.parquet") if not s.meta.get("tone")]
     test = [s for s in sample.read(SPLIT / "test.parquet") if not s.meta.get("tone")]
-    held_out = test[: settings.samples]
+    held_out = random.Random(settings.seed).sample(test, min(settings.samples, len(test)))  # noqa: S311 - a sample
     if len(held_out) < 2:
         raise StageError(f"{SPLIT}: {len(held_out)} held-out pictures; at least 2 are needed to measure a distance")
     encoder = TextEncoder(tokens=shape.text_tokens)

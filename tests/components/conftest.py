@@ -1,4 +1,4 @@
-"""A tiny text model, made and exported once for every test that needs one."""
+"""A tiny text model and a tiny image model, made and exported once for every test that needs one."""
 
 from __future__ import annotations
 
@@ -27,4 +27,25 @@ def tiny_export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("text-export") / "export"
     convert(load_base(tiny_base, torch.float32), load_tokenizer(tiny_base), folder / "openvino", "int8")
     seal(folder, line="text", kind="export", parents={}, parameters={}, metrics={})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A caption encoder of one random layer, in MiniLM's layout."""
+    from tests.tiny_image import write_tiny_encoder
+
+    return write_tiny_encoder(tmp_path_factory.mktemp("image") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_image_export(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny image model as a sealed float32 export for all three engines."""
+    from components.config import ExportImage
+    from components.export.image import write_export
+    from tests.tiny_image import CAPTIONS, tiny_denoiser
+
+    folder = tmp_path_factory.mktemp("image-export") / "export"
+    write_export(tiny_denoiser(), tiny_encoder, CAPTIONS, ExportImage(weight_format="f32", calibration=8), folder)
+    seal(folder, line="image", kind="export", parents={}, parameters={}, metrics={})
     return folder

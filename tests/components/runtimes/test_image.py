@@ -1,0 +1,92 @@
+"""The sampler paints what its requests say, alone or in a batch, and the same on every engine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from components.artifact import ArtifactError, seal
+from components.runtimes.base import ImageRequest
+from components.runtimes.image import Engine, EulerSampler, load_image
+from tests.tiny_image import StraightBackend
+
+ENGINES = get_args(Engine)
+MIXED = [
+    ImageRequest("red apple", seed=1, steps=3, guidance=3.0),
+    ImageRequest("blue dog", seed=2, steps=7, guidance=1.0),
+    ImageRequest("", seed=3, steps=5, guidance=2.0),
+]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_perfect_model_reaches_its_picture_in_any_number_of_steps(steps: int) -> None:
+    (picture,) = EulerSampler(StraightBackend(), 4).generate([ImageRequest("red", 0, steps, 1.0)])
+    assert picture.shape == (4, 4, 3) and picture.dtype == np.uint8
+    assert (picture == [255, 0, 0]).all()
+
+
+def test_only_guided_samples_pay_for_an_unconditional_half_and_finished_ones_for_nothing() -> None:
+    backend = StraightBackend()
+    EulerSampler(backend, 4).generate([ImageRequest("red", 0, 1, 3.0), ImageRequest("red", 0, 2, 1.0)])
+    assert backend.batches == [3, 1]
+
+
+def test_guidance_moves_away_from_the_empty_prompt() -> None:
+    class Faint(StraightBackend):
+        def encode(self, prompts):  # type: ignore[no-untyped-def]
+            states, mask = super().encode(prompts)
+            return states * 0.25, mask
+
+    plain, guided = EulerSampler(Faint(), 4).generate([ImageRequest("red", 0, 4, g) for g in (1.0, 2.0)])
+    assert (guided[..., 0] > plain[..., 0]).all() and (guided[..., 1] == plain[..., 1]).all()
+
+
+def test_no_requests_give_no_pictures() -> None:
+    assert EulerSampler(StraightBackend(), 4).generate([]) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_of_mixed_requests_paints_what_each_would_alone(engine: Engine, tiny_image_export: Path) -> None:
+    runtime = load_image(tiny_image_export, engine)
+    for together, request in zip(runtime.generate(MIXED), MIXED, strict=True):
+        (alone,) = runtime.generate([request])
+        assert np.abs(together.astype(int) - alone).max() <= 2  # sums of another batch size round differently
+
+
+@pytest.mark.parametrize(("engine", "tolerance"), [("onnxruntime", 1), ("openvino", 12)])  # OpenVINO may run in bf16
+def test_engines_paint_what_the_reference_paints(engine: Engine, tolerance: int, tiny_image_export: Path) -> None:
+    expected = load_image(tiny_image_export, "pytorch").generate(MIXED)
+    for picture, reference in zip(load_image(tiny_image_export, engine).generate(MIXED), expected, strict=True):
+        assert np.abs(picture.astype(int) - reference).max() <= tolerance
+
+
+def test_seed_and_prompt_decide_the_picture(tiny_image_export: Path) -> None:
+    runtime = load_image(tiny_image_export, "onnxruntime")
+    first, again, other_seed, other_prompt = runtime.generate(
+        [ImageRequest(p, s, 3, 5.0) for p, s in (("red dog", 1), ("red dog", 1), ("red dog", 2), ("blue heart", 1))]
+    )
+    assert (first == again).all()
+    assert (first != other_seed).any() and (first != other_prompt).any()
+
+
+def test_a_changed_file_is_refused_by_name(tiny_image_export: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(tiny_image_export, tmp_path / "export")
+    with (damaged / "denoiser" / "denoiser.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ArtifactError, match=r"denoiser/denoiser\.onnx was changed"):
+        load_image(damaged, "openvino")
+
+
+def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
+    seal(tmp_path, line="image", kind="export", parents={}, parameters={}, metrics={})
+    with pytest.raises(ArtifactError, match=r"denoiser/config\.json"):
+        load_image(tmp_path, "openvino")
+
+
+def test_an_unknown_engine_is_refused_with_what_there_is(tiny_image_export: Path) -> None:
+    with pytest.raises(ArtifactError, match="expected pytorch, onnxruntime or openvino"):
+        load_image(tiny_image_export, "tvm")  # type: ignore[arg-type]

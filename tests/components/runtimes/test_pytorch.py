@@ -1,0 +1,26 @@
+"""The reference backend is the model as training knows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from components.models.flow_matching import integrate
+from components.models.text_encoder import TextEncoder
+from components.runtimes.base import ImageRequest
+from components.runtimes.image import EulerSampler, starting_noise, to_picture
+from components.runtimes.pytorch import PyTorchBackend
+from tests.tiny_image import SHAPE, tiny_denoiser
+
+
+@torch.inference_mode()
+def test_the_sampler_follows_the_path_that_training_defines(tiny_encoder: Path) -> None:
+    network, encoder = tiny_denoiser(), TextEncoder(tiny_encoder, SHAPE.text_tokens)
+    text_BLD, mask_BL = encoder.encode(["red apple"])
+    noise_BCHW = torch.from_numpy(starting_noise(5, SHAPE.size))[None]
+    path_end = integrate(lambda x, t: network(x, t, text_BLD, mask_BL), noise_BCHW, steps=6)
+    sampler = EulerSampler(PyTorchBackend(network, encoder), SHAPE.size)
+    (picture,) = sampler.generate([ImageRequest("red apple", seed=5, steps=6, guidance=1.0)])
+    assert np.abs(picture.astype(int) - to_picture(path_end[0].numpy())).max() <= 1
