@@ -1,0 +1,44 @@
+"""Better pictures measure better; the sheet shows every picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from components.config import EvaluateImage
+from components.evaluation.features import Judge
+from components.evaluation.image import CAPTION, CELL, SHEET_COLUMNS, distances, paint, sheet
+from components.runtimes.image import EulerSampler
+from tests.tiny_image import StraightBackend
+
+SETTINGS = EvaluateImage(samples=2, seed=7, steps=2, guidance=1.0, batch_size=2, sheet=2)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge().eval().requires_grad_(False)
+
+
+def test_pictures_of_another_kind_lie_farther_than_pictures_of_the_same_kind(judge: Judge) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bright = torch.randint(128, 256, (300, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    dark = torch.randint(0, 64, (150, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    near, far = distances(judge, bright[:150], bright[150:], 0), distances(judge, bright[:150], dark, 0)
+    assert far["kid"] > 10 * abs(near["kid"]) and far["fid"] > near["fid"]
+    assert distances(judge, bright[:150], dark, 0) == far
+
+
+def test_every_caption_is_painted_in_order_whatever_the_batch() -> None:
+    pictures = paint(EulerSampler(StraightBackend(), 4), ["red", "dog", "red", "dog", "dog"], SETTINGS)
+    assert [int(picture[0, 0, 0]) for picture in pictures] == [255, 0, 255, 0, 0]
+
+
+def test_the_sheet_leaves_no_picture_out() -> None:
+    pictures = [np.full((4, 4, 3), 10 * number, np.uint8) for number in range(1, 12)]
+    page = np.asarray(sheet(pictures, ["red apple: fruit"] * 11))
+    assert page.shape == (2 * (CELL + CAPTION), SHEET_COLUMNS * CELL, 3)
+    for number, picture in enumerate(pictures):
+        top, left = number // SHEET_COLUMNS * (CELL + CAPTION), number % SHEET_COLUMNS * CELL
+        assert (page[top : top + CELL, left : left + CELL] == picture[0, 0]).all()
