@@ -86,9 +86,8 @@ def test_a_damaged_lock_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_this_installation_passes() -> None:
     """The suite itself only means something in an environment that matches the lock."""
-    fatal = [
-        problem.text
-        for problem in preflight.inspect(preflight.fitting_lock(preflight.installed_versions()))
-        if problem.fatal
-    ]
-    assert fatal == []
+    # In a process of its own: setuptools adds the packages it carries to the path of one that has imported it.
+    answer = subprocess.run(
+        [sys.executable, "-m", "components.preflight"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
