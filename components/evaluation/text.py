@@ -2,7 +2,8 @@
 
 Loss and perplexity over a seeded sample of held-out pairs; and, on the first phrases of that sample, how often the
 prompt the model writes names the intended picture: MiniLM cosine between the written prompt and the concept's name at
-or above a threshold. Both models see the same phrases, system prompt, temperature and seed.
+or above a threshold.
+Both models see the same phrases, system prompt, temperature and seed.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def test_another_model_is_refused_and_the_evidence_stays(
     tiny_base: Path, tiny_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = load_base(tiny_base, torch.float32)
-    with torch.no_grad():
-        other.get_output_embeddings().weight.normal_()
+    shifted = other.get_output_embeddings().weight.detach().roll(1, dims=0)
+    other.lm_head.weight = torch.nn.Parameter(shifted)  # expects the neighbour of every token
     monkeypatch.setattr(verify_text, "verify", lambda folder: type("Manifest", (), {"digest": "d"})())
     monkeypatch.setattr(verify_text, "load_merged", lambda *_: other)
     monkeypatch.setattr(verify_text, "load_tokenizer", lambda _: load_tokenizer(tiny_base))
