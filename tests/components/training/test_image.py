@@ -1,0 +1,133 @@
+"""The image stage on a tiny network: from a sealed split to a sealed checkpoint, with every refusal in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.artifact import ArtifactError, seal, verify
+from components.config import ImageModel, TrainImage
+from components.data import picture, sample
+from components.data.sample import Sample
+from components.models import denoiser as denoisers
+from components.models.denoiser import TEXT_WIDTH
+from components.stage import StageError
+from components.training import image
+
+SHAPE = ImageModel(size=8, patch=4, hidden=32, layers=1, heads=2, text_tokens=4)
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
+
+
+class Encoder:
+    """Stands in for MiniLM: a caption's states are noise drawn by its letters."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def encode(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        states = [
+            torch.randn(self.tokens, TEXT_WIDTH, generator=torch.Generator().manual_seed(sum(map(ord, caption))))
+            for caption in captions
+        ]
+        return torch.stack(states), torch.ones(len(captions), self.tokens, dtype=torch.bool)
+
+
+def settings(**changes: object) -> TrainImage:
+    defaults = {
+        "seed": 7,
+        "max_steps": 30,
+        "batch_size": 8,
+        "learning_rate": 0.01,
+        "precision": "fp32",
+        "strategy": "auto",
+        "devices": 1,
+        "checkpoint_every": 10,
+        "start_from_base": False,
+        "caption_dropout": 0.1,
+        "ema_decay": 0.9,
+        "model": SHAPE,
+    }
+    return TrainImage.model_validate({**defaults, **changes})
+
+
+def squares() -> list[Sample]:
+    samples = []
+    for index, (name, colour) in enumerate(list(COLOURS.items()) * 3):
+        pixels = np.full((8, 8, 3), 255, dtype=np.uint8)
+        pixels[1:-1, 1:-1] = colour
+        png = picture.encode_png(pixels)
+        samples.append(Sample(str(index), f"{name}: square", png, meta={"name": name}))
+    return samples
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for constant in ("SPLIT", "BASE", "CHECKPOINT", "METRICS", "STATE"):
+        monkeypatch.setattr(image, constant, tmp_path / constant.lower())
+    monkeypatch.setattr(image, "TextEncoder", Encoder)
+    sample.write(image.SPLIT / "train.parquet", squares())
+    sample.write(image.SPLIT / "validation.parquet", squares()[:4])
+    seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
+    return tmp_path
+
+
+def test_the_stage_learns_and_seals_what_it_learnt() -> None:
+    metrics = image.train(settings())
+    assert metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
+    assert json.loads((image.METRICS / "train.json").read_text()) == metrics
+    assert len((image.METRICS / "train.csv").read_text().splitlines()) == 31
+    manifest = verify(image.CHECKPOINT)
+    assert (manifest.kind, manifest.parents) == ("checkpoint", {"data": verify(image.SPLIT).digest})
+    held_out = image.batch_of(squares()[:4], 8, Encoder(4))
+    assert image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7) == metrics["validation_loss"]
+    assert not image.STATE.exists()
+
+
+def test_the_same_parameters_give_the_same_checkpoint() -> None:
+    image.train(settings(max_steps=4))
+    first = verify(image.CHECKPOINT).digest
+    image.train(settings(max_steps=4))
+    assert verify(image.CHECKPOINT).digest == first
+    image.train(settings(max_steps=4, seed=8))
+    assert verify(image.CHECKPOINT).digest != first
+
+
+def test_a_base_is_where_training_starts_and_a_parent() -> None:
+    long = image.train(settings())
+    image.CHECKPOINT.rename(image.BASE)
+    short = image.train(settings(max_steps=1, learning_rate=1e-6, start_from_base=True))
+    assert short["validation_loss_before"] == pytest.approx(long["validation_loss"])
+    assert verify(image.CHECKPOINT).parents["base"] == verify(image.BASE).digest
+
+
+def test_a_base_of_another_shape_is_refused() -> None:
+    image.train(settings(max_steps=1))
+    image.CHECKPOINT.rename(image.BASE)
+    wider = SHAPE.model_copy(update={"hidden": 64})
+    with pytest.raises(StageError, match="is not the base's"):
+        image.train(settings(start_from_base=True, model=wider))
+
+
+def test_changed_data_is_refused_before_training() -> None:
+    sample.write(image.SPLIT / "train.parquet", squares()[:5])
+    with pytest.raises(ArtifactError, match=r"train\.parquet was changed"):
+        image.train(settings())
+    assert not image.CHECKPOINT.exists()
+
+
+def test_no_samples_is_an_error_in_words() -> None:
+    with pytest.raises(StageError, match="no samples"):
+        image.batch_of([], 8, Encoder(4))
+
+
+def test_half_of_the_captions_are_the_name_alone() -> None:
+    batch = image.batch_of(squares()[:1], 8, Encoder(4))
+    whole, name = Encoder(4).encode(["red: square", "red"])[0]
+    assert torch.equal(batch.states[0, 0], whole) and torch.equal(batch.states[0, 1], name)
+    assert batch.pixels().shape == (1, 3, 8, 8)
+    assert float(batch.pixels()[0, 0, 4, 4]) == 1.0 and float(batch.pixels()[0, 1, 4, 4]) == -1.0
