@@ -123,7 +123,7 @@ def where_to_look(params: Params, report: str) -> str:
             f"generated pictures  {ROOT / 'artifacts/image/sheet.png'}",
             f"pictures served     {audience_folder(params.monitor.report)}",
             "open each UI        make up, then:",
-            f"  gateway           {urls['gateway']}/docs",
+            f"  gateway           {urls['gateway']}/v1 (API key in .atelier/api-key)",
             f"  MLflow            {urls['mlflow']}",
             f"  Prefect           {urls['prefect']}",
         ]
