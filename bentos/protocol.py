@@ -17,10 +17,12 @@ from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
+MAX_MESSAGES = 100
 MAX_SIDE = 512  # pixels
 JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+Role = Literal["system", "user", "assistant"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
@@ -33,7 +35,7 @@ class Message(BaseModel):
 class ImageJob(Message):
     """One picture; `side` in pixels is a multiple of the model's own (None = the model's own)."""
 
-    id: str
+    id: Annotated[str, Field(min_length=1, max_length=200)]
     prompt: Prompt
     seed: Seed
     steps: Annotated[int, Field(ge=1, le=1000)]
@@ -52,7 +54,7 @@ class Picture(Message):
 class TextJob(Message):
     """One completion of a chat; `temperature` 0 is greedy."""
 
-    messages: Annotated[list[tuple[str, Prompt]], Field(min_length=1)]
+    messages: Annotated[list[tuple[Role, Prompt]], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_new_tokens: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(ge=0, le=2)]
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -71,7 +73,8 @@ class Written(Message):
 
 
 class TextLine(Message):
-    """One line of a text stream: the deployment first, then pieces, then the whole result or what ended it.
+    """One line of a text stream: the deployment first (`too_long` instead of it where the prompt is refused), then
+    pieces, then the whole result or what ended it.
 
     A stream without any of these was cut: BentoML ends a failed stream as if it were complete.
     """

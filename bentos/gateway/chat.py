@@ -54,9 +54,8 @@ def _prompt(request: ChatRequest) -> str:
 
 def _job(request: ChatRequest, temperature: float, tokens: int) -> TextJob:
     seed = secrets.randbits(32) if request.seed is None else request.seed % 2**32
-    roles = {"developer": "system"}
     return TextJob(
-        messages=[(roles.get(m.role, m.role), m.content) for m in request.messages],
+        messages=[("system" if m.role == "developer" else m.role, m.content) for m in request.messages],
         max_new_tokens=tokens,
         temperature=temperature,
         top_p=request.top_p or 1.0,

@@ -47,8 +47,8 @@ def too_long() -> ApiError:
     return ApiError(400, message, param="messages", code="context_length_exceeded")
 
 
-def timed_out(seconds: float) -> ApiError:
-    return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
+def timed_out(seconds: float, headers: Mapping[str, str] | None = None) -> ApiError:
+    return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout", headers=headers)
 
 
 def unexpected() -> ApiError:

@@ -111,9 +111,13 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             raise
         except TimeoutError as error:
             await _finish(gateway, exchange, result, "error", 504)
-            raise timed_out(gateway.serving.request_timeout) from error
-        except Exception as error:
-            await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
+            raise timed_out(gateway.serving.request_timeout, exchange.headers()) from error
+        except ApiError as error:
+            await _finish(gateway, exchange, result, "error", error.status)
+            error.headers = exchange.headers() | error.headers  # the id under which it is on record
+            raise
+        except Exception:
+            await _finish(gateway, exchange, result, "error", 500)
             raise
         await _finish(gateway, exchange, result, "ok", 200)
 

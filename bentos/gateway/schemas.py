@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bentos.gateway.errors import ApiError
-from bentos.protocol import MAX_PROMPT, MAX_SIDE
+from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, MAX_SIDE
 from components.config import Line
 
 MODELS: dict[Line, str] = {"text": "atelier-text", "image": "atelier-image"}
@@ -70,7 +70,7 @@ class ChatRequest(Body):
     """Body of `POST /v1/chat/completions`."""
 
     model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=100)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

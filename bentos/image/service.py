@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import io
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
+from pydantic import Field
 
 from bentos import remove_metrics
 from bentos.image.cancellation import CancelledJobs
@@ -70,7 +71,7 @@ class ImageBento:
     @bentoml.api(
         batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
     )
-    def generate(self, jobs: list[ImageJob]) -> list[Picture]:
+    def generate(self, jobs: Annotated[list[ImageJob], Field(min_length=1, max_length=1)]) -> list[Picture]:
         from components.runtimes.base import ImageRequest
 
         wanted = [job for job in jobs if not CancelledJobs.forget(job.id)]

@@ -17,6 +17,7 @@ from bentos.disconnect import until_disconnect
 from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe, require_artifact
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.chat import with_system
 from components.runtimes.text import PromptTooLongError, load_text  # imports its engine only when it loads
 
 SERVING = load().serving
@@ -56,10 +57,11 @@ class TextBento:
 
     @bentoml.api
     async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
-        # At once, so that a caller who leaves before the first token is noticed.
-        yield _line(TextLine(deployment=self._info.deployment))
         try:
-            async with aclosing(self._items(job)) as items:
+            pieces = self._runtime.stream(_request(job))
+            # At once, so that a caller who leaves before the first token is noticed.
+            yield _line(TextLine(deployment=self._info.deployment))
+            async with aclosing(self._items(pieces)) as items:
                 async for item in items:
                     yield _line(TextLine(piece=item) if isinstance(item, str) else TextLine(result=item))
         except PromptTooLongError as error:
@@ -69,18 +71,19 @@ class TextBento:
             raise
 
     async def _whole(self, job: TextJob) -> Written:
-        async with aclosing(self._items(job)) as items:
+        async with aclosing(self._items(self._runtime.stream(_request(job)))) as items:
             async for item in items:
                 if isinstance(item, Written):
                     return item
         raise RuntimeError("the engine ended without a result")
 
-    async def _items(self, job: TextJob) -> AsyncGenerator[str | Written, None]:
+    async def _items(self, pieces: AsyncGenerator[str | TextResult, None]) -> AsyncGenerator[str | Written, None]:
         self._active += 1
         batch_size = self._active
         try:
-            async for item in self._runtime.stream(_request(job)):
-                yield self._written(item, batch_size) if isinstance(item, TextResult) else item
+            async with aclosing(pieces):
+                async for item in pieces:
+                    yield self._written(item, batch_size) if isinstance(item, TextResult) else item
         finally:
             self._active -= 1
 
@@ -96,7 +99,8 @@ class TextBento:
 
 
 def _request(job: TextJob) -> TextRequest:
-    return TextRequest(tuple(job.messages), job.max_new_tokens, job.temperature, job.top_p, job.seed)
+    """The job as the model was trained to read it: the only place of serving that adds the system prompt."""
+    return TextRequest(with_system(tuple(job.messages)), job.max_new_tokens, job.temperature, job.top_p, job.seed)
 
 
 def _line(line: TextLine) -> str:

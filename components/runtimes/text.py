@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +88,11 @@ class OpenVinoText:
         finally:
             self._cancel(jobs)
 
-    async def stream(self, request: TextRequest) -> AsyncIterator[str | TextResult]:
-        """Pieces as they are written, then the result; leaving the iteration early ends the generation."""
+    def stream(self, request: TextRequest) -> AsyncGenerator[str | TextResult, None]:
+        """Pieces as they are written, then the result; leaving the iteration early ends the generation.
+
+        Raises `PromptTooLongError` at the call, so that a caller can refuse before it begins to answer.
+        """
         loop = asyncio.get_running_loop()
         items: asyncio.Queue[str | Future[TextResult]] = asyncio.Queue()
 
@@ -99,6 +102,11 @@ class OpenVinoText:
 
         job = self._job(request, put)
         job.done.add_done_callback(put)
+        return self._items(job, items)
+
+    async def _items(
+        self, job: _Job, items: asyncio.Queue[str | Future[TextResult]]
+    ) -> AsyncGenerator[str | TextResult, None]:
         self._submit([job])
         try:
             while isinstance(item := await items.get(), str):

@@ -1,9 +1,10 @@
-"""A real gateway Bento over the stand-in for the model Bentos, one of each for all tests of the gateway."""
+"""A real gateway Bento over the stand-in for the model Bentos, and one over a real text Bento."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +47,37 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def gateway(standin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder: Path = workspace(tmp_path_factory.mktemp("gateway"), max_concurrency=CONCURRENCY, max_queue=QUEUE)
+@contextmanager
+def serve_gateway(folder: Path, standin: str, text: str, image: str, awaited: str = "/readyz") -> Iterator[Running]:
+    """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
+    workspace(folder, max_concurrency=CONCURRENCY, max_queue=QUEUE)
     events = f"sqlite:///{folder / 'events.db'}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
         "ATELIER_API_KEYS": f"{KEY}, test-key-2",
         "ATELIER_EVENTS_URL": events,
-        "ATELIER_TEXT_URL": f"{standin}/text",
-        "ATELIER_IMAGE_URL": f"{standin}/image",
+        "ATELIER_TEXT_URL": text,
+        "ATELIER_IMAGE_URL": image,
     }
-    with running(bento_command("bentos.gateway.service:GatewayBento", port), folder, f"{url}/readyz", environment):
+    with running(bento_command("bentos.gateway.service:GatewayBento", port), folder, f"{url}{awaited}", environment):
         yield Running(url, standin, events)
 
 
-__all__ = ["ROOT", "Running", "gateway", "standin"]
+@pytest.fixture(scope="session")
+def gateway(standin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Both lines made up."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with serve_gateway(folder, standin, f"{standin}/text", f"{standin}/image") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def text_gateway(standin: str, text_bento: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The text line real: a gateway, a text Bento and a tiny model that holds 512 tokens, one per byte."""
+    folder = tmp_path_factory.mktemp("text-gateway")
+    with serve_gateway(folder, standin, text_bento, f"{standin}/image") as served:
+        yield served
+
+
+__all__ = ["ROOT", "Running", "gateway", "serve_gateway", "standin", "text_gateway"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ from components.config import load
 from components.events.database import connect
 from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
+from components.models.language import load_tokenizer, render
+from components.runtimes.chat import conversation
 from tests.bentos.gateway.conftest import KEY, Running
 
 
@@ -137,3 +140,37 @@ def test_a_client_who_leaves_ends_the_work_upstream(gateway: Running, stream: bo
         return found is not None and found.outcome == "cancelled" and found.status == 499
 
     assert eventually(cancelled)
+
+
+OWN = [("system", "Be brief."), ("user", "a red boat")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ([("user", "a red boat")], conversation("a red boat")),
+        (OWN, OWN),
+        ([("developer", "Be brief."), ("user", "a red boat")], OWN),
+        (conversation("a red boat"), conversation("a red boat")),
+    ],
+    ids=["none", "the caller's own", "as developer", "the line's own"],
+)
+def test_the_model_reads_exactly_one_system_message(
+    text_gateway: Running, tiny_base: Path, sent: list[tuple[str, str]], read: list[tuple[str, str]]
+) -> None:
+    messages: Any = [{"role": role, "content": content} for role, content in sent]
+    answer = text_gateway.client().chat.completions.create(model="atelier-text", messages=messages, max_tokens=4)
+    tokenizer = load_tokenizer(tiny_base)
+    expected = tokenizer.encode(render(tokenizer, tuple(read)), add_special_tokens=False)
+    assert answer.usage is not None and answer.usage.prompt_tokens == len(expected)  # one token per byte
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_beyond_the_context_is_a_400_whole_or_streamed(text_gateway: Running, stream: bool) -> None:
+    messages: Any = [{"role": "user", "content": "x" * 600}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        text_gateway.client().chat.completions.create(model="atelier-text", messages=messages, stream=stream)
+    error: Any = caught.value.body
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    _, finished = rows(text_gateway, caught.value.response.headers["x-request-id"])
+    assert (finished.outcome, finished.status) == ("error", 400)

@@ -67,3 +67,9 @@ async def test_a_job_out_of_bounds_is_refused(image_bento: str) -> None:
         for wrong in ({"prompt": ""}, {"prompt": "x" * 5000}, {"steps": 0}, {"side": 4096}, {"seed": -1}):
             body = {"jobs": [job("wrong", **wrong)]}
             assert (await client.post(f"{image_bento}/generate", json=body)).status_code == 400, wrong
+
+
+async def test_a_call_carries_one_job(image_bento: str) -> None:
+    async with httpx.AsyncClient() as client:
+        for jobs in ([], [job("first"), job("second")]):
+            assert (await client.post(f"{image_bento}/generate", json={"jobs": jobs})).status_code == 400

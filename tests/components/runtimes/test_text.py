@@ -90,6 +90,11 @@ def test_a_prompt_beyond_the_context_is_refused_before_it_starts(runtime: OpenVi
     assert runtime.active() == 0
 
 
+async def test_a_stream_is_refused_at_the_call_not_at_its_first_piece(runtime: OpenVinoText) -> None:
+    with pytest.raises(PromptTooLongError, match="512"):
+        runtime.stream(TextRequest((("user", "x" * 600),), 8, 0))
+
+
 def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(tiny_export: Path) -> None:
     engine = load_text(tiny_export)
     with ThreadPoolExecutor(1) as pool:

@@ -1,0 +1,24 @@
+"""A real text Bento that serves the tiny language model, for its own tests and for the gateway's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bentos.processes import bento_command, free_port, running, workspace
+from tests.components.conftest import tiny_base, tiny_export
+
+
+@pytest.fixture(scope="session")
+def text_bento(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    folder = workspace(tmp_path_factory.mktemp("text-bento"))
+    environment = {"ATELIER_TEXT_ARTIFACT": str(tiny_export), "ATELIER_DEPLOYMENT": "text-7"}
+    with running(bento_command("bentos.text.service:TextBento", port), folder, f"{url}/readyz", environment):
+        yield url
+
+
+__all__ = ["text_bento", "tiny_base", "tiny_export"]

@@ -1,0 +1,76 @@
+"""The text Bento as a process: completions, streams, batches and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bentos.protocol import TextLine
+from components.models.language import load_tokenizer, render
+from components.runtimes.chat import conversation
+
+
+def job(*messages: tuple[str, str], **changes: Any) -> dict[str, Any]:
+    return {"messages": messages or [("user", "a red boat")], "max_new_tokens": 8, "temperature": 0} | changes
+
+
+def post(url: str, api: str, body: dict[str, Any]) -> httpx.Response:
+    return httpx.post(f"{url}/{api}", json=body, timeout=60)
+
+
+def lines(answer: httpx.Response) -> list[TextLine]:
+    return [TextLine.model_validate_json(line) for line in answer.text.splitlines()]
+
+
+@pytest.mark.parametrize("api", ["generate", "stream"])
+def test_a_bare_phrase_is_read_as_in_training(text_bento: str, tiny_base: Path, api: str) -> None:
+    answer = post(text_bento, api, job(("user", "a red boat")))
+    tokenizer = load_tokenizer(tiny_base)
+    expected = tokenizer.encode(render(tokenizer, conversation("a red boat")), add_special_tokens=False)
+    read = answer.json()["prompt_tokens"] if api == "generate" else lines(answer)[-1].result.prompt_tokens  # type: ignore[union-attr]
+    assert read == len(expected)
+
+
+def test_a_stream_names_its_deployment_and_adds_up_to_the_whole(text_bento: str) -> None:
+    whole = post(text_bento, "generate", job()).json()
+    streamed = lines(post(text_bento, "stream", job()))
+    assert streamed[0].deployment == whole["deployment"] == "text-7"
+    assert "".join(line.piece or "" for line in streamed) == whole["text"]
+    assert streamed[-1].result is not None and streamed[-1].result.text == whole["text"]
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_anything_else(text_bento: str) -> None:
+    too_long = job(("user", "x" * 600))
+    assert post(text_bento, "generate", too_long).status_code == 400
+    (only,) = lines(post(text_bento, "stream", too_long))
+    assert only.too_long is not None and "512" in only.too_long
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"messages": []},
+        {"messages": [("user", "")]},
+        {"messages": [("user", "x" * 5000)]},
+        {"messages": [("wizard", "hi")]},
+        {"messages": [("user", "hi")] * 101},
+        {"max_new_tokens": 0},
+        {"temperature": 3},
+        {"top_p": 0},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_a_job_out_of_bounds_is_refused(text_bento: str, wrong: dict[str, Any]) -> None:
+    assert post(text_bento, "generate", job(**wrong)).status_code == 400
+
+
+async def test_concurrent_callers_are_written_together(text_bento: str) -> None:
+    async with httpx.AsyncClient(timeout=60) as client:
+        calls = (client.post(f"{text_bento}/generate", json=job(max_new_tokens=200, seed=i)) for i in range(6))
+        answers = [answer.json() for answer in await asyncio.gather(*calls)]
+    assert max(answer["batch_size"] for answer in answers) > 1
