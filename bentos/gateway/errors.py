@@ -42,6 +42,11 @@ def unavailable(line: str) -> ApiError:
     return ApiError(503, message, kind="server_error", code="model_unavailable", headers={"retry-after": "5"})
 
 
+def events_unavailable() -> ApiError:
+    message = "requests cannot be recorded at the moment; try again later"
+    return ApiError(503, message, kind="server_error", code="events_unavailable", headers={"retry-after": "5"})
+
+
 def too_long() -> ApiError:
     message = "the messages and the tokens asked for do not fit into the model's context: send less"
     return ApiError(400, message, param="messages", code="context_length_exceeded")

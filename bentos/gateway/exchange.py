@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
-from bentos.gateway.errors import ApiError, timed_out
+from bentos.gateway.errors import ApiError, events_unavailable, timed_out
 from bentos.gateway.upstream import Upstream
 from components.config import Experiment, Line, Serving
 from components.events.database import EventStoreError
@@ -92,8 +92,15 @@ async def store(gateway: Gateway, event: Event) -> bool:
     try:
         return await gateway.events.append(event)
     except EventStoreError as error:
-        message = "the request cannot be recorded at the moment; try again later"
-        raise ApiError(503, message, kind="server_error", code="events_unavailable") from error
+        raise events_unavailable() from error
+
+
+async def known(gateway: Gateway, request_id: str) -> bool:
+    """Whether a request of this id was accepted; raises a 503 `ApiError` where the record cannot be read."""
+    try:
+        return await gateway.events.knows(request_id)
+    except EventStoreError as error:
+        raise events_unavailable() from error
 
 
 @asynccontextmanager

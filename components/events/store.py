@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, Table
+from sqlalchemy import Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import Insert
 
 from components.events.database import EventStoreError, connect, migrate
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished, storable
 
 TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK}
 GROUP = 1024  # rows of one transaction: bounds how long the first waiter waits for the last row's insert
@@ -57,6 +57,10 @@ class EventStore:
         waiting = _Waiting(event, asyncio.get_running_loop().create_future())
         await self._queue.put(waiting)
         return await waiting.written
+
+    async def knows(self, request_id: str) -> bool:
+        """Whether a request was accepted under this id; raises `EventStoreError` where that cannot be read."""
+        return await asyncio.to_thread(accepted, self._engine, request_id)
 
     async def close(self) -> None:
         """Commit what waits, then stop; later appends raise."""
@@ -126,6 +130,16 @@ def commit(engine: Engine, events: Sequence[Event]) -> list[bool]:
             ]
     except SQLAlchemyError as error:
         raise EventStoreError(str(error)) from error
+
+
+def accepted(engine: Engine, request_id: str) -> bool:
+    """Whether the id is that of an accepted request."""
+    try:
+        with engine.connect() as connection:
+            found = select(ACCEPTED.c.request_id).where(ACCEPTED.c.request_id == storable(request_id))
+            return connection.execute(found).first() is not None
+    except SQLAlchemyError as error:
+        raise EventStoreError(f"events cannot be read: {error}") from error
 
 
 def _insert(engine: Engine, table: Table) -> Insert:

@@ -38,6 +38,14 @@ async def test_a_second_feedback_of_the_same_key_is_ignored(url: str) -> None:
     assert [row["value"] for row in read(url, "feedback")] == [1.0]
 
 
+async def test_only_accepted_requests_are_known(url: str) -> None:
+    store = await EventStore.open(url)
+    await store.append(accepted("r1"))
+    await store.append(like("r2", "k"))
+    assert [await store.knows(name) for name in ("r1", "r2", "", "r1\x00")] == [True, False, False, False]
+    await store.close()
+
+
 async def test_text_that_a_database_refuses_is_stored_readably(url: str) -> None:
     store = await EventStore.open(url)
     await store.append(finished("r1", prompt="a\x00b \ud800 狐"))
