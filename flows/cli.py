@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import Annotated
 
 import typer
@@ -14,18 +13,6 @@ from flows import environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 STACK = ["prefect", "mlflow", "text", "image", "gateway", "worker"]
-
-
-def provide_api_key() -> None:
-    """Where the user has set no API key, make one for this machine, readable by its owner alone."""
-    if os.environ.get("ATELIER_API_KEYS"):
-        return
-    path = environment.STATE / "api-key"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(24))
-    os.environ["ATELIER_API_KEYS"] = path.read_text().strip()
 
 
 def use_server() -> None:
@@ -42,7 +29,7 @@ def use_server_if_running() -> None:
 @app.command()
 def demo() -> None:
     """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
-    provide_api_key()
+    environment.provide_secrets()
     use_server()
     from flows.demo import demo as run_demo
 
@@ -62,7 +49,7 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 @app.command()
 def release() -> None:
     """Register, build and deploy the packaged artifacts."""
-    provide_api_key()
+    environment.provide_secrets()
     use_server_if_running()
     from flows.release import release as run_release
 
@@ -91,7 +78,7 @@ def tune() -> None:
 @app.command()
 def up() -> None:
     """Start the stack and leave it running; makes and releases both models first where none is deployed."""
-    provide_api_key()
+    environment.provide_secrets()
     use_server()
     params = load()
     stack.start(params, ["prefect", "mlflow"])

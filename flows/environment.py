@@ -6,7 +6,9 @@ what the user has set.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -39,6 +41,9 @@ SETTINGS = {
     "TQDM_DISABLE": "1",  # bars redraw a line, which in a task's log is hundreds of lines
 }
 
+# Variable → file under `.atelier/`. The second keys the hash of user ids: with another one, every user is a stranger.
+SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
+
 
 def apply() -> None:
     """Set what is not set yet, and put this interpreter's own commands first on the path."""
@@ -49,6 +54,22 @@ def apply() -> None:
     binaries = str(Path(sys.executable).parent)
     if binaries not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = binaries + os.pathsep + os.environ.get("PATH", "")
+
+
+def provide_secrets() -> None:
+    """Where the user has set none, hand over this machine's own, made once and readable by its owner alone."""
+    for variable, name in SECRETS.items():
+        if not os.environ.get(variable, "").strip():
+            os.environ[variable] = _kept(STATE / name)
+
+
+def _kept(path: Path) -> str:
+    """The secret in a file, made where there is none."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(24))
+    return path.read_text().strip()
 
 
 def service_urls(params: Params) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""API keys: who may call. Keys come from the environment and are compared in constant time."""
+"""Who calls: API keys, compared in constant time, and the key that stands for a user in events.
+
+API keys and the secret behind users' keys come from the environment; without either the gateway does not start.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,23 @@ USER_SECRET = "ATELIER_USER_SECRET"  # noqa: S105 - the name of a variable
 
 
 class Keys:
-    """The accepted API keys, held as digests."""
+    """The accepted API keys, held as digests, and the secret that keeps users' hashes from being guessed."""
 
-    def __init__(self, keys: list[str]) -> None:
+    def __init__(self, keys: list[str], user_secret: str) -> None:
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._user_secret = user_secret
 
     @classmethod
     def from_environment(cls) -> Keys:
-        """Keys of ATELIER_API_KEYS, separated by commas; raises `StageError` if there is none."""
+        """From ATELIER_API_KEYS (separated by commas) and ATELIER_USER_SECRET; raises `StageError` if one is empty."""
         keys = [key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip()]
         if not keys:
             raise StageError(f"{KEYS} is empty: set it to one or more API keys, separated by commas")
-        return cls(keys)
+        secret = os.environ.get(USER_SECRET, "").strip()
+        if not secret:
+            reason = "set it to a long random text and keep it, or the same user counts as another one"
+            raise StageError(f"{USER_SECRET} is empty: {reason}")
+        return cls(keys, secret)
 
     def authenticate(self, authorization: str | None) -> str:
         """The caller's key, from the header `Authorization: Bearer <key>`; raises a 401 `ApiError`."""
@@ -41,14 +49,12 @@ class Keys:
             raise _refusal("this API key is not known")
         return key
 
+    def user_key(self, user: str | None, api_key: str) -> str:
+        """Hash that stands for a user in events and experiments: of OpenAI's `user` field, else of the API key."""
+        return hash_user(f"user:{user}" if user else f"key:{api_key}", self._user_secret)
+
 
 def _refusal(message: str) -> ApiError:
     return ApiError(
         401, message, kind="authentication_error", code="invalid_api_key", headers={"www-authenticate": "Bearer"}
     )
-
-
-def user_key(user: str | None, api_key: str) -> str:
-    """Hash that stands for a user in events and experiments: of OpenAI's `user` field, else of the API key."""
-    secret = os.environ.get(USER_SECRET, "")
-    return hash_user(f"user:{user}" if user else f"key:{api_key}", secret)

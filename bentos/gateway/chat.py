@@ -10,7 +10,6 @@ from contextlib import aclosing
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
-from bentos.gateway.auth import user_key
 from bentos.gateway.errors import ApiError, unexpected
 from bentos.gateway.exchange import Exchange, Gateway, Result, recorded
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
@@ -27,7 +26,7 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     check_model(request.model, "text")
     total_length(request)
     tokens = max_new_tokens(request, gateway.serving.text_max_new_tokens)
-    user = user_key(request.user, api_key)
+    user = gateway.keys.user_key(request.user, api_key)
     # Who chooses a temperature is not in the experiment: their answer would tell nothing of its variants.
     running = gateway.experiment.line == "text" and request.temperature is None
     assignment = assign(gateway.experiment, user) if running else None

@@ -8,7 +8,6 @@ import uuid
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
-from bentos.gateway.auth import user_key
 from bentos.gateway.errors import ApiError
 from bentos.gateway.exchange import Gateway, known, store
 from bentos.gateway.schemas import FeedbackRequest, parse
@@ -22,7 +21,7 @@ async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> R
     if not await known(gateway, request.request_id):
         message = f"request_id: no response `{request.request_id}` is on record here; send the id of an answer"
         raise ApiError(404, message, param="request_id", code="response_not_found")
-    user = user_key(request.user, api_key)
+    user = gateway.keys.user_key(request.user, api_key)
     # The sender's own key is bound to the user, so that no other user's key can be taken by guessing.
     key = f"{user}:{request.key}" if request.key else uuid.uuid4().hex
     event = Feedback(

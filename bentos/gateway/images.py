@@ -12,7 +12,6 @@ import secrets
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
-from bentos.gateway.auth import user_key
 from bentos.gateway.errors import unavailable
 from bentos.gateway.exchange import Exchange, Gateway, recorded
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
@@ -27,7 +26,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     if info.side is None:
         raise unavailable("image")
     side = side_of(request.size, info.side)
-    user = user_key(request.user, api_key)
+    user = gateway.keys.user_key(request.user, api_key)
     exchange = Exchange("image", request.model, user, info.deployment, request.prompt, None, "img")
     async with recorded(gateway, exchange) as result:
         pictures = await _paint(gateway, exchange, request, side)

@@ -56,6 +56,7 @@ def serve_gateway(folder: Path, standin: str, text: str, image: str, awaited: st
     url = f"http://127.0.0.1:{port}"
     environment = {
         "ATELIER_API_KEYS": f"{KEY}, test-key-2",
+        "ATELIER_USER_SECRET": "a secret of tests",
         "ATELIER_EVENTS_URL": events,
         "ATELIER_TEXT_URL": text,
         "ATELIER_IMAGE_URL": image,

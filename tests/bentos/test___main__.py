@@ -40,6 +40,13 @@ def test_a_gateway_without_keys_does_not_start() -> None:
     assert "ATELIER_API_KEYS is empty" in ended.stderr
 
 
+def test_a_gateway_without_a_secret_for_its_users_does_not_start() -> None:
+    ended = serve("gateway", "--port", str(free_port()), ATELIER_API_KEYS="k", ATELIER_USER_SECRET=" ")
+    assert ended.returncode == 1
+    assert "ATELIER_USER_SECRET is empty: set it to a long random text" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_model_bento_without_an_artifact_does_not_start() -> None:
     ended = serve("image", "--port", str(free_port()), ATELIER_IMAGE_ARTIFACT="/nonexistent")
     assert ended.returncode == 1

@@ -1,0 +1,62 @@
+"""What the stack's processes are started with: secrets made once and handed over, nothing of the user's overridden."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.config import load
+from flows import environment
+
+SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty `.atelier`, and an environment without secrets that is put back afterwards."""
+    monkeypatch.setattr(environment, "STATE", tmp_path)
+    for variable in SECRETS:
+        monkeypatch.setenv(variable, "")
+    return tmp_path
+
+
+def test_secrets_are_made_once_for_their_owner_alone_and_handed_over(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.provide_secrets()
+    made = {variable: os.environ[variable] for variable in SECRETS}
+    for variable, name in SECRETS.items():
+        path = state / name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.read_text() == made[variable] and len(made[variable]) >= 32
+        monkeypatch.delenv(variable)
+    assert len(set(made.values())) == 2
+    environment.provide_secrets()  # another process, later
+    assert {variable: os.environ[variable] for variable in SECRETS} == made
+
+
+def test_secrets_of_the_users_own_are_left_alone(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in SECRETS:
+        monkeypatch.setenv(variable, "my own")
+    environment.provide_secrets()
+    assert {os.environ[variable] for variable in SECRETS} == {"my own"}
+    assert list(state.iterdir()) == []
+
+
+def test_every_process_has_telemetry_off_and_keeps_what_the_user_set() -> None:
+    code = "import os; from flows import environment; environment.apply(); print(os.environ['DO_NOT_TRACK'], "
+    code += "os.environ['PREFECT_HOME'], os.environ['PATH'].split(':')[0])"
+    bare = {"PATH": "/usr/bin", "PREFECT_HOME": "/mine", "PYTHONPATH": str(environment.ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["1", "/mine", str(Path(sys.executable).parent)]
+
+
+def test_every_program_has_an_address_of_its_own() -> None:
+    urls = environment.service_urls(load())
+    assert set(urls) == {"gateway", "text", "image", "mlflow", "prefect"}
+    assert len(set(urls.values())) == len(urls)
