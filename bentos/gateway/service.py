@@ -1,13 +1,13 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz`, `/livez`, `/readyz` and `/metrics`. Configuration: params.yaml, and from the
+BentoML itself answers `/healthz`, `/livez` and `/metrics`. Configuration: params.yaml, and from the
 environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+from typing import cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
@@ -16,8 +16,8 @@ from bentos import remove_metrics
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
-from bentos.gateway.errors import ApiError
 from bentos.gateway.exchange import Gateway
+from bentos.gateway.readiness import Readiness
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.store import EventStore
@@ -74,12 +74,6 @@ class GatewayBento:
             app.gateway = None
         remove_metrics()
 
-    async def __is_ready__(self) -> bool:
-        """Ready when both model Bentos answer."""
-        if app.gateway is None:
-            return False
-        try:
-            await asyncio.gather(app.gateway.upstream.info("text"), app.gateway.upstream.info("image"))
-        except ApiError:
-            return False
-        return True
+
+# The decorators have made a service of the class.
+cast("bentoml.Service[GatewayBento]", GatewayBento).add_asgi_middleware(Readiness, gateway=app)
