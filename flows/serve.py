@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 from components.config import Params
 from components.stage import StageError
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
-from flows.release import require_deployed
+from flows.release import LINES, require_deployed
 from flows.stack import await_ready
 
 POOL = "atelier"
@@ -60,15 +60,16 @@ def model(line: str, params: Params, port: int) -> list[str]:
 
 
 def gateway(params: Params) -> list[str]:
-    """The gateway's Bento; it is told which deployments stand behind it."""
+    """The gateway's Bento; it is told where the model Bentos answer, which say themselves what they serve."""
+    record = STATE / "deployed" / "gateway.txt"
+    if not record.exists():
+        raise StageError("no gateway is deployed yet; run `atelier release` after `dvc repro`")
     urls = service_urls(params)
-    for line in ("text", "image"):
+    for line in LINES:
         os.environ[f"ATELIER_{line.upper()}_URL"] = urls[line]
-        os.environ[f"ATELIER_{line.upper()}_DEPLOYMENT"] = require_deployed(line).deployment
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
-    tag = (STATE / "deployed" / "gateway.txt").read_text().strip()
-    return bento(tag, params.serving.host, params.serving.gateway_port)
+    return bento(record.read_text().strip(), params.serving.host, params.serving.gateway_port)
 
 
 def absolute(url: str) -> str:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows import environment
-
-environment.apply()
-
-from prefect.testing.utilities import prefect_test_harness  # noqa: E402
-
-from flows import pipeline  # noqa: E402 - Prefect reads the environment when it is imported
+from flows import pipeline
 
 GRAPH = """
 stages:
@@ -40,12 +33,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "use.py").write_text("raise SystemExit('the dog ate the samples')")
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 def test_stage_order_puts_needs_first_and_leaves_out_what_no_target_needs(repository: Path) -> None:

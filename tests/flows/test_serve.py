@@ -1,0 +1,83 @@
+"""`atelier serve`: which command each program becomes, with which environment, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from components.config import load
+from components.events.schema import Deployment
+from components.stage import StageError
+from flows import environment, release, serve
+from tests.components.events.examples import DEPLOYMENT
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty `.atelier`, and an environment that is put back afterwards."""
+    monkeypatch.setattr(serve, "STATE", tmp_path)
+    monkeypatch.setattr(release, "STATE", tmp_path)
+    (tmp_path / "deployed").mkdir()
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("ATELIER_")]:
+            del os.environ[name]
+        yield tmp_path
+
+
+def deploy(state: Path, record: Deployment) -> None:
+    (state / "deployed" / f"{record.line}.json").write_text(record.model_dump_json())
+
+
+def test_a_model_bento_is_told_its_deployment(state: Path) -> None:
+    deploy(state, DEPLOYMENT)
+    serving = load().serving
+    assert serve.text(load()) == [
+        *("bentoml", "serve", DEPLOYMENT.bento, "--host", serving.host, "--port", str(serving.text_port))
+    ]
+    assert os.environ["ATELIER_DEPLOYMENT"] == DEPLOYMENT.deployment
+
+
+def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(state: Path) -> None:
+    (state / "deployed" / "gateway.txt").write_text("atelier-gateway:abc\n")
+    assert serve.gateway(load())[:3] == ["bentoml", "serve", "atelier-gateway:abc"]
+    urls = environment.service_urls(load())
+    assert {name: value for name, value in os.environ.items() if name.startswith("ATELIER_")} == {
+        "ATELIER_TEXT_URL": urls["text"],
+        "ATELIER_IMAGE_URL": urls["image"],
+        "ATELIER_EVENTS_URL": f"sqlite:///{environment.ROOT / '.atelier' / 'events.db'}",
+    }
+
+
+@pytest.mark.parametrize("program", ["text", "image", "gateway"])
+def test_what_was_never_released_is_refused_with_the_command_that_helps(state: Path, program: str) -> None:
+    with pytest.raises(StageError, match=f"no {program} .*is deployed yet; run `atelier release`"):
+        serve.PROGRAMS[program](load())
+
+
+def test_only_relative_sqlite_files_become_absolute() -> None:
+    assert serve.absolute("sqlite:///a/b.db") == f"sqlite:///{environment.ROOT}/a/b.db"
+    for url in ("sqlite:////a/b.db", "postgresql://me:word@host/events", "sqlite://"):
+        assert serve.absolute(url) == url
+
+
+def test_the_process_becomes_the_program() -> None:
+    code = """
+import os, sys
+from components.config import load
+from flows import serve
+tell = "import os; print(os.getpid(), os.environ['PREFECT_API_URL'])"
+serve.PROGRAMS["echo"] = lambda params: [sys.executable, "-c", tell]
+print(os.getpid(), flush=True)
+serve.serve("echo", load())
+"""
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=environment.ROOT, capture_output=True, text=True, check=True)
+    before, after, url = ended.stdout.split()
+    assert before == after  # supervisor's signals reach the program itself
+    assert url == environment.service_urls(load())["prefect"] + "/api"
