@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,20 +17,22 @@ IMAGES = "/v1/images/generations"
 MESSAGES = [{"role": "user", "content": "a red boat"}]
 
 
-def refused(answer: httpx.Response, status: int, *words: str) -> None:
-    """The answer has this status and an OpenAI error whose message holds the words."""
+def refused(answer: httpx.Response, status: int, *words: str) -> dict[str, Any]:
+    """The OpenAI error of an answer, once it was found to have this status and a message that holds the words."""
     assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
+    error: dict[str, Any] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     for word in words:
         assert word in error["message"]
     assert answer.headers["x-request-id"]
+    return error
 
 
 @pytest.mark.parametrize(("key", "words"), [(None, "no API key"), ("wrong", "not known")])
 @pytest.mark.parametrize("path", [CHAT, IMAGES, "/v1/feedback"])
 def test_without_a_known_key_nothing_is_done(gateway: Running, path: str, key: str | None, words: str) -> None:
-    refused(gateway.post(path, key=key, json={}), 401, words)
+    error = refused(gateway.post(path, key=key, json={}), 401, words)
+    assert (error["type"], error["code"]) == ("authentication_error", "invalid_api_key")
 
 
 def test_each_configured_key_works(gateway: Running) -> None:
@@ -42,10 +45,17 @@ def test_each_configured_key_works(gateway: Running) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/nothing", 404), ("POST", "/", 404), ("GET", CHAT, 405), ("DELETE", "/v1/models", 405)],
+    [
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/", 404),
+        ("POST", "/v1/completions", 404),
+        ("GET", CHAT, 405),
+        ("DELETE", "/v1/models", 405),
+    ],
 )
 def test_unknown_paths_and_methods(gateway: Running, method: str, path: str, status: int) -> None:
-    refused(httpx.request(method, gateway.url + path), status, path)
+    error = refused(httpx.request(method, gateway.url + path), status, path)
+    assert error["code"] == {404: "unknown_url", 405: "method_not_allowed"}[status]
 
 
 BAD_CHATS = {
@@ -72,7 +82,9 @@ BAD_CHATS = {
 @pytest.mark.parametrize("case", BAD_CHATS)
 def test_bad_chat_requests(gateway: Running, case: str) -> None:
     changes, status, words = BAD_CHATS[case]
-    refused(gateway.post(CHAT, json={"model": "atelier-text", "messages": MESSAGES} | changes), status, words)
+    body = {"model": "atelier-text", "messages": MESSAGES} | changes
+    error = refused(gateway.post(CHAT, json=body), status, words)
+    assert error["param"].partition(".")[0] == next(iter(changes))
 
 
 BAD_IMAGES = {
@@ -95,28 +107,38 @@ BAD_IMAGES = {
 @pytest.mark.parametrize("case", BAD_IMAGES)
 def test_bad_image_requests(gateway: Running, case: str) -> None:
     changes, status, words = BAD_IMAGES[case]
-    refused(gateway.post(IMAGES, json={"prompt": "a red boat"} | changes), status, words)
+    error = refused(gateway.post(IMAGES, json={"prompt": "a red boat"} | changes), status, words)
+    assert error["param"] == next(iter(changes))
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"nonsense", b'{"prompt": "\xff"}', b'{"prompt": "\\ud800"}', b"[" * 100_000, b"null"],
-    ids=["empty", "cut", "list", "word", "not UTF-8", "lone surrogate", "deep", "null"],
+    ("body", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b"nonsense", "invalid_json"),
+        (b'{"prompt": "\xff"}', "invalid_json"),
+        (b'{"prompt": "\\ud800"}', "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b"[]", "model_type"),
+        (b"null", "model_type"),
+    ],
+    ids=["empty", "cut", "word", "not UTF-8", "lone surrogate", "deep", "list", "null"],
 )
-def test_bodies_that_are_no_json_object(gateway: Running, body: bytes) -> None:
-    refused(gateway.post(IMAGES, content=body), 400)
+def test_bodies_that_are_no_json_object(gateway: Running, body: bytes, code: str) -> None:
+    assert refused(gateway.post(IMAGES, content=body), 400)["code"] == code
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_none(gateway: Running, number: str) -> None:
     body = '{"model": "atelier-text", "messages": [{"role": "user", "content": "hi"}], "temperature": ' + number + "}"
-    refused(gateway.post(CHAT, content=body.encode()), 400, "temperature")
+    assert refused(gateway.post(CHAT, content=body.encode()), 400)["param"] == "temperature"
 
 
 def test_a_body_over_the_limit_is_refused_unread(gateway: Running) -> None:
-    refused(gateway.post(IMAGES, content=b"x" * 1_000_000), 413, "262144")
     chunked = (b"x" * 65_536 for _ in range(16))
-    refused(gateway.post(IMAGES, content=chunked), 413, "262144")
+    for body in (b"x" * 1_000_000, chunked):
+        assert refused(gateway.post(IMAGES, content=body), 413, "262144")["code"] == "body_too_large"
 
 
 def test_half_a_request_does_not_harm_the_next(gateway: Running) -> None:

@@ -1,0 +1,74 @@
+"""The demo stops what it started, whatever happens, and its table says what the metrics say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifact import write_text
+from components.config import load
+from components.stage import StageError
+from flows import demo, stack
+
+VERIFIED: dict[str, Any] = {
+    "speedup": {"openvino": 5.0},
+    "speedup_over_best_pytorch": {"openvino": 2.0},
+    "best_pytorch": "bf16",
+}
+METRICS: dict[str, Any] = {
+    "text/train": {"steps": 60, "pairs": 900},
+    "text/evaluate": {"before": {"loss": 4.5, "naming": 0.25}, "after": {"loss": 1.5, "naming": 0.75}},
+    "text/verify": {
+        "speed": {"streams_1": {"speedup": 5.0, "speedup_over_best_pytorch": 2.0, "best_pytorch": "bf16"}},
+        "parity": {"top1_agreement": 0.985},
+    },
+    "image/train": {"steps": 200},
+    "image/evaluate": {"before": {"kid": 0.5, "alignment": 0.1}, "after": {"kid": 0.25, "alignment": 0.2}},
+    "image/verify": {"speed": {"batch_1": VERIFIED}, "parity": {"openvino": {"min_velocity_cosine": 0.9999}}},
+}
+TRAFFIC = {"users": 60, "answered": 179, "requests": 180, "likes": 90}
+EXPERIMENT = {"experiment": "colours", "verdict": "no difference", "difference": -0.01, "interval": [-0.2, 0.18]}
+
+
+def write_metrics(folder: Path) -> None:
+    for name, document in METRICS.items():
+        write_text(folder / "metrics" / f"{name}.json", json.dumps(document))
+
+
+def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_metrics(tmp_path)
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    table = demo.summary(TRAFFIC, {"experiment": EXPERIMENT})
+    rows = dict(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
+    assert rows["text: names the picture"] == "25% before, 75% after"
+    assert rows["image: KID (own features)"] == "0.5000 before, 0.2500 after"
+    assert "5.0 × fp32 eager, 2.0 × bf16" in rows["image: openvino at batch 1"]
+    assert rows["simulated audience"] == "60 users, 179 of 180 requests answered, 90 likes"
+    assert rows["experiment colours"] == "no difference: difference -0.010, interval -0.200 to +0.180"
+
+
+@pytest.mark.parametrize(("already", "stops"), [(set(), 1), ({"prefect"}, 0)])
+def test_a_failing_demo_stops_what_it_started_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, already: set[str], stops: int
+) -> None:
+    stopped: list[bool] = []
+
+    def fail(*_: Any) -> None:
+        raise StageError("no server today")
+
+    monkeypatch.setattr(stack, "running", lambda: already)
+    monkeypatch.setattr(stack, "start", fail)
+    monkeypatch.setattr(stack, "stop", lambda: stopped.append(True))
+    with pytest.raises(StageError, match="no server today"):
+        demo.demo(load())
+    assert len(stopped) == stops
+
+
+def test_it_ends_by_saying_where_to_look() -> None:
+    told = demo.where_to_look(load(), ".atelier/reports/1.html")
+    assert ".atelier/reports/1.html" in told
+    assert f":{load().serving.gateway_port}/v1" in told

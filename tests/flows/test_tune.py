@@ -1,0 +1,39 @@
+"""The tuning flow around a search in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.config import load
+from components.stage import StageError
+from components.tuning.trials import write_search
+from flows import tune
+from tests.components.registry.test_searches import SEARCH
+
+
+def test_a_search_that_fails_ends_the_flow_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tune, "ROOT", tmp_path)  # where there are no parameters to search with
+    with pytest.raises(StageError, match="the search ended with exit code 1"):
+        tune.tune()
+    assert "error: params.yaml: cannot be read" in capfd.readouterr().err
+
+
+def test_a_finished_search_becomes_one_mlflow_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+) -> None:
+    params = load()
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    registry = params.registry.model_copy(update={"tracking_uri": uri, "artifact_root": str(tmp_path / "files")})
+    monkeypatch.setattr(tune, "load", lambda: params.model_copy(update={"registry": registry}))
+    monkeypatch.setattr(tune, "ROOT", tmp_path)
+    result = tmp_path / "metrics" / params.tune.line / "tune.json"
+    result.parent.mkdir(parents=True)
+    write_search(result, SEARCH)
+    monkeypatch.setattr(tune, "search", lambda: None)  # training takes minutes; its result lies there already
+    run_id = tune.tune()
+    assert MlflowClient(uri, uri).get_run(run_id).data.metrics == {"best_loss": 1.0}
