@@ -1,0 +1,97 @@
+"""One exchange on record, however it ends: over a real event store, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bentos.gateway.admission import Admission
+from bentos.gateway.auth import Keys
+from bentos.gateway.errors import ApiError, unavailable
+from bentos.gateway.exchange import Exchange, Gateway, known, recorded
+from bentos.gateway.upstream import Upstream
+from components.config import load
+from components.events.read import finished, request
+from components.events.store import EventStore
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway that waits a tenth of a second for its models, of which there are none."""
+    params = load()
+    events = await EventStore.open(f"sqlite:///{tmp_path / 'events.db'}")
+    yield Gateway(
+        serving=params.serving.model_copy(update={"request_timeout": 0.1}),
+        experiment=params.experiment,
+        keys=Keys(["k"], "secret"),
+        admission=Admission(1, 1),
+        upstream=cast(Upstream, None),
+        events=events,
+    )
+    await events.close()
+
+
+def exchange() -> Exchange:
+    return Exchange("text", "atelier-text", "u", "text-1", "a red boat", None, "chatcmpl")
+
+
+def row(tmp_path: Path, asked: Exchange) -> dict[str, Any]:
+    found = finished(f"sqlite:///{tmp_path / 'events.db'}", asked.id)
+    assert found is not None
+    return found
+
+
+async def test_a_request_is_on_record_before_its_answer_and_complete_after(gateway: Gateway, tmp_path: Path) -> None:
+    asked, url = exchange(), f"sqlite:///{tmp_path / 'events.db'}"
+    assert not await known(gateway, asked.id)
+    async with recorded(gateway, asked) as result:
+        assert await known(gateway, asked.id)
+        assert request(url, asked.id) is not None and finished(url, asked.id) is None
+        result.output, result.completion_tokens = "boat", 1
+    assert (row(tmp_path, asked)["outcome"], row(tmp_path, asked)["output"]) == ("ok", "boat")
+
+
+async def test_a_slow_model_is_a_504_under_the_recorded_id(gateway: Gateway, tmp_path: Path) -> None:
+    asked = exchange()
+    with pytest.raises(ApiError) as caught:
+        async with recorded(gateway, asked):
+            await asyncio.Event().wait()
+    assert caught.value.status == row(tmp_path, asked)["status"] == 504
+    assert caught.value.headers["x-request-id"] == asked.id
+
+
+async def test_a_refusal_keeps_its_headers_and_gains_the_recorded_id(gateway: Gateway, tmp_path: Path) -> None:
+    asked = exchange()
+    with pytest.raises(ApiError) as caught:
+        async with recorded(gateway, asked):
+            raise unavailable("text")
+    assert caught.value.headers | {"retry-after": "5", "x-request-id": asked.id} == caught.value.headers
+    assert row(tmp_path, asked)["status"] == 503
+
+
+async def test_a_client_who_leaves_is_recorded_as_gone(gateway: Gateway, tmp_path: Path) -> None:
+    asked, entered = exchange(), asyncio.Event()
+
+    async def work() -> None:
+        async with recorded(gateway, asked):
+            entered.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (row(tmp_path, asked)["outcome"], row(tmp_path, asked)["status"]) == ("cancelled", 499)
+
+
+async def test_what_cannot_be_recorded_is_not_answered(gateway: Gateway) -> None:
+    await gateway.events.close()
+    with pytest.raises(ApiError) as caught:
+        async with recorded(gateway, exchange()):
+            raise AssertionError("an answer without a record")
+    assert (caught.value.status, caught.value.code) == (503, "events_unavailable")
