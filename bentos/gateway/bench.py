@@ -87,6 +87,7 @@ async def measure(send: Send, users: int, requests: int, seconds: float) -> Leve
 
 
 async def bench(url: str, key: str, lines: list[Line], requests: int, seconds: float, tokens: int) -> None:
+    """Print a row for each line and level; raises `StageError` where a warm-up request fails."""
     connector = aiohttp.TCPConnector(limit=0)
     headers = {"authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=300)

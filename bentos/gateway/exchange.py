@@ -119,12 +119,10 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
         except TimeoutError as error:
             await _finish(gateway, exchange, result, "error", 504)
             raise timed_out(gateway.serving.request_timeout, exchange.headers()) from error
-        except ApiError as error:
-            await _finish(gateway, exchange, result, "error", error.status)
-            error.headers = exchange.headers() | error.headers  # the id under which it is on record
-            raise
-        except Exception:
-            await _finish(gateway, exchange, result, "error", 500)
+        except Exception as error:
+            await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
+            if isinstance(error, ApiError):
+                error.headers = exchange.headers() | error.headers  # the id under which it is on record
             raise
         await _finish(gateway, exchange, result, "ok", 200)
 

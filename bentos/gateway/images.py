@@ -20,6 +20,7 @@ from monitoring import metrics
 
 
 async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
+    """All pictures of a request as base64 of PNGs, or an error and none of them."""
     request = parse(ImagesRequest, body)
     check_model(request.model, "image")
     info = await gateway.upstream.info("image")
