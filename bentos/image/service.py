@@ -68,6 +68,8 @@ class ImageBento:
         return self._info
 
     # max_latency_ms is an objective, not a linger time: jobs predicted to miss it are dropped with 503.
+    # Batches pay until the cores are full, which on two of them is at 4 to 8 pictures: 20 guided steps are 40 passes of
+    # 2.7 ms per picture (bf16), so 9 pictures/s at 8 users as at 32, whose batches of 16 only wait for one another.
     @bentoml.api(
         batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
     )
