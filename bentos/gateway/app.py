@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from bentos.disconnect import ClientGone, until_disconnect
 from bentos.gateway.chat import chat
 from bentos.gateway.errors import ApiError, http_error, unexpected
-from bentos.gateway.exchange import Gateway
+from bentos.gateway.exchange import CLIENT_GONE, Gateway
 from bentos.gateway.feedback import feedback
 from bentos.gateway.images import images
 from bentos.gateway.schemas import MODELS, check_model
@@ -51,8 +51,11 @@ class GatewayApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        answered = False
 
         async def identified(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
                 if not any(name == b"x-request-id" for name, _ in headers):
@@ -60,6 +63,9 @@ class GatewayApp:
             await send(message)
 
         await self._app(scope, receive, identified)
+        if not answered:
+            # Nobody reads it, but BentoML keeps a request, and with it the server, until something was sent.
+            await Response(status_code=CLIENT_GONE)(scope, receive, send)
 
     def ready(self) -> Gateway:
         if self.gateway is None:

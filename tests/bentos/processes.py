@@ -37,7 +37,10 @@ def workspace(folder: Path, **serving: Any) -> Path:
 
 @contextmanager
 def running(command: list[str], cwd: Path, url: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run `command` until the block ends; enters once `url` answers 200. Its output goes to `<cwd>/server.log`."""
+    """Run `command` until the block ends; enters once `url` answers 200. Its output goes to `<cwd>/server.log`.
+
+    A server that does not stop when it is told to is killed, and is an error.
+    """
     home = {"BENTOML_HOME": str(cwd / "bentoml"), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     log = cwd / "server.log"
     with log.open("w") as output:
@@ -56,9 +59,10 @@ def running(command: list[str], cwd: Path, url: str, environment: Mapping[str, s
         os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(15)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            raise AssertionError(f"the server did not stop:\n{log.read_text()[-4000:]}") from error
 
 
 def await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
 import openai
 import pytest
+from starlette.types import Message
 
+from bentos.gateway.app import GatewayApp
+from bentos.gateway.auth import Keys
+from bentos.gateway.exchange import Gateway
 from tests.bentos.gateway.conftest import Running
 
 CHAT = "/v1/chat/completions"
@@ -147,6 +152,23 @@ def test_half_a_request_does_not_harm_the_next(gateway: Running) -> None:
         head = f"POST {IMAGES} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer test-key-1\r\ncontent-length: 500\r\n\r\n"
         connection.sendall(head.encode() + b'{"prompt"')
     assert gateway.post(IMAGES, json={"prompt": "a red boat"}).status_code == 200
+
+
+async def test_a_client_who_leaves_before_an_answer_frees_the_request() -> None:
+    app = GatewayApp()
+    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys(["k"], "secret")))
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer k")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
+    await app(scope, receive, send)
+    assert [message.get("status") for message in sent] == [499, None]  # BentoML waits for the first message
 
 
 def test_a_known_model_can_be_retrieved(gateway: Running) -> None:
