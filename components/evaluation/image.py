@@ -1,8 +1,9 @@
 """Stage `evaluate` of the image line: pictures of held-out captions, before and after fine-tuning, judged and shown.
 
 KID (Binkowski et al. 2018) and FID (Heusel et al. 2017) by torchmetrics between generated and held-out pictures, on the
-features of this project's own judge; alignment of picture and caption by the same judge. Seeds are fixed, and the sheet
-leaves no picture out. At a few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID.
+features of this project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and
+how often the name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. At a
+few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from components.config import EvaluateImage
 from components.data import sample
 from components.data.picture import decode
 from components.data.sample import Sample
-from components.evaluation.features import FEATURES, NAME, Judge, JudgeTraining, alignment, train_judge
 from components.models import denoiser
+from components.models import judge as judges
+from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRequest, ImageRuntime
 from components.runtimes.image import EulerSampler
@@ -85,7 +87,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], dict[str, Pictures]]:
     """The metrics document and every generated picture; `runtimes` are called `before` and `after`."""
     captions = [s.text for s in held_out]
-    embeddings_BD = encoder.embed(captions)
+    embeddings_BD = encoder.embed([str(s.meta.get("name") or s.text) for s in held_out])
     real_BCHW = pixels(held_out, size)
     painted = {name: paint(runtime, captions, settings) for name, runtime in runtimes.items()}
     document: dict[str, Any] = {
@@ -124,25 +126,24 @@ def main() -> None:
     params = config.load()
     settings, shape = params.evaluate.image, params.train.image.model
     # Skin tones of one drawing would count one concept six times.
-    train = [s for s in sample.read(SPLIT / "train.parquet") if not s.meta.get("tone")]
     test = [s for s in sample.read(SPLIT / "test.parquet") if not s.meta.get("tone")]
     held_out = random.Random(settings.seed).sample(test, min(settings.samples, len(test)))  # noqa: S311 - a sample
     if len(held_out) < 2:
         raise StageError(f"{SPLIT}: {len(held_out)} held-out pictures; at least 2 are needed to measure a distance")
     encoder = TextEncoder(tokens=shape.text_tokens)
-    judge = train_judge(pixels(train, shape.size), encoder.embed([s.text for s in train]), JudgeTraining())
     runtimes: dict[str, ImageRuntime] = {
         "before": load_runtime(BASE, encoder),
         "after": load_runtime(CHECKPOINT, encoder),
     }
-    document, painted = evaluate(runtimes, judge, encoder, held_out, settings, shape.size)
+    document, painted = evaluate(runtimes, judges.load(), encoder, held_out, settings, shape.size)
     SHEET.parent.mkdir(parents=True, exist_ok=True)
     shown = painted["after"][: settings.sheet]
     sheet(shown, [s.text for s in held_out[: settings.sheet]]).save(SHEET)
     write_text(METRICS, canonical(document))
     for name in runtimes:
         row = document[name]
-        print(f"{name}: KID {row['kid']:.4f} ± {row['kid_deviation']:.4f}, alignment {row['alignment']:.3f}")
+        near = f"KID {row['kid']:.4f} ± {row['kid_deviation']:.4f}"
+        print(f"{name}: {near}, alignment {row['alignment']:.3f}, named {row['top1']:.0%}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The image line's network: a diffusion transformer that predicts velocity from noisy pixels, time and caption states.
+"""The image line's network: a diffusion transformer that gives a velocity from noisy pixels, time and caption states.
 
 Built from diffusers' PixArt blocks (Chen et al. 2023, arXiv:2310.00426): self-attention over patches, cross-attention
-to the caption, time by one shared adaptive layer norm. Knows nothing of training, of sampling or of how captions become
-states.
+to the caption, time by one shared adaptive layer norm. It predicts the clean picture, from which the velocity follows:
+a picture lies near a surface of few dimensions where noise fills them all, so that patches may be large and few (Li and
+He 2025, arXiv:2511.13720). Knows nothing of training, of sampling or of how captions become states.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from components.config import ImageModel
 
 CHANNELS = 3  # RGB in pixel space: at 32 px a latent autoencoder would cost more than it saves
 TEXT_WIDTH = 384  # all-MiniLM-L6-v2's hidden size
+MIN_TIME = 0.05  # below it the velocity is that of this time: its error grows with 1 / time
 TIME_SCALE = 1000.0  # the sinusoidal embedding's frequencies expect times of 0 to 1000
 WEIGHTS = "denoiser.safetensors"
 CONFIG = "config.json"
@@ -43,19 +45,20 @@ class Denoiser(nn.Module):
             caption_channels=TEXT_WIDTH,
             use_additional_conditions=False,
         )
-        # Starting from velocity 0 keeps the first steps of a high learning rate from blowing up (as in DiT).
+        # Starting from a grey picture keeps the first steps of a high learning rate from blowing up (as in DiT).
         nn.init.zeros_(self.transformer.proj_out.weight)
         nn.init.zeros_(self.transformer.proj_out.bias)
 
     def forward(self, latents_BCHW: Tensor, time_B: Tensor, text_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Velocity BCHW; `mask_BL` is 1 for a caption's tokens and 0 for padding, in any numeric or boolean type."""
-        return self.transformer(
+        clean_BCHW = self.transformer(
             latents_BCHW,
             encoder_hidden_states=text_BLD,
             timestep=time_B * TIME_SCALE,
             encoder_attention_mask=mask_BL.to(latents_BCHW.dtype),
             return_dict=False,
         )[0]
+        return (latents_BCHW - clean_BCHW) / time_B.clamp_min(MIN_TIME).view(-1, 1, 1, 1)
 
 
 def save(denoiser: Denoiser, folder: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+TIME_SHIFT = 0.6
 
-def logit_normal_times(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """`count` times in (0, 1) drawn densest at 1/2, where the velocity is hardest to learn."""
-    return torch.sigmoid(torch.randn(count, generator=generator))
+
+def logit_normal_times(count: int, device: torch.device | None = None) -> Tensor:
+    """`count` times in (0, 1) drawn densest around 2/3, where it is decided what a picture shows."""
+    return torch.sigmoid(torch.randn(count, device=device) + TIME_SHIFT)
 
 
 def interpolate(data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Make the image line's base: the same training as `components.training.image`, from scratch and for much longer.
 
-Run by hand, seldom: its result is shipped in components/models/base/image (half precision) with the ids of the samples
-it has seen, so that an evaluation can prove that its own were not among them. docs/base_image.md records the run.
+Run by hand, seldom, best on a GPU: its result is shipped in components/models/base/image (half precision) with the ids
+of the samples it has seen, so that an evaluation can prove that its own were not among them. Learns from several
+artists' drawings at once (`components.data.emoji_sets`), half of the captions naming the style. docs/base_image.md
+records the run.
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ import typer
 
 from components.artifact import canonical, seal, staged, verify, write_text
 from components.config import ImageModel, TrainImage
-from components.data import sample
+from components.data import emoji_sets, sample
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
 from components.models.denoiser import Denoiser
@@ -27,57 +28,52 @@ from components.training import image, trainer
 STATE = Path(".atelier/training/base-image")
 RECIPE = TrainImage(
     seed=7,
-    max_steps=12_000,
-    batch_size=32,  # on a fixed budget of pictures, more and smaller steps
+    max_steps=36_000,
+    batch_size=1024,
     learning_rate=1e-3,
     precision="bf16",
     strategy="auto",
     devices=1,
-    checkpoint_every=200,
+    checkpoint_every=1000,
     start_from_base=False,
     caption_dropout=0.1,
-    ema_decay=0.998,
-    model=ImageModel(size=32, patch=4, hidden=192, layers=6, heads=6, text_tokens=12),
+    ema_decay=0.999,
+    model=ImageModel(size=64, patch=8, hidden=256, layers=7, heads=8, text_tokens=16),
 )
-EXCLUDED_SUBGROUPS = frozenset({"country-flag", "subdivision-flag"})  # near-identical at 32 px, and nothing names them
 
 
-def select(samples: list[Sample]) -> list[Sample]:
-    """The samples a base learns from: no flags and one skin tone, so that no concept outweighs the others."""
-    kept = [s for s in samples if not s.meta.get("tone") and s.meta.get("subgroup") not in EXCLUDED_SUBGROUPS]
-    return sorted(kept, key=lambda s: s.id)
-
-
-def digest(samples: list[Sample]) -> str:
-    """SHA-256 over the samples' contents, whatever file they came from."""
-    total = hashlib.sha256()
-    for s in samples:
-        total.update(canonical([s.id, s.text, hashlib.sha256(s.image or b"").hexdigest()]).encode())
-    return total.hexdigest()
+def captions(s: Sample) -> list[str]:
+    """The whole caption and the name, as they are and with the style before them."""
+    plain = image.whole_and_name(s)
+    return plain + [emoji_sets.styled(s.meta["style"], text) for text in plain]
 
 
 def main(
     steps: Annotated[
         int, typer.Option(help="Learning rate 0 is here; may change when a run goes on.")
     ] = RECIPE.max_steps,
-    data: Annotated[Path, typer.Option(help="Folder of the split: a sealed data version.")] = image.SPLIT,
+    data: Annotated[Path, typer.Option(help="What components.data.emoji_sets wrote.")] = emoji_sets.STYLES,
 ) -> None:
     config = RECIPE.model_copy(update={"max_steps": steps})
     pl.seed_everything(config.seed, verbose=False)
+    parent = verify(data).digest
     encoder = TextEncoder(tokens=config.model.text_tokens)
-    samples = select(sample.read(data / "train.parquet"))
-    batch = image.batch_of(samples, config.model.size, encoder)
-    held_out = image.batch_of(select(sample.read(data / "validation.parquet")), config.model.size, encoder)
-    key = trainer.state_key(config.model_dump(mode="json", exclude={"max_steps"}), digest(samples))
-    denoiser, losses = image.fit(Denoiser(config.model), batch, encoder, config, state_dir=STATE, key=key)
+    samples = sample.read(data / "train.parquet")
+    batch = image.batch_of(samples, config.model.size, encoder, captions)
+    held_out = image.batch_of(sample.read(data / "held_out.parquet"), config.model.size, encoder, captions)
+    denoiser, resident = Denoiser(config.model), batch
+    if torch.cuda.is_available():
+        denoiser.compile()
+        resident = batch.to(torch.device("cuda"))  # all of it fits, and a step then waits for no copy
+    key = trainer.state_key(config.model_dump(mode="json", exclude={"max_steps"}), parent)
+    denoiser, losses = image.fit(denoiser, resident, encoder, config, state_dir=STATE, key=key)
     metrics = image.summary(denoiser, batch, held_out, losses, config.seed)
     with staged(image.BASE) as folder:
         denoisers.save(denoiser, folder, torch.float16)
         write_text(folder / "training_ids.json", canonical([s.id for s in samples]))
         trainer.write_losses(folder / "train.csv", losses)
-        parameters = config.model_dump(mode="json") | {"dtype": "float16", "samples_digest": digest(samples)}
-        parents = {"data": verify(data).digest}
-        seal(folder, line="image", kind="base", parents=parents, parameters=parameters, metrics=metrics)
+        parameters = config.model_dump(mode="json") | {"dtype": "float16"}
+        seal(folder, line="image", kind="base", parents={"data": parent}, parameters=parameters, metrics=metrics)
 
 
 if __name__ == "__main__":

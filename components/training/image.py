@@ -6,6 +6,7 @@ metrics/image/train.{json,csv}. Captions are encoded once, before training. Know
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ PREFIX = "denoiser."  # what a Lightning module's attribute puts before the netw
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures uint8 BCHW; caption states B2LD and masks B2L: [0] the whole caption, [1] its name alone."""
+    """Pictures uint8 BCHW; states BALD and masks BAL of each one's A alternative captions, the whole one first."""
 
     pictures: Tensor
     states: Tensor
@@ -47,7 +48,8 @@ class Batch:
         return len(self.pictures)
 
     def take(self, indices: list[int]) -> Batch:
-        return Batch(self.pictures[indices], self.states[indices], self.masks[indices])
+        chosen = torch.tensor(indices, device=self.pictures.device)
+        return Batch(self.pictures[chosen], self.states[chosen], self.masks[chosen])
 
     def to(self, device: torch.device) -> Batch:
         return Batch(self.pictures.to(device), self.states.to(device), self.masks.to(device))
@@ -69,16 +71,15 @@ class FlowMatching(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         count = len(batch)
-        # Half of the captions are the name alone, so that short prompts work as well as tagged ones.
-        whole_or_name = torch.randint(2, (count,))
-        dropped = torch.rand(count) < self.config.caption_dropout
-        time_B = flow_matching.logit_normal_times(count).to(self.device)
-        noise_BCHW = torch.randn(batch.pictures.shape).to(self.device)
+        device = batch.pictures.device
+        chosen = torch.randint(batch.states.shape[1], (count,), device=device)
+        dropped = torch.rand(count, device=device) < self.config.caption_dropout
+        time_B = flow_matching.logit_normal_times(count, device)
+        noise_BCHW = torch.randn(batch.pictures.shape, device=device)
 
-        rows = torch.arange(count)
-        dropped = dropped.to(self.device)
-        text_BLD = torch.where(dropped[:, None, None], self.empty_LD, batch.states[rows, whole_or_name])
-        mask_BL = torch.where(dropped[:, None], self.empty_mask_L, batch.masks[rows, whole_or_name])
+        rows = torch.arange(count, device=device)
+        text_BLD = torch.where(dropped[:, None, None], self.empty_LD, batch.states[rows, chosen])
+        mask_BL = torch.where(dropped[:, None], self.empty_mask_L, batch.masks[rows, chosen])
         return flow_loss(self.denoiser, batch.pixels(), noise_BCHW, time_B, text_BLD, mask_BL)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -112,17 +113,26 @@ def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
     return total / len(batch)
 
 
-def batch_of(samples: list[Sample], size: int, encoder: TextEncoder) -> Batch:
+def whole_and_name(s: Sample) -> list[str]:
+    """Half of the captions are the name alone, so that short prompts work as well as tagged ones."""
+    return [s.text, str(s.meta.get("name") or s.text)]
+
+
+def batch_of(
+    samples: list[Sample],
+    size: int,
+    encoder: TextEncoder,
+    captions: Callable[[Sample], list[str]] = whole_and_name,
+) -> Batch:
     """All samples as one batch, pictures decoded and captions encoded; raises `StageError` where there are none."""
     if not samples:
         raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
     pictures = np.stack([picture.decode(s.image or b"", size) for s in samples])
-    captions = [(s.text, str(s.meta.get("name") or s.text)) for s in samples]
-    states, masks = encoder.encode([text for pair in captions for text in pair])
+    states, masks = encoder.encode([text for s in samples for text in captions(s)])
     return Batch(
         torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),
-        states.view(len(samples), 2, *states.shape[1:]),
-        masks.view(len(samples), 2, -1),
+        states.view(len(samples), -1, *states.shape[1:]),
+        masks.view(len(samples), -1, masks.shape[-1]),
     )
 
 

@@ -26,6 +26,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
 from components.artifact import canonical, write_text
@@ -236,6 +237,7 @@ class _Weights(pl.Callback):
         self.weights = state_dict["weights"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.weights = {name: value.to(module.device) for name, value in self.weights.items()}
         if self.ema_decay is not None and not self.weights:
             self._read(module, 0.0)
 
@@ -249,17 +251,18 @@ class _Weights(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.ema_decay is None:
             self._read(module, 0.0)
+        self.weights = {name: value.cpu() for name, value in self.weights.items()}
 
     @torch.no_grad()
     def _read(self, module: pl.LightningModule, decay: float) -> None:
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         with strategy.gathered(trained.values()):
-            for name, parameter in trained.items():
-                value = parameter.detach().float().cpu()
-                if name in self.weights:
-                    self.weights[name].lerp_(value, 1 - decay)
-                else:
-                    self.weights[name] = value.clone()
+            values = {name: p.detach().float() for name, p in trained.items()}
+            if self.weights:
+                averaged = [self.weights[name] for name in values]
+                get_ema_multi_avg_fn(decay)(averaged, list(values.values()), 0)
+            else:
+                self.weights = {name: value.clone() for name, value in values.items()}
 
 
 class _Checkpoints(pl.Callback):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from components.config import EvaluateImage
-from components.evaluation.features import Judge
 from components.evaluation.image import CAPTION, CELL, SHEET_COLUMNS, distances, paint, sheet
+from components.models.judge import Judge
 from components.runtimes.image import EulerSampler
 from tests.tiny_image import StraightBackend
 

@@ -1,31 +1,36 @@
-"""What the shipped base learnt from: which samples are selected, and that none of them is held out."""
+"""What the shipped base is: whole, of the shape the parameters name, and trained on no held-out sample."""
 
 from __future__ import annotations
 
 import json
 
 from components.artifact import verify
+from components.config import load
+from components.data import emoji_sets
+from components.data.concept import concept, draw
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
-from components.training.base_image import RECIPE, digest, select
+from components.training.base_image import RECIPE, captions
 from components.training.image import BASE
 from tests.conftest import ROOT
 
 
-def test_flags_and_skin_tones_are_left_out_in_any_order_of_samples() -> None:
-    kept = [Sample("b", "rocket", meta={"tone": "", "subgroup": "transport-air"}), Sample("a", "own picture")]
-    left_out = [Sample("c", "a hand", meta={"tone": "1F3FB"}), Sample("d", "a flag", meta={"subgroup": "country-flag"})]
-    assert [s.id for s in select(kept + left_out)] == ["a", "b"]
-    assert digest(select(kept + left_out)) == digest(select(kept[::-1]))
+def test_a_picture_is_learnt_with_and_without_its_style() -> None:
+    rocket = Sample("a", "rocket: ship", meta={"name": "rocket", "style": "noto"})
+    assert captions(rocket) == ["rocket: ship", "rocket", "noto style: rocket: ship", "noto style: rocket"]
 
 
-def test_the_digest_follows_the_contents() -> None:
-    versions = [Sample("a", "x", b"1"), Sample("a", "y", b"1"), Sample("a", "x", b"2"), Sample("b", "x", b"1")]
-    assert len({digest([version]) for version in versions}) == 4
-
-
-def test_the_shipped_base_is_whole_and_names_what_it_has_seen() -> None:
+def test_the_shipped_base_is_whole_and_of_the_shape_that_fine_tuning_expects() -> None:
     manifest = verify(ROOT / BASE)
     ids = json.loads((ROOT / BASE / "training_ids.json").read_text())
     assert len(ids) == len(set(ids)) == manifest.metrics["samples"]
-    assert denoisers.load(ROOT / BASE).shape == RECIPE.model
+    assert denoisers.load(ROOT / BASE).shape == RECIPE.model == load(ROOT / "params.yaml").train.image.model
+
+
+def test_the_base_has_seen_no_drawing_of_the_test_side_in_the_style_it_is_tested_in() -> None:
+    """By the rule of the split alone, so that no data is needed: the draw of a concept decides its side."""
+    split = load(ROOT / "params.yaml").split.image
+    ids = json.loads((ROOT / BASE / "training_ids.json").read_text())
+    held_out = [i for i in ids if draw(concept(i.partition("-")[2]), split.seed) < split.test]
+    assert "openmoji-1F680" in ids and held_out
+    assert not [i for i in held_out if i.startswith(emoji_sets.OWN_STYLE)]
