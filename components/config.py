@@ -189,10 +189,12 @@ class Registry(Stage):
 
 
 class Annotation(Stage):
-    url: str
-    project: str
-    template: str
-    batch: Count
+    """A Label Studio server, the project's title there, and how many samples people are asked about."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/]+")]
+    project: Annotated[str, Field(min_length=3, max_length=30)]
+    template: Literal["category"]
+    batch: Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Serving(Stage):

@@ -12,6 +12,8 @@ from components.config import load
 from flows import environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
+app.add_typer(annotate, name="annotate")
 STACK = ["prefect", "mlflow", "text", "image", "gateway", "worker"]
 
 
@@ -73,6 +75,24 @@ def tune() -> None:
     from flows.tune import tune as run_tune
 
     typer.echo(run_tune())
+
+
+@annotate.command()
+def upload() -> None:
+    """Send the samples with the most doubtful labels, pre-labelled; never the same one twice."""
+    use_server_if_running()
+    from flows.annotate import upload as run_upload
+
+    typer.echo(run_upload())
+
+
+@annotate.command()
+def reconcile() -> None:
+    """Turn what people have answered into a new data version."""
+    use_server_if_running()
+    from flows.annotate import reconcile as run_reconcile
+
+    typer.echo(run_reconcile())
 
 
 @app.command()

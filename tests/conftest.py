@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
+
 ROOT = Path(__file__).resolve().parent.parent
 
 for name, value in {

@@ -1,0 +1,95 @@
+"""A small set of drawings, and a SIMULATED annotator who answers through the server's interface: no person did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from label_studio_sdk import LabelStudio
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.annotation.label_studio import CONTROL, OBJECT, Project
+from components.config import Annotation, Clean, Prepare, Split
+from components.data.clean import clean
+from components.data.picture import encode_png
+from components.data.prepare import prepare
+from components.data.split import split
+from tests.label_studio_server import Server
+
+FOOD = ["apple", "bread", "cherry", "cheese", "grape", "lemon", "melon", "onion", "peach", "salad", "tomato", "walnut"]
+BEASTS = [
+    "badger",
+    "camel",
+    "donkey",
+    "eagle",
+    "ferret",
+    "goose",
+    "horse",
+    "jaguar",
+    "koala",
+    "lizard",
+    "mouse",
+    "otter",
+]
+WRONG = "horse"  # labelled as food in the set
+
+
+def settings(url: str, project: str, batch: int = 6) -> Annotation:
+    return Annotation(url=url, project=project, template="category", batch=batch)
+
+
+def write_set(folder: Path) -> Path:
+    """An image folder of flat colours, one per word, with one wrong label."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number, word in enumerate([*FOOD, *BEASTS]):
+        colour = (37 * number % 256, 91 * number % 256, 151 * number % 256)
+        (folder / f"{word}.png").write_bytes(encode_png(Image.new("RGB", (16, 16), colour)))
+        label = "Animals & Nature" if word in BEASTS and word != WRONG else "Food & Drink"
+        rows.append({"file_name": f"{word}.png", "text": word, "label": label, "licence": "CC0"})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def write_data(source: Path, data: Path) -> Path:
+    """The stages up to the data version, as the pipeline runs them; returns `data`."""
+    prepare("image", Prepare(source="folder", path=source), Path(), data / "prepared")
+    bounds = Clean(low_percentile=0, high_percentile=100, max_pixels=2**20, min_side=8)
+    clean("image", bounds, data / "prepared", data / "clean")
+    shares = Split(seed=7, validation=0.1, test=0.1, near_duplicate_similarity=1.0)
+    split("image", shares, data / "clean", data / "split")
+    return data
+
+
+def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Two directions, one for food and one for animals: unit vectors, a little apart from each other."""
+    angles = [0.01 * i + (np.pi / 2 if text in BEASTS else 0) for i, text in enumerate(sorted(texts))]
+    found = dict(zip(sorted(texts), angles, strict=True))
+    return np.array([[np.cos(found[t]), np.sin(found[t])] for t in texts], dtype=np.float32)
+
+
+class SimulatedAnnotator:
+    """Answers as the labelling page does, by request to the server."""
+
+    def __init__(self, server: Server, project: Project) -> None:
+        self.client = LabelStudio(base_url=server.url, api_key=server.token)
+        (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
+
+    def tasks(self) -> list[Any]:
+        return list(self.client.tasks.list(project=self.project.id))
+
+    def answer(self, text: str, category: str) -> None:
+        value = {"choices": [category]}
+        result = {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": value}
+        self.client.annotations.create(self._task(text).id, result=[result])
+
+    def skip(self, text: str) -> None:
+        self.client.annotations.create(self._task(text).id, result=[], was_cancelled=True)
+
+    def _task(self, text: str) -> Any:
+        (task,) = [task for task in self.tasks() if task.data["text"] == text]
+        return task
