@@ -48,18 +48,12 @@ class Fetch(Stage):
 
 
 class Prepare(Stage):
-    """`source` is `openmoji`, or `folder` (ImageFolder with `metadata.jsonl`) or `jsonl` with `path`."""
+    """`source` is `openmoji` (`path`: what `fetch` brought), `folder` (with `metadata.jsonl`) or `jsonl`."""
 
     source: Literal["openmoji", "folder", "jsonl"]
-    path: Path | None = None
+    path: Path
     limit: Count | None = None
     size: Annotated[int, Field(ge=8, le=512)] = 32
-
-    @model_validator(mode="after")
-    def _path_where_needed(self) -> Prepare:
-        if self.source != "openmoji" and self.path is None:
-            raise ValueError(f"source {self.source!r} needs `path`")
-        return self
 
 
 class Clean(Stage):

@@ -19,31 +19,31 @@ from components.stage import StageError, run
 def main(line: config.Line) -> None:
     """Turn the configured source of `line` (text or image) into samples."""
     parameters = getattr(config.load().prepare, line)
-    kept, rejected = prepare(line, parameters, fetch.ASSETS, Path("data") / line / "prepared")
+    kept, rejected = prepare(line, parameters, Path("data") / line / "prepared")
     print(f"prepare {line}: {kept} samples from {parameters.source}, {rejected} rejected", flush=True)
 
 
-def prepare(line: str, parameters: config.Prepare, assets: Path, folder: Path) -> tuple[int, int]:
+def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, int]:
     """Write the samples and rejects below `folder`, whole or not at all; returns how many of each."""
     rejects: list[Reject] = []
     with staged(folder) as partial:
-        samples = _unique(_split_off(_records(line, parameters, assets), rejects))
+        samples = _unique(_split_off(_records(line, parameters), rejects))
         kept = write(partial / SAMPLES, samples)
         write(partial / REJECTS, rejects, REJECT_SCHEMA)
-        write_text(partial / SOURCES, canonical(_digests(line, parameters, assets)))
+        write_text(partial / SOURCES, canonical(_digests(line, parameters)))
         if kept == 0:
             first = "; ".join(f"{reject.sample.source}: {reject.reason}" for reject in rejects[:3])
             raise StageError(f"prepare.{line}: no usable sample ({len(rejects)} rejected: {first or 'empty source'})")
     return kept, len(rejects)
 
 
-def _records(line: str, parameters: config.Prepare, assets: Path) -> Iterable[Sample | Reject]:
+def _records(line: str, parameters: config.Prepare) -> Iterable[Sample | Reject]:
     if parameters.source == "openmoji":
         if line == "image":
-            return openmoji.samples(assets, parameters.size, parameters.limit)
-        return phrases.samples(assets, parameters.limit)
+            return openmoji.samples(parameters.path, parameters.size, parameters.limit)
+        return phrases.samples(parameters.path, parameters.limit)
     wanted = {"image": "folder", "text": "jsonl"}[line]
-    if parameters.source != wanted or parameters.path is None:
+    if parameters.source != wanted:
         raise StageError(f"prepare.{line}.source: {parameters.source!r}, expected 'openmoji' or {wanted!r} with a path")
     rows = sources.image_folder(parameters.path) if line == "image" else sources.pairs(parameters.path)
     return islice(rows, parameters.limit)
@@ -65,16 +65,16 @@ def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
         yield sample if copies == 1 else Sample(**{**vars(sample), "id": f"{sample.id}-{copies}"})
 
 
-def _digests(line: str, parameters: config.Prepare, assets: Path) -> dict[str, str]:
+def _digests(line: str, parameters: config.Prepare) -> dict[str, str]:
     """SHA-256 of what the samples derive from: the wheels, or the user's file."""
-    if parameters.path is not None and parameters.source != "openmoji":
+    if parameters.source != "openmoji":
         path = parameters.path / sources.METADATA if line == "image" else parameters.path
         return {path.name: file_digest(path)}
     packages = openmoji.PACKAGES if line == "image" else openmoji.PACKAGES[1:]
-    receipts = {name: fetch.receipt(assets / name) for name in packages}
+    receipts = {name: fetch.receipt(parameters.path / name) for name in packages}
     missing = [name for name, receipt in receipts.items() if receipt is None]
     if missing:
-        raise StageError(f"{assets}: {', '.join(missing)} not fetched; run the stage fetch")
+        raise StageError(f"{parameters.path}: {', '.join(missing)} not fetched; run the stage fetch")
     return {name: receipt["sha256"] for name, receipt in receipts.items() if receipt is not None}
 
 

@@ -42,7 +42,7 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("train.text.learning_rate", float("nan"), "train.text.learning_rate: Input should be a finite number"),
         ("train.text.strategy", "magic", "train.text.strategy: Input should be 'auto', 'ddp'"),
         ("experiment.variants.control.weight", 0.9, "experiment: Value error, variant weights sum to 1.4"),
-        ("prepare.image.source", "folder", "prepare.image: Value error, source 'folder' needs `path`"),
+        ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, message: str) -> None:

