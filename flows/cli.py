@@ -28,6 +28,13 @@ def use_server_if_running() -> None:
         use_server()
 
 
+def require_label_studio() -> None:
+    """Refuse in one line, before a flow starts, what no flow could do: no token, a wrong one, no server."""
+    from components.annotation.label_studio import Project
+
+    Project(load().annotation).check()
+
+
 @app.command()
 def demo() -> None:
     """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
@@ -80,6 +87,7 @@ def tune() -> None:
 @annotate.command()
 def upload() -> None:
     """Send the samples with the most doubtful labels, pre-labelled; never the same one twice."""
+    require_label_studio()
     use_server_if_running()
     from flows.annotate import upload as run_upload
 
@@ -89,6 +97,7 @@ def upload() -> None:
 @annotate.command()
 def reconcile() -> None:
     """Turn what people have answered into a new data version."""
+    require_label_studio()
     use_server_if_running()
     from flows.annotate import reconcile as run_reconcile
 

@@ -71,6 +71,11 @@ class Project:
         with self._in_words():
             self._client = LabelStudio(base_url=settings.url, api_key=token)
 
+    def check(self) -> None:
+        """Raises `StageError` where the server does not answer or refuses the token."""
+        with self._in_words():
+            self._find()
+
     def ensure(self, categories: Sequence[str]) -> None:
         """Create the project, or add the categories that it does not know yet; none is ever taken away."""
         with self._in_words():
@@ -144,8 +149,8 @@ class Project:
     def _explain(self, error: ApiError) -> str:
         if error.status_code in (401, 403):
             return (
-                f"Label Studio at {self.url} refuses the token in {TOKEN} ({error.status_code}); copy that of an account "
-                "that may manage projects (a legacy token counts only where its organisation allows it)"
+                f"Label Studio at {self.url} refuses the token in {TOKEN} ({error.status_code}); copy that of an "
+                "account that may manage projects (a legacy token counts only where its organisation allows it)"
             )
         if error.status_code == 404:
             return f"{self.url}: project {self.title!r} was deleted meanwhile, or this is not Label Studio's address"

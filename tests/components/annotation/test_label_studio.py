@@ -101,6 +101,17 @@ def test_a_project_deleted_while_it_is_read_is_no_short_list_of_answers(
 
 
 @on_a_server
+def test_a_personal_access_token_is_as_good_as_a_legacy_one(
+    label_studio: Server, token: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(settings(label_studio.url, "personal"))
+    project.ensure([FOOD, ANIMAL])
+    personal = SimulatedAnnotator(label_studio, project).client.tokens.create().token
+    monkeypatch.setenv(TOKEN, personal)
+    assert Project(settings(label_studio.url, "personal")).categories() == {FOOD, ANIMAL}
+
+
+@on_a_server
 def test_a_wrong_token_is_named_and_not_shown(label_studio: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN, "not-the-token")
     with pytest.raises(StageError, match=rf"refuses the token in {TOKEN} \(401\)") as caught:
