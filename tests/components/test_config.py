@@ -42,6 +42,7 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("train.text.learning_rate", float("nan"), "train.text.learning_rate: Input should be a finite number"),
         ("train.text.strategy", "magic", "train.text.strategy: Input should be 'auto', 'ddp'"),
         ("experiment.variants.control.weight", 0.9, "experiment: Value error, variant weights sum to 1.4"),
+        ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
     ],
 )
