@@ -31,7 +31,7 @@ lint: setup  ## style, types and the import rule
 	lint-imports
 
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
-	python -m bentos.gateway.bench
+	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
 
 lock:  ## resolve pyproject.toml again into infra/locks
 	$(PYTHON) infra/locks/lock.py

@@ -90,6 +90,11 @@ def image_rows() -> list[tuple[str, str]]:
         ("image: trained", f"flow matching, {trained['steps']} steps"),
         ("image: KID (own features)", f"{before['kid']:.4f} before, {after['kid']:.4f} after"),
         ("image: alignment", f"{before['alignment']:.3f} before, {after['alignment']:.3f} after"),
+        (
+            f"image: named by the judge, of {quality['pictures']}",
+            f"{before['top1']:.0%} before, {after['top1']:.0%} after; "
+            f"{quality['judge_on_real_pictures']['top1']:.0%} of the real pictures",
+        ),
     ]
     for engine, parity in verified["parity"].items():
         told = f"{speed['speedup'][engine]:.1f} × fp32 eager, "

@@ -3,14 +3,17 @@
 KID (Binkowski et al. 2018) and FID (Heusel et al. 2017) by torchmetrics between generated and held-out pictures, on the
 features of this project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and
 how often the name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. At a
-few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID.
+few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID. Held-out concepts that the base
+has seen in other styles are counted apart from those it has never seen.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import textwrap
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from components import config
 from components.artifact import canonical, write_text
 from components.config import EvaluateImage
 from components.data import sample
+from components.data.concept import concept
 from components.data.picture import decode
 from components.data.sample import Sample
 from components.models import denoiser
@@ -82,25 +86,46 @@ def evaluate(
     judge: Judge,
     encoder: TextEncoder,
     held_out: Sequence[Sample],
+    known: AbstractSet[str],
     settings: EvaluateImage,
     size: int,
 ) -> tuple[dict[str, Any], dict[str, Pictures]]:
-    """The metrics document and every generated picture; `runtimes` are called `before` and `after`."""
+    """The metrics document and every generated picture.
+
+    `runtimes` are called `before` and `after`; `known` are the concepts the base has seen.
+    """
     captions = [s.text for s in held_out]
     embeddings_BD = encoder.embed([str(s.meta.get("name") or s.text) for s in held_out])
     real_BCHW = pixels(held_out, size)
+    known_B = torch.tensor([s.meta.get("concept") in known for s in held_out])
+
+    def named(pictures_BCHW: Tensor) -> dict[str, Any]:
+        groups = {"concept_seen_in_other_styles": known_B, "concept_never_seen": ~known_B}
+        apart = {
+            name: alignment(judge, pictures_BCHW, embeddings_BD, counted_B) | {"pictures": int(counted_B.sum())}
+            for name, counted_B in groups.items()
+            if counted_B.any()
+        }
+        return {**alignment(judge, pictures_BCHW, embeddings_BD), **apart}
+
     painted = {name: paint(runtime, captions, settings) for name, runtime in runtimes.items()}
     document: dict[str, Any] = {
         "pictures": len(held_out),
         "features": NAME,
         "feature_width": FEATURES,
-        "judge_on_real_pictures": alignment(judge, real_BCHW, embeddings_BD),
+        "judge_on_real_pictures": named(real_BCHW),
     }
     for name, pictures in painted.items():
         generated_BCHW = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
         near = distances(judge, real_BCHW, generated_BCHW, settings.seed)
-        document[name] = near | alignment(judge, generated_BCHW, embeddings_BD)
+        document[name] = near | named(generated_BCHW)
     return document, painted
+
+
+def base_concepts() -> set[str]:
+    """Concepts that the shipped base has seen, in whatever style."""
+    ids = json.loads((BASE / "training_ids.json").read_bytes())
+    return {concept(identity.partition("-")[2]) for identity in ids}
 
 
 def sheet(pictures: Pictures, captions: Sequence[str]) -> Image.Image:
@@ -135,7 +160,7 @@ def main() -> None:
         "before": load_runtime(BASE, encoder),
         "after": load_runtime(CHECKPOINT, encoder),
     }
-    document, painted = evaluate(runtimes, judges.load(), encoder, held_out, settings, shape.size)
+    document, painted = evaluate(runtimes, judges.load(), encoder, held_out, base_concepts(), settings, shape.size)
     SHEET.parent.mkdir(parents=True, exist_ok=True)
     shown = painted["after"][: settings.sheet]
     sheet(shown, [s.text for s in held_out[: settings.sheet]]).save(SHEET)

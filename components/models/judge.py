@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from components.artifact import ArtifactError, verify
 
-NAME = "atelier-judge: convolutional two-tower network trained on Noto, Twemoji and Fluent; not comparable to Inception"
+NAME = "atelier-judge: two towers trained on ten emoji sets, none of them OpenMoji; not comparable to Inception"
 JUDGE = Path("components/models/base/judge")
 WEIGHTS = "judge.safetensors"
 SIZE = 64  # pixels; pictures of another size are resized
@@ -99,16 +99,20 @@ def load(folder: Path = JUDGE) -> Judge:
     return judge.eval().requires_grad_(False)
 
 
-def alignment(judge: Judge, pictures_BCHW: Tensor, embeddings_BD: Tensor) -> dict[str, float]:
+def alignment(
+    judge: Judge, pictures_BCHW: Tensor, embeddings_BD: Tensor, counted_B: Tensor | None = None
+) -> dict[str, float]:
     """How well pictures (uint8) fit their own texts rather than the others' of the batch.
 
     `alignment` is the mean cosine with the own text minus that with the others': 0 for pictures that ignore their text.
-    `top1` and `top5`: how often the own text is the best, or among the best five, of all texts.
+    `top1` and `top5`: how often the own text is the best, or among the best five, of all texts. With `counted_B` (bool)
+    these are means over some of the pictures; the texts they compete with stay the same.
     """
     cosines_PT = judge.picture(scaled(pictures_BCHW)) @ judge.text(embeddings_BD).T
     count = len(cosines_PT)
     own = cosines_PT.diagonal()
     others = (cosines_PT.sum(1) - own) / (count - 1)
     rank = (cosines_PT > own.unsqueeze(1)).sum(1)
-    top1, top5 = ((rank < k).float().mean().item() for k in (1, 5))
-    return {"alignment": (own - others).mean().item(), "top1": top1, "top5": top5}
+    counted_B = torch.ones(count, dtype=torch.bool) if counted_B is None else counted_B
+    top1, top5 = ((rank < k)[counted_B].float().mean().item() for k in (1, 5))
+    return {"alignment": (own - others)[counted_B].mean().item(), "top1": top1, "top5": top5}

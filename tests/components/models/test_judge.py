@@ -34,6 +34,13 @@ def test_own_texts_that_are_nearest_rank_first_and_shuffled_ones_do_not(judge: J
     assert shuffled["top1"] == 0.0 and shuffled["alignment"] < 0
 
 
+def test_some_pictures_are_counted_against_all_texts(judge: Judge) -> None:
+    texts = torch.nn.functional.normalize(torch.randn(6, TEXT_WIDTH, generator=torch.Generator().manual_seed(0)))
+    half = torch.arange(6) < 3
+    parts = [alignment(judge, pictures(6), texts, counted)["alignment"] for counted in (half, ~half)]
+    assert sum(parts) / 2 == pytest.approx(alignment(judge, pictures(6), texts)["alignment"], abs=1e-6)
+
+
 def test_pictures_that_ignore_their_text_score_zero(judge: Judge) -> None:
     same = torch.full((8, 3, 64, 64), 120, dtype=torch.uint8)
     texts = torch.nn.functional.normalize(torch.randn(8, TEXT_WIDTH, generator=torch.Generator().manual_seed(0)))
