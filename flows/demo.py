@@ -86,14 +86,17 @@ def text_rows() -> list[tuple[str, str]]:
 def image_rows() -> list[tuple[str, str]]:
     trained, quality, verified = (metrics("image", stage) for stage in ("train", "evaluate", "verify"))
     before, after, speed = quality["before"], quality["after"], verified["speed"]["batch_1"]
+    real = quality["judge_on_real_pictures"]
     rows = [
         ("image: trained", f"flow matching, {trained['steps']} steps"),
         ("image: KID (own features)", f"{before['kid']:.4f} before, {after['kid']:.4f} after"),
         ("image: alignment", f"{before['alignment']:.3f} before, {after['alignment']:.3f} after"),
         (
-            f"image: named by the judge, of {quality['pictures']}",
-            f"{before['top1']:.0%} before, {after['top1']:.0%} after; "
-            f"{quality['judge_on_real_pictures']['top1']:.0%} of the real pictures",
+            "image: named by the judge, seen captions / held-out ones",
+            "; ".join(
+                f"{row['seen_captions']['top1']:.0%} / {row['top1']:.0%} {name}"
+                for name, row in (("before", before), ("after", after), ("of real pictures", real))
+            ),
         ),
     ]
     for engine, parity in verified["parity"].items():
@@ -125,7 +128,7 @@ def where_to_look(params: Params, report: str) -> str:
     return "\n".join(
         [
             f"ops report          {report}",
-            f"generated pictures  {ROOT / 'artifacts/image/sheet.png'}",
+            f"generated pictures  {ROOT / 'artifacts/image/sheets'}",
             f"pictures served     {audience_folder(params.monitor.report)}",
             "open each UI        make up, then:",
             f"  gateway           {urls['gateway']}/v1 (API key in .atelier/api-key)",

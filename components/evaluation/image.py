@@ -1,26 +1,27 @@
-"""Stage `evaluate` of the image line: pictures of held-out captions, before and after fine-tuning, judged and shown.
+"""Stage `evaluate` of the image line: pictures of seen and held-out captions, before and after fine-tuning, judged.
 
 KID (Binkowski et al. 2018) and FID (Heusel et al. 2017) by torchmetrics between generated and held-out pictures, on the
 features of this project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and
 how often the name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. At a
-few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID. Held-out concepts that the base
-has seen in other styles are counted apart from those it has never seen.
+few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID. Captions of the training side are
+counted apart from held-out ones, and of these the concepts that the base has seen in other styles from those it has
+never seen. The nearest training picture of each, by root mean square error in pixels, shows what is a copy.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
-import textwrap
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -32,6 +33,7 @@ from components.data import sample
 from components.data.concept import concept
 from components.data.picture import decode
 from components.data.sample import Sample
+from components.evaluation.sheets import sheet
 from components.models import denoiser
 from components.models import judge as judges
 from components.models.judge import FEATURES, NAME, Judge, alignment
@@ -45,11 +47,10 @@ SPLIT = Path("data/image/split")
 BASE = Path("components/models/base/image")
 CHECKPOINT = Path("artifacts/image/checkpoint")
 METRICS = Path("metrics/image/evaluate.json")
-SHEET = Path("artifacts/image/sheet.png")
+PICTURES = Path("metrics/image/pictures.csv")
+SHEETS = Path("artifacts/image/sheets")
 KID_SUBSETS = 50
-SHEET_COLUMNS, CELL, CAPTION = 8, 128, 44  # pictures per row; pixels of a picture's side and of the words below it
-
-Pictures = list[NDArray[np.uint8]]
+NAMES = 100  # among which seen captions are to be recognised
 
 
 def pixels(samples: Sequence[Sample], size: int) -> Tensor:
@@ -58,14 +59,15 @@ def pixels(samples: Sequence[Sample], size: int) -> Tensor:
     return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
 
-def paint(runtime: ImageRuntime, captions: Sequence[str], settings: EvaluateImage) -> Pictures:
-    """One picture per caption; the n-th starts from seed `settings.seed` + n."""
+def paint(runtime: ImageRuntime, samples: Sequence[Sample], settings: EvaluateImage) -> Tensor:
+    """A uint8 picture of each caption, BCHW; the n-th starts from seed `settings.seed` + n."""
     requests = [
-        ImageRequest(caption, settings.seed + number, settings.steps, settings.guidance)
-        for number, caption in enumerate(captions)
+        ImageRequest(s.text, settings.seed + number, settings.steps, settings.guidance)
+        for number, s in enumerate(samples)
     ]
     batches = [requests[i : i + settings.batch_size] for i in range(0, len(requests), settings.batch_size)]
-    return [picture for batch in batches for picture in runtime.generate(batch)]
+    pictures = [picture for batch in batches for picture in runtime.generate(batch)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def distances(judge: Judge, real_BCHW: Tensor, generated_BCHW: Tensor, seed: int) -> dict[str, float]:
@@ -81,45 +83,65 @@ def distances(judge: Judge, real_BCHW: Tensor, generated_BCHW: Tensor, seed: int
     return {"kid": float(mean), "kid_deviation": float(deviation), "fid": float(fid.compute())}
 
 
+@dataclass(frozen=True)
+class Captions:
+    """Samples to be painted and recognised: their names' embeddings compete with each other."""
+
+    samples: list[Sample]
+    embeddings_BD: Tensor
+    real_BCHW: Tensor
+
+    @classmethod
+    def of(cls, samples: list[Sample], encoder: TextEncoder, size: int) -> Captions:
+        names = [str(s.meta.get("name") or s.text) for s in samples]
+        return cls(samples, encoder.embed(names), pixels(samples, size))
+
+
 def evaluate(
     runtimes: dict[str, ImageRuntime],
     judge: Judge,
-    encoder: TextEncoder,
-    held_out: Sequence[Sample],
+    seen: Captions,
+    held_out: Captions,
     known: AbstractSet[str],
     settings: EvaluateImage,
-    size: int,
-) -> tuple[dict[str, Any], dict[str, Pictures]]:
-    """The metrics document and every generated picture.
+) -> tuple[dict[str, Any], dict[str, tuple[Tensor, Tensor]]]:
+    """The metrics document, and each runtime's pictures of seen and of held-out captions.
 
     `runtimes` are called `before` and `after`; `known` are the concepts the base has seen.
     """
-    captions = [s.text for s in held_out]
-    embeddings_BD = encoder.embed([str(s.meta.get("name") or s.text) for s in held_out])
-    real_BCHW = pixels(held_out, size)
-    known_B = torch.tensor([s.meta.get("concept") in known for s in held_out])
+    known_B = torch.tensor([s.meta.get("concept") in known for s in held_out.samples])
+    groups = {"concept_seen_in_other_styles": known_B, "concept_never_seen": ~known_B}
 
-    def named(pictures_BCHW: Tensor) -> dict[str, Any]:
-        groups = {"concept_seen_in_other_styles": known_B, "concept_never_seen": ~known_B}
+    def named(seen_BCHW: Tensor, held_out_BCHW: Tensor) -> dict[str, Any]:
         apart = {
-            name: alignment(judge, pictures_BCHW, embeddings_BD, counted_B) | {"pictures": int(counted_B.sum())}
+            name: alignment(judge, held_out_BCHW, held_out.embeddings_BD, counted_B)
+            | {"pictures": int(counted_B.sum())}
             for name, counted_B in groups.items()
             if counted_B.any()
         }
-        return {**alignment(judge, pictures_BCHW, embeddings_BD), **apart}
+        apart["seen_captions"] = alignment(judge, seen_BCHW, seen.embeddings_BD) | {"pictures": len(seen_BCHW)}
+        return {**alignment(judge, held_out_BCHW, held_out.embeddings_BD), **apart}
 
-    painted = {name: paint(runtime, captions, settings) for name, runtime in runtimes.items()}
     document: dict[str, Any] = {
-        "pictures": len(held_out),
+        "pictures": len(held_out.samples),
         "features": NAME,
         "feature_width": FEATURES,
-        "judge_on_real_pictures": named(real_BCHW),
+        "judge_on_real_pictures": named(seen.real_BCHW, held_out.real_BCHW),
     }
-    for name, pictures in painted.items():
-        generated_BCHW = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        near = distances(judge, real_BCHW, generated_BCHW, settings.seed)
-        document[name] = near | named(generated_BCHW)
+    painted = {}
+    for name, runtime in runtimes.items():
+        seen_BCHW, held_out_BCHW = (paint(runtime, c.samples, settings) for c in (seen, held_out))
+        document[name] = distances(judge, held_out.real_BCHW, held_out_BCHW, settings.seed)
+        document[name] |= named(seen_BCHW, held_out_BCHW)
+        painted[name] = seen_BCHW, held_out_BCHW
     return document, painted
+
+
+def nearest(pictures_BCHW: Tensor, training_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean square error (0 to 1) to each picture's nearest training picture, and which one that is."""
+    flat_BD, training_BD = (p.flatten(1).float() / 255 for p in (pictures_BCHW, training_BCHW))
+    closest = (torch.cdist(flat_BD, training_BD) / flat_BD.shape[1] ** 0.5).min(1)
+    return closest.values, closest.indices
 
 
 def base_concepts() -> set[str]:
@@ -128,47 +150,67 @@ def base_concepts() -> set[str]:
     return {concept(identity.partition("-")[2]) for identity in ids}
 
 
-def sheet(pictures: Pictures, captions: Sequence[str]) -> Image.Image:
-    """All pictures in rows, enlarged without smoothing, each above the start of its caption."""
-    rows = -(-len(pictures) // SHEET_COLUMNS)
-    page = Image.new("RGB", (SHEET_COLUMNS * CELL, rows * (CELL + CAPTION)), "white")
-    draw = ImageDraw.Draw(page)
-    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left, top = number % SHEET_COLUMNS * CELL, number // SHEET_COLUMNS * (CELL + CAPTION)
-        page.paste(Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.NEAREST), (left, top))
-        words = textwrap.wrap(caption.partition(":")[0], 20)[:3]
-        draw.multiline_text((left + 4, top + CELL + 2), "\n".join(words), fill="black", spacing=1)
-    return page
-
-
 def load_runtime(folder: Path, encoder: TextEncoder) -> EulerSampler:
     network = denoiser.load(folder)
     return EulerSampler(PyTorchBackend(network, encoder), network.shape.size)
 
 
+def chosen(side: str, count: int, seed: int) -> list[Sample]:
+    """Up to `count` samples of a side; skin tones of one drawing would count one concept six times."""
+    samples = [s for s in sample.read(SPLIT / f"{side}.parquet") if not s.meta.get("tone")]
+    return random.Random(seed).sample(samples, min(count, len(samples)))  # noqa: S311 - a sample
+
+
 def main() -> None:
-    """Write the metrics and the sheet."""
+    """Write the metrics, the sheets and a row per held-out picture."""
     params = config.load()
     settings, shape = params.evaluate.image, params.train.image.model
-    # Skin tones of one drawing would count one concept six times.
-    test = [s for s in sample.read(SPLIT / "test.parquet") if not s.meta.get("tone")]
-    held_out = random.Random(settings.seed).sample(test, min(settings.samples, len(test)))  # noqa: S311 - a sample
-    if len(held_out) < 2:
-        raise StageError(f"{SPLIT}: {len(held_out)} held-out pictures; at least 2 are needed to measure a distance")
     encoder = TextEncoder(tokens=shape.text_tokens)
+    samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
+    if len(samples["test"]) < 2:
+        raise StageError(f"{SPLIT}: {len(samples['test'])} held-out pictures; 2 are needed to measure a distance")
+    seen = Captions.of(samples["train"][:NAMES], encoder, shape.size)
+    held_out = Captions.of(samples["test"], encoder, shape.size)
     runtimes: dict[str, ImageRuntime] = {
         "before": load_runtime(BASE, encoder),
         "after": load_runtime(CHECKPOINT, encoder),
     }
-    document, painted = evaluate(runtimes, judges.load(), encoder, held_out, base_concepts(), settings, shape.size)
-    SHEET.parent.mkdir(parents=True, exist_ok=True)
-    shown = painted["after"][: settings.sheet]
-    sheet(shown, [s.text for s in held_out[: settings.sheet]]).save(SHEET)
-    write_text(METRICS, canonical(document))
+    document, painted = evaluate(runtimes, judges.load(), seen, held_out, base_concepts(), settings)
+    training = sample.read(SPLIT / "train.parquet")
+    training_BCHW = pixels(training, shape.size)
+    for row, pictures_BCHW in (("after", painted["after"][1]), ("judge_on_real_pictures", held_out.real_BCHW)):
+        document[row]["nearest_training_rmse"] = float(nearest(pictures_BCHW, training_BCHW)[0].median())
+    write(document, painted["after"], seen.samples, held_out.samples, (training, training_BCHW), settings.sheet)
     for name in runtimes:
         row = document[name]
         near = f"KID {row['kid']:.4f} ± {row['kid_deviation']:.4f}"
-        print(f"{name}: {near}, alignment {row['alignment']:.3f}, named {row['top1']:.0%}")
+        named = f"named {row['top1']:.0%} of held-out and {row['seen_captions']['top1']:.0%} of seen captions"
+        print(f"{name}: {near}, alignment {row['alignment']:.3f}, {named}")
+
+
+def write(
+    document: dict[str, Any],
+    painted: tuple[Tensor, Tensor],
+    seen: list[Sample],
+    held_out: list[Sample],
+    training: tuple[list[Sample], Tensor],
+    shown: int,
+) -> None:
+    """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows."""
+    errors, indices = nearest(painted[1], training[1])
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("id", "caption", "nearest_training_id", "nearest_training_rmse"))
+    for s, error, index in zip(held_out, errors.tolist(), indices.tolist(), strict=True):
+        rows.writerow((s.id, s.text, training[0][index].id, f"{error:.4f}"))
+    write_text(PICTURES, table.getvalue())
+    write_text(METRICS, canonical(document))
+    pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
+    pages["nearest"] = (training[1][indices], [training[0][index] for index in indices.tolist()])
+    SHEETS.mkdir(parents=True, exist_ok=True)
+    for name, (pictures_BCHW, samples) in pages.items():
+        shown_BHWC = pictures_BCHW[:shown].permute(0, 2, 3, 1).numpy()
+        sheet(list(shown_BHWC), [s.text for s in samples[:shown]]).save(SHEETS / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,9 @@ METRICS: dict[str, Any] = {
     },
     "image/train": {"steps": 200},
     "image/evaluate": {
-        "before": {"kid": 0.5, "alignment": 0.1, "top1": 0.3},
-        "after": {"kid": 0.25, "alignment": 0.2, "top1": 0.4},
-        "judge_on_real_pictures": {"top1": 0.6},
-        "pictures": 128,
+        "before": {"kid": 0.5, "alignment": 0.1, "top1": 0.3, "seen_captions": {"top1": 0.5}},
+        "after": {"kid": 0.25, "alignment": 0.2, "top1": 0.4, "seen_captions": {"top1": 0.75}},
+        "judge_on_real_pictures": {"top1": 0.6, "seen_captions": {"top1": 0.8}},
     },
     "image/verify": {"speed": {"batch_1": VERIFIED}, "parity": {"openvino": {"min_velocity_cosine": 0.9999}}},
 }
@@ -51,7 +50,8 @@ def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
     assert rows["text: names the picture"] == "25% before, 75% after"
     assert rows["image: KID (own features)"] == "0.5000 before, 0.2500 after"
-    assert rows["image: named by the judge, of 128"] == "30% before, 40% after; 60% of the real pictures"
+    named = rows["image: named by the judge, seen captions / held-out ones"]
+    assert named == "50% / 30% before; 75% / 40% after; 80% / 60% of real pictures"
     assert "5.0 × fp32 eager, 2.0 × bf16" in rows["image: openvino at batch 1"]
     assert rows["simulated audience"] == "60 users, 179 of 180 requests answered, 90 likes"
     assert rows["experiment colours"] == "no difference: difference -0.010, interval -0.200 to +0.180"
