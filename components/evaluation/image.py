@@ -59,11 +59,11 @@ def pixels(samples: Sequence[Sample], size: int) -> Tensor:
     return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
 
-def paint(runtime: ImageRuntime, samples: Sequence[Sample], settings: EvaluateImage) -> Tensor:
+def paint(runtime: ImageRuntime, captions: Sequence[str], settings: EvaluateImage) -> Tensor:
     """A uint8 picture of each caption, BCHW; the n-th starts from seed `settings.seed` + n."""
     requests = [
-        ImageRequest(s.text, settings.seed + number, settings.steps, settings.guidance)
-        for number, s in enumerate(samples)
+        ImageRequest(caption, settings.seed + number, settings.steps, settings.guidance)
+        for number, caption in enumerate(captions)
     ]
     batches = [requests[i : i + settings.batch_size] for i in range(0, len(requests), settings.batch_size)]
     pictures = [picture for batch in batches for picture in runtime.generate(batch)]
@@ -90,6 +90,10 @@ class Captions:
     samples: list[Sample]
     embeddings_BD: Tensor
     real_BCHW: Tensor
+
+    @property
+    def texts(self) -> list[str]:
+        return [s.text for s in self.samples]
 
     @classmethod
     def of(cls, samples: list[Sample], encoder: TextEncoder, size: int) -> Captions:
@@ -130,7 +134,7 @@ def evaluate(
     }
     painted = {}
     for name, runtime in runtimes.items():
-        seen_BCHW, held_out_BCHW = (paint(runtime, c.samples, settings) for c in (seen, held_out))
+        seen_BCHW, held_out_BCHW = (paint(runtime, c.texts, settings) for c in (seen, held_out))
         document[name] = distances(judge, held_out.real_BCHW, held_out_BCHW, settings.seed)
         document[name] |= named(seen_BCHW, held_out_BCHW)
         painted[name] = seen_BCHW, held_out_BCHW

@@ -43,8 +43,7 @@ def drawn(name: str, shade: int) -> Sample:
 
 
 def test_every_caption_is_painted_in_order_whatever_the_batch() -> None:
-    samples = [drawn(name, 0) for name in ("red", "dog", "red", "dog", "dog")]
-    pictures = paint(EulerSampler(StraightBackend(), 4), samples, SETTINGS)
+    pictures = paint(EulerSampler(StraightBackend(), 4), ["red", "dog", "red", "dog", "dog"], SETTINGS)
     assert pictures[:, 0, 0, 0].tolist() == [255, 0, 255, 0, 0]
 
 

@@ -1,0 +1,61 @@
+"""Stage `evaluate_prompts`: does the text line help the image line? Pictures of what it wrote, judged.
+
+For every held-out phrase of `metrics/text/written.json` the image line paints the phrase itself, the base language
+model's prompt and the fine-tuned one's, with equal seeds; the judge compares each picture with the intended name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components import config
+from components.artifact import canonical, write_text
+from components.config import EvaluateImage
+from components.evaluation.image import CHECKPOINT, load_runtime, paint
+from components.models import judge as judges
+from components.models.judge import Judge, alignment
+from components.models.text_encoder import TextEncoder
+from components.runtimes.base import ImageRuntime
+from components.stage import StageError, run
+
+WRITTEN = Path("metrics/text/written.json")
+METRICS = Path("metrics/image/prompts.json")
+PROMPTS = {"phrase": "phrase", "base_model": "before", "fine_tuned_model": "after"}  # as `WRITTEN` calls them
+
+
+def evaluate(
+    runtime: ImageRuntime,
+    judge: Judge,
+    encoder: TextEncoder,
+    written: Sequence[dict[str, Any]],
+    settings: EvaluateImage,
+) -> dict[str, Any]:
+    """Alignment and recognition of the intended picture, by who wrote the prompt."""
+    embeddings_BD = encoder.embed([row["concept"] for row in written])
+    document: dict[str, Any] = {"phrases": len(written)}
+    for writer, column in PROMPTS.items():
+        pictures_BCHW = paint(runtime, [row[column] for row in written], settings)
+        document[writer] = alignment(judge, pictures_BCHW, embeddings_BD)
+    return document
+
+
+def main() -> None:
+    """Write the metrics."""
+    params = config.load()
+    written = json.loads(WRITTEN.read_bytes())
+    if len(written) < 2:
+        raise StageError(f"{WRITTEN}: {len(written)} prompts; raise evaluate.text.samples to compare pictures")
+    encoder = TextEncoder(tokens=params.train.image.model.text_tokens)
+    runtime = load_runtime(CHECKPOINT, encoder)
+    document = evaluate(runtime, judges.load(), encoder, written, params.evaluate.image)
+    write_text(METRICS, canonical(document))
+    for writer in PROMPTS:
+        row = document[writer]
+        print(f"{writer}: alignment {row['alignment']:.3f}, named {row['top1']:.0%} of {document['phrases']}")
+
+
+if __name__ == "__main__":
+    run(main)
