@@ -172,8 +172,11 @@ class GateText(Stage):
 
 
 class GateImage(Stage):
-    max_kid: Positive
+    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures."""
+
+    max_kid_upper: Positive
     min_alignment: Annotated[float, Field(ge=-1, le=1)]
+    max_named_shortfall: Fraction
 
 
 class Registry(Stage):

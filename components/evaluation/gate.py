@@ -18,6 +18,7 @@ from components.config import GateImage, GateText, Line
 from components.stage import StageError, run
 
 METRICS = Path("metrics")
+ONE_SIDED_95 = 1.645  # standard errors
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,18 @@ def text_checks(evaluation: dict[str, Any], gate: GateText) -> list[Check]:
 
 
 def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
-    """Pictures must be close enough to held-out ones, and show what their prompts say."""
-    after = evaluation["after"]
+    """Pictures must surely be close enough to held-out ones, and show what their prompts say.
+
+    `kid_upper` is the upper end of KID's one-sided 95 % interval. Its deviation over random halves of the pictures is
+    the standard error of the whole set's estimate (delete-half jackknife, Shao and Wu 1989). `named_shortfall` is a
+    non-inferiority test by point estimate: how much less often the judge names generated pictures than real ones.
+    """
+    after, real = evaluation["after"], evaluation["judge_on_real_pictures"]
+    shortfall = real["seen_captions"]["top1"] - after["seen_captions"]["top1"]
     return [
-        Check("kid", after["kid"], "at most", gate.max_kid),
+        Check("kid_upper", after["kid"] + ONE_SIDED_95 * after["kid_deviation"], "at most", gate.max_kid_upper),
         Check("alignment", after["alignment"], "at least", gate.min_alignment),
+        Check("named_shortfall", shortfall, "at most", gate.max_named_shortfall),
     ]
 
 

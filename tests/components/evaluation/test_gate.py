@@ -13,7 +13,16 @@ from components.evaluation import gate
 from components.evaluation.gate import image_checks, refusals, text_checks, verdict
 from components.stage import StageError
 
-GOOD_IMAGE: dict[str, Any] = {"after": {"kid": 0.1, "alignment": 0.3}}
+STRICT = GateImage(max_kid_upper=0.1, min_alignment=0.3, max_named_shortfall=0.25)
+
+
+def measured(kid: float, alignment: float, named: float, deviation: float = 0.0) -> dict[str, Any]:
+    """As the evaluation writes it, the judge naming three quarters of the real pictures."""
+    after = {"kid": kid, "kid_deviation": deviation, "alignment": alignment, "seen_captions": {"top1": named}}
+    return {"after": after, "judge_on_real_pictures": {"seen_captions": {"top1": 0.75}}}
+
+
+GOOD_IMAGE = measured(0.1, 0.3, 0.5)
 
 
 def write(folder: Path, evaluation: dict[str, Any], verification: dict[str, Any]) -> None:
@@ -23,10 +32,14 @@ def write(folder: Path, evaluation: dict[str, Any], verification: dict[str, Any]
 
 
 def test_values_on_the_threshold_pass_and_beyond_it_fail() -> None:
-    bounds = GateImage(max_kid=0.1, min_alignment=0.3)
-    assert all(check.passed for check in image_checks(GOOD_IMAGE, bounds))
-    beyond = image_checks({"after": {"kid": 0.11, "alignment": 0.29}}, bounds)
-    assert not any(check.passed for check in beyond)
+    assert all(check.passed for check in image_checks(GOOD_IMAGE, STRICT))
+    assert not any(check.passed for check in image_checks(measured(0.11, 0.29, 0.49), STRICT))
+
+
+def test_an_uncertain_kid_counts_at_its_upper_bound() -> None:
+    (kid, *_) = image_checks(measured(0.05, 0.3, 0.5, deviation=0.02), STRICT)
+    assert kid.value == pytest.approx(0.0829) and kid.passed
+    assert not image_checks(measured(0.05, 0.3, 0.5, deviation=0.04), STRICT)[0].passed
 
 
 def test_the_text_line_is_compared_with_its_base() -> None:
@@ -37,12 +50,12 @@ def test_the_text_line_is_compared_with_its_base() -> None:
 
 def test_nan_never_passes() -> None:
     nan = float("nan")
-    checks = image_checks({"after": {"kid": nan, "alignment": nan}}, GateImage(max_kid=1.0, min_alignment=0.0))
-    assert verdict(checks, parity=True)["passed"] is False
+    checks = image_checks(measured(nan, nan, nan), STRICT)
+    assert not any(check.passed for check in checks) and verdict(checks, parity=True)["passed"] is False
 
 
 def test_failed_parity_refuses_a_good_model_in_words() -> None:
-    document = verdict(image_checks(GOOD_IMAGE, GateImage(max_kid=0.2, min_alignment=0.1)), parity=False)
+    document = verdict(image_checks(GOOD_IMAGE, STRICT), parity=False)
     assert document["passed"] is False
     assert refusals(document) == ["the exported model's parity with PyTorch failed"]
 
@@ -51,12 +64,16 @@ def test_a_refusal_keeps_its_evidence_and_does_not_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gate, "METRICS", tmp_path)
-    write(tmp_path, {"after": {"kid": 99.0, "alignment": 0.9}}, {"passed": True})
+    write(tmp_path, measured(99.0, 0.9, 0.75), {"passed": True})
     gate.main("image")
     document = json.loads((tmp_path / "image" / "gate.json").read_bytes())
     assert document["passed"] is False
-    assert {row["name"]: row["value"] for row in document["checks"]} == {"kid": 99.0, "alignment": 0.9}
-    assert "refused: kid is 99" in capsys.readouterr().out
+    assert {row["name"]: row["value"] for row in document["checks"]} == {
+        "kid_upper": 99.0,
+        "alignment": 0.9,
+        "named_shortfall": 0.0,
+    }
+    assert "refused: kid_upper is 99" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("evaluation", [{}, {"after": {"kid": 0.1}}, {"after": None}])
