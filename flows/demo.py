@@ -6,6 +6,7 @@ A script to read from top to bottom; each step is a flow of its own that the sch
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -45,6 +46,8 @@ def demo(params: Params) -> None:
         console.print(f"whole loop: {(time.monotonic() - started) / 60:.1f} minutes")
     finally:
         if not already:
+            for handler in logging.getLogger("prefect.flow_runs").handlers:
+                handler.flush()  # the runs' last lines, while Prefect's server still takes them
             stack.stop()
 
 

@@ -39,7 +39,7 @@ from components.models import judge as judges
 from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRequest, ImageRuntime
-from components.runtimes.image import EulerSampler
+from components.runtimes.image import Sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 
@@ -154,9 +154,9 @@ def base_concepts() -> set[str]:
     return {concept(identity.partition("-")[2]) for identity in ids}
 
 
-def load_runtime(folder: Path, encoder: TextEncoder) -> EulerSampler:
+def load_runtime(folder: Path, encoder: TextEncoder) -> Sampler:
     network = denoiser.load(folder)
-    return EulerSampler(PyTorchBackend(network, encoder), network.shape.size)
+    return Sampler(PyTorchBackend(network, encoder), network.shape.size)
 
 
 def chosen(side: str, count: int, seed: int) -> list[Sample]:

@@ -23,7 +23,7 @@ from components.evaluation.timing import interleaved_medians
 from components.export.trajectories import NAMES, Inputs, forward, requests_for, trajectory_inputs
 from components.models.denoiser import Denoiser
 from components.runtimes.base import ImageRequest
-from components.runtimes.image import Engine, EulerSampler, Floats, load_sampler
+from components.runtimes.image import Engine, Floats, Sampler, load_sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 
@@ -49,7 +49,7 @@ def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 def parity(
-    reference: EulerSampler, engine: EulerSampler, inputs: Inputs, requests: Sequence[ImageRequest], bounds: VerifyImage
+    reference: Sampler, engine: Sampler, inputs: Inputs, requests: Sequence[ImageRequest], bounds: VerifyImage
 ) -> dict[str, Any]:
     """How far one engine is from the reference, and whether that is within bounds."""
     cosine = lowest_cosine(forward(engine.backend, inputs), forward(reference.backend, inputs))
@@ -80,7 +80,7 @@ def pytorch_settings(network: Denoiser, inputs: Inputs) -> dict[str, Callable[[]
 
 
 @torch.inference_mode()
-def speed(samplers: dict[str, EulerSampler], network: Denoiser, inputs: Inputs, repeats: int) -> dict[str, Any]:
+def speed(samplers: dict[str, Sampler], network: Denoiser, inputs: Inputs, repeats: int) -> dict[str, Any]:
     """Milliseconds per picture of one forward pass, per batch size, and the speed-ups of the exported engines."""
     table: dict[str, Any] = {}
     for batch in BATCHES:

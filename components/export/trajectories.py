@@ -13,7 +13,7 @@ import numpy as np
 
 from components.artifact import canonical, write_text
 from components.runtimes.base import ImageRequest
-from components.runtimes.image import EulerSampler, Floats, ImageBackend
+from components.runtimes.image import Floats, ImageBackend, Sampler
 
 NAMES = ("latents", "time", "text", "mask")  # of the exported graphs' inputs, in the order of `ImageBackend.velocity`
 Inputs = dict[str, Floats]
@@ -48,7 +48,7 @@ def trajectory_inputs(backend: ImageBackend, size: int, requests: Sequence[Image
     All steps and both halves of guidance are covered, as in service. Raises `ValueError` where there are fewer rows.
     """
     recorder = Recorder(backend)
-    EulerSampler(recorder, size).generate(requests)
+    Sampler(recorder, size).generate(requests)
     rows = [[array[i] for array in call] for call in recorder.calls for i in range(len(call[0]))]
     if count > len(rows):
         raise ValueError(f"{len(requests)} trajectories have {len(rows)} rows of inputs, fewer than {count}")
@@ -70,7 +70,7 @@ def write_golden(backend: ImageBackend, size: int, steps: int, folder: Path) -> 
     """Inputs and the reference's outputs: arrays in an npz without pickle, requests as JSON."""
     requests = requests_for(GOLDEN_PROMPTS, steps)
     inputs = trajectory_inputs(backend, size, requests, count=2 * len(requests))
-    pictures_BHWC = np.stack(EulerSampler(backend, size).generate(requests))
+    pictures_BHWC = np.stack(Sampler(backend, size).generate(requests))
     folder.mkdir(parents=True, exist_ok=True)
     velocity = forward(backend, inputs)
     np.savez(folder / "golden.npz", allow_pickle=False, velocity=velocity, pictures=pictures_BHWC, **inputs)

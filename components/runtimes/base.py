@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One picture to paint: `steps` Euler steps, `guidance` scale (1 = none), `seed` of its starting noise."""
+    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise."""
 
     prompt: str
     seed: int

@@ -16,7 +16,7 @@ from components.evaluation.image import Captions, distances, evaluate, nearest, 
 from components.models.judge import Judge
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRuntime
-from components.runtimes.image import EulerSampler
+from components.runtimes.image import Sampler
 from tests.conftest import ROOT
 from tests.tiny_image import StraightBackend, write_tiny_encoder
 
@@ -43,7 +43,7 @@ def drawn(name: str, shade: int) -> Sample:
 
 
 def test_every_caption_is_painted_in_order_whatever_the_batch() -> None:
-    pictures = paint(EulerSampler(StraightBackend(), 4), ["red", "dog", "red", "dog", "dog"], SETTINGS)
+    pictures = paint(Sampler(StraightBackend(), 4), ["red", "dog", "red", "dog", "dog"], SETTINGS)
     assert pictures[:, 0, 0, 0].tolist() == [255, 0, 255, 0, 0]
 
 
@@ -51,7 +51,7 @@ def test_seen_known_and_new_concepts_are_counted_apart(judge: Judge, tmp_path: P
     encoder = TextEncoder(write_tiny_encoder(tmp_path))
     seen = Captions.of([drawn("dog", 90), drawn("red", 100)], encoder, 4)
     held_out = Captions.of([drawn("red", 90), drawn("blue", 160), drawn("apple", 230)], encoder, 4)
-    runtimes: dict[str, ImageRuntime] = {"after": EulerSampler(StraightBackend(), 4)}
+    runtimes: dict[str, ImageRuntime] = {"after": Sampler(StraightBackend(), 4)}
     document, painted = evaluate(runtimes, judge, seen, held_out, {"red", "apple"}, SETTINGS)
     assert [pictures[:, 0, 0, 0].tolist() for pictures in painted["after"]] == [[0, 255], [255, 0, 0]]
     for row in (document["after"], document["judge_on_real_pictures"]):

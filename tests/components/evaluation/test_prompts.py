@@ -11,7 +11,7 @@ from components.evaluation import prompts
 from components.evaluation.prompts import evaluate
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
-from components.runtimes.image import EulerSampler
+from components.runtimes.image import Sampler
 from components.stage import StageError
 from tests.components.evaluation.test_image import SETTINGS
 from tests.tiny_image import StraightBackend, write_tiny_encoder
@@ -25,7 +25,7 @@ WRITTEN = [
 def test_each_writer_is_judged_by_the_pictures_of_its_own_prompts(tmp_path: Path) -> None:
     torch.manual_seed(0)
     judge, encoder = Judge().eval().requires_grad_(False), TextEncoder(write_tiny_encoder(tmp_path))
-    document = evaluate(EulerSampler(StraightBackend(), 4), judge, encoder, WRITTEN, SETTINGS)
+    document = evaluate(Sampler(StraightBackend(), 4), judge, encoder, WRITTEN, SETTINGS)
     red, black = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     red[0] = 255
     names = encoder.embed(["red", "dog"])

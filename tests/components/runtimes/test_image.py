@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from components.artifact import ArtifactError, seal
+from components.runtimes import image
 from components.runtimes.base import ImageRequest
-from components.runtimes.image import Engine, EulerSampler, load_image
+from components.runtimes.image import Engine, Floats, Sampler, Solver, load_image, starting_noise
 from tests.tiny_image import StraightBackend
 
 ENGINES = get_args(Engine)
@@ -24,14 +25,39 @@ MIXED = [
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_a_perfect_model_reaches_its_picture_in_any_number_of_steps(steps: int) -> None:
-    (picture,) = EulerSampler(StraightBackend(), 4).generate([ImageRequest("red", 0, steps, 1.0)])
+    (picture,) = Sampler(StraightBackend(), 4).generate([ImageRequest("red", 0, steps, 1.0)])
     assert picture.shape == (4, 4, 3) and picture.dtype == np.uint8
     assert (picture == [255, 0, 0]).all()
 
 
+def test_halving_the_step_quarters_the_error_of_the_second_order_solver_and_halves_euler_s() -> None:
+    class Curved(StraightBackend):
+        """velocity = x / 2, whose path from noise ends at noise / √e."""
+
+        def velocity(self, latents_BCHW, time_B, text_BLD, mask_BL):  # type: ignore[no-untyped-def]
+            return latents_BCHW * 0.5
+
+    exact = starting_noise(0, 4) * np.exp(-0.5)
+    errors: dict[str, list[float]] = {}
+    for solver in get_args(Solver):
+        for steps in (20, 40):
+            painted = painted_exactly(Sampler(Curved(), 4, solver), ImageRequest("red", 0, steps, 1.0))
+            errors.setdefault(solver, []).append(float(np.abs(painted - exact).max()))
+    assert errors["euler"][0] / errors["euler"][1] == pytest.approx(2, rel=0.1)
+    assert errors["multistep"][0] / errors["multistep"][1] == pytest.approx(4, rel=0.1)
+
+
+def painted_exactly(sampler: Sampler, request: ImageRequest) -> Floats:
+    """A picture before it is rounded to 8 bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "to_picture", lambda x_CHW: x_CHW.copy())
+        (picture,) = sampler.generate([request])
+    return picture  # type: ignore[return-value]
+
+
 def test_only_guided_samples_pay_for_an_unconditional_half_and_finished_ones_for_nothing() -> None:
     backend = StraightBackend()
-    EulerSampler(backend, 4).generate([ImageRequest("red", 0, 1, 3.0), ImageRequest("red", 0, 2, 1.0)])
+    Sampler(backend, 4).generate([ImageRequest("red", 0, 1, 3.0), ImageRequest("red", 0, 2, 1.0)])
     assert backend.batches == [3, 1]
 
 
@@ -41,12 +67,12 @@ def test_guidance_moves_away_from_the_empty_prompt() -> None:
             states, mask = super().encode(prompts)
             return states * 0.25, mask
 
-    plain, guided = EulerSampler(Faint(), 4).generate([ImageRequest("red", 0, 4, g) for g in (1.0, 2.0)])
+    plain, guided = Sampler(Faint(), 4).generate([ImageRequest("red", 0, 4, g) for g in (1.0, 2.0)])
     assert (guided[..., 0] > plain[..., 0]).all() and (guided[..., 1] == plain[..., 1]).all()
 
 
 def test_no_requests_give_no_pictures() -> None:
-    assert EulerSampler(StraightBackend(), 4).generate([]) == []
+    assert Sampler(StraightBackend(), 4).generate([]) == []
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -57,7 +83,8 @@ def test_a_batch_of_mixed_requests_paints_what_each_would_alone(engine: Engine, 
         assert np.abs(together.astype(int) - alone).max() <= 2  # sums of another batch size round differently
 
 
-@pytest.mark.parametrize(("engine", "tolerance"), [("onnxruntime", 1), ("openvino", 12)])  # OpenVINO may run in bf16
+# OpenVINO may run in bf16, whose error random weights, guidance and extrapolation over 3 steps magnify.
+@pytest.mark.parametrize(("engine", "tolerance"), [("onnxruntime", 1), ("openvino", 40)])
 def test_engines_paint_what_the_reference_paints(engine: Engine, tolerance: int, tiny_image_export: Path) -> None:
     expected = load_image(tiny_image_export, "pytorch").generate(MIXED)
     for picture, reference in zip(load_image(tiny_image_export, engine).generate(MIXED), expected, strict=True):

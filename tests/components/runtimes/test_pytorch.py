@@ -10,7 +10,7 @@ import torch
 from components.models.flow_matching import integrate
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRequest
-from components.runtimes.image import EulerSampler, starting_noise, to_picture
+from components.runtimes.image import Sampler, starting_noise, to_picture
 from components.runtimes.pytorch import PyTorchBackend
 from tests.tiny_image import SHAPE, tiny_denoiser
 
@@ -21,6 +21,6 @@ def test_the_sampler_follows_the_path_that_training_defines(tiny_encoder: Path) 
     text_BLD, mask_BL = encoder.encode(["red apple"])
     noise_BCHW = torch.from_numpy(starting_noise(5, SHAPE.size))[None]
     path_end = integrate(lambda x, t: network(x, t, text_BLD, mask_BL), noise_BCHW, steps=6)
-    sampler = EulerSampler(PyTorchBackend(network, encoder), SHAPE.size)
+    sampler = Sampler(PyTorchBackend(network, encoder), SHAPE.size)
     (picture,) = sampler.generate([ImageRequest("red apple", seed=5, steps=6, guidance=1.0)])
     assert np.abs(picture.astype(int) - to_picture(path_end[0].numpy())).max() <= 1

@@ -1,0 +1,109 @@
+"""Steps and guidance against quality: where the defaults of `evaluate.image` and `serving` come from.
+
+Run by hand, `python -m components.evaluation.sampling`, on the fine-tuned model and captions it has seen, so that the
+judge can name what is there. Writes metrics/image/steps.csv and metrics/image/guidance.csv for `dvc plots show`.
+`agreement` is the PSNR in dB to the picture that many Euler steps lead to. `diversity` is the mean distance, in the
+judge's features, between pictures of one caption from different seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from components import config
+from components.artifact import write_text
+from components.config import EvaluateImage
+from components.data.sample import Sample
+from components.evaluation.image import CHECKPOINT, NAMES, Captions, chosen, distances, load_runtime, paint
+from components.models import judge as judges
+from components.models.judge import Judge, alignment
+from components.models.text_encoder import TextEncoder
+from components.runtimes.image import Sampler, Solver
+from components.stage import run
+
+STEPS_CSV, GUIDANCE_CSV = Path("metrics/image/steps.csv"), Path("metrics/image/guidance.csv")
+STEPS = (4, 6, 8, 10, 12, 16, 20)
+MANY_STEPS = 100
+GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0)
+SEEDS = 4  # pictures per caption of which the diversity is taken
+
+Row = dict[str, float | int | str]
+
+
+def by_steps(runtime: Sampler, judge: Judge, captions: Captions, settings: EvaluateImage) -> list[Row]:
+    """A row per solver and number of steps."""
+    reference_BCHW = paint_with(runtime, "euler", captions.samples, settings.model_copy(update={"steps": MANY_STEPS}))
+    rows: list[Row] = []
+    for solver in get_args(Solver):
+        for steps in STEPS:
+            started = time.perf_counter()
+            painted_BCHW = paint_with(runtime, solver, captions.samples, settings.model_copy(update={"steps": steps}))
+            seconds = (time.perf_counter() - started) / len(painted_BCHW)
+            row: Row = {"solver": solver, "steps": steps, "agreement": agreement(painted_BCHW, reference_BCHW)}
+            rows.append(row | judged(judge, painted_BCHW, captions, settings.seed) | {"seconds": round(seconds, 4)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def by_guidance(runtime: Sampler, judge: Judge, captions: Captions, settings: EvaluateImage) -> list[Row]:
+    """A row per guidance scale."""
+    rows: list[Row] = []
+    for guidance in GUIDANCE:
+        seeds_SBCHW = [
+            paint(runtime, captions.texts, settings.model_copy(update={"guidance": guidance, "seed": 1000 * number}))
+            for number in range(SEEDS)
+        ]
+        features_SBF = torch.stack([judge(painted_BCHW) for painted_BCHW in seeds_SBCHW])
+        apart = torch.stack([torch.pdist(features_SF).mean() for features_SF in features_SBF.unbind(1)]).mean()
+        row: Row = {"guidance": guidance, "diversity": round(float(apart), 4)}
+        rows.append(row | judged(judge, seeds_SBCHW[0], captions, settings.seed))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def paint_with(runtime: Sampler, solver: Solver, samples: Sequence[Sample], settings: EvaluateImage) -> Tensor:
+    return paint(Sampler(runtime.backend, runtime.size, solver), [s.text for s in samples], settings)
+
+
+def agreement(pictures_BCHW: Tensor, reference_BCHW: Tensor) -> float:
+    """Median PSNR in dB; pictures without any difference count as 60 dB."""
+    errors_B = (pictures_BCHW.float() - reference_BCHW.float()).square().flatten(1).mean(1)
+    return round(float((10 * torch.log10(255**2 / errors_B.clamp_min(255**2 / 1e6))).median()), 2)
+
+
+def judged(judge: Judge, painted_BCHW: Tensor, captions: Captions, seed: int) -> Row:
+    """Alignment, recognition and KID against the real pictures of the same captions."""
+    named = alignment(judge, painted_BCHW, captions.embeddings_BD)
+    kid = distances(judge, captions.real_BCHW, painted_BCHW, seed)["kid"]
+    return {"alignment": round(named["alignment"], 4), "named": round(named["top1"], 4), "kid": round(kid, 5)}
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
+
+
+def main() -> None:
+    """Write both tables."""
+    params = config.load()
+    settings, shape = params.evaluate.image, params.train.image.model
+    encoder = TextEncoder(tokens=shape.text_tokens)
+    captions = Captions.of(chosen("train", NAMES, settings.seed), encoder, shape.size)
+    runtime, judge = load_runtime(CHECKPOINT, encoder), judges.load()
+    write_rows(STEPS_CSV, by_steps(runtime, judge, captions, settings))
+    write_rows(GUIDANCE_CSV, by_guidance(runtime, judge, captions, settings))
+
+
+if __name__ == "__main__":
+    run(main)
