@@ -1,6 +1,6 @@
 """Steps and guidance against quality: where the defaults of `evaluate.image` and `serving` come from.
 
-Run by hand, `python -m components.evaluation.sampling`, on the fine-tuned model and captions it has seen, so that the
+Run by hand, `python -m components.evaluation.sampling`, on the exported model and captions it has seen, so that the
 judge can name what is there. Writes metrics/image/steps.csv and metrics/image/guidance.csv for `dvc plots show`.
 `agreement` is the PSNR in dB to the picture that many Euler steps lead to. `diversity` is the mean distance, in the
 judge's features, between pictures of one caption from different seeds.
@@ -19,16 +19,17 @@ import torch
 from torch import Tensor
 
 from components import config
-from components.artifact import write_text
+from components.artifact import verify, write_text
 from components.config import EvaluateImage
 from components.data.sample import Sample
-from components.evaluation.image import CHECKPOINT, NAMES, Captions, chosen, distances, load_runtime, paint
+from components.evaluation.image import NAMES, Captions, chosen, distances, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
-from components.runtimes.image import Sampler, Solver
+from components.runtimes.image import Sampler, Solver, load_sampler
 from components.stage import run
 
+EXPORT = Path("artifacts/image/export")
 STEPS_CSV, GUIDANCE_CSV = Path("metrics/image/steps.csv"), Path("metrics/image/guidance.csv")
 STEPS = (4, 6, 8, 10, 12, 16, 20)
 MANY_STEPS = 100
@@ -100,7 +101,8 @@ def main() -> None:
     settings, shape = params.evaluate.image, params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
     captions = Captions.of(chosen("train", NAMES, settings.seed), encoder, shape.size)
-    runtime, judge = load_runtime(CHECKPOINT, encoder), judges.load()
+    verify(EXPORT)
+    runtime, judge = load_sampler(EXPORT, "openvino"), judges.load()
     write_rows(STEPS_CSV, by_steps(runtime, judge, captions, settings))
     write_rows(GUIDANCE_CSV, by_guidance(runtime, judge, captions, settings))
 

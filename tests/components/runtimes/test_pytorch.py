@@ -21,6 +21,6 @@ def test_the_sampler_follows_the_path_that_training_defines(tiny_encoder: Path) 
     text_BLD, mask_BL = encoder.encode(["red apple"])
     noise_BCHW = torch.from_numpy(starting_noise(5, SHAPE.size))[None]
     path_end = integrate(lambda x, t: network(x, t, text_BLD, mask_BL), noise_BCHW, steps=6)
-    sampler = Sampler(PyTorchBackend(network, encoder), SHAPE.size)
+    sampler = Sampler(PyTorchBackend(network, encoder), SHAPE.size, "euler")
     (picture,) = sampler.generate([ImageRequest("red apple", seed=5, steps=6, guidance=1.0)])
     assert np.abs(picture.astype(int) - to_picture(path_end[0].numpy())).max() <= 1
