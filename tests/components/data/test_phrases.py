@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from components.data.openmoji import Entry
-from components.data.phrases import completion, phrases, samples
+from components.data.openmoji import FLAGS, Entry, catalogue
+from components.data.phrases import phrases, samples
 
 ROCKET = Entry("1F680", "🚀", "rocket", ("ship", "launch"), "Travel & Places", "transport-air", "1F680", "")
 
@@ -16,8 +16,11 @@ def test_a_concept_is_asked_for_by_name_and_by_its_tags_alone() -> None:
     assert any("rocket" not in text and "ship" in text and "launch" in text for text in texts)
 
 
-def test_the_prompt_to_write_is_the_image_lines_caption_and_the_style() -> None:
-    assert completion(ROCKET) == "rocket: ship, launch, flat sticker"
+def test_the_prompt_to_write_is_the_image_lines_caption_and_flags_are_not_asked_for(assets: Path) -> None:
+    drawn = {entry.hexcode: entry for entry in catalogue(assets)}
+    found = samples(assets, None)
+    assert all(sample.meta["completion"] == drawn[str(sample.meta["hexcode"])].caption for sample in found)
+    assert not any(drawn[str(sample.meta["hexcode"])].subgroup in FLAGS for sample in found)
 
 
 def test_no_phrase_means_two_concepts_and_no_skin_tone_is_asked_for(assets: Path) -> None:
