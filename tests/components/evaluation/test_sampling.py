@@ -39,6 +39,12 @@ def test_a_straight_path_needs_no_more_steps_and_leaves_no_diversity(
     )
 
 
+def test_a_single_picture_is_timed_at_its_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 9.0] + [float(t) for number in range(sampling.REPEATS) for t in (0, number)])
+    monkeypatch.setattr(sampling.time, "perf_counter", lambda: next(ticks))
+    assert sampling.one_picture(Sampler(StraightBackend(), 4), "red", SETTINGS) == 4.0
+
+
 def test_agreement_is_the_median_psnr() -> None:
     reference = torch.full((3, 3, 4, 4), 100, dtype=torch.uint8)
     off = reference + torch.tensor([0, 10, 20], dtype=torch.uint8).view(3, 1, 1, 1)
