@@ -50,9 +50,9 @@ def text_checks(evaluation: dict[str, Any], gate: GateText) -> list[Check]:
 def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
     """Pictures must surely be close enough to held-out ones, and show what their prompts say.
 
-    `kid_upper` is the upper end of KID's one-sided 95 % interval. Its deviation over random halves of the pictures is
-    the standard error of the whole set's estimate (delete-half jackknife, Shao and Wu 1989). `named_shortfall` is a
-    non-inferiority test by point estimate: how much less often the judge names generated pictures than real ones.
+    `kid_upper` is roughly the upper end of KID's one-sided 95 % interval: its deviation over random halves of the
+    pictures stands for the standard error (delete-half jackknife, Shao and Wu 1989), which near 0 is an approximation.
+    `named_shortfall` is how much less often the judge names generated pictures than real ones, by point estimate.
     """
     after, real = evaluation["after"], evaluation["judge_on_real_pictures"]
     shortfall = real["seen_captions"]["top1"] - after["seen_captions"]["top1"]
