@@ -47,6 +47,10 @@ class Fetch(Stage):
     packages: dict[str, Package]
 
 
+class Example(Stage):
+    drawings: Annotated[int, Field(ge=3)]
+
+
 class Prepare(Stage):
     """`source` is `openmoji` (`path`: what `fetch` brought), `folder` (with `metadata.jsonl`) or `jsonl`."""
 
@@ -110,10 +114,19 @@ class ImageModel(Stage):
 
 
 class TrainImage(TrainBase):
+    """`lora_rank`: rank of the low-rank adapter that alone is trained on the base; null trains every weight."""
+
     start_from_base: bool
+    lora_rank: Count | None
     caption_dropout: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(gt=0, lt=1)]
     model: ImageModel
+
+    @model_validator(mode="after")
+    def _adapter_has_a_base(self) -> TrainImage:
+        if self.lora_rank is not None and not self.start_from_base:
+            raise ValueError("lora_rank adapts a base: set start_from_base: true, or lora_rank: null")
+        return self
 
 
 class Tune(Stage):
@@ -264,6 +277,7 @@ class Params(Stage):
     """The whole of `params.yaml`."""
 
     fetch: Fetch
+    example: Example
     prepare: ByLine[Prepare, Prepare]
     clean: ByLine[Clean, Clean]
     split: ByLine[Split, Split]

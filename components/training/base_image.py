@@ -36,6 +36,7 @@ RECIPE = TrainImage(
     devices=1,
     checkpoint_every=1000,
     start_from_base=False,
+    lora_rank=None,
     caption_dropout=0.1,
     ema_decay=0.999,
     model=ImageModel(size=64, patch=8, hidden=256, layers=7, heads=8, text_tokens=16),
