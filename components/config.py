@@ -209,6 +209,8 @@ class Serving(Stage):
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
     text_max_new_tokens: Count
+    text_temperature: Annotated[float, Field(ge=0, le=2)]
+    text_top_p: Annotated[float, Field(gt=0, le=1)]
 
 
 class Events(Stage):
