@@ -123,6 +123,15 @@ class Tune(Stage):
     max_steps: Count
 
 
+class TuneSampling(Stage):
+    """`phrases`: of each side at most, one per concept; `step_cost`: alignment that one more step has to be worth."""
+
+    trials: Count
+    phrases: Annotated[int, Field(ge=2)]
+    seed: Seed
+    step_cost: Annotated[float, Field(ge=0)]
+
+
 class EvaluateText(Stage):
     """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture."""
 
@@ -271,6 +280,7 @@ class Params(Stage):
     split: ByLine[Split, Split]
     train: ByLine[TrainText, TrainImage]
     tune: Tune
+    tune_sampling: TuneSampling
     evaluate: ByLine[EvaluateText, EvaluateImage]
     export: ByLine[ExportText, ExportImage]
     verify: ByLine[VerifyText, VerifyImage]
