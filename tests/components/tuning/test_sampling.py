@@ -128,7 +128,7 @@ def test_the_search_leaves_its_curve_its_winner_and_both_comparisons(
         max(float(row["reward"]) for row in rows[: i + 1]) for i in range(4)
     ]
     for row in rows:
-        assert float(row["reward"]) == pytest.approx(float(row["alignment"]) - 0.5 * int(row["steps"]), abs=1e-6)
+        assert float(row["reward"]) == pytest.approx(float(row["alignment"]) - 0.5 * int(row["steps"]), abs=2e-4)
     document = json.loads(sampling.RESULT.read_bytes())
     assert document["winner"] == read_search(sampling.RESULT).best.parameters
     assert int(document["winner"]["steps"]) == min(int(row["steps"]) for row in rows)  # at this price
