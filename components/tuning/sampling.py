@@ -100,9 +100,7 @@ def phrases(side: str, count: int, seed: int) -> list[Pair]:
     return chosen
 
 
-def compare(
-    chain: Chain, pairs: Sequence[Pair], winner: Sampling, default: Sampling, seed: int
-) -> dict[str, float | list[float]]:
+def compare(chain: Chain, pairs: Sequence[Pair], winner: Sampling, default: Sampling, seed: int) -> dict[str, Any]:
     """Mean alignments of both and their difference, with its 95 % interval over phrases (a paired bootstrap)."""
     winner_B, default_B = (chain.alignments(pairs, sampling) for sampling in (winner, default))
     difference_B = winner_B - default_B  # resampling these resamples pairs
