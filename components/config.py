@@ -136,6 +136,15 @@ class Tune(Stage):
     max_steps: Count
 
 
+class TuneSampling(Stage):
+    """`phrases`: of each side at most, one per concept; `step_cost`: alignment that one more step has to be worth."""
+
+    trials: Count
+    phrases: Annotated[int, Field(ge=2)]
+    seed: Seed
+    step_cost: Annotated[float, Field(ge=0)]
+
+
 class EvaluateText(Stage):
     """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture."""
 
@@ -222,6 +231,8 @@ class Serving(Stage):
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
     text_max_new_tokens: Count
+    text_temperature: Annotated[float, Field(ge=0, le=2)]
+    text_top_p: Annotated[float, Field(gt=0, le=1)]
 
 
 class Events(Stage):
@@ -283,6 +294,7 @@ class Params(Stage):
     split: ByLine[Split, Split]
     train: ByLine[TrainText, TrainImage]
     tune: Tune
+    tune_sampling: TuneSampling
     evaluate: ByLine[EvaluateText, EvaluateImage]
     export: ByLine[ExportText, ExportImage]
     verify: ByLine[VerifyText, VerifyImage]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -76,12 +76,12 @@ def monitor() -> None:
 
 
 @app.command()
-def tune() -> None:
-    """Search training parameters with Hyperopt; trials become nested MLflow runs."""
+def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
+    """Search training or sampling parameters with Hyperopt; trials become nested MLflow runs."""
     use_server_if_running()
     from flows.tune import tune as run_tune
 
-    typer.echo(run_tune())
+    typer.echo(run_tune(what))
 
 
 @annotate.command()
