@@ -160,8 +160,8 @@ def load_runtime(folder: Path, encoder: TextEncoder) -> Sampler:
 
 
 def chosen(side: str, count: int, seed: int) -> list[Sample]:
-    """Up to `count` samples of a side; skin tones of one drawing would count one concept six times."""
-    samples = [s for s in sample.read(SPLIT / f"{side}.parquet") if not s.meta.get("tone")]
+    """Up to `count` samples of a side; skin tones of one emoji's drawing would count one concept six times."""
+    samples = [s for s in sample.read(SPLIT / f"{side}.parquet") if not (s.meta.get("hexcode") and s.meta.get("tone"))]
     return random.Random(seed).sample(samples, min(count, len(samples)))  # noqa: S311 - a sample
 
 
