@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -78,6 +79,16 @@ def add(folder: Path, pictures: dict[str, tuple[Image.Image, str, dict[str, Any]
     return folder
 
 
+class Colours(torch.nn.Module):
+    """Stands in for Inception, whose weights cannot be had here: a picture's features are its mean colours."""
+
+    def forward(self, pictures_BCHW: torch.Tensor) -> torch.Tensor:
+        return pictures_BCHW.float().mean((2, 3)) / 255
+
+    def logits(self, features_BD: torch.Tensor) -> torch.Tensor:
+        return features_BD
+
+
 @pytest.fixture
 def project(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder like a clone of this project that learns from `pictures` in it; training and evaluation are short."""
@@ -87,8 +98,9 @@ def project(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["prepare"]["image"] |= {"source": "folder", "path": "pictures", "limit": None}
     document["train"]["image"] |= {"max_steps": 2, "batch_size": 8, "precision": "fp32"}
-    document["evaluate"]["image"] |= {"samples": 8, "steps": 1, "sheet": 8}
+    document["evaluate"]["image"] |= {"samples": 8, "steps": 1, "sheet": 8, "inception": "params.yaml"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(evaluation.inceptions, "load", lambda path: Colours())
     monkeypatch.chdir(tmp_path)
     config.load.cache_clear()  # it remembers by relative path
     yield tmp_path
@@ -130,7 +142,10 @@ def test_fifty_pictures_of_every_kind_are_learnt_from_and_judged(
     evaluation.main()
     document = json.loads(Path("metrics/image/evaluate.json").read_text())
     assert document["pictures"] >= 2
-    assert {"kid", "fid", "alignment", "top1"} <= document["before"].keys() & document["after"].keys()
+    assert len(document["inception_weights"]) == 64
+    assert {"kid", "fid", "alignment", "top1", "inception_fid", "inception_score"} <= document[
+        "before"
+    ].keys() & document["after"].keys()
     assert {path.name for path in Path("artifacts/image/sheets").iterdir()} == {
         "seen.png", "held_out.png", "nearest.png"
     }  # fmt: skip
