@@ -156,12 +156,15 @@ class EvaluateText(Stage):
 
 
 class EvaluateImage(Stage):
+    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too."""
+
     samples: Annotated[int, Field(ge=2)]
     seed: Seed
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance: Annotated[float, Field(ge=0, le=50)]
     batch_size: Count
     sheet: Count
+    inception: Path | None = None
 
 
 class ExportText(Stage):
