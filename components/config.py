@@ -192,16 +192,24 @@ class VerifyImage(Stage):
 
 
 class GateText(Stage):
+    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion."""
+
     max_loss_ratio: Positive
     min_naming_gain: Annotated[float, Field(ge=-1, le=1)]
+    max_perplexity_increase: Fraction
 
 
 class GateImage(Stage):
-    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures."""
+    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures.
+
+    `max_recognition_loss`, `max_kid_increase`: by how much held-out pictures may be worse than the champion's.
+    """
 
     max_kid_upper: Positive
     min_alignment: Annotated[float, Field(ge=-1, le=1)]
     max_named_shortfall: Fraction
+    max_recognition_loss: Fraction
+    max_kid_increase: Positive
 
 
 class Registry(Stage):

@@ -56,13 +56,15 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 
 
 @app.command()
-def release() -> None:
-    """Register, build and deploy the packaged artifacts."""
+def release(
+    force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
+) -> None:
+    """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
     environment.provide_secrets()
     use_server_if_running()
     from flows.release import release as run_release
 
-    for line, deployment in run_release().items():
+    for line, deployment in run_release(force=force).items():
         typer.echo(f"{line}: {deployment}")
 
 
