@@ -1,6 +1,6 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz`, `/livez` and `/metrics`. Configuration: params.yaml, and from the
+BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the
 environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
 """
 
@@ -13,15 +13,18 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from bentos import remove_metrics
+from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.schemas import MODELS
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.store import EventStore
 from components.stage import StageError
+from monitoring import metrics
 
 PARAMS = load()
 app = GatewayApp()
@@ -37,8 +40,14 @@ def upstream_urls() -> dict[Line, str]:
 
 
 # One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
+# BentoML's own metrics are off: their label is the path, and anyone could fill the memory by asking for many paths.
 @bentoml.asgi_app(app)
-@bentoml.service(name="atelier-gateway", workers=1, traffic={"timeout": PARAMS.serving.request_timeout + 60})
+@bentoml.service(
+    name="atelier-gateway",
+    workers=1,
+    traffic={"timeout": PARAMS.serving.request_timeout + 60},
+    metrics={"enabled": False},
+)
 class GatewayBento:
     """OpenAI-compatible API under /v1: chat completions, image generations, models and feedback."""
 
@@ -57,6 +66,7 @@ class GatewayBento:
     @bentoml.on_startup
     async def open(self) -> None:
         serving = PARAMS.serving
+        metrics.start_at_zero(MODELS)
         app.gateway = Gateway(
             serving=serving,
             experiment=PARAMS.experiment,
@@ -76,4 +86,6 @@ class GatewayBento:
 
 
 # The decorators have made a service of the class.
-cast("bentoml.Service[GatewayBento]", GatewayBento).add_asgi_middleware(Readiness, gateway=app)
+_service = cast("bentoml.Service[GatewayBento]", GatewayBento)
+_service.add_asgi_middleware(Exposition)
+_service.add_asgi_middleware(Readiness, gateway=app)
