@@ -9,7 +9,7 @@ import typer
 
 from components import stage
 from components.config import load
-from flows import environment, stack
+from flows import alerting, environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
@@ -120,9 +120,11 @@ def up() -> None:
     if not all(map(deployed, LINES)):
         pipeline()
         run_release()
-    stack.start(params, STACK)
+    obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
+    stack.start(params, STACK + [program for program, reason in obstacles.items() if reason is None])
     for program, url in environment.service_urls(params).items():
-        typer.echo(f"{program:8} {url}")
+        reason = obstacles.get(program)
+        typer.echo(f"{program:12} {f'not started: {reason}' if reason else url}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from components.config import Params
 from components.stage import StageError
+from flows.alerting import alertmanager, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
 from flows.release import LINES, require_deployed
 from flows.stack import await_ready
@@ -87,6 +88,8 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "text": text,
     "image": image,
     "gateway": gateway,
+    "prometheus": prometheus,
+    "alertmanager": alertmanager,
 }
 
 
