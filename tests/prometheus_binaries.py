@@ -1,46 +1,53 @@
-"""Debian's Prometheus and Alertmanager for the session: the machine's own, else unpacked once under `.atelier/`.
+"""Debian's Prometheus and Alertmanager for the session, installed by apt where they are not.
 
-Unpacked rather than installed: apt would start both as services, and needs root.
+Installed rather than unpacked: Debian's Alertmanager reads a template below /usr/share. No service is started.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".atelier"
-HOME = STATE / "prometheus-packages"
 PACKAGES = ("prometheus", "prometheus-alertmanager")
+FOLDER = Path("/usr/bin")
 PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "amtool")
+POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 @pytest.fixture(scope="session")
 def binaries() -> Path:
-    """The folder that holds `PROGRAMS`; skips where the packages are not there and cannot be fetched."""
-    folders = (Path("/usr/bin"), HOME / "usr" / "bin")
-    for folder in folders:
-        if all((folder / program).exists() for program in PROGRAMS):
-            return folder
+    """The folder that holds `PROGRAMS`; skips where the packages are not there and apt cannot install them."""
+    if not all((FOLDER / program).exists() for program in PROGRAMS):
+        try:
+            install()
+        except (OSError, subprocess.CalledProcessError) as error:
+            words = (getattr(error, "stderr", "") or str(error)).strip()[-300:]
+            pytest.skip(f"the Debian packages {' and '.join(PACKAGES)} are not here and cannot be installed: {words}")
+    return FOLDER
+
+
+def install() -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    wanted = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120", *PACKAGES]
+    with no_service_starts():
+        for arguments in (["update"], wanted):
+            subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=True)
+
+
+@contextmanager
+def no_service_starts() -> Iterator[None]:
+    """Debian's own switch: installation scripts start nothing while this file says 101. A file that is there stays."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
     try:
-        unpack()
-    except (OSError, subprocess.CalledProcessError) as error:
-        words = (getattr(error, "stderr", "") or str(error)).strip()[-300:]
-        pytest.skip(f"the Debian packages {' and '.join(PACKAGES)} are not here and cannot be fetched: {words}")
-    return folders[1]
-
-
-def unpack() -> None:
-    """Fetch both packages and put their files under `HOME`, all of them or none."""
-    STATE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STATE) as folder:
-        download = ["apt-get", "download", *PACKAGES]
-        if subprocess.run(download, cwd=folder, capture_output=True, check=False).returncode != 0:
-            subprocess.run(["apt-get", "update"], capture_output=True, text=True, check=True)
-            subprocess.run(download, cwd=folder, capture_output=True, text=True, check=True)
-        for package in Path(folder).glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", str(package), f"{folder}/files"], check=True)
-        (Path(folder) / "files").rename(HOME)
+        yield
+    finally:
+        POLICY.unlink()

@@ -44,7 +44,7 @@ def test_what_is_missing_is_named_with_what_helps(installed: Path, monkeypatch: 
     monkeypatch.delenv(alerting.WEBHOOK)
     assert "ATELIER_ALERT_WEBHOOK is empty" in str(alerting.obstacle("alertmanager"))
     (installed / "prometheus").unlink()
-    with pytest.raises(StageError, match="prometheus cannot be started: .* apt-get install"):
+    with pytest.raises(StageError, match=r"prometheus cannot be started: .* apt-get install"):
         alerting.prometheus(load())
 
 
