@@ -6,7 +6,7 @@ Gauges say how they add up over worker processes (BentoML runs Prometheus' multi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -40,10 +40,11 @@ IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", mul
 QUEUE_LIMIT = Gauge("atelier_queue_limit", "Requests that may wait for admission", multiprocess_mode="livesum")
 
 
-def start_at_zero(lines: Iterable[str]) -> None:
-    """Export what alerts count before it first happens: `rate` does not see a series that begins at 1."""
-    for line in lines:
-        REQUESTS.labels(line, "200", "ok", "")
-        REQUESTS.labels(line, "500", "error", "")
+def start_at_zero(variants: Mapping[str, Iterable[str]]) -> None:
+    """Export what alerts count, for each line's variants, before it happens: `rate` sees no series' first value."""
+    for line, names in variants.items():
+        for variant in names:
+            REQUESTS.labels(line, "200", "ok", variant)
+            REQUESTS.labels(line, "500", "error", variant)
         REFUSED.labels(line, "503", "model_unavailable")
         SECONDS.labels(line)

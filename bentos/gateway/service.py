@@ -65,11 +65,12 @@ class GatewayBento:
 
     @bentoml.on_startup
     async def open(self) -> None:
-        serving = PARAMS.serving
-        metrics.start_at_zero(MODELS)
+        serving, experiment = PARAMS.serving, PARAMS.experiment
+        running = {experiment.line: experiment.variants}
+        metrics.start_at_zero({line: ["", *running.get(line, ())] for line in MODELS})
         app.gateway = Gateway(
             serving=serving,
-            experiment=PARAMS.experiment,
+            experiment=experiment,
             keys=self._keys,
             admission=Admission(serving.max_concurrency, serving.max_queue),
             upstream=Upstream(upstream_urls(), serving.request_timeout),
