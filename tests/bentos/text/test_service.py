@@ -74,3 +74,7 @@ async def test_concurrent_callers_are_written_together(text_bento: str) -> None:
         calls = (client.post(f"{text_bento}/generate", json=job(max_new_tokens=200, seed=i)) for i in range(6))
         answers = [answer.json() for answer in await asyncio.gather(*calls)]
     assert max(answer["batch_size"] for answer in answers) > 1
+
+
+def test_its_process_is_measured(text_bento: str) -> None:
+    assert "process_resident_memory_bytes " in httpx.get(f"{text_bento}/metrics").text
