@@ -47,6 +47,10 @@ class Fetch(Stage):
     packages: dict[str, Package]
 
 
+class Example(Stage):
+    drawings: Annotated[int, Field(ge=3)]
+
+
 class Prepare(Stage):
     """`source` is `openmoji` (`path`: what `fetch` brought), `folder` (with `metadata.jsonl`) or `jsonl`."""
 
@@ -110,10 +114,19 @@ class ImageModel(Stage):
 
 
 class TrainImage(TrainBase):
+    """`lora_rank`: rank of the low-rank adapter that alone is trained on the base; null trains every weight."""
+
     start_from_base: bool
+    lora_rank: Count | None
     caption_dropout: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(gt=0, lt=1)]
     model: ImageModel
+
+    @model_validator(mode="after")
+    def _adapter_has_a_base(self) -> TrainImage:
+        if self.lora_rank is not None and not self.start_from_base:
+            raise ValueError("lora_rank adapts a base: set start_from_base: true, or lora_rank: null")
+        return self
 
 
 class Tune(Stage):
@@ -121,6 +134,15 @@ class Tune(Stage):
     trials: Count
     seed: Seed
     max_steps: Count
+
+
+class TuneSampling(Stage):
+    """`phrases`: of each side at most, one per concept; `step_cost`: alignment that one more step has to be worth."""
+
+    trials: Count
+    phrases: Annotated[int, Field(ge=2)]
+    seed: Seed
+    step_cost: Annotated[float, Field(ge=0)]
 
 
 class EvaluateText(Stage):
@@ -170,16 +192,24 @@ class VerifyImage(Stage):
 
 
 class GateText(Stage):
+    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion."""
+
     max_loss_ratio: Positive
     min_naming_gain: Annotated[float, Field(ge=-1, le=1)]
+    max_perplexity_increase: Fraction
 
 
 class GateImage(Stage):
-    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures."""
+    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures.
+
+    `max_recognition_loss`, `max_kid_increase`: by how much held-out pictures may be worse than the champion's.
+    """
 
     max_kid_upper: Positive
     min_alignment: Annotated[float, Field(ge=-1, le=1)]
     max_named_shortfall: Fraction
+    max_recognition_loss: Fraction
+    max_kid_increase: Positive
 
 
 class Registry(Stage):
@@ -212,6 +242,8 @@ class Serving(Stage):
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
     text_max_new_tokens: Count
+    text_temperature: Annotated[float, Field(ge=0, le=2)]
+    text_top_p: Annotated[float, Field(gt=0, le=1)]
 
 
 class Events(Stage):
@@ -267,11 +299,13 @@ class Params(Stage):
     """The whole of `params.yaml`."""
 
     fetch: Fetch
+    example: Example
     prepare: ByLine[Prepare, Prepare]
     clean: ByLine[Clean, Clean]
     split: ByLine[Split, Split]
     train: ByLine[TrainText, TrainImage]
     tune: Tune
+    tune_sampling: TuneSampling
     evaluate: ByLine[EvaluateText, EvaluateImage]
     export: ByLine[ExportText, ExportImage]
     verify: ByLine[VerifyText, VerifyImage]

@@ -89,11 +89,14 @@ def text_rows() -> list[tuple[str, str]]:
 def image_rows() -> list[tuple[str, str]]:
     trained, quality, verified = (metrics("image", stage) for stage in ("train", "evaluate", "verify"))
     before, after, speed = quality["before"], quality["after"], verified["speed"]["batch_1"]
-    real = quality["judge_on_real_pictures"]
+    real, kept = quality["judge_on_real_pictures"], metrics("image", "forgetting")
     rows = [
-        ("image: trained", f"flow matching, {trained['steps']} steps"),
-        ("image: KID (own features)", f"{before['kid']:.4f} before, {after['kid']:.4f} after"),
-        ("image: alignment", f"{before['alignment']:.3f} before, {after['alignment']:.3f} after"),
+        ("image: trained", f"flow matching, {trained['steps']} steps on {trained['samples']} pictures"),
+        ("image: gained, KID to held-out pictures", f"{before['kid']:.4f} before, {after['kid']:.4f} after"),
+        (
+            "image: forgotten, base's styles named",
+            f"{kept['before']['top1']:.0%} before, {kept['after']['top1']:.0%} after",
+        ),
         (
             "image: named by the judge, seen captions / held-out ones",
             "; ".join(

@@ -31,7 +31,7 @@ from components.artifact import canonical, file_digest, write_text
 from components.config import EvaluateImage
 from components.data import sample
 from components.data.concept import concept
-from components.data.picture import decode
+from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation import inception
 from components.evaluation.sheets import sheet
@@ -53,12 +53,6 @@ PICTURES = Path("metrics/image/pictures.csv")
 SHEETS = Path("artifacts/image/sheets")
 KID_SUBSETS = 50
 NAMES = 100  # among which seen captions are to be recognised
-
-
-def pixels(samples: Sequence[Sample], size: int) -> Tensor:
-    """Pictures of samples as uint8 BCHW."""
-    decoded = [decode(s.image or b"", size) for s in samples]
-    return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
 
 def paint(runtime: ImageRuntime, captions: Sequence[str], settings: EvaluateImage) -> Tensor:

@@ -66,7 +66,11 @@ Space = Mapping[str, Uniform | LogUniform | Choice]
 
 # Parameters of `train.<line>` that are searched; bounds lie a few times to both sides of what is known to train.
 SPACES: dict[str, Space] = {
-    "image": {"learning_rate": LogUniform(5e-5, 2e-3), "caption_dropout": Uniform(0.05, 0.3)},
+    "image": {
+        "learning_rate": LogUniform(2e-4, 1e-2),
+        "lora_rank": Choice((4, 16, 64)),
+        "caption_dropout": Uniform(0.05, 0.3),
+    },
     "text": {"learning_rate": LogUniform(1e-4, 5e-3), "lora_rank": Choice((4, 8, 16))},
 }
 

@@ -43,6 +43,7 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("train.text.strategy", "magic", "train.text.strategy: Input should be 'auto', 'ddp'"),
         ("experiment.variants.control.weight", 0.9, "experiment: Value error, variant weights sum to 1.4"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
+        ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),
         ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
     ],
 )

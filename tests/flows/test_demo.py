@@ -25,7 +25,8 @@ METRICS: dict[str, Any] = {
         "speed": {"streams_1": {"speedup": 5.0, "speedup_over_best_pytorch": 2.0, "best_pytorch": "bf16"}},
         "parity": {"top1_agreement": 0.985},
     },
-    "image/train": {"steps": 200},
+    "image/train": {"steps": 200, "samples": 319},
+    "image/forgetting": {"before": {"top1": 0.9}, "after": {"top1": 0.6}},
     "image/evaluate": {
         "before": {"kid": 0.5, "alignment": 0.1, "top1": 0.3, "seen_captions": {"top1": 0.5}},
         "after": {"kid": 0.25, "alignment": 0.2, "top1": 0.4, "seen_captions": {"top1": 0.75}},
@@ -49,7 +50,8 @@ def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     rows = dict(zip(*(column.cells for column in table.columns), strict=True))
     assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
     assert rows["text: names the picture"] == "25% before, 75% after"
-    assert rows["image: KID (own features)"] == "0.5000 before, 0.2500 after"
+    assert rows["image: gained, KID to held-out pictures"] == "0.5000 before, 0.2500 after"
+    assert rows["image: forgotten, base's styles named"] == "90% before, 60% after"
     named = rows["image: named by the judge, seen captions / held-out ones"]
     assert named == "50% / 30% before; 75% / 40% after; 80% / 60% of real pictures"
     assert "5.0 × fp32 eager, 2.0 × bf16" in rows["image: openvino at batch 1"]

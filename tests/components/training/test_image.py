@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def settings(**changes: object) -> TrainImage:
         "devices": 1,
         "checkpoint_every": 10,
         "start_from_base": False,
+        "lora_rank": None,
         "caption_dropout": 0.1,
         "ema_decay": 0.9,
         "model": SHAPE,
@@ -107,6 +109,23 @@ def test_a_base_is_where_training_starts_and_a_parent() -> None:
     short = image.train(settings(max_steps=1, learning_rate=1e-6, start_from_base=True))
     assert short["validation_loss_before"] == pytest.approx(long["validation_loss"])
     assert verify(image.CHECKPOINT).parents["base"] == verify(image.BASE).digest
+
+
+def test_an_adapter_learns_from_the_base_and_leaves_a_plain_checkpoint() -> None:
+    image.train(settings())
+    image.CHECKPOINT.rename(image.BASE)
+    sample.write(image.SPLIT / "train.parquet", [replace(s, text=s.text.swapcase()) for s in squares()])
+    sample.write(image.SPLIT / "validation.parquet", [replace(s, text=s.text.swapcase()) for s in squares()[:4]])
+    seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
+    metrics = image.train(settings(start_from_base=True, lora_rank=2))
+    assert metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
+    adapted, base = (denoisers.load(folder).state_dict() for folder in (image.CHECKPOINT, image.BASE))
+    assert adapted.keys() == base.keys()
+    changed = [name for name in base if not torch.equal(adapted[name], base[name])]
+    assert changed and not any(name.endswith("bias") for name in changed), "an adapter trains no biases"
+    first = verify(image.CHECKPOINT).digest
+    image.train(settings(start_from_base=True, lora_rank=2))
+    assert verify(image.CHECKPOINT).digest == first
 
 
 def test_a_base_of_another_shape_is_refused() -> None:

@@ -1,0 +1,63 @@
+"""Stage `evaluate_forgetting`: what fine-tuning has cost. Does the model still paint what its base can?
+
+The judge names pictures of the base and of the fine-tuned model, asked in the base's own styles. The prompts are
+captions that the base has learnt, each in the style of one of its drawings of it; they come from the base's own list of
+what it has seen, so that no user needs the base's pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from components import config
+from components.artifact import canonical, write_text
+from components.config import EvaluateImage
+from components.data.emoji_sets import styled
+from components.data.fetch import ASSETS
+from components.data.openmoji import catalogue
+from components.evaluation.image import BASE, CHECKPOINT, load_runtime, paint
+from components.models import judge as judges
+from components.models.judge import Judge, alignment
+from components.models.text_encoder import TextEncoder
+from components.runtimes.base import ImageRuntime
+from components.stage import run
+
+METRICS = Path("metrics/image/forgetting.json")
+CAPTIONS = 100  # among whose names each picture's is to be recognised
+
+
+def base_captions(count: int, seed: int, assets: Path = ASSETS, base: Path = BASE) -> list[tuple[str, str]]:
+    """(prompt in a style, name) of up to `count` concepts that the base has seen, one drawing of each."""
+    entries = {entry.hexcode: entry for entry in catalogue(assets)}
+    drawings = (identity.partition("-") for identity in json.loads((base / "training_ids.json").read_bytes()))
+    known = [(style, entries[hexcode]) for style, _, hexcode in drawings if hexcode in entries]
+    random.Random(seed).shuffle(known)  # noqa: S311 - a sample
+    one_each = {entry.concept: (styled(style, entry.caption), entry.name) for style, entry in known}
+    return list(one_each.values())[:count]
+
+
+def remembered(runtime: ImageRuntime, judge: Judge, encoder: TextEncoder, settings: EvaluateImage) -> dict[str, Any]:
+    """Alignment and recognition of pictures of the base's captions."""
+    prompts, names = zip(*base_captions(CAPTIONS, settings.seed), strict=True)
+    painted_BCHW = paint(runtime, prompts, settings)
+    return alignment(judge, painted_BCHW, encoder.embed(names)) | {"pictures": len(painted_BCHW)}
+
+
+def main() -> None:
+    """Write the metrics."""
+    params = config.load()
+    encoder, judge = TextEncoder(tokens=params.train.image.model.text_tokens), judges.load()
+    document = {
+        name: remembered(load_runtime(folder, encoder), judge, encoder, params.evaluate.image)
+        for name, folder in {"before": BASE, "after": CHECKPOINT}.items()
+    }
+    write_text(METRICS, canonical(document))
+    for name, row in document.items():
+        print(f"{name}: {row['top1']:.0%} of {row['pictures']} pictures in the base's styles named")
+
+
+if __name__ == "__main__":
+    run(main)
