@@ -16,7 +16,8 @@ def summary(line: str, releases: Sequence[Release], moves: Sequence[Move], serve
     champion, candidate = champion_of(releases), candidate_of(releases)
     parts = [f"champion {_standing(champion)}", f"candidate {_standing(candidate)}", f"last move {told(moves[-1])}"]
     if champion and served != champion.deployment:
-        parts.append(f"THIS MACHINE SERVES {served or 'nothing'}: `atelier rollback {line}` serves the champion again")
+        ways = f"`atelier release` completes that, `atelier rollback {line}` serves the champion again"
+        parts.append(f"THIS MACHINE SERVES {served or 'nothing'}: {ways}")
     return f"{line}: " + "; ".join(parts)
 
 

@@ -65,7 +65,7 @@ def test_what_is_refused_says_why_and_changes_nothing(url: str) -> None:
         refused: list[tuple[type[Exception], str, tuple[str, int, State, int]]] = [
             (
                 LostRaceError,
-                r"text-2\.1 is at version 1 \(.*, not 7",
+                r"text-2\.1 is not at version 7, but was seen registered at 1",
                 ("text-2.1", 7, State.VALIDATED, token),
             ),
             (StaleTokenError, "token 1 no longer", ("text-2.1", 1, State.VALIDATED, token - 1)),
