@@ -22,6 +22,7 @@ from components.events.schema import Deployment
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
+from flows.releases import record_release, require_not_rolled_back
 
 LINES: tuple[Line, ...] = ("text", "image")
 BUILD_TAIL = 15
@@ -111,9 +112,11 @@ def release(lines: list[Line] | None = None) -> dict[str, str]:
     deployments: dict[str, str] = {}
     for line in lines or LINES:
         digest = verify(package_folder(line)).digest
+        require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
         model, version = register_package(line)
         tag = build_bento(line, f"{digest[:12]}-{code}")
         deployments[line] = deploy(line, model, version, tag, params)
+        record_release(line, deployments[line], params)
     gateway = build_bento("gateway", code)
     write_text(STATE / "deployed" / "gateway.txt", gateway)
     stack.restart(params, "gateway")
