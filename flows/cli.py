@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from components import stage
-from components.config import load
+from components.config import Line, load
 from flows import environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -134,8 +134,34 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """What runs now."""
+    """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
+    from components.releases.errors import ReleaseError
+    from flows.release import LINES
+    from flows.rollback import told
+
+    for line in LINES:
+        try:
+            typer.echo(told(line, load()))
+        except ReleaseError as error:  # before the first release there is no database, which is no error
+            typer.echo(f"{line}: {error}")
+
+
+@app.command()
+def rollback(line: Line, why: Annotated[str, typer.Option(help="the reason, for the record")]) -> None:
+    """Take back a line's candidate on trial or else its champion; the champion before serves again."""
+    from flows.rollback import rollback as run_rollback
+
+    typer.echo(run_rollback(line, why, load()))
+
+
+@app.command()
+def history(line: Line) -> None:
+    """Every move of a line's releases, oldest first."""
+    from components.releases import database, report, store
+
+    with database.opened(load().events.url, create=False) as engine:
+        typer.echo("\n".join(map(report.told, store.history(engine, line))))
 
 
 @app.command()

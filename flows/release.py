@@ -28,6 +28,7 @@ from components.events.schema import Deployment
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
+from flows.releases import record_release, require_not_rolled_back
 
 LINES: tuple[Line, ...] = ("text", "image")
 BUILD_TAIL = 15
@@ -169,6 +170,8 @@ def release(lines: list[Line] | None = None, force: str | None = None) -> dict[s
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     code = code_digest()
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
+    for line, digest in digests.items():
+        require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
     versions = {line: register_package(line) for line in digests}
     for line, digest in digests.items():
         compare(line, digest, params.registry, force)
@@ -176,6 +179,7 @@ def release(lines: list[Line] | None = None, force: str | None = None) -> dict[s
     for line, digest in digests.items():
         tag = build_bento(line, f"{digest[:12]}-{code}")
         deployments[line] = deploy(line, *versions[line], tag, params)
+        record_release(line, deployments[line], params)
     gateway = build_bento("gateway", code)
     write_text(STATE / "deployed" / "gateway.txt", gateway)
     stack.restart(params, "gateway")

@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -43,7 +44,7 @@ def connect(url: str, *, create: bool = False) -> Engine:
 def _sqlite_pragmas(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     # busy_timeout first: switching to WAL itself may have to wait for another process.
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -58,6 +59,8 @@ def migrate(engine: Engine) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+    except CommandError as error:
+        raise EventStoreError(f"the events database was made by newer code ({error}); run that") from error
     except SQLAlchemyError as error:
         raise EventStoreError(f"events database {engine.url.render_as_string()}: {error}") from error
 
