@@ -32,8 +32,9 @@ class Driver:
         assert self._pipe.poll(30)
         return str(self._pipe.recv())
 
-    def go_on(self) -> None:
-        self._pipe.send(None)
+    def go_on(self, unseen: int = 0) -> None:
+        """Let it do that, and `unseen` more things before it stops again."""
+        self._pipe.send(unseen)
 
     def until(self, word: str, times: int = 1) -> None:
         """Let it work until it is about to do something for the given time."""
@@ -53,9 +54,15 @@ class Driver:
 
 
 def _drive(url: str, deployment: str, seconds: float, patience: float, pipe: Connection) -> None:
+    unseen = 0
+
     def stop(what: str) -> None:
+        nonlocal unseen
+        if unseen:
+            unseen -= 1
+            return
         pipe.send(what)
-        pipe.recv()
+        unseen = pipe.recv()
 
     engine = connect(url)
     event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, *_: stop(statement))
