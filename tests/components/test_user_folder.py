@@ -111,7 +111,7 @@ def test_three_pictures_are_refused_before_anything_takes_long(project: Path) ->
     write_folder(project / "pictures", 3)
     prepare.main("image")
     clean.main("image")
-    with pytest.raises(StageError, match=r"split\.image: 3 samples, of which 3 differ; at least 8 are needed"):
+    with pytest.raises(StageError, match=r"split\.image: 3 samples, of which 3 differ; at least \d+ are needed .* add"):
         split.main("image")
 
 
