@@ -255,8 +255,21 @@ class Variant(Stage):
     temperature: Annotated[float, Field(ge=0, le=2)]
 
 
+class Guardrails(Stage):
+    """By how much a treatment's share of requests slower than `slo_s` seconds, failed or answered with nothing may
+    exceed control's."""
+
+    slo_s: Positive
+    slow: Fraction
+    failed: Fraction
+    refused: Fraction
+
+    def margins(self) -> dict[str, float]:
+        return {"slow": self.slow, "failed": self.failed, "refused": self.refused}
+
+
 class Experiment(Stage):
-    """A running experiment; variant weights sum to 1."""
+    """A running experiment; variant weights sum to 1. Without `guardrails` none is watched."""
 
     name: str
     line: Line
@@ -264,6 +277,7 @@ class Experiment(Stage):
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
     srm_alpha: Annotated[float, Field(gt=0, lt=1)]
+    guardrails: Guardrails | None = None
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Experiment:

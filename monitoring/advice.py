@@ -73,6 +73,8 @@ def on_experiment(result: Analysis, simulated: bool) -> Advice:
         return Advice("act", f"Experiment {result.experiment}: {result.reason}")
     if result.verdict == "inconclusive":
         return Advice("watch", f"Experiment {result.experiment} is inconclusive: keep it running. {result.reason}")
+    if result.verdict.endswith(" harmful"):
+        return Advice("act", f"Experiment {result.experiment}: {result.verdict}. {result.reason}")
     winner = result.verdict.removesuffix(" better")
     if simulated:
         say = f"Experiment {result.experiment}: {winner} is better for a simulated audience"

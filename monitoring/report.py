@@ -84,7 +84,7 @@ def summarise(params: Params, since: float, until: float, runs: Sequence[Audienc
     simulated = {identifier for a_run in runs for identifier in (*a_run.request_ids, *a_run.failed_ids)} & mine
     traffic = by_line(rows)
     drifts = drift_of(params, rows, requests(url, 2 * since - until, since), folder)
-    experiment = experiment_result(params.experiment, requests(url, 0.0, until, params.experiment.name), feedback)
+    experiment = experiment_result(params.experiment, requests(url, 0.0, until), feedback, until)
     return Summary(
         since=since,
         until=until,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from components.experiments.statistics import Exposure, analyse
 from monitoring.advice import advise
 from monitoring.drift import Drift
@@ -39,3 +41,10 @@ def test_a_simulated_audience_never_leads_to_a_decision() -> None:
 
 def test_silence_is_advice_to_look_at_the_gateway() -> None:
     assert "No request arrived" in advise([], [], UNDECIDED, simulated=False)[0].words
+
+
+def test_a_harmful_variant_is_acted_on_whoever_the_users_were() -> None:
+    harmful = replace(UNDECIDED, verdict="treatment harmful", reason="A guardrail is broken.")
+    first = advise(by_line([row("r")]), [], harmful, simulated=True)[0]
+    assert first.urgency == "act"
+    assert "treatment harmful" in first.words

@@ -86,6 +86,10 @@ def test_the_page_stands_alone_and_agrees_with_its_summary(params: Params) -> No
     assert "<b>41</b><span>requests</span>" in text
     assert "the training data has 0 rows and 50 are needed" in text
     assert "Simulated traffic" not in text
+    assert {(g["guardrail"], g["status"]) for g in summary["experiment"]["guards"]} == {
+        (name, "undecided") for name in ("slow", "failed", "refused")
+    }
+    assert text.count('<td class="left warn">undecided</td>') == 3
     assert not re.search(r"\bnan\b|None|undefined", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
 
 
