@@ -4,7 +4,8 @@ Who bets a share b that numbers lie above m owns prod(1 + b (x - m)) times their
 nonnegative supermartingale, and so is the average over several b. By Ville's inequality it ever reaches 1/alpha with
 probability alpha at most, so all m at which it did are excluded, at whatever time one looks and with no large sample.
 Waudby-Smith and Ramdas (2024), mixtures by Robbins (1970). The package `ville` has one bet that shrinks with time: it
-needs twice as many users for the same decision (`python -m components.experiments.bench` prints both).
+takes twice as many users to the same decision; and an asymptotic sequence: a tenth fewer, but only from a hundred users
+on and with no guarantee that is exact (`python -m components.experiments.bench` prints all three).
 """
 
 from __future__ import annotations
