@@ -21,14 +21,17 @@ PRECISION = 1e-4
 Floats = NDArray[np.float64]
 
 
-def bets(bound: float) -> Floats:
-    """The constant bets (BETS,) on numbers in [-bound, bound] whose mean lies in [-1, 1]."""
-    return np.asarray(LARGEST / (bound + 1) * 0.5 ** np.arange(BETS), dtype=np.float64)  # as |x - mean| <= bound + 1
+def bets(bound: float, mean: float) -> Floats:
+    """The constant bets (BETS,) that numbers in [-bound, bound], which fall bound + mean short at most, exceed `mean`.
+
+    So a bet against a low mean may be larger, as in Waudby-Smith and Ramdas: the first hundred users tell more by it.
+    """
+    return np.asarray(LARGEST / (bound + mean) * 0.5 ** np.arange(BETS), dtype=np.float64)
 
 
 def log_wealth(x: Floats, mean: float, bound: float) -> Floats:
     """Log of the wealth after each of `x` (n,), all in [-bound, bound], of a bet that their mean exceeds `mean`."""
-    each_KN = np.cumsum(np.log1p(bets(bound)[:, None] * (x - mean)), axis=1)
+    each_KN = np.cumsum(np.log1p(bets(bound, mean)[:, None] * (x - mean)), axis=1)
     return np.asarray(np.logaddexp.reduce(each_KN, axis=0) - np.log(BETS))
 
 
