@@ -61,8 +61,8 @@ def decisions(rate: float, lift: float, users: int, alpha: float) -> NDArray[np.
     counts_RL4 = np.cumsum(rng.multinomial(batch, shares, size=(REPLAYS, LOOKS)), axis=1)
     reached = np.zeros((REPLAYS, LOOKS), dtype=bool)
     for sign in (1, -1):
-        log_growth_4K = np.log1p(sign * np.outer(kinds, bets(BOUND)))
-        wealth_RL = np.logaddexp.reduce(counts_RL4 @ log_growth_4K, axis=2) - np.log(len(bets(BOUND)))
+        log_growth_4K = np.log1p(sign * np.outer(kinds, bets(BOUND, 0.0)))
+        wealth_RL = np.logaddexp.reduce(counts_RL4 @ log_growth_4K, axis=2) - np.log(len(bets(BOUND, 0.0)))
         reached |= wealth_RL >= np.log(2 / alpha)
     first = np.argmax(reached, axis=1) + 1.0
     return np.where(reached.any(axis=1), first * batch, np.inf)

@@ -159,5 +159,5 @@ def _notes(users: Sequence[User], names: Sequence[str], future: int) -> tuple[st
     if len(users) > 1 and len({user.outcome for user in users}) == 1:
         notes.append(f"Every user's outcome is {users[0].outcome:g}: check that reactions are recorded.")
     if future:
-        notes.append(f"{future} requests carry a time in the future and are left out: a clock jumped.")
+        notes.append(f"A clock jumped: requests that carry a time in the future and are left out: {future}.")
     return tuple(notes)

@@ -16,6 +16,6 @@ def test_it_prints_and_writes_every_figure(
         monkeypatch.setattr(bench, name, value)
     bench.main()
     found = json.loads((tmp_path / "online" / "out.json").read_text())
-    assert set(found["power"]) == {"0.05", "0.1", "0.15", "0.2", "0.3"}
+    assert set(found["power"]) == {"0.08", "0.1", "0.15", "0.2", "0.3"}
     assert found["lift_15"]["mixture of bets (what runs)"]["fixed horizon"] == 3384
     assert "peeking" in capsys.readouterr().out

@@ -45,4 +45,4 @@ def test_rows_out_of_order_change_nothing_and_rows_of_the_future_are_left_out() 
     assert analyse(experiment(), shuffled, now=100.0) == analyse(experiment(), rows)
     result = analyse(experiment(), [*rows, exposure(61, time=1e9)], now=100.0)
     assert sum(arm.users for arm in result.arms) == 60
-    assert result.notes == ("1 requests carry a time in the future and are left out: a clock jumped.",)
+    assert result.notes == ("A clock jumped: requests that carry a time in the future and are left out: 1.",)

@@ -32,7 +32,8 @@ def test_more_data_never_widens_it() -> None:
 
 @pytest.mark.parametrize("bound", [2.0, 20.0])
 def test_wealth_survives_the_worst_that_can_come(bound: float) -> None:
-    assert np.all(np.isfinite(log_wealth(np.full(50, -bound), 1.0, bound)))
+    for mean in (-1.0, 0.0, 1.0):
+        assert np.all(np.isfinite(log_wealth(np.full(50, -bound), mean, bound)))
 
 
 def test_a_mean_that_moved_leaves_an_interval_in_order() -> None:
