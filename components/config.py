@@ -136,6 +136,15 @@ class Tune(Stage):
     max_steps: Count
 
 
+class TuneSampling(Stage):
+    """`phrases`: of each side at most, one per concept; `step_cost`: alignment that one more step has to be worth."""
+
+    trials: Count
+    phrases: Annotated[int, Field(ge=2)]
+    seed: Seed
+    step_cost: Annotated[float, Field(ge=0)]
+
+
 class EvaluateText(Stage):
     """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture."""
 
@@ -147,12 +156,15 @@ class EvaluateText(Stage):
 
 
 class EvaluateImage(Stage):
+    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too."""
+
     samples: Annotated[int, Field(ge=2)]
     seed: Seed
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance: Annotated[float, Field(ge=0, le=50)]
     batch_size: Count
     sheet: Count
+    inception: Path | None = None
 
 
 class ExportText(Stage):
@@ -180,16 +192,24 @@ class VerifyImage(Stage):
 
 
 class GateText(Stage):
+    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion."""
+
     max_loss_ratio: Positive
     min_naming_gain: Annotated[float, Field(ge=-1, le=1)]
+    max_perplexity_increase: Fraction
 
 
 class GateImage(Stage):
-    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures."""
+    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures.
+
+    `max_recognition_loss`, `max_kid_increase`: by how much held-out pictures may be worse than the champion's.
+    """
 
     max_kid_upper: Positive
     min_alignment: Annotated[float, Field(ge=-1, le=1)]
     max_named_shortfall: Fraction
+    max_recognition_loss: Fraction
+    max_kid_increase: Positive
 
 
 class Registry(Stage):
@@ -222,6 +242,8 @@ class Serving(Stage):
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
     text_max_new_tokens: Count
+    text_temperature: Annotated[float, Field(ge=0, le=2)]
+    text_top_p: Annotated[float, Field(gt=0, le=1)]
 
 
 class Events(Stage):
@@ -283,6 +305,7 @@ class Params(Stage):
     split: ByLine[Split, Split]
     train: ByLine[TrainText, TrainImage]
     tune: Tune
+    tune_sampling: TuneSampling
     evaluate: ByLine[EvaluateText, EvaluateImage]
     export: ByLine[ExportText, ExportImage]
     verify: ByLine[VerifyText, VerifyImage]

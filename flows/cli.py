@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,13 +56,15 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 
 
 @app.command()
-def release() -> None:
-    """Register, build and deploy the packaged artifacts."""
+def release(
+    force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
+) -> None:
+    """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
     environment.provide_secrets()
     use_server_if_running()
     from flows.release import release as run_release
 
-    for line, deployment in run_release().items():
+    for line, deployment in run_release(force=force).items():
         typer.echo(f"{line}: {deployment}")
 
 
@@ -76,12 +78,12 @@ def monitor() -> None:
 
 
 @app.command()
-def tune() -> None:
-    """Search training parameters with Hyperopt; trials become nested MLflow runs."""
+def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
+    """Search training or sampling parameters with Hyperopt; trials become nested MLflow runs."""
     use_server_if_running()
     from flows.tune import tune as run_tune
 
-    typer.echo(run_tune())
+    typer.echo(run_tune(what))
 
 
 @annotate.command()

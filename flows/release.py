@@ -1,7 +1,8 @@
 """The release flow: packaged artifacts become MLflow versions, Bentos, recorded deployments and running services.
 
-Every step is idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again
-restores what was there. (Canary and rollback belong to the release state machine, which is not this flow.)
+Nothing is built or deployed before every line's candidate is known not to be worse than what serves now. Every step is
+idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again restores what was
+there. (Canary and rollback belong to the release state machine, which is not this flow.)
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
 
-from components.artifact import canonical, file_digest, read_manifest, verify, write_text
-from components.config import Line, Params, load
+from components.artifact import ArtifactError, canonical, file_digest, read_manifest, verify, write_text
+from components.config import Line, Params, Registry, load
+from components.evaluation.gate import refusals
 from components.events.read import get_deployment, record_deployment
 from components.events.schema import Deployment
 from components.stage import StageError
@@ -26,6 +32,7 @@ from flows.releases import record_release, require_not_rolled_back
 
 LINES: tuple[Line, ...] = ("text", "image")
 BUILD_TAIL = 15
+OVERRULE = "to replace the champion all the same: atelier release --force 'the reason'"
 
 
 def package_folder(line: str) -> Path:
@@ -45,6 +52,14 @@ def require_deployed(line: str) -> Deployment:
     return found
 
 
+def call(what: str, command: list[str], tail: int) -> None:
+    """Run a command in the project's root; raises `StageError` with its last `tail` lines where it fails."""
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        words = "\n".join((ended.stdout + ended.stderr).splitlines()[-tail:])
+        raise StageError(f"{what} ended with exit code {ended.returncode}:\n{words}")
+
+
 @task(task_run_name="register-{line}", retries=2, retry_delay_seconds=5, persist_result=False)
 def register_package(line: Line) -> tuple[str, str]:
     """Register the package of a line with MLflow; returns its registered model and version."""
@@ -55,6 +70,51 @@ def register_package(line: Line) -> tuple[str, str]:
     return version.name, str(version.number)
 
 
+def champion_folder(champion: Deployment, registry: Registry) -> Path:
+    """The package that serves now, brought back from the registry unless a whole copy is here already."""
+    from components.registry.registry import fetch
+
+    folder = STATE / "champions" / champion.line / champion.digest[:12]
+    with suppress(ArtifactError):
+        if verify(folder).digest == champion.digest:
+            return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        fetch(champion.line, champion.digest, folder, registry)
+    except (StageError, ArtifactError) as error:
+        raise StageError(
+            f"{champion.deployment} cannot be brought back to compare with: {error}; {OVERRULE}"
+        ) from error
+    return folder
+
+
+@task(task_run_name="compare-{line}", persist_result=False)
+def compare(line: Line, digest: str, registry: Registry, force: str | None) -> None:
+    """Raise `StageError` where a candidate may be worse than what serves now, unless forced; both go on record."""
+    champion, logger = deployed(line), get_run_logger()
+    if champion is None or champion.digest == digest:
+        logger.info("nothing to compare: %s", "no champion yet" if champion is None else "the champion itself")
+        return
+    evidence = STATE / "comparisons" / line / f"{digest[:12]}-{champion.digest[:12]}.json"
+    if force:
+        known = json.loads(evidence.read_bytes()) if evidence.exists() else {}
+        forced = {"candidate": digest, "champion": champion.digest, "forced": force}
+        write_text(evidence, canonical(known | forced))
+        logger.warning("%s replaces %s without being compared: %s", digest[:12], champion.deployment, force)
+        return
+    packages = [str(package_folder(line)), str(champion_folder(champion, registry))]
+    program = [sys.executable, "-m", "components.evaluation.champion", line, *packages, str(evidence)]
+    call(f"comparing the {line} candidate with {champion.deployment}", program, tail=1)
+    document = json.loads(evidence.read_bytes())
+    create_table_artifact(key=f"champion-{line}", table=document["checks"], description=f"evidence: `{evidence}`")
+    if not document["passed"]:
+        raise StageError(
+            f"the {line} model {digest[:12]} may be worse than {champion.deployment}, which goes on serving: "
+            f"{'; '.join(refusals(document))}; see {evidence}; {OVERRULE}"
+        )
+    logger.info("%s is not worse than %s", digest[:12], champion.deployment)
+
+
 @task(task_run_name="bento-{name}", persist_result=False)
 def build_bento(name: str, version: str) -> str:
     """Build the Bento of `bentos/<name>` under `version` unless the store has it; returns its tag."""
@@ -63,10 +123,7 @@ def build_bento(name: str, version: str) -> str:
         get_run_logger().info("%s is built already", tag)
         return tag
     command = ["bentoml", "build", "-f", f"bentos/{name}/bentofile.yaml", "--version", version, "."]
-    build = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if build.returncode != 0:
-        tail = "\n".join((build.stdout + build.stderr).splitlines()[-BUILD_TAIL:])
-        raise StageError(f"bentoml build of {tag} ended with exit code {build.returncode}:\n{tail}")
+    call(f"bentoml build of {tag}", command, BUILD_TAIL)
     get_run_logger().info("built %s", tag)
     return tag
 
@@ -104,18 +161,24 @@ def code_digest() -> str:
 
 
 @flow(name="release", flow_run_name="release", persist_result=False)
-def release(lines: list[Line] | None = None) -> dict[str, str]:
-    """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id."""
+def release(lines: list[Line] | None = None, force: str | None = None) -> dict[str, str]:
+    """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id.
+
+    `force`, a reason in words, releases what cannot be compared with the champion or may be worse.
+    """
     params = load()
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     code = code_digest()
-    deployments: dict[str, str] = {}
-    for line in lines or LINES:
-        digest = verify(package_folder(line)).digest
+    digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
+    for line, digest in digests.items():
         require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
-        model, version = register_package(line)
+    versions = {line: register_package(line) for line in digests}
+    for line, digest in digests.items():
+        compare(line, digest, params.registry, force)
+    deployments: dict[str, str] = {}
+    for line, digest in digests.items():
         tag = build_bento(line, f"{digest[:12]}-{code}")
-        deployments[line] = deploy(line, model, version, tag, params)
+        deployments[line] = deploy(line, *versions[line], tag, params)
         record_release(line, deployments[line], params)
     gateway = build_bento("gateway", code)
     write_text(STATE / "deployed" / "gateway.txt", gateway)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Literal
 
 from prefect import flow, get_run_logger, task
 
@@ -15,18 +17,22 @@ from flows.environment import ROOT
 
 
 @task(persist_result=False)
-def search() -> None:
-    """Run the search; an interrupted one goes on where it stopped."""
-    ended = subprocess.run([sys.executable, "-m", "components.tuning.search"], cwd=ROOT, check=False)
+def search(module: str) -> None:
+    """Run a module's search; an interrupted one goes on where it stopped."""
+    ended = subprocess.run([sys.executable, "-m", module], cwd=ROOT, check=False)
     if ended.returncode != 0:
         raise StageError(f"the search ended with exit code {ended.returncode}; its last lines are above")
 
 
 @flow(name="tune", flow_run_name="tune", persist_result=False)
-def tune() -> str:
+def tune(what: Literal["training", "sampling"] = "training") -> str:
     """Search, then log parent and trials to MLflow; returns the parent's run id."""
     params = load()
-    search()
-    run_id = log_search(read_search(ROOT / "metrics" / params.tune.line / "tune.json"), params.registry)
+    module, result = {
+        "training": ("components.tuning.search", Path("metrics") / params.tune.line / "tune.json"),
+        "sampling": ("components.tuning.sampling", Path("metrics/sampling/search.json")),
+    }[what]
+    search(module)
+    run_id = log_search(read_search(ROOT / result), params.registry)
     get_run_logger().info("trials are nested runs of %s", run_id)
     return run_id

@@ -12,6 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from components.artifact import seal
+from components.data import sample
+from components.data.sample import Sample
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
@@ -62,3 +64,26 @@ def write_tiny_base(folder: Path) -> Path:
     tiny_tokenizer().save_pretrained(folder)
     seal(folder, line="text", kind="base", parents={}, parameters={}, metrics={})
     return folder
+
+
+def write_tiny_export(base: Path, folder: Path, kind: str = "export", certainty: float = 1.0) -> Path:
+    """The base as a sealed int8 export; its random guesses are the worse the more `certainty` they are made with."""
+    from components.export.text import convert
+    from components.models.language import load_base, load_tokenizer
+
+    model = load_base(base, torch.float32)
+    model.get_input_embeddings().weight.data.mul_(certainty)  # the output's too: they are tied
+    convert(model, load_tokenizer(base), folder / "openvino", "int8")
+    seal(folder, line="text", kind=kind, parents={}, parameters={}, metrics={})
+    return folder
+
+
+def write_tiny_pairs(split: Path, things: tuple[str, ...]) -> None:
+    """A sealed text split whose test side holds two phrases for each thing."""
+    rows = [
+        Sample(f"{thing}-{verb}", f"{verb} {thing}", label=thing, meta={"completion": f"{thing}: flat sticker"})
+        for thing in things
+        for verb in ("draw", "paint")
+    ]
+    sample.write(split / "test.parquet", rows)
+    seal(split, line="text", kind="split", parents={}, parameters={}, metrics={})

@@ -14,10 +14,9 @@ from bentos.gateway.errors import ApiError, unexpected
 from bentos.gateway.exchange import Exchange, Gateway, Result, recorded
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.protocol import TextJob, Written
-from components.experiments.assignment import Assignment, assign
+from components.config import Serving, Variant
+from components.experiments.assignment import assign
 from monitoring import metrics
-
-DEFAULT_TEMPERATURE = 1.0  # OpenAI's, where no experiment runs on this line
 
 
 async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response | None:
@@ -30,7 +29,8 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     # Who chooses a temperature is not in the experiment: their answer would tell nothing of its variants.
     running = gateway.experiment.line == "text" and request.temperature is None
     assignment = assign(gateway.experiment, user) if running else None
-    job = _job(request, _temperature(gateway, request, assignment), tokens)
+    variant = gateway.experiment.variants[assignment.variant] if assignment else None
+    job = _job(request, *sampling(request, variant, gateway.serving), tokens)
     info = await gateway.upstream.info("text")
     exchange = Exchange("text", request.model, user, info.deployment, _prompt(request), assignment, "chatcmpl")
     if request.stream:
@@ -40,10 +40,10 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     return await _whole(gateway, exchange, job)
 
 
-def _temperature(gateway: Gateway, request: ChatRequest, assignment: Assignment | None) -> float:
-    if request.temperature is not None:
-        return request.temperature
-    return gateway.experiment.variants[assignment.variant].temperature if assignment else DEFAULT_TEMPERATURE
+def sampling(request: ChatRequest, variant: Variant | None, serving: Serving) -> tuple[float, float]:
+    """Temperature and top-p: the request's own, else those of the experiment's variant, else the line's defaults."""
+    default = variant.temperature if variant else serving.text_temperature
+    return default if request.temperature is None else request.temperature, request.top_p or serving.text_top_p
 
 
 def _prompt(request: ChatRequest) -> str:
@@ -51,13 +51,13 @@ def _prompt(request: ChatRequest) -> str:
     return "\n".join(m.content for m in request.messages if m.role == "user") or request.messages[-1].content
 
 
-def _job(request: ChatRequest, temperature: float, tokens: int) -> TextJob:
+def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int) -> TextJob:
     seed = secrets.randbits(32) if request.seed is None else request.seed % 2**32
     return TextJob(
         messages=[("system" if m.role == "developer" else m.role, m.content) for m in request.messages],
         max_new_tokens=tokens,
         temperature=temperature,
-        top_p=request.top_p or 1.0,
+        top_p=top_p,
         seed=seed,
     )
 

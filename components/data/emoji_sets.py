@@ -1,10 +1,12 @@
-"""Other artists' drawings of the same concepts, for those who make the base model and the judge: by hand, seldom.
+"""OpenMoji and other artists' drawings of its concepts, for those who make the base and the judge: by hand, seldom.
 
-They come as npm packages by the ordinary `npm` client; who only runs the pipeline needs none of them. docs/licences.md
-holds their licences. Writes `data/image/styles`: `train.parquet` (OpenMoji's training side and the sets the base learns
-from too, each picture with its style and OpenMoji's caption of the same concept), `judged.parquet` (the sets that the
-judge alone learns from) and `held_out.parquet` (OpenMoji's test side, `meta.unseen` telling the two kinds of held-out
-apart: a concept that no artist's drawing was seen of, and a combination of a known concept with OpenMoji's style).
+The others come as npm packages by the ordinary `npm` client; who only runs the pipeline needs none of them.
+docs/licences.md holds their licences. OpenMoji in colour is split here with parameters of its own, whatever the image
+line learns from: `data/image/openmoji`. Writes `data/image/styles`: `train.parquet` (OpenMoji's training side and the
+sets the base learns from too, each picture with its style and OpenMoji's caption of the same concept),
+`judged.parquet` (the sets that the judge alone learns from) and `held_out.parquet` (OpenMoji's test side, `meta.unseen`
+telling the two kinds of held-out apart: a concept that no artist's drawing was seen of, and a combination of a known
+concept with OpenMoji's style).
 """
 
 from __future__ import annotations
@@ -19,20 +21,28 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from components.artifact import seal, staged, verify
+from components.artifact import Manifest, seal, staged, verify
+from components.config import Clean, Prepare, Split
 from components.data import fetch, openmoji, sample
+from components.data.clean import clean
 from components.data.concept import draw
 from components.data.picture import PictureError, crop_to_drawing, encode_png, fit, load
+from components.data.prepare import prepare
 from components.data.sample import Sample
+from components.data.split import split
 from components.stage import StageError, run
 
 PACKAGES = Path("data/emoji-sets")
-SPLIT = Path("data/image/split")
+OPENMOJI = Path("data/image/openmoji")
 STYLES = Path("data/image/styles")
 OWN_STYLE = "openmoji"
-SIZE = 64  # pixels, as prepare.image.size
+SIZE = 64  # pixels
 UNSEEN_SHARE = 0.5  # of the concepts OpenMoji's test side holds: seen in no style at all
 
+# Decide what the shipped base and judge have never seen: with other values they could not be measured any more.
+PREPARE = Prepare(source="openmoji", path=fetch.ASSETS, size=SIZE)
+CLEAN = Clean(low_percentile=0.0, high_percentile=99.5, max_pixels=2**24, min_side=8)
+SPLIT = Split(seed=7, validation=0.05, test=0.1, near_duplicate_similarity=0.97)
 
 ICONS = "package/icons.json"  # iconify's form: SVG bodies by the emoji's English name
 NAMES = "package/chars.json"  # iconify's table of code points to names, which one of its packages has
@@ -206,14 +216,22 @@ def _recut(png: bytes) -> bytes:
     return encode_png(fit(crop_to_drawing(load(png)), SIZE))
 
 
+def split_openmoji(folder: Path) -> Manifest:
+    """OpenMoji in colour, prepared, cleaned and split below `folder`; needs what the stage `fetch` brings."""
+    prepare("image", PREPARE, folder / "prepared")
+    clean("image", CLEAN, folder / "prepared", folder / "clean")
+    split("image", SPLIT, folder / "clean", folder / "split")
+    return verify(folder / "split")
+
+
 def own(side: str) -> list[Sample]:
-    """OpenMoji's samples of one side of the split, one skin tone of each."""
-    kept = [s for s in sample.read(SPLIT / f"{side}.parquet") if not s.meta.get("tone")]
+    """OpenMoji's samples of one side of the split, without skin tones."""
+    kept = [s for s in sample.read(OPENMOJI / "split" / f"{side}.parquet") if not s.meta.get("tone")]
     return [replace(s, meta={**s.meta, "style": OWN_STYLE}) for s in kept]
 
 
 def main() -> None:
-    data = verify(SPLIT)
+    data = split_openmoji(OPENMOJI)
     held_out = own("test")
     held_out = [replace(s, meta={**s.meta, "unseen": unseen(s.meta["concept"])}) for s in held_out]
     never = {s.meta["concept"] for s in held_out if s.meta["unseen"]}

@@ -83,7 +83,7 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise PictureError(f"picture claims more pixels than may be opened: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError("not a picture in a supported format") from error
+        raise PictureError(f"not a picture in a supported format ({', '.join(FORMATS)})") from error
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from pathlib import Path
 from components import config
 from components.artifact import canonical, file_digest, staged, write_text
 from components.data import fetch, openmoji, phrases, sources
-from components.data.sample import REJECT_SCHEMA, REJECTS, SAMPLES, SOURCES, Reject, Sample, write
+from components.data.sample import REJECT_SCHEMA, REJECTS, SAMPLES, SOURCES, Reject, Sample, first_reasons, write
 from components.stage import StageError, run
 
 
@@ -20,7 +20,9 @@ def main(line: config.Line) -> None:
     """Turn the configured source of `line` (text or image) into samples."""
     parameters = getattr(config.load().prepare, line)
     kept, rejected = prepare(line, parameters, Path("data") / line / "prepared")
-    print(f"prepare {line}: {kept} samples from {parameters.source}, {rejected} rejected", flush=True)
+    first = first_reasons(Path("data") / line / "prepared" / REJECTS)
+    told = f"prepare {line}: {kept} samples from {parameters.source}, {rejected} rejected"
+    print(told + (f": {first}" if first else ""), flush=True)
 
 
 def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, int]:
@@ -32,8 +34,8 @@ def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, i
         write(partial / REJECTS, rejects, REJECT_SCHEMA)
         write_text(partial / SOURCES, canonical(_digests(line, parameters)))
         if kept == 0:
-            first = "; ".join(f"{reject.sample.source}: {reject.reason}" for reject in rejects[:3])
-            raise StageError(f"prepare.{line}: no usable sample ({len(rejects)} rejected: {first or 'empty source'})")
+            first = first_reasons(partial / REJECTS) or "empty source"
+            raise StageError(f"prepare.{line}: no usable sample ({len(rejects)} rejected: {first})")
     return kept, len(rejects)
 
 

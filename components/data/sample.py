@@ -111,6 +111,15 @@ def read_rejects(path: Path) -> list[Reject]:
     return [Reject(sample, reason) for sample, reason in zip(samples, reasons, strict=True)]
 
 
+def first_reasons(path: Path) -> str:
+    """Three of a file's rejects in words, each by where it came from; empty where there is none."""
+    with _open(path) as file:
+        batch = next(file.iter_batches(3, columns=["source", "reason"]), None)
+        count = file.metadata.num_rows
+    reasons = [f"{row['source']}: {row['reason']}" for row in (batch.to_pylist() if batch else [])]
+    return "; ".join(reasons) + (f"; and {count - len(reasons)} more" if count > len(reasons) else "")
+
+
 def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     group: list[dict[str, Any]] = []
     size = 0

@@ -18,6 +18,8 @@ from components.stage import StageError
 METADATA = "metadata.jsonl"
 # No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
 _MAX_BYTES = 2**28
+# Further fields that later stages read where a row has them.
+_USED_META = ("concept", "name")
 
 
 def image_folder(folder: Path) -> Iterator[Sample | Reject]:
@@ -101,6 +103,9 @@ def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
         if name not in row:
             return f"field {name!r} is missing"
         if not isinstance(row[name], str):
+            return f"field {name!r} is {type(row[name]).__name__}, not text"
+    for name in _USED_META:
+        if not isinstance(row.get(name) or "", str):
             return f"field {name!r} is {type(row[name]).__name__}, not text"
     return ""
 

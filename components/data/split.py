@@ -8,6 +8,7 @@ every line, whatever it is similar to there. The manifest's digest is the versio
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 _THUMBNAIL = 16
+# A distance between two sets of pictures needs two of each (`components.evaluation.image`).
+_FEWEST_TESTS = 2
 
 
 def main(line: config.Line) -> None:
@@ -36,9 +39,18 @@ def main(line: config.Line) -> None:
 
 
 def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> dict[Side, int]:
-    """Write one Parquet file per side and the manifest below `folder`; returns the number of samples per side."""
+    """Write one Parquet file per side and the manifest below `folder`; returns the number of samples per side.
+
+    Raises `StageError` where the test share of what differs is less than two.
+    """
     outlines, thumbnails = _outlines(line, clean / SAMPLES)
     members = _grouped(line, outlines, thumbnails, parameters.near_duplicate_similarity)
+    fewest = math.ceil(_FEWEST_TESTS / parameters.test)
+    if len(members) < fewest:
+        raise StageError(
+            f"split.{line}: {len(outlines)} samples, of which {len(members)} differ; at least {fewest} are needed for "
+            f"a test share of {parameters.test} to hold {_FEWEST_TESTS}: add samples, or raise split.{line}.test"
+        )
     sides = assign({name: _keys(outlines, group) for name, group in members.items()}, parameters)
     group_of = {outlines[position].id: name for name, group in members.items() for position in group}
     with staged(folder) as partial:
@@ -55,15 +67,14 @@ def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> dic
 
 
 def assign(keys: dict[str, list[str]], parameters: config.Split) -> dict[str, Side]:
-    """The side of each group from the keys in it; raises `StageError` where there are too few groups for three sides.
+    """The side of each group from the keys in it.
 
-    A held-out side that chance left empty (in a small set) takes the next group in the order of the draws.
+    Where chance left the test side of a small set fewer than two groups, or the validation or training side none, the
+    order of the draws decides which ones it takes.
     """
     draws = {name: min(draw(key, parameters.seed) for key in group) for name, group in keys.items()}
-    if len(draws) < len(SIDES):
-        raise StageError(f"split: {len(draws)} groups of near-identical samples, expected at least 3; add samples")
     order = sorted(draws, key=lambda name: (draws[name], name))
-    tests = max(sum(d < parameters.test for d in draws.values()), 1)
+    tests = max(sum(d < parameters.test for d in draws.values()), _FEWEST_TESTS)
     held_out = max(sum(d < parameters.test + parameters.validation for d in draws.values()), tests + 1)
     held_out = min(held_out, len(order) - 1)
     tests = min(tests, held_out - 1)
@@ -94,7 +105,7 @@ def _grouped(
     line: str, samples: Sequence[Sample], thumbnails: NDArray[np.float32], similarity: float
 ) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
-    pairs = list(same_key([str(sample.meta.get("concept", "")) for sample in samples]))
+    pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
     if line == "image":
         pairs += same_key([sample.text.casefold() for sample in samples])
         pairs += similar_pictures(thumbnails, similarity)

@@ -27,14 +27,16 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from components import config
-from components.artifact import canonical, write_text
+from components.artifact import canonical, file_digest, write_text
 from components.config import EvaluateImage
 from components.data import sample
 from components.data.concept import concept
-from components.data.picture import decode
+from components.data.pixels import pixels
 from components.data.sample import Sample
+from components.evaluation import inception
 from components.evaluation.sheets import sheet
 from components.models import denoiser
+from components.models import inception as inceptions
 from components.models import judge as judges
 from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
@@ -51,12 +53,6 @@ PICTURES = Path("metrics/image/pictures.csv")
 SHEETS = Path("artifacts/image/sheets")
 KID_SUBSETS = 50
 NAMES = 100  # among which seen captions are to be recognised
-
-
-def pixels(samples: Sequence[Sample], size: int) -> Tensor:
-    """Pictures of samples as uint8 BCHW."""
-    decoded = [decode(s.image or b"", size) for s in samples]
-    return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
 
 def paint(runtime: ImageRuntime, captions: Sequence[str], settings: EvaluateImage) -> Tensor:
@@ -160,8 +156,8 @@ def load_runtime(folder: Path, encoder: TextEncoder) -> Sampler:
 
 
 def chosen(side: str, count: int, seed: int) -> list[Sample]:
-    """Up to `count` samples of a side; skin tones of one drawing would count one concept six times."""
-    samples = [s for s in sample.read(SPLIT / f"{side}.parquet") if not s.meta.get("tone")]
+    """Up to `count` samples of a side; skin tones of one emoji's drawing would count one concept six times."""
+    samples = [s for s in sample.read(SPLIT / f"{side}.parquet") if not (s.meta.get("hexcode") and s.meta.get("tone"))]
     return random.Random(seed).sample(samples, min(count, len(samples)))  # noqa: S311 - a sample
 
 
@@ -173,6 +169,7 @@ def main() -> None:
     samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
     if len(samples["test"]) < 2:
         raise StageError(f"{SPLIT}: {len(samples['test'])} held-out pictures; 2 are needed to measure a distance")
+    network = inceptions.load(settings.inception) if settings.inception else None  # refused before minutes of painting
     seen = Captions.of(samples["train"][:NAMES], encoder, shape.size)
     held_out = Captions.of(samples["test"], encoder, shape.size)
     runtimes: dict[str, ImageRuntime] = {
@@ -180,6 +177,12 @@ def main() -> None:
         "after": load_runtime(CHECKPOINT, encoder),
     }
     document, painted = evaluate(runtimes, judges.load(), seen, held_out, base_concepts(), settings)
+    if network and settings.inception:
+        document["inception_weights"] = file_digest(settings.inception)
+        real_BD = inception.features(network, held_out.real_BCHW)
+        for name in runtimes:
+            generated_BD = inception.features(network, painted[name][1])
+            document[name] |= inception.scores(network, real_BD, generated_BD, settings.seed)
     training = sample.read(SPLIT / "train.parquet")
     training_BCHW = pixels(training, shape.size)
     for row, pictures_BCHW in (("after", painted["after"][1]), ("judge_on_real_pictures", held_out.real_BCHW)):

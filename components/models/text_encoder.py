@@ -45,6 +45,11 @@ class TextEncoder:
             masks.append(tokens["attention_mask"].bool())
         return torch.cat(states), torch.cat(masks)
 
+    def cut(self, captions: Sequence[str]) -> int:
+        """How many captions have more than `tokens` tokens, so that nobody learns from their ends."""
+        ids = self.tokenizer(list(captions), truncation=True, max_length=self.tokens + 1).input_ids
+        return sum(len(caption) > self.tokens for caption in ids)
+
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Sentence embeddings BD of unit length; the cosine of two is their dot product."""

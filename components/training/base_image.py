@@ -54,6 +54,7 @@ def main(
         int, typer.Option(help="Learning rate 0 is here; may change when a run goes on.")
     ] = RECIPE.max_steps,
     data: Annotated[Path, typer.Option(help="What components.data.emoji_sets wrote.")] = emoji_sets.STYLES,
+    out: Annotated[Path, typer.Option(help="Where the finished base goes.")] = image.BASE,
 ) -> None:
     config = RECIPE.model_copy(update={"max_steps": steps})
     pl.seed_everything(config.seed, verbose=False)
@@ -69,7 +70,7 @@ def main(
     key = trainer.state_key(config.model_dump(mode="json", exclude={"max_steps"}), parent)
     denoiser, losses = image.fit(denoiser, resident, encoder, config, state_dir=STATE, key=key)
     metrics = image.summary(denoiser, batch, held_out, losses, config.seed)
-    with staged(image.BASE) as folder:
+    with staged(out) as folder:
         denoisers.save(denoiser, folder, torch.float16)
         write_text(folder / "training_ids.json", canonical([s.id for s in samples]))
         trainer.write_losses(folder / "train.csv", losses)

@@ -148,6 +148,15 @@ def batch_of(
     )
 
 
+def captions_cut(samples: list[Sample], encoder: TextEncoder) -> int:
+    """How many captions are longer than the encoder reads; said in one line before the training begins."""
+    cut = encoder.cut([s.text for s in samples])
+    if cut and trainer.is_writer():
+        pieces = encoder.tokens - 2  # without the marks of beginning and end
+        print(f"train image: {cut} of {len(samples)} captions are cut after {pieces} word pieces", flush=True)
+    return cut
+
+
 def fit(
     denoiser: Denoiser,
     batch: Batch,
@@ -196,7 +205,9 @@ def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
     """The stage: returns its metrics. Under several processes only the first one writes."""
     data = verify(SPLIT)
     encoder = TextEncoder(tokens=config.model.text_tokens)
-    batch = batch_of(sample.read(SPLIT / "train.parquet"), config.model.size, encoder)
+    samples = sample.read(SPLIT / "train.parquet")
+    cut = captions_cut(samples, encoder)
+    batch = batch_of(samples, config.model.size, encoder)
     held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder)
     denoiser, parents = start(config)
     before = held_out_loss(denoiser, held_out, config.seed)
@@ -204,6 +215,7 @@ def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
     key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
     averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key, logger=logger)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
+    metrics["captions_cut"] = cut
     if trainer.is_writer():
         write(averaged, config, parents, metrics, losses)
         trainer.discard(STATE)

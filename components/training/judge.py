@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
 
 from components.artifact import seal, staged, verify
-from components.data import emoji_sets, picture, sample
+from components.data import emoji_sets, sample
+from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models import judge as judges
 from components.models.judge import Judge, alignment, scaled
@@ -37,12 +37,6 @@ class JudgeTraining:
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     temperature: float = 0.07
-
-
-def pixels(samples: list[Sample]) -> Tensor:
-    """Pictures of samples as uint8 BCHW."""
-    decoded = [picture.decode(s.image or b"", judges.SIZE) for s in samples]
-    return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
 
 
 def augmented(scaled_BCHW: Tensor) -> Tensor:
@@ -77,7 +71,7 @@ def train_judge(samples: list[Sample], encoder: TextEncoder, training: JudgeTrai
     """A judge of the samples' pictures and captions, on the CPU; a seed gives the same judge twice on one device."""
     torch.manual_seed(training.seed)
     chance = random.Random(training.seed)  # noqa: S311 - not for secrets
-    pictures = pixels(samples).to(device)
+    pictures = pixels(samples, judges.SIZE).to(device)
     texts = torch.stack(
         [encoder.embed([s.text for s in samples]), encoder.embed([s.meta["name"] for s in samples])], 1
     ).to(device)
@@ -118,7 +112,7 @@ def _standardised(judge: Judge, pictures_BCHW: Tensor) -> Judge:
 def recognition(judge: Judge, encoder: TextEncoder, samples: list[Sample]) -> dict[str, float]:
     """How well the judge names real drawings: each among `NAMES` names (or as many as there are)."""
     chosen = random.Random(0).sample(samples, min(NAMES, len(samples)))  # noqa: S311 - a sample
-    return alignment(judge, pixels(chosen), encoder.embed([s.meta["name"] for s in chosen]))
+    return alignment(judge, pixels(chosen, judges.SIZE), encoder.embed([s.meta["name"] for s in chosen]))
 
 
 def main(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.artifact import seal
-from tests.tiny_language import write_tiny_base
+from tests.tiny_language import write_tiny_base, write_tiny_export
 
 
 @pytest.fixture(scope="session")
@@ -19,15 +19,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same model as a sealed int8 export."""
-    import torch
-
-    from components.export.text import convert
-    from components.models.language import load_base, load_tokenizer
-
-    folder = tmp_path_factory.mktemp("text-export") / "export"
-    convert(load_base(tiny_base, torch.float32), load_tokenizer(tiny_base), folder / "openvino", "int8")
-    seal(folder, line="text", kind="export", parents={}, parameters={}, metrics={})
-    return folder
+    return write_tiny_export(tiny_base, tmp_path_factory.mktemp("text-export") / "export")
 
 
 @pytest.fixture(scope="session")

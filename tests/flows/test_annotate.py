@@ -32,6 +32,7 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("assets")
 @pytest.mark.timeout(900)  # the first run on a machine installs the server
 def test_answers_become_a_version_and_the_same_answers_the_same_one(
     label_studio: Server, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

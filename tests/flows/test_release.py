@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
-from components.artifact import seal
-from components.config import Params, load
+from components.artifact import read_manifest, seal, verify, write_text
+from components.config import Params, Registry, load
 from components.events.read import read
+from components.events.schema import Deployment
+from components.registry.registry import register
 from components.stage import StageError
 from flows import release, stack
+from flows.environment import ROOT
+from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +110,117 @@ def test_the_code_digest_follows_the_served_code(tmp_path: Path, monkeypatch: py
     assert release.code_digest() == before and len(before) == 12
     (tmp_path / "bentos" / "service.py").write_text("2")
     assert release.code_digest() != before
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two tiny text packages, one surer of its random guesses and so the worse."""
+    folder = tmp_path_factory.mktemp("packages")
+    base = write_tiny_base(folder / "base")
+    made = {"good": 1.0, "worse": 4.0}
+    return {name: write_tiny_export(base, folder / name, "package", certainty) for name, certainty in made.items()}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """One SQLite store for the module: making its schema takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    return Registry(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder), experiment="atelier")
+
+
+class Project:
+    """A folder with the code, parameters and held-out pairs of its own, and which packages are there."""
+
+    def __init__(self, root: Path, packages: dict[str, Path], registry: Registry) -> None:
+        (root / "components").symlink_to(ROOT / "components")
+        shutil.copyfile(ROOT / "params.yaml", root / "params.yaml")
+        write_tiny_pairs(root / "data" / "text" / "split", ("apple", "heart", "rocket", "dog"))
+        self.root, self.packages, self.registry = root, packages, registry
+
+    def serve(self, name: str) -> str:
+        """Record a registered package as the one that serves; returns its digest."""
+        digest = register(self.packages[name], self.registry).digest
+        self.record(name, digest)
+        return digest
+
+    def record(self, name: str, digest: str) -> None:
+        record = Deployment(
+            deployment=f"text-{name}", line="text", digest=digest, model="text", version="1", bento="text:1", time=0.0
+        )
+        write_text(self.root / "deployed" / "text.json", record.model_dump_json())
+
+    def offer(self, name: str) -> str:
+        """Make a package the candidate; returns its digest."""
+        shutil.copytree(self.packages[name], self.root / "artifacts" / "text" / "package")
+        return read_manifest(self.packages[name]).digest
+
+    def compare(self, candidate: str, force: str | None = None) -> None:
+        release.compare("text", candidate, self.registry, force)
+
+    @property
+    def evidence(self) -> list[Path]:
+        return list((self.root / "comparisons").rglob("*.json"))
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    packages: dict[str, Path],
+    registry: Registry,
+    prefect_server: None,
+) -> Project:
+    params = load().model_copy(update={"registry": registry})
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setattr(release, "load", lambda: params)
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    monkeypatch.setattr(release, "STATE", tmp_path)
+    return Project(tmp_path, packages, registry)
+
+
+def test_a_worse_model_is_refused_in_words_and_the_champion_goes_on(project: Project) -> None:
+    champion, candidate = project.serve("good"), project.offer("worse")
+    refusal = r"may be worse than text-good, which goes on serving: perplexity_ratio_upper is .*--force"
+    with pytest.raises(StageError, match=refusal):
+        release.release(["text"])
+    assert release.require_deployed("text").digest == champion
+    assert not (project.root / "bentoml").exists()
+    assert verify(project.root / "champions" / "text" / champion[:12]).digest == champion
+    (evidence,) = project.evidence
+    assert evidence.name == f"{candidate[:12]}-{champion[:12]}.json"
+    project.compare(candidate, force="a safer model is worth it")
+    document = json.loads(evidence.read_bytes())
+    assert document["forced"] == "a safer model is worth it" and document["passed"] is False
+
+
+def test_a_better_model_passes_and_a_damaged_copy_of_the_champion_is_brought_again(project: Project) -> None:
+    champion, candidate = project.serve("worse"), project.offer("good")
+    copy = project.root / "champions" / "text" / champion[:12]
+    copy.mkdir(parents=True)
+    project.compare(candidate)
+    assert verify(copy).digest == champion
+    (evidence,) = project.evidence
+    assert json.loads(evidence.read_bytes())["passed"] is True
+
+
+def test_a_comparison_that_fails_says_why(project: Project) -> None:
+    project.serve("good")
+    candidate = project.offer("worse")
+    shutil.rmtree(project.root / "data")
+    with pytest.raises(StageError, match=r"candidate with text-good ended .*\n.*data/text/split: no manifest"):
+        project.compare(candidate)
+
+
+def test_a_champion_that_the_registry_has_lost_is_named_with_the_way_out(project: Project) -> None:
+    project.record("lost", "0" * 64)
+    with pytest.raises(StageError, match=r"text-lost cannot be brought back .*has the digest 0+; .*--force"):
+        project.compare(project.offer("worse"))
+
+
+@pytest.mark.parametrize("served", [[], ["good"]])
+def test_without_another_champion_there_is_nothing_to_compare(project: Project, served: list[str]) -> None:
+    for name in served:
+        project.serve(name)
+    project.compare(project.offer("good"))
+    assert project.evidence == []

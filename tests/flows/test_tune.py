@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from mlflow import MlflowClient
@@ -23,17 +24,24 @@ def test_a_search_that_fails_ends_the_flow_in_words(
     assert "error: params.yaml: cannot be read" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("what", "file"), [("training", f"{load().tune.line}/tune.json"), ("sampling", "sampling/search.json")]
+)
 def test_a_finished_search_becomes_one_mlflow_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+    what: Literal["training", "sampling"],
+    file: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: None,
 ) -> None:
     params = load()
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     registry = params.registry.model_copy(update={"tracking_uri": uri, "artifact_root": str(tmp_path / "files")})
     monkeypatch.setattr(tune, "load", lambda: params.model_copy(update={"registry": registry}))
     monkeypatch.setattr(tune, "ROOT", tmp_path)
-    result = tmp_path / "metrics" / params.tune.line / "tune.json"
+    result = tmp_path / "metrics" / file
     result.parent.mkdir(parents=True)
     write_search(result, SEARCH)
-    monkeypatch.setattr(tune, "search", lambda: None)  # training takes minutes; its result lies there already
-    run_id = tune.tune()
+    monkeypatch.setattr(tune, "search", lambda module: None)  # a search takes minutes; its result lies there already
+    run_id = tune.tune(what)
     assert MlflowClient(uri, uri).get_run(run_id).data.metrics == {"best_loss": 1.0}

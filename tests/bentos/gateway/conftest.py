@@ -15,7 +15,7 @@ import pytest
 from tests.bentos.processes import ROOT, bento_command, free_port, running, workspace
 
 KEY = "test-key-1"
-CONCURRENCY, QUEUE = 3, 2
+CONCURRENCY, QUEUE, TOP_P = 3, 2, 0.9
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @contextmanager
 def serve_gateway(folder: Path, standin: str, text: str, image: str, awaited: str = "/readyz") -> Iterator[Running]:
     """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
-    workspace(folder, max_concurrency=CONCURRENCY, max_queue=QUEUE)
+    workspace(folder, max_concurrency=CONCURRENCY, max_queue=QUEUE, text_top_p=TOP_P)
     events = f"sqlite:///{folder / 'events.db'}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"

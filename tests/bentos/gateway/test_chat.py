@@ -11,13 +11,15 @@ import openai
 import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from bentos.gateway.chat import sampling
+from bentos.gateway.schemas import ChatRequest
 from components.config import load
 from components.events.database import connect
 from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
 from components.models.language import load_tokenizer, render
 from components.runtimes.chat import conversation
-from tests.bentos.gateway.conftest import KEY, Running
+from tests.bentos.gateway.conftest import KEY, TOP_P, Running
 
 
 def ask(gateway: Running, content: str, **options: Any) -> Any:
@@ -74,6 +76,7 @@ def test_the_variant_decides_the_temperature_and_stays_with_its_user(gateway: Ru
         (variant,) = variants
         seen.add(variant)
         assert job(gateway, prompt)["temperature"] == experiment.variants[variant].temperature
+        assert job(gateway, prompt)["top_p"] == TOP_P
     assert seen == set(experiment.variants)
 
 
@@ -86,11 +89,17 @@ def test_the_recorded_variant_is_the_assignment_of_the_recorded_user(gateway: Ru
 
 
 def test_who_chooses_the_temperature_is_outside_the_experiment(gateway: Running) -> None:
-    raw = ask(gateway, "my own", user="ann", temperature=0, seed=-1)
+    raw = ask(gateway, "my own", user="ann", temperature=0, top_p=0.5, seed=-1)
     assert "x-variant" not in raw.headers
-    assert job(gateway, "my own")["temperature"] == 0
+    assert (job(gateway, "my own")["temperature"], job(gateway, "my own")["top_p"]) == (0, 0.5)
     assert job(gateway, "my own")["seed"] == 2**32 - 1
     assert rows(gateway, raw.parse().id)[0].experiment == ""
+
+
+def test_without_an_experiment_the_lines_defaults_hold() -> None:
+    serving = load().serving.model_copy(update={"text_temperature": 0.3, "text_top_p": 0.8})
+    body = {"model": "atelier-text", "messages": [{"role": "user", "content": "a boat"}]}
+    assert sampling(ChatRequest.model_validate(body), None, serving) == (0.3, 0.8)
 
 
 def test_a_streamed_answer_and_its_record(gateway: Running) -> None:

@@ -8,7 +8,7 @@ from tests.components.annotation.simulated import write_data, write_set
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`prepared`, `clean` and `split` of a small image folder with one wrong label."""
     folder = tmp_path_factory.mktemp("annotation")
     return write_data(write_set(folder / "set"), folder / "data")

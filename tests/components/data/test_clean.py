@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from components.config import Clean
 from components.data.clean import clean
 from components.data.picture import encode_png
-from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, read, read_rejects, write
+from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, first_reasons, read, read_rejects, write
 from components.stage import StageError
 from tests.components.data.test_picture import claiming, encoded
 
@@ -34,6 +35,7 @@ def reasons(folder: Path) -> dict[str, str]:
     return {reject.sample.id: reject.reason for reject in read_rejects(folder / REJECTS)}
 
 
+@pytest.mark.usefixtures("assets")
 def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_path: Path) -> None:
     whole = noise(9)
     pictures = {
@@ -42,13 +44,15 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
         "clear": encoded(Image.new("RGBA", (20, 20), (1, 2, 3, 4))),
         "bomb": claiming(50_000, 50_000),
         "big": claiming(2_000, 2_000),
+        "wide": encode_png(Image.new("RGB", (3_000, 10))),
+        "blank": encoded(Image.new("RGBA", (20, 20), (1, 2, 3, 0))),
         "tiny": encode_png(Image.new("RGB", (1, 1))),
         "truncated": whole[: len(whole) // 2],
         "text": b"hello",
         "none": None,
     }
     samples = [Sample(id=name, text=f"picture {name}", image=data) for name, data in pictures.items()]
-    assert clean("image", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out") == (3, 6)
+    assert clean("image", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out") == (3, 8)
     kept = read(tmp_path / "out" / SAMPLES)
     assert [sample.id for sample in kept] == ["good", "grey", "clear"]
     assert all(sample.image and sample.image.startswith(b"\x89PNG") for sample in kept)
@@ -56,6 +60,8 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
     expected = {
         "bomb": "exceeds",
         "big": "claims 2000×2000",
+        "wide": "3000×10 pixels, narrower",
+        "blank": "white throughout",
         "tiny": "1×1",
         "truncated": "cannot be decoded",
         "text": "not a picture",
@@ -69,13 +75,15 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
 def test_text_is_normalised_and_empty_or_repeated_text_rejected(tmp_path: Path) -> None:
     samples = [
         pair("a", "something  sweet\n"),
-        pair("b", "something sweet"),
+        replace(pair("b", "something sweet"), source="pairs.jsonl:2"),
         pair("c", "something sweet", "honey: sweet"),
         pair("d", " \t"),
         pair("e", "something sour", "  "),
         Sample(id="f", text="something salty"),
     ]
     assert clean("text", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out") == (2, 4)
+    assert first_reasons(tmp_path / "out" / REJECTS).startswith("pairs.jsonl:2: exact duplicate of a; ")
+    assert first_reasons(tmp_path / "out" / REJECTS).endswith("; and 1 more")
     assert [(s.id, s.text) for s in read(tmp_path / "out" / SAMPLES)] == [
         ("a", "something sweet"),
         ("c", "something sweet"),

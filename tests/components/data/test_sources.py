@@ -50,6 +50,7 @@ def test_a_sample_keeps_its_id_when_the_rows_move(tmp_path: Path) -> None:
         ({"file_name": "n" * 300 + ".png", "text": "x"}, "cannot be read"),
         ({"text": "x"}, "'file_name' is missing"),
         ({"file_name": "a.png"}, "'text' is missing"),
+        ({"file_name": "a.png", "text": "x", "concept": ["fox"]}, "'concept' is list"),
         ({"file_name": "a.png", "text": 5}, "'text' is int"),
         ({"file_name": ["a.png"], "text": "x"}, "'file_name' is list"),
         (["a.png", "x"], "not a JSON object"),

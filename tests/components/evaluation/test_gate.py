@@ -13,7 +13,13 @@ from components.evaluation import gate
 from components.evaluation.gate import image_checks, refusals, text_checks, verdict
 from components.stage import StageError
 
-STRICT = GateImage(max_kid_upper=0.1, min_alignment=0.3, max_named_shortfall=0.25)
+STRICT = GateImage(
+    max_kid_upper=0.1,
+    min_alignment=0.3,
+    max_named_shortfall=0.25,
+    max_recognition_loss=0.1,
+    max_kid_increase=0.03,
+)
 
 
 def measured(kid: float, alignment: float, named: float, deviation: float = 0.0) -> dict[str, Any]:
@@ -44,7 +50,7 @@ def test_an_uncertain_kid_counts_at_its_upper_bound() -> None:
 
 def test_the_text_line_is_compared_with_its_base() -> None:
     evaluation = {"before": {"loss": 4.0, "naming": 0.1}, "after": {"loss": 2.0, "naming": 0.6}}
-    checks = text_checks(evaluation, GateText(max_loss_ratio=1.0, min_naming_gain=0.0))
+    checks = text_checks(evaluation, GateText(max_loss_ratio=1.0, min_naming_gain=0.0, max_perplexity_increase=0.05))
     assert [check.value for check in checks] == pytest.approx([0.5, 0.5])
 
 

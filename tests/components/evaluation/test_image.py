@@ -10,9 +10,10 @@ import torch
 
 from components.config import EvaluateImage
 from components.data.picture import encode_png
+from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation import image
-from components.evaluation.image import Captions, distances, evaluate, nearest, paint, pixels
+from components.evaluation.image import Captions, distances, evaluate, nearest, paint
 from components.models.judge import Judge
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRuntime

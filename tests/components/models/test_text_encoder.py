@@ -22,6 +22,10 @@ def test_states_are_padded_and_cut_to_the_number_of_tokens(encoder: TextEncoder)
     assert mask.sum(1).tolist() == [2, 3, 6]
 
 
+def test_captions_that_do_not_fit_are_counted(encoder: TextEncoder) -> None:
+    assert encoder.cut(["one two three four", "one two three four five", "word " * 500, ""]) == 2
+
+
 def test_a_caption_has_the_same_states_in_any_batch(encoder: TextEncoder) -> None:
     alone, _ = encoder.encode(["red apple"])
     together, mask = encoder.encode(["red apple", "a much longer caption than that"])

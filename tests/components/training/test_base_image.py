@@ -29,8 +29,7 @@ def test_the_shipped_base_is_whole_and_of_the_shape_that_fine_tuning_expects() -
 
 def test_the_base_has_seen_no_drawing_of_the_test_side_in_the_style_it_is_tested_in() -> None:
     """By the rule of the split alone, so that no data is needed: the draw of a concept decides its side."""
-    split = load(ROOT / "params.yaml").split.image
     ids = json.loads((ROOT / BASE / "training_ids.json").read_text())
-    held_out = [i for i in ids if draw(concept(i.partition("-")[2]), split.seed) < split.test]
+    held_out = [i for i in ids if draw(concept(i.partition("-")[2]), emoji_sets.SPLIT.seed) < emoji_sets.SPLIT.test]
     assert "openmoji-1F680" in ids and held_out
     assert not [i for i in held_out if i.startswith(emoji_sets.OWN_STYLE)]

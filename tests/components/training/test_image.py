@@ -37,6 +37,9 @@ class Encoder:
         ]
         return torch.stack(states), torch.ones(len(captions), self.tokens, dtype=torch.bool)
 
+    def cut(self, captions: Sequence[str]) -> int:
+        return sum(caption.startswith("green") for caption in captions)
+
 
 def settings(**changes: object) -> TrainImage:
     defaults = {
@@ -81,6 +84,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_stage_learns_and_seals_what_it_learnt() -> None:
     metrics = image.train(settings())
     assert metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
+    assert metrics["captions_cut"] == 3
     assert json.loads((image.METRICS / "train.json").read_text()) == metrics
     assert len((image.METRICS / "train.csv").read_text().splitlines()) == 31
     manifest = verify(image.CHECKPOINT)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from components.data import picture
+from components.data.pixels import pixels
 from components.data.sample import Sample
-from components.models.judge import FEATURES, Judge, scaled
+from components.models.judge import FEATURES, SIZE, Judge, scaled
 from components.models.text_encoder import TextEncoder
-from components.training.judge import JudgeTraining, augmented, outline, pixels, recognition, train_judge
+from components.training.judge import JudgeTraining, augmented, outline, recognition, train_judge
 from tests.tiny_image import CAPTIONS, write_tiny_encoder
 
 QUICK = JudgeTraining(steps=60, batch_size=8)
@@ -43,7 +44,7 @@ def test_an_artist_never_seen_is_named_better_than_by_chance(judge: Judge, encod
 
 
 def test_features_are_standardised_on_the_training_pictures(judge: Judge) -> None:
-    features = judge(pixels(drawn("black", 255) + drawn("grey", 180)))
+    features = judge(pixels(drawn("black", 255) + drawn("grey", 180), SIZE))
     assert features.shape == (16, FEATURES)
     assert features.mean(0).abs().max() < 1e-3
     assert torch.allclose(features.std(0), torch.ones(FEATURES), atol=1e-2)
@@ -57,7 +58,7 @@ def test_a_seed_gives_the_same_judge_twice(encoder: TextEncoder) -> None:
 
 def test_augmented_pictures_differ_from_each_other_and_stay_in_range() -> None:
     torch.manual_seed(0)
-    same = scaled(pixels(drawn("black", 255)[3:4])).expand(6, -1, -1, -1)
+    same = scaled(pixels(drawn("black", 255)[3:4], SIZE)).expand(6, -1, -1, -1)
     changed = augmented(same)
     assert changed.shape == same.shape and changed.min() >= -1 and changed.max() <= 1
     assert all(not torch.equal(changed[0], other) for other in changed[1:])
