@@ -228,12 +228,17 @@ class Annotation(Stage):
 
 
 class Serving(Stage):
-    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos."""
+    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
+
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    """
 
     host: str
     gateway_port: Port
     text_port: Port
+    text_b_port: Port
     image_port: Port
+    image_b_port: Port
     max_concurrency: Count
     max_queue: Annotated[int, Field(ge=0)]
     request_timeout: Positive

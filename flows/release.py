@@ -28,28 +28,15 @@ from components.events.schema import Deployment
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
-from flows.releases import record_release, require_not_rolled_back
+from flows.releases import champion_name, record_release, require_not_rolled_back
+from flows.slots import LINES, deployed, place, served, slot_beside, slot_of
 
-LINES: tuple[Line, ...] = ("text", "image")
 BUILD_TAIL = 15
 OVERRULE = "to replace the champion all the same: atelier release --force 'the reason'"
 
 
 def package_folder(line: str) -> Path:
     return ROOT / "artifacts" / line / "package"
-
-
-def deployed(line: str) -> Deployment | None:
-    """The deployment this machine serves on a line, or None before the first release."""
-    record = STATE / "deployed" / f"{line}.json"
-    return Deployment.model_validate_json(record.read_bytes()) if record.exists() else None
-
-
-def require_deployed(line: str) -> Deployment:
-    found = deployed(line)
-    if found is None:
-        raise StageError(f"no {line} model is deployed yet; run `atelier release` after `dvc repro`")
-    return found
 
 
 def call(what: str, command: list[str], tail: int) -> None:
@@ -91,7 +78,7 @@ def champion_folder(champion: Deployment, registry: Registry) -> Path:
 @task(task_run_name="compare-{line}", persist_result=False)
 def compare(line: Line, digest: str, registry: Registry, force: str | None) -> None:
     """Raise `StageError` where a candidate may be worse than what serves now, unless forced; both go on record."""
-    champion, logger = deployed(line), get_run_logger()
+    champion, logger = served(line, champion_name(line, load())), get_run_logger()
     if champion is None or champion.digest == digest:
         logger.info("nothing to compare: %s", "no champion yet" if champion is None else "the champion itself")
         return
@@ -129,8 +116,8 @@ def build_bento(name: str, version: str) -> str:
 
 
 @task(task_run_name="deploy-{line}", persist_result=False)
-def deploy(line: Line, model: str, version: str, tag: str, params: Params) -> str:
-    """Record the deployment, then replace the running service by it; returns the deployment id."""
+def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot: str) -> str:
+    """Record the deployment, then replace what runs in the slot by it, unless a slot has it; returns its id."""
     digest = read_manifest(package_folder(line)).digest
     identifier = f"{line}-{tag.rpartition(':')[2]}"
     record = get_deployment(params.events.url, identifier) if STATE.joinpath("events.db").exists() else None
@@ -145,10 +132,11 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params) -> st
             time=time.time(),
         )
         record_deployment(params.events.url, record)
-    changed = deployed(line) != record
-    write_text(STATE / "deployed" / f"{line}.json", json.dumps(record.model_dump(), indent=1))
-    if changed or line not in stack.running():
-        stack.restart(params, line)
+    slot = slot_of(line, identifier) or slot
+    changed = deployed(slot) != record
+    place(slot, record)
+    if changed or slot not in stack.running():
+        stack.restart(params, slot)
     get_run_logger().info("%s serves %s", line, identifier)
     return identifier
 
@@ -178,7 +166,7 @@ def release(lines: list[Line] | None = None, force: str | None = None) -> dict[s
     deployments: dict[str, str] = {}
     for line, digest in digests.items():
         tag = build_bento(line, f"{digest[:12]}-{code}")
-        deployments[line] = deploy(line, *versions[line], tag, params)
+        deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, None))
         record_release(line, deployments[line], params)
     gateway = build_bento("gateway", code)
     write_text(STATE / "deployed" / "gateway.txt", gateway)

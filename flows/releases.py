@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -21,6 +22,7 @@ from components.config import Line, Params
 from components.events.read import get_deployment
 from components.releases import store
 from components.releases.database import opened
+from components.releases.errors import ReleaseError
 from components.releases.leases import held
 from components.releases.machine import State
 from components.releases.plan import candidate_of, champion_of
@@ -42,6 +44,14 @@ def person() -> str:
 def driver() -> str:
     """Names a holder of a lease: this process."""
     return f"{person()} (process {os.getpid()})"
+
+
+def champion_name(line: Line, params: Params) -> str | None:
+    """The deployment that is champion of a line, None before there is a database or a champion."""
+    with suppress(ReleaseError), opened(params.events.url, create=False) as engine:
+        champion = champion_of(store.current(engine, line))
+        return champion.deployment if champion else None
+    return None
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:
