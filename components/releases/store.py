@@ -133,6 +133,6 @@ def _move(row: Any) -> Move:
 
 def _lost(found: Release, expected: int) -> LostRaceError:
     return LostRaceError(
-        f"{found.release} is not at version {expected}, but was seen {found.state} at {found.version}: somebody moved it "
-        "first; read it again and decide anew"
+        f"{found.release} is not at version {expected}, but was seen {found.state} at {found.version}: somebody moved "
+        "it first; read it again and decide anew"
     )
