@@ -57,14 +57,25 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 @app.command()
 def release(
     force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
+    canary: Annotated[bool | None, typer.Option(help="on trial beside the champion; as params.yaml says")] = None,
 ) -> None:
     """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
     environment.provide_secrets()
     use_server_if_running()
     from flows.release import release as run_release
 
-    for line, deployment in run_release(force=force).items():
+    for line, deployment in run_release(force=force, canary=canary).items():
         typer.echo(f"{line}: {deployment}")
+
+
+@app.command()
+def canary() -> None:
+    """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from flows.canary import step
+    from flows.slots import LINES
+
+    for line in LINES:
+        typer.echo(step(line, load()))
 
 
 @app.command()

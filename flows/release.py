@@ -2,7 +2,7 @@
 
 Nothing is built or deployed before every line's candidate is known not to be worse than what serves now. Every step is
 idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again restores what was
-there. (Canary and rollback belong to the release state machine, which is not this flow.)
+there. A trial that it begins is driven by `flows.canary`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from components.events.schema import Deployment
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
-from flows.releases import champion_name, record_release, require_not_rolled_back
+from flows.releases import plan, record_candidate, record_release, require_no_other_on_trial, require_not_rolled_back
 from flows.slots import LINES, deployed, place, served, slot_beside, slot_of
 
 BUILD_TAIL = 15
@@ -78,7 +78,7 @@ def champion_folder(champion: Deployment, registry: Registry) -> Path:
 @task(task_run_name="compare-{line}", persist_result=False)
 def compare(line: Line, digest: str, registry: Registry, force: str | None) -> None:
     """Raise `StageError` where a candidate may be worse than what serves now, unless forced; both go on record."""
-    champion, logger = served(line, champion_name(line, load())), get_run_logger()
+    champion, logger = served(line, plan(line, load()).champion), get_run_logger()
     if champion is None or champion.digest == digest:
         logger.info("nothing to compare: %s", "no champion yet" if champion is None else "the champion itself")
         return
@@ -149,26 +149,40 @@ def code_digest() -> str:
 
 
 @flow(name="release", flow_run_name="release", persist_result=False)
-def release(lines: list[Line] | None = None, force: str | None = None) -> dict[str, str]:
+def release(lines: list[Line] | None = None, force: str | None = None, canary: bool | None = None) -> dict[str, str]:
     """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id.
 
-    `force`, a reason in words, releases what cannot be compared with the champion or may be worse.
+    `force`, a reason in words, releases what cannot be compared with the champion or may be worse. `canary` puts it on
+    trial beside the champion, where there is one, instead of in its place; by default as params.yaml says.
     """
     params = load()
+    canary = params.release.canary if canary is None else canary
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     code = code_digest()
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
     for line, digest in digests.items():
         require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
+        if canary:
+            require_no_other_on_trial(line, f"{line}-{digest[:12]}-{code}", params)
     versions = {line: register_package(line) for line in digests}
     for line, digest in digests.items():
         compare(line, digest, params.registry, force)
     deployments: dict[str, str] = {}
     for line, digest in digests.items():
         tag = build_bento(line, f"{digest[:12]}-{code}")
-        deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, None))
-        record_release(line, deployments[line], params)
-    gateway = build_bento("gateway", code)
-    write_text(STATE / "deployed" / "gateway.txt", gateway)
-    stack.restart(params, "gateway")
+        now = plan(line, params)
+        beside = now.champion if canary else now.candidate
+        deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
+        on_trial = canary and now.champion not in (None, deployments[line])
+        (record_candidate if on_trial else record_release)(line, deployments[line], params)
+    deploy_gateway(build_bento("gateway", code), params, even_unchanged=not canary)
     return deployments
+
+
+def deploy_gateway(tag: str, params: Params, *, even_unchanged: bool) -> None:
+    """Replace the gateway; a release on trial leaves one alone that has not changed, and with it its users."""
+    record = STATE / "deployed" / "gateway.txt"
+    changed = not record.exists() or record.read_text() != tag
+    write_text(record, tag)
+    if changed or even_unchanged or "gateway" not in stack.running():
+        stack.restart(params, "gateway")

@@ -20,7 +20,7 @@ from components.releases.schema import Note, Release
 from components.stage import StageError
 from flows import stack
 from flows.releases import LEASE_SECONDS, PATIENCE_SECONDS, aliases, driver, person, project
-from flows.slots import place, served, slot_of
+from flows.slots import leave, place, served, slot_of
 
 
 def rollback(line: Line, why: str, params: Params) -> str:
@@ -34,6 +34,9 @@ def rollback(line: Line, why: str, params: Params) -> str:
     champion = champion_of(after)
     if champion is not None:
         serve(line, champion.deployment, params)
+    candidate = candidate_of(before)
+    if candidate is not None and candidate_of(after) != candidate:
+        leave(line, candidate.deployment)
     try:
         project(line, aliases(params, before), aliases(params, after), params)
     except StageError as error:  # calling again would go back one more: the rollback itself is done

@@ -13,6 +13,7 @@ from components.artifact import write_text
 from components.config import Line
 from components.events.schema import Deployment
 from components.stage import StageError
+from flows import stack
 from flows.environment import STATE
 
 SLOTS: dict[Line, tuple[str, str]] = {"text": ("text", "text-b"), "image": ("image", "image-b")}
@@ -36,13 +37,19 @@ def place(program: str, record: Deployment) -> None:
     write_text(STATE / "deployed" / f"{program}.json", json.dumps(record.model_dump(), indent=1))
 
 
-def vacate(program: str) -> None:
-    (STATE / "deployed" / f"{program}.json").unlink(missing_ok=True)
-
-
 def slot_of(line: Line, deployment: str | None) -> str | None:
     """The program that serves a deployment, or None."""
     return next((slot for slot in SLOTS[line] if (found := deployed(slot)) and found.deployment == deployment), None)
+
+
+def leave(line: Line, deployment: str) -> None:
+    """Stop what serves a candidate that was sent back, and forget that it did; its users are the champion's already."""
+    slot = slot_of(line, deployment)
+    if slot is None:
+        return
+    (STATE / "deployed" / f"{slot}.json").unlink()
+    if slot in stack.running():
+        stack.control("stop", slot)
 
 
 def slot_beside(line: Line, deployment: str | None) -> str:

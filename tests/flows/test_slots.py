@@ -38,9 +38,17 @@ def test_users_get_the_champion_wherever_it_stands_and_else_what_there_is() -> N
     slots.place("text", record("a"))
     assert [slots.served("text", name) for name in ("a", "b", None)] == [record("a"), record("b"), record("a")]
     assert slots.occupied() == ["text", "text-b"]
-    slots.vacate("text")
-    slots.vacate("text")
-    assert slots.occupied() == ["text-b"]
+
+
+def test_what_was_sent_back_is_stopped_and_its_place_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(stack, "running", lambda: {"text", "text-b"})
+    monkeypatch.setattr(stack, "control", lambda *words: asked.append(words))
+    slots.place("text", record("a"))
+    slots.place("text-b", record("b"))
+    for _ in range(2):
+        slots.leave("text", "b")
+    assert (slots.occupied(), asked) == (["text"], [("stop", "text-b")])
 
 
 def test_each_place_is_a_program_with_a_port_of_its_own() -> None:
