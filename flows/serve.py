@@ -34,11 +34,16 @@ def mlflow_server(params: Params) -> list[str]:
 
 
 def worker(params: Params) -> list[str]:
-    """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server."""
+    """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server.
+
+    One run at a time, as two would write the same artifacts; beside it the step of releases on trial.
+    """
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
     subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
-    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "1"]
+    one_at_a_time = ["prefect", "work-queue", "set-concurrency-limit", "default", "1", "--pool", POOL]
+    subprocess.run(one_at_a_time, cwd=ROOT, check=True)
+    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "2"]
 
 
 def bento(tag: str, host: str, port: int) -> list[str]:

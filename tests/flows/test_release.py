@@ -12,12 +12,12 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from components.artifact import read_manifest, seal, verify, write_text
-from components.config import Params, Registry, load
+from components.config import Line, Params, Registry, load
 from components.events.read import read
 from components.events.schema import Deployment
 from components.registry.registry import register
 from components.stage import StageError
-from flows import release, slots, stack
+from flows import release, releases, slots, stack
 from flows.environment import ROOT
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
@@ -93,6 +93,46 @@ def test_a_new_bento_replaces_the_running_one(machine: tuple[Params, list[str]])
     assert restarted == ["text", "text"]
     assert slots.require_deployed("text").deployment == "text-def"
     assert len(read(params.events.url, "deployments")) == 2
+
+
+def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
+    machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, restarted = machine
+    recorded: list[tuple[str, str]] = []
+
+    def promote(line: Line, deployment: str, params: Params) -> None:
+        recorded.append(("champion", deployment))
+        releases.record_release.fn(line, deployment, params)
+
+    monkeypatch.setattr(release, "load", lambda: params)
+    monkeypatch.setattr(release, "register_package", lambda line: ("atelier-text", "3"))
+    monkeypatch.setattr(release, "compare", lambda *_: None)
+    monkeypatch.setattr(release, "build_bento", lambda name, version: f"atelier-{name}:{version}")
+    monkeypatch.setattr(release, "deploy", release.deploy.fn)
+    monkeypatch.setattr(release, "record_release", promote)
+    monkeypatch.setattr(release, "record_candidate", releases.record_candidate.fn)
+    monkeypatch.setattr(releases, "project", lambda *_: [])
+
+    def offer(weights: bytes, canary: bool | None = None) -> tuple[str, list[str]]:
+        """The deployment, and what was restarted for it."""
+        before = len(restarted)
+        (release.package_folder("text") / "weights").write_bytes(weights)
+        seal(release.package_folder("text"), line="text", kind="package", parents={}, parameters={}, metrics={})
+        with disable_run_logger():
+            return release.release.fn(["text"], canary=canary)["text"], restarted[before:]
+
+    first, anew = offer(b"1", canary=True)  # there is nobody to be compared with yet
+    assert (recorded, anew) == ([("champion", first)], ["text", "gateway"])
+    second, anew = offer(b"2", canary=True)
+    assert (anew, slots.slot_of("text", first), slots.slot_of("text", second)) == (["text-b"], "text", "text-b")
+    assert releases.plan("text", params).candidate == second
+    assert offer(b"2", canary=True) == (second, [])  # as after a kill
+    with pytest.raises(StageError, match=f"{second} is on trial"):
+        offer(b"3", canary=True)
+    third, anew = offer(b"3")  # by the direct path, in the champion's place and not in the candidate's
+    assert (anew, slots.slot_of("text", third)) == (["text", "gateway"], "text")
+    assert (releases.plan("text", params).champion, releases.plan("text", params).candidate) == (third, second)
 
 
 def test_before_the_first_release_nothing_is_deployed(machine: tuple[Params, list[str]]) -> None:

@@ -1,4 +1,4 @@
-"""A real gateway in front of a champion and a candidate: who answers when the candidate fails, and what is on record."""
+"""A real gateway in front of a champion and a candidate: who answers when that fails, and what is on record."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Line:
         return release
 
     def begin(self, to: State) -> tuple[Release, str, str]:
-        """A new release of text-b in a state the gateway has seen; it, a user of the candidate and one of the champion."""
+        """A new release of text-b in a state the gateway has seen; a user of the candidate, one of the champion."""
         with held(self.engine, "text", "ada", 30) as lease:
             release = store.register(self.engine, "text-b", NOTE, lease.token)
         release = self.move(release, *WAY[1 : WAY.index(to) + 1])
@@ -160,6 +160,5 @@ def test_a_failure_after_the_first_word_is_an_honest_error(line: Line) -> None:
     answer = create(model="atelier-text", messages=messages, user=ours, stream=True)  # type: ignore[call-overload]
     with pytest.raises(openai.APIError):
         list(answer)
-    assert eventually(
-        lambda: answer.response.headers["x-request-id"] in {r["request_id"] for r in line.trials("failure")}
-    )
+    identifier = answer.response.headers["x-request-id"]
+    assert eventually(lambda: identifier in {row["request_id"] for row in line.trials("failure")})
