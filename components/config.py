@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -228,12 +228,17 @@ class Annotation(Stage):
 
 
 class Serving(Stage):
-    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos."""
+    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
+
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    """
 
     host: str
     gateway_port: Port
     text_port: Port
+    text_b_port: Port
     image_port: Port
+    image_b_port: Port
     max_concurrency: Count
     max_queue: Annotated[int, Field(ge=0)]
     request_timeout: Positive
@@ -248,6 +253,29 @@ class Serving(Stage):
 
 class Events(Stage):
     url: str
+
+
+class Release(Stage):
+    """How a candidate earns its users; `canary`: whether `atelier release` sends it that way without being told to.
+
+    Of each state it needs `min_requests` and `min_seconds`. `max_failures` and `max_slow` are shares of its calls, slow
+    being over `slow_seconds` of the line; `alpha` is the chance that a good candidate is found bad in one state.
+    """
+
+    canary: bool
+    shadow_share: Fraction
+    min_requests: Count
+    min_seconds: Annotated[int, Field(ge=0)]
+    max_failures: Annotated[float, Field(gt=0, lt=1)]
+    max_slow: Annotated[float, Field(gt=0, lt=1)]
+    slow_seconds: dict[Line, Positive]
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _every_line(self) -> Release:
+        if missing := set(get_args(Line)) - set(self.slow_seconds):
+            raise ValueError(f"slow_seconds has no {', '.join(sorted(missing))}")
+        return self
 
 
 class Variant(Stage):
@@ -328,6 +356,7 @@ class Params(Stage):
     annotation: Annotation
     serving: Serving
     events: Events
+    release: Release
     experiment: Experiment
     audience: Audience
     monitor: Monitor

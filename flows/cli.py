@@ -14,7 +14,6 @@ from flows import environment, stack
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
 app.add_typer(annotate, name="annotate")
-STACK = ["prefect", "mlflow", "text", "image", "gateway", "worker"]
 
 
 def use_server() -> None:
@@ -58,14 +57,25 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 @app.command()
 def release(
     force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
+    canary: Annotated[bool | None, typer.Option(help="on trial beside the champion; as params.yaml says")] = None,
 ) -> None:
     """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
     environment.provide_secrets()
     use_server_if_running()
     from flows.release import release as run_release
 
-    for line, deployment in run_release(force=force).items():
+    for line, deployment in run_release(force=force, canary=canary).items():
         typer.echo(f"{line}: {deployment}")
+
+
+@app.command()
+def canary() -> None:
+    """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from flows.canary import step
+    from flows.slots import LINES
+
+    for line in LINES:
+        typer.echo(step(line, load()))
 
 
 @app.command()
@@ -114,15 +124,17 @@ def up() -> None:
     params = load()
     stack.start(params, ["prefect", "mlflow"])
     from flows.pipeline import pipeline
-    from flows.release import LINES, deployed
     from flows.release import release as run_release
+    from flows.slots import LINES, occupied, served
 
-    if not all(map(deployed, LINES)):
+    if not all(served(line, None) for line in LINES):
         pipeline()
         run_release()
-    stack.start(params, STACK)
+    programs = ["prefect", "mlflow", *occupied(), "gateway", "worker"]
+    stack.start(params, programs)
     for program, url in environment.service_urls(params).items():
-        typer.echo(f"{program:8} {url}")
+        if program in programs:
+            typer.echo(f"{program:8} {url}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
 
 
@@ -137,8 +149,8 @@ def status() -> None:
     """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
     from components.releases.errors import ReleaseError
-    from flows.release import LINES
     from flows.rollback import told
+    from flows.slots import LINES
 
     for line in LINES:
         try:

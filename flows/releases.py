@@ -1,7 +1,7 @@
 """What the release flow tells the state machine, and how MLflow's aliases follow it.
 
-One slot serves a line today, so a release skips shadow and canary by the direct path, and says so. Thin: the rules are
-in `components.releases`.
+A release goes on trial, or becomes champion by the direct path and says so. Thin: the rules are in
+`components.releases`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -21,9 +22,10 @@ from components.config import Line, Params
 from components.events.read import get_deployment
 from components.releases import store
 from components.releases.database import opened
+from components.releases.errors import ReleaseError
 from components.releases.leases import held
 from components.releases.machine import State
-from components.releases.plan import candidate_of, champion_of
+from components.releases.plan import TrafficPlan, candidate_of, champion_of, traffic_plan
 from components.releases.schema import Note, Release
 from components.stage import StageError
 from flows.environment import STATE
@@ -32,7 +34,7 @@ Aliases = dict[str, str]
 Alarm = dict[str, str | None]
 LEASE_SECONDS = 30.0
 PATIENCE_SECONDS = 60.0  # longer than the lease of a driver that was killed
-DIRECT = "no canary: one slot"
+DIRECT = "no canary was asked for"
 
 
 def person() -> str:
@@ -42,6 +44,20 @@ def person() -> str:
 def driver() -> str:
     """Names a holder of a lease: this process."""
     return f"{person()} (process {os.getpid()})"
+
+
+def plan(line: Line, params: Params) -> TrafficPlan:
+    """Who is champion and who is on trial; nobody, before there is a database."""
+    with suppress(ReleaseError), opened(params.events.url, create=False) as engine:
+        return traffic_plan(line, store.current(engine, line))
+    return traffic_plan(line, [])
+
+
+def require_no_other_on_trial(line: Line, deployment: str, params: Params) -> None:
+    """Refuse, before anything is deployed, a second candidate: users are compared between two."""
+    on_trial = plan(line, params).candidate
+    if on_trial not in (None, deployment):
+        raise StageError(f"{on_trial} is on trial on line {line}: wait for it, or `atelier rollback {line}` first")
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:
@@ -69,14 +85,33 @@ def record_release(line: Line, deployment: str, params: Params) -> list[Alarm]:
         return project(line, before, aliases(params, store.current(engine, line)), params)
 
 
+@task(task_run_name="try-{line}", persist_result=False)
+def record_candidate(line: Line, deployment: str, params: Params) -> list[Alarm]:
+    """Put a deployment that serves in the second slot on trial, unless it is; from then on `flows.canary` drives it."""
+    with opened(params.events.url) as engine, held(engine, line, driver(), LEASE_SECONDS, PATIENCE_SECONDS) as lease:
+        releases = store.current(engine, line)
+        found = evidence(line, deployment, champion_of(releases), params)
+        release = validated(engine, deployment, found, lease.token)
+        if release.state is State.VALIDATED:
+            note = Note(person(), "its slot answers", found)
+            store.move(engine, release.release, release.version, State.SHADOW, note, lease.token)
+        return project(line, aliases(params, releases), aliases(params, store.current(engine, line)), params)
+
+
 def promote(engine: Engine, deployment: str, found: dict[str, Any], token: int) -> None:
     """Registered → validated → champion, the second by the direct path."""
-    who = person()
-    release = store.register(engine, deployment, Note(who, "released by the flow"), token)
-    if release.state is State.REGISTERED:
-        passed = Note(who, "gate and parity passed; the service answers", found)
-        release = store.move(engine, release.release, release.version, State.VALIDATED, passed, token)
-    store.move(engine, release.release, release.version, State.CHAMPION, Note(who, DIRECT, found), token, direct=True)
+    release = validated(engine, deployment, found, token)
+    note = Note(person(), DIRECT, found)
+    store.move(engine, release.release, release.version, State.CHAMPION, note, token, direct=True)
+
+
+def validated(engine: Engine, deployment: str, found: dict[str, Any], token: int) -> Release:
+    """Registered → validated; a release that is further already stays where it is."""
+    release = store.register(engine, deployment, Note(person(), "released by the flow"), token)
+    if release.state is not State.REGISTERED:
+        return release
+    passed = Note(person(), "gate and parity passed; the service answers", found)
+    return store.move(engine, release.release, release.version, State.VALIDATED, passed, token)
 
 
 def evidence(line: Line, deployment: str, champion: Release | None, params: Params) -> dict[str, Any]:

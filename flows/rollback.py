@@ -6,11 +6,8 @@ something else than the champion and only completes that.
 
 from __future__ import annotations
 
-import json
-
 from sqlalchemy import Engine
 
-from components.artifact import write_text
 from components.config import Line, Params
 from components.events.read import get_deployment
 from components.releases import store
@@ -22,9 +19,8 @@ from components.releases.report import summary
 from components.releases.schema import Note, Release
 from components.stage import StageError
 from flows import stack
-from flows.environment import STATE
-from flows.release import deployed
 from flows.releases import LEASE_SECONDS, PATIENCE_SECONDS, aliases, driver, person, project
+from flows.slots import leave, place, served, slot_of
 
 
 def rollback(line: Line, why: str, params: Params) -> str:
@@ -32,12 +28,15 @@ def rollback(line: Line, why: str, params: Params) -> str:
     with opened(params.events.url) as engine, held(engine, line, driver(), LEASE_SECONDS, PATIENCE_SECONDS) as lease:
         before = store.current(engine, line)
         champion = champion_of(before)
-        if champion is None or served(line) == champion.deployment:
+        if champion is None or slot_of(line, champion.deployment):
             take_back(engine, line, before, Note(person(), why), lease.token)
         after = store.current(engine, line)
     champion = champion_of(after)
     if champion is not None:
         serve(line, champion.deployment, params)
+    candidate = candidate_of(before)
+    if candidate is not None and candidate_of(after) != candidate:
+        leave(line, candidate.deployment)
     try:
         project(line, aliases(params, before), aliases(params, after), params)
     except StageError as error:  # calling again would go back one more: the rollback itself is done
@@ -58,9 +57,9 @@ def serve(line: Line, deployment: str, params: Params) -> None:
     record = get_deployment(params.events.url, deployment)
     if record is None:
         raise StageError(f"no deployment {deployment!r} is recorded, so its Bento is unknown; release it again")
-    if deployed(line) == record:
+    if slot_of(line, deployment):
         return
-    write_text(STATE / "deployed" / f"{line}.json", json.dumps(record.model_dump(), indent=1))
+    place(line, record)
     if line in stack.running():
         try:
             stack.restart(params, line)
@@ -69,12 +68,10 @@ def serve(line: Line, deployment: str, params: Params) -> None:
             raise StageError(f"{words}; `atelier up` tries again, another rollback goes back one more") from error
 
 
-def served(line: Line) -> str | None:
-    record = deployed(line)
-    return record.deployment if record else None
-
-
 def told(line: Line, params: Params) -> str:
     """Where a line's releases stand, in one line; raises `ReleaseError` before there is a database."""
     with opened(params.events.url, create=False) as engine:
-        return summary(line, store.current(engine, line), store.history(engine, line), served(line))
+        releases = store.current(engine, line)
+        champion = champion_of(releases)
+        record = served(line, champion.deployment if champion else None)
+        return summary(line, releases, store.history(engine, line), record.deployment if record else None)

@@ -11,11 +11,17 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from components.events.database import EventStoreError, connect, migrate
-from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, Deployment
+from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, TRIALS, Deployment
 
 Row = dict[str, Any]
-TABLES = {"accepted": ACCEPTED, "finished": FINISHED, "feedback": FEEDBACK, "deployments": DEPLOYMENTS}
-Kind = Literal["accepted", "finished", "feedback", "deployments"]
+TABLES = {
+    "accepted": ACCEPTED,
+    "finished": FINISHED,
+    "feedback": FEEDBACK,
+    "trials": TRIALS,
+    "deployments": DEPLOYMENTS,
+}
+Kind = Literal["accepted", "finished", "feedback", "trials", "deployments"]
 
 
 def read(url: str, kind: Kind, since: float = 0.0, until: float = float("inf")) -> list[Row]:

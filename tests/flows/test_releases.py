@@ -37,7 +37,7 @@ def test_a_deployment_becomes_champion_by_the_direct_path_with_its_evidence(mach
         ("text-a.1", State.VALIDATED),
         ("text-a.1", State.CHAMPION),
     ]
-    assert (told[2].kind, told[2].why) == (Kind.DIRECT, "no canary: one slot")
+    assert (told[2].kind, told[2].why) == (Kind.DIRECT, "no canary was asked for")
     validated = next(m for m in told if m.release == "text-b.1" and m.target is State.VALIDATED)
     assert validated.evidence == {"digest": "b" * 64, "comparison": {"passed": True}}
     assert machine.mlflow == {"champion": "b" * 64}

@@ -15,7 +15,7 @@ from components.releases.machine import OPEN, TRIAL
 from components.releases.schema import Note
 from components.stage import StageError
 from flows import releases, rollback, stack
-from flows.release import require_deployed
+from flows.slots import require_deployed
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
