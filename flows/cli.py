@@ -9,7 +9,7 @@ import typer
 
 from components import stage
 from components.config import Line, load
-from flows import environment, stack
+from flows import alerting, environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
@@ -130,11 +130,14 @@ def up() -> None:
     if not all(served(line, None) for line in LINES):
         pipeline()
         run_release()
-    programs = ["prefect", "mlflow", *occupied(), "gateway", "worker"]
+    obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
+    watchers = [program for program, reason in obstacles.items() if reason is None]
+    programs = ["prefect", "mlflow", *occupied(), "gateway", "worker", *watchers]
     stack.start(params, programs)
     for program, url in environment.service_urls(params).items():
-        if program in programs:
-            typer.echo(f"{program:8} {url}")
+        reason = obstacles.get(program)
+        if program in programs or reason:
+            typer.echo(f"{program:12} {f'not started: {reason}' if reason else url}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
 
 

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".atelier"
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
+# Not 9090 and 9093, which the services take that Debian's packages start.
+PROMETHEUS_PORT = 9190
+ALERTMANAGER_PORT = 9193
 
 TELEMETRY_OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -83,4 +86,6 @@ def service_urls(params: Params) -> dict[str, str]:
         "image-b": f"http://{serving.host}:{serving.image_b_port}",
         "mlflow": f"http://{serving.host}:{MLFLOW_PORT}",
         "prefect": f"http://{serving.host}:{PREFECT_PORT}",
+        "prometheus": f"http://{serving.host}:{PROMETHEUS_PORT}",
+        "alertmanager": f"http://{serving.host}:{ALERTMANAGER_PORT}",
     }

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from components.config import Params
 from components.stage import StageError
+from flows.alerting import alertmanager, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready, ports
@@ -84,6 +85,8 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "worker": worker,
     **{program: partial(model, program) for programs in SLOTS.values() for program in programs},
     "gateway": gateway,
+    "prometheus": prometheus,
+    "alertmanager": alertmanager,
 }
 
 

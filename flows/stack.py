@@ -17,7 +17,15 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from components.config import Params
 from components.stage import StageError
-from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+from flows.environment import (
+    ALERTMANAGER_PORT,
+    MLFLOW_PORT,
+    PREFECT_PORT,
+    PROMETHEUS_PORT,
+    ROOT,
+    STATE,
+    service_urls,
+)
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
@@ -25,6 +33,8 @@ READY_PATHS = {
     **dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/readyz"),
     "mlflow": "/health",
     "prefect": "/api/health",
+    "prometheus": "/-/ready",
+    "alertmanager": "/-/ready",
 }
 READY_SECONDS = 180
 
@@ -40,6 +50,8 @@ def ports(params: Params) -> dict[str, int]:
         "image-b": serving.image_b_port,
         "mlflow": MLFLOW_PORT,
         "prefect": PREFECT_PORT,
+        "prometheus": PROMETHEUS_PORT,
+        "alertmanager": ALERTMANAGER_PORT,
     }
 
 

@@ -7,6 +7,8 @@ Gauges say how they add up over worker processes (BentoML runs Prometheus' multi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 # Seconds: 10 ms pictures of a small model up to the request timeout.
@@ -18,9 +20,13 @@ REQUESTS = Counter(
     "Answered requests by line, HTTP status, outcome and variant",
     ["line", "status", "outcome", "variant"],
 )
-REFUSED = Counter("atelier_refused", "Requests refused before any work, by OpenAI error code", ["code"])
+REFUSED = Counter(
+    "atelier_refused",
+    "Requests refused before they were on record, by line (empty: neither), HTTP status and OpenAI error code",
+    ["line", "status", "code"],
+)
 SECONDS = Histogram(
-    "atelier_request_seconds", "Time from acceptance to the end of the answer", ["line"], buckets=LATENCY
+    "atelier_request_seconds", "Time from acceptance to the end of a good answer", ["line"], buckets=LATENCY
 )
 FIRST_TOKEN_SECONDS = Histogram(
     "atelier_first_token_seconds", "Time from acceptance to the first piece of a stream", ["line"], buckets=LATENCY
@@ -39,5 +45,16 @@ CANDIDATE_SECONDS = Histogram(
 )
 SHADOWS_DROPPED = Counter("atelier_shadows_dropped", "Copies of requests that found no place")
 BREAKERS_OPENED = Counter("atelier_breakers_opened", "Candidates that were cut off, and why", ["deployment", "reason"])
+EVENT_FAILURES = Counter("atelier_event_failures", "Events that could not be stored or looked up")
 QUEUE_DEPTH = Gauge("atelier_queue_depth", "Requests waiting for admission", multiprocess_mode="livesum")
 IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", multiprocess_mode="livesum")
+QUEUE_LIMIT = Gauge("atelier_queue_limit", "Requests that may wait for admission", multiprocess_mode="livesum")
+
+
+def start_at_zero(lines: Iterable[str]) -> None:
+    """Export what alerts count before it first happens: `rate` does not see a series that begins at 1."""
+    for line in lines:
+        REQUESTS.labels(line, "200", "ok", "")
+        REQUESTS.labels(line, "500", "error", "")
+        REFUSED.labels(line, "503", "model_unavailable")
+        SECONDS.labels(line)

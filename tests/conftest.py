@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
+from tests.prometheus_binaries import binaries as binaries  # likewise
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,6 +24,7 @@ class Admission:
         self._waiting = 0
         self._working = 0
         self._seconds = 1.0  # moving average of a request's time in work
+        metrics.QUEUE_LIMIT.set(queue)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

@@ -23,9 +23,11 @@ from bentos.gateway.exchange import CLIENT_GONE, Gateway
 from bentos.gateway.feedback import feedback
 from bentos.gateway.images import images
 from bentos.gateway.schemas import MODELS, check_model
+from components.config import Line
 from monitoring import metrics
 
 MAX_BODY = 256 * 1024  # bytes: 100 messages of the longest prompt in the widest characters stay below it
+LINES: dict[str, Line] = {"/v1/chat/completions": "text", "/v1/images/generations": "image"}
 
 Handler = Callable[[Gateway, str, bytes, Send], Awaitable[Response | None]]
 
@@ -126,9 +128,10 @@ def _card(model: str) -> dict[str, object]:
     return {"id": model, "object": "model", "created": 0, "owned_by": "atelier"}
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    metrics.REFUSED.labels(error.code or "").inc()
+    if not error.on_record:
+        metrics.REFUSED.labels(LINES.get(request.url.path, ""), str(error.status), error.code or "").inc()
     return error.response()
 
 

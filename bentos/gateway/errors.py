@@ -24,6 +24,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.kind, self.param, self.code = status, message, kind, param, code
         self.headers = dict(headers or {})
+        self.on_record = False  # whether the request it ends was stored and counted
 
     def body(self) -> dict[str, object]:
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
@@ -52,8 +53,8 @@ def too_long() -> ApiError:
     return ApiError(400, message, param="messages", code="context_length_exceeded")
 
 
-def timed_out(seconds: float, headers: Mapping[str, str] | None = None) -> ApiError:
-    return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout", headers=headers)
+def timed_out(seconds: float) -> ApiError:
+    return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
 
 
 def unexpected() -> ApiError:

@@ -99,6 +99,7 @@ async def store(gateway: Gateway, event: Event) -> bool:
     try:
         return await gateway.events.append(event)
     except EventStoreError as error:
+        metrics.EVENT_FAILURES.inc()
         raise events_unavailable() from error
 
 
@@ -107,6 +108,7 @@ async def known(gateway: Gateway, request_id: str) -> bool:
     try:
         return await gateway.events.knows(request_id)
     except EventStoreError as error:
+        metrics.EVENT_FAILURES.inc()
         raise events_unavailable() from error
 
 
@@ -125,23 +127,24 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             raise
         except TimeoutError as error:
             await _finish(gateway, exchange, result, "error", 504)
-            raise timed_out(gateway.serving.request_timeout, exchange.headers()) from error
+            raise _on_record(timed_out(gateway.serving.request_timeout), exchange) from error
         except Exception as error:
             await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
             if isinstance(error, ApiError):
-                error.headers = exchange.headers() | error.headers  # the id under which it is on record
+                _on_record(error, exchange)
             raise
         await _finish(gateway, exchange, result, "ok", 200)
 
 
+def _on_record(error: ApiError, exchange: Exchange) -> ApiError:
+    """The error with the id under which it is on record."""
+    error.headers = exchange.headers() | error.headers
+    error.on_record = True
+    return error
+
+
 async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome: Outcome, status: int) -> None:
     latency = time.monotonic() - exchange.began
-    metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.variant).inc()
-    metrics.SECONDS.labels(exchange.line).observe(latency)
-    if result.batch_size:
-        metrics.BATCH_SIZE.labels(exchange.line).observe(result.batch_size)
-    metrics.TOKENS.labels("prompt").inc(result.prompt_tokens)
-    metrics.TOKENS.labels("completion").inc(result.completion_tokens)
     finished = Finished(
         request_id=exchange.id,
         time=exchange.created + latency,
@@ -155,3 +158,11 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
         completion_tokens=result.completion_tokens,
     )
     await store(gateway, finished)
+    # What could not be stored is refused instead, and counted there.
+    metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.variant).inc()
+    if outcome == "ok":
+        metrics.SECONDS.labels(exchange.line).observe(latency)
+    if result.batch_size:
+        metrics.BATCH_SIZE.labels(exchange.line).observe(result.batch_size)
+    metrics.TOKENS.labels("prompt").inc(result.prompt_tokens)
+    metrics.TOKENS.labels("completion").inc(result.completion_tokens)

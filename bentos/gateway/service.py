@@ -1,6 +1,6 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz`, `/livez` and `/metrics`. Configuration: params.yaml, and from the
+BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the
 environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
 """
 
@@ -14,18 +14,21 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 from bentos import remove_metrics
+from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.database import connect
 from components.events.store import EventStore
 from components.stage import StageError
+from monitoring import metrics
 
 PARAMS = load()
 app = GatewayApp()
@@ -46,8 +49,14 @@ def upstream_urls() -> dict[Line, list[str]]:
 
 
 # One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
+# BentoML's own metrics are off: their label is the path, and anyone could fill the memory by asking for many paths.
 @bentoml.asgi_app(app)
-@bentoml.service(name="atelier-gateway", workers=1, traffic={"timeout": PARAMS.serving.request_timeout + 60})
+@bentoml.service(
+    name="atelier-gateway",
+    workers=1,
+    traffic={"timeout": PARAMS.serving.request_timeout + 60},
+    metrics={"enabled": False},
+)
 class GatewayBento:
     """OpenAI-compatible API under /v1: chat completions, image generations, models and feedback."""
 
@@ -66,6 +75,7 @@ class GatewayBento:
     @bentoml.on_startup
     async def open(self) -> None:
         serving = PARAMS.serving
+        metrics.start_at_zero(MODELS)
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
         events = await EventStore.open(url)
         upstream = Upstream(upstream_urls(), serving.request_timeout)
@@ -99,4 +109,6 @@ class GatewayBento:
 
 
 # The decorators have made a service of the class.
-cast("bentoml.Service[GatewayBento]", GatewayBento).add_asgi_middleware(Readiness, gateway=app)
+_service = cast("bentoml.Service[GatewayBento]", GatewayBento)
+_service.add_asgi_middleware(Exposition)
+_service.add_asgi_middleware(Readiness, gateway=app)

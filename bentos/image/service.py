@@ -16,6 +16,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import Field
 
 from bentos import remove_metrics
+from bentos.exposition import Exposition
 from bentos.image.cancellation import CancelledJobs
 from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe, require_artifact
 from components.config import load
@@ -87,7 +88,9 @@ class ImageBento:
 
 
 # The decorator has made a service of the class.
-cast("bentoml.Service[ImageBento]", ImageBento).add_asgi_middleware(CancelledJobs)
+_service = cast("bentoml.Service[ImageBento]", ImageBento)
+_service.add_asgi_middleware(Exposition)
+_service.add_asgi_middleware(CancelledJobs)
 
 
 def encode_png(pixels: NDArray[np.uint8], side: int | None) -> bytes:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import cast
 
 import bentoml
 from bentoml.exceptions import InvalidArgument
 
 from bentos import remove_metrics
 from bentos.disconnect import until_disconnect
+from bentos.exposition import Exposition
 from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe, require_artifact
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
@@ -96,6 +98,10 @@ class TextBento:
             batch_size=batch_size,
             deployment=self._info.deployment,
         )
+
+
+# The decorator has made a service of the class.
+cast("bentoml.Service[TextBento]", TextBento).add_asgi_middleware(Exposition)
 
 
 def _request(job: TextJob) -> TextRequest:

@@ -185,3 +185,30 @@ def test_health_and_metrics(gateway: Running) -> None:
     assert 'atelier_requests_total{line="image",outcome="ok",status="200",variant=""}' in metrics
     for name in ("atelier_request_seconds_bucket", "atelier_queue_depth", "atelier_batch_size_sum", "atelier_images"):
         assert name in metrics
+
+
+def series(gateway: Running) -> set[str]:
+    """All series of the gateway, without their values."""
+    lines = httpx.get(f"{gateway.url}/metrics").text.splitlines()
+    return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+
+def strange_requests(gateway: Running, name: str) -> None:
+    """One of everything that a client can choose the words of."""
+    for method, path in (("GET", f"/{name}"), ("POST", f"/v1/{name}"), (name, CHAT), ("GET", f"/v1/models/{name}")):
+        httpx.request(method, gateway.url + path, headers={"authorization": "Bearer test-key-1"}, timeout=20)
+    gateway.post(CHAT, key=name, json={})
+    gateway.post(CHAT, json={"model": name, "messages": MESSAGES})
+    gateway.post(CHAT, json={"model": "atelier-text", "messages": MESSAGES, name: 1})
+    gateway.post(CHAT, json={"model": "atelier-text", "messages": MESSAGES, "temperature": 0.5, "user": name})
+    gateway.post(IMAGES, json={"prompt": f"FAIL {name}", "user": name})
+    gateway.post("/v1/feedback", json={"request_id": name, "kind": name, "value": 1.0})
+
+
+def test_no_client_can_add_series(gateway: Running) -> None:
+    strange_requests(gateway, "first")
+    before = series(gateway)
+    for index in range(20):
+        strange_requests(gateway, f"another{index}")
+    assert series(gateway) == before
+    assert len(before) < 300

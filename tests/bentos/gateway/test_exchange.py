@@ -19,6 +19,7 @@ from bentos.gateway.upstream import Upstream
 from components.config import load
 from components.events.read import finished, request
 from components.events.store import EventStore
+from monitoring import metrics
 
 
 @pytest.fixture
@@ -43,6 +44,12 @@ def exchange() -> Exchange:
     return Exchange("text", "atelier-text", "u", "text-1", "a red boat", None, "chatcmpl")
 
 
+def counted(status: str) -> float:
+    """Requests of the text line that ended with this status, so far."""
+    samples = [sample for family in metrics.REQUESTS.collect() for sample in family.samples]
+    return sum(s.value for s in samples if s.name.endswith("_total") and s.labels["status"] == status)
+
+
 def row(tmp_path: Path, asked: Exchange) -> dict[str, Any]:
     found = finished(f"sqlite:///{tmp_path / 'events.db'}", asked.id)
     assert found is not None
@@ -60,10 +67,11 @@ async def test_a_request_is_on_record_before_its_answer_and_complete_after(gatew
 
 
 async def test_a_slow_model_is_a_504_under_the_recorded_id(gateway: Gateway, tmp_path: Path) -> None:
-    asked = exchange()
+    asked, before = exchange(), counted("504")
     with pytest.raises(ApiError) as caught:
         async with recorded(gateway, asked):
             await asyncio.Event().wait()
+    assert counted("504") - before == 1 and caught.value.on_record  # so that it is not counted as refused, too
     assert caught.value.status == row(tmp_path, asked)["status"] == 504
     assert caught.value.headers["x-request-id"] == asked.id
 
@@ -95,7 +103,9 @@ async def test_a_client_who_leaves_is_recorded_as_gone(gateway: Gateway, tmp_pat
 
 async def test_what_cannot_be_recorded_is_not_answered(gateway: Gateway) -> None:
     await gateway.events.close()
+    before = counted("503")
     with pytest.raises(ApiError) as caught:
         async with recorded(gateway, exchange()):
             raise AssertionError("an answer without a record")
+    assert counted("503") == before and not caught.value.on_record
     assert (caught.value.status, caught.value.code) == (503, "events_unavailable")

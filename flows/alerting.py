@@ -1,0 +1,69 @@
+"""Prometheus and Alertmanager in the stack: whether each can be started on this machine, and the command it becomes.
+
+Both are Debian packages and no part of the environment, so the stack runs without them and waits for neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from string import Template
+
+from components.config import Params
+from components.stage import StageError
+from flows.environment import ALERTMANAGER_PORT, PROMETHEUS_PORT, ROOT, STATE
+
+CONFIGURATION = ROOT / "infra" / "prometheus"
+WEBHOOK = "ATELIER_ALERT_WEBHOOK"
+PACKAGES = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
+
+
+def obstacle(program: str) -> str | None:
+    """Why the program cannot be started here, in words; None where it can."""
+    package = PACKAGES[program]
+    if shutil.which(package) is None:
+        return f"{package} is not installed; apt-get install --no-install-recommends {package}"
+    if program == "alertmanager" and not os.environ.get(WEBHOOK, "").strip():
+        return f"{WEBHOOK} is empty; set it to the address that is to be told of alerts"
+    return None
+
+
+def require(program: str) -> None:
+    """Raise `StageError` with what is in the way."""
+    reason = obstacle(program)
+    if reason:
+        raise StageError(f"{program} cannot be started: {reason}")
+
+
+def prometheus(params: Params) -> list[str]:
+    require("prometheus")
+    file = CONFIGURATION / "prometheus.yml"
+    serving, text = params.serving, file.read_text()
+    for port in (serving.gateway_port, serving.text_port, serving.image_port, ALERTMANAGER_PORT):
+        address = f"{serving.host}:{port}"
+        if f'"{address}"' not in text:
+            raise StageError(f"{file.relative_to(ROOT)} does not name {address}; change it together with params.yaml")
+    return [
+        *("prometheus", f"--config.file={file}", f"--storage.tsdb.path={STATE / 'prometheus'}"),
+        f"--web.listen-address={serving.host}:{PROMETHEUS_PORT}",
+    ]
+
+
+def alertmanager(params: Params) -> list[str]:
+    require("alertmanager")
+    file = write_configuration(os.environ[WEBHOOK].strip(), STATE / "alertmanager.yml")
+    return [
+        *("prometheus-alertmanager", f"--config.file={file}", f"--storage.path={STATE / 'alertmanager'}"),
+        f"--web.listen-address={params.serving.host}:{ALERTMANAGER_PORT}",
+        "--cluster.listen-address=",  # one of them needs no gossip, which listens on every interface
+    ]
+
+
+def write_configuration(webhook: str, path: Path) -> Path:
+    """The repository's configuration with the webhook's address, which is a secret: readable by its owner alone."""
+    text = Template((CONFIGURATION / "alertmanager.yml").read_text()).substitute(webhook=json.dumps(webhook))
+    path.touch(0o600)
+    path.write_text(text)
+    return path

@@ -1,0 +1,55 @@
+"""When Prometheus and Alertmanager are started, as what, and what is said where they are not."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.config import load
+from components.stage import StageError
+from flows import alerting
+
+WEBHOOK = "http://127.0.0.1:9/hook?token=a#b"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Both programs on the path, an address to tell, and an empty `.atelier`, which is returned."""
+    monkeypatch.setattr(alerting, "STATE", tmp_path)
+    for package in alerting.PACKAGES.values():
+        (tmp_path / package).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(alerting.WEBHOOK, WEBHOOK)
+    return tmp_path
+
+
+def test_what_is_there_is_started_on_loopback_only(installed: Path) -> None:
+    for program, command in (("prometheus", alerting.prometheus), ("alertmanager", alerting.alertmanager)):
+        assert alerting.obstacle(program) is None
+        assert any(a.startswith("--web.listen-address=127.0.0.1:") for a in command(load()))
+    assert "--cluster.listen-address=" in alerting.alertmanager(load())
+
+
+def test_the_webhook_is_a_secret_of_this_machine(installed: Path) -> None:
+    alerting.alertmanager(load())
+    written = installed / "alertmanager.yml"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert yaml.safe_load(written.read_text())["receivers"][0]["webhook_configs"][0]["url"] == WEBHOOK
+
+
+def test_what_is_missing_is_named_with_what_helps(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(alerting.WEBHOOK)
+    assert "ATELIER_ALERT_WEBHOOK is empty" in str(alerting.obstacle("alertmanager"))
+    (installed / "prometheus").unlink()
+    with pytest.raises(StageError, match=r"prometheus cannot be started: .* apt-get install"):
+        alerting.prometheus(load())
+
+
+def test_ports_that_prometheus_would_not_scrape_are_refused(installed: Path) -> None:
+    params = load()
+    moved = params.model_copy(update={"serving": params.serving.model_copy(update={"text_port": 3456})})
+    with pytest.raises(StageError, match=r"prometheus\.yml does not name 127\.0\.0\.1:3456"):
+        alerting.prometheus(moved)
