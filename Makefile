@@ -6,7 +6,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint bench lock setup
+.PHONY: demo test up down repro lint bench bench-drift lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -32,6 +32,9 @@ lint: setup  ## style, types and the import rule
 
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
+
+bench-drift: setup  ## cost, delay and false alarms of the drift report, on simulated events
+	python -m monitoring.bench
 
 lock:  ## resolve pyproject.toml again into infra/locks
 	$(PYTHON) infra/locks/lock.py

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.experiments.statistics import Analysis
-from monitoring.drift import Drift
+from monitoring.drift import Drift, named
 from monitoring.traffic import LineTraffic
 
 Urgency = Literal["act", "watch", "fine"]
@@ -65,7 +65,7 @@ def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
     for drift in drifts:
         if not drift.moved:
             continue
-        what = f"{drift.name} moved away from {drift.against}: {', '.join(test.column for test in drift.moved)}"
+        what = f"{drift.name} moved away from {drift.against}: {named(drift.moved)}"
         if drift.severity == "act":
             windows = max(test.windows for test in drift.moved)
             found.append(Advice("act", f"{what}, for {windows} windows in a row. {' '.join(what_to_do(drift))}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -90,19 +91,20 @@ def trend(
     def y(value: float) -> float:
         return 8 + plot * (1 - value / top)
 
+    step = (width - left - 6) / max(len(values), 1)
     points = [
-        (left + (width - left - 6) * (i + 0.5) / len(values), value, marked[i], starts[i])
-        for i, value in enumerate(values)
-        if value is not None
+        (left + step * (i + 0.5), value, marked[i], starts[i]) for i, value in enumerate(values) if value is not None
     ]
-    path = " ".join(f"{x:.1f},{y(value):.1f}" for x, value, _, _ in points)
     parts = [
         f'<line class="grid" x1="{left}" x2="{width}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>',
         f'<line class="limit" x1="{left}" x2="{width}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>',
         _text(left - 5, y(top) + 6, f"{top:g}", "end"),
         _text(left - 5, y(0) + 2, "0", "end"),
-        f'<polyline points="{path}" fill="none" stroke="#9aa5b4" stroke-width="1.5"/>',
     ]
+    for (x, value, *_), (next_x, next_value, *_) in pairwise(points):
+        if next_x - x < 1.5 * step:  # no line across a gap
+            ends = f'x1="{x:.1f}" y1="{y(value):.1f}" x2="{next_x:.1f}" y2="{y(next_value):.1f}"'
+            parts.append(f'<line {ends} stroke="#9aa5b4" stroke-width="1.5"/>')
     for x, value, hot, start in points:
         note = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(start))}: {value:.2f}{', moved' if hot else ''}"
         dot = f'cx="{x:.1f}" cy="{y(value):.1f}" r="{3.4 if hot else 2}" fill="{"#c62f3b" if hot else "#1f8a4c"}"'

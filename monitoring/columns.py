@@ -19,30 +19,45 @@ from monitoring.embedding import Embed
 Row = dict[str, Any]
 Vectors = NDArray[np.float32]
 AXES = 5  # each costs a test; a topic that the reference has not shows in the distance to its centre instead
+EMBEDDED = 1000  # texts of each side: the encoder is what takes a report's time
 REACTION_S = 300.0  # a reaction counts if it comes within this time, so that the newest requests do not seem disliked
 
 
-def texts(reference: Sequence[str], current: Sequence[str], embed: Embed | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(reference, current) columns of texts: descriptors and, with `embed`, their meaning."""
-    before, after = leave_one_out(reference), describe(current, vocabulary(reference))
-    if embed is None or not reference or not current:
-        return before, after
-    meaning = [pd.DataFrame(columns) for columns in _meaning(embed(reference), embed(current))]
-    return pd.concat([before, meaning[0]], axis=1), pd.concat([after, meaning[1]], axis=1)
+class TextReference:
+    """Texts of a reference: their columns, and the same columns of other texts measured against them.
+
+    The meaning of texts after the first `EMBEDDED` is missing.
+    """
+
+    def __init__(self, texts: Sequence[str], embed: Embed | None) -> None:
+        self._known, self._meaning = vocabulary(texts), None
+        self.columns = leave_one_out(texts)
+        if embed is not None and len(texts) > AXES:
+            vectors_ND = embed(texts[:EMBEDDED])
+            self._meaning = Meaning(embed, vectors_ND)
+            self.columns = pd.concat([self.columns, self._meaning.columns(vectors_ND)], axis=1)
+
+    def measure(self, texts: Sequence[str]) -> pd.DataFrame:
+        """One row per text."""
+        described = describe(texts, self._known)
+        if self._meaning is None or not texts:
+            return described
+        return pd.concat([described, self._meaning.columns(self._meaning.embed(texts[:EMBEDDED]))], axis=1)
 
 
-def _meaning(reference_ND: Vectors, current_MD: Vectors) -> tuple[dict[str, Vectors], dict[str, Vectors]]:
-    """Cosine distance of unit vectors to the reference's mean direction, and their place on its principal axes."""
-    centre_D = reference_ND.mean(axis=0)
-    centre_D /= max(float(np.linalg.norm(centre_D)), 1e-12)
-    axes = PCA(min(AXES, *reference_ND.shape), random_state=0).fit(reference_ND)
+class Meaning:
+    """Where unit vectors lie: cosine distance to the reference's mean direction, and on its principal axes."""
 
-    def columns(vectors_ND: Vectors) -> dict[str, Vectors]:
-        places_NA = axes.transform(vectors_ND)
+    def __init__(self, embed: Embed, reference_ND: Vectors) -> None:
+        self.embed = embed
+        centre_D = reference_ND.mean(axis=0)
+        self._centre_D = centre_D / max(float(np.linalg.norm(centre_D)), 1e-12)
+        self._axes = PCA(min(AXES, *reference_ND.shape), random_state=0).fit(reference_ND)
+
+    def columns(self, vectors_ND: Vectors) -> pd.DataFrame:
+        places_NA = self._axes.transform(vectors_ND)
         named = {f"meaning {i + 1}": places_NA[:, i] for i in range(places_NA.shape[1])}
-        return {"distance from the usual": 1 - vectors_ND @ centre_D} | named
-
-    return columns(reference_ND), columns(current_MD)
+        return pd.DataFrame({"distance from the usual": 1 - vectors_ND @ self._centre_D} | named)
 
 
 def once_per_user(rows: Sequence[Row]) -> list[Row]:

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-ALPHA = 0.05  # chance of any false "moved" in a whole run, were its rows independent
+ALPHA = 0.01  # chance of any false "moved" in a whole run, were its rows independent
+AGAIN = 0.05  # of a false "moved" in a column that moved in the window before: one column needs no correction
 SIZE = 0.1  # in standard deviations of the reference: Evidently's own threshold of its Wasserstein distance
 PROJECT = "Atelier drift"
 Severity = Literal["none", "watch", "act", "not enough data"]
@@ -39,13 +40,15 @@ class Comparison:
 class ColumnTest:
     """One column. `score` is the corrected p-value and `size` the distance in standard deviations, None if unchecked.
 
-    `windows`: for how many consecutive windows it has moved now, filled in by `monitoring.severity`.
+    `suspect`: it counts as moved if it had moved in the window before; `windows`: for how many windows in a row it has
+    moved now. `monitoring.severity` sees to both.
     """
 
     column: str
     checked: bool
     moved: bool
     words: str
+    suspect: bool = False
     method: str = ""
     score: float | None = None
     size: float | None = None
@@ -83,19 +86,27 @@ def compare(comparisons: Sequence[Comparison], min_rows: int) -> list[Drift]:
 
 
 def _verdict(comparison: Comparison, tests: tuple[ColumnTest, ...]) -> Drift:
-    moved, checked = [t.column for t in tests if t.moved], [t for t in tests if t.checked]
-    severity: Severity = "watch" if moved else "none" if checked else "not enough data"
-    if moved:
-        words = f"{', '.join(moved)} moved ({len(moved)} of {len(checked)} columns)."
-    elif checked:
-        words = f"No drift in {len(checked)} column{'s' if len(checked) > 1 else ''}."
-    else:
-        words = f"Not enough data: {tests[0].words}." if tests else "Not enough data: there is no column to compare."
-    missing = [test.column for test in tests if not test.checked]
-    if checked and missing:
-        words += f" Not enough data for {', '.join(missing)}."
+    checked = any(test.checked for test in tests)
+    severity: Severity = "watch" if any(t.moved for t in tests) else "none" if checked else "not enough data"
     sizes = len(comparison.current), len(comparison.reference)
-    return Drift(comparison.name, comparison.against, severity, words, *sizes, tests)
+    return Drift(comparison.name, comparison.against, severity, in_words(tests), *sizes, tests)
+
+
+def in_words(tests: Sequence[ColumnTest]) -> str:
+    """The verdict as a sentence that names what moved and what could not be compared."""
+    moved, checked = [t for t in tests if t.moved], [t for t in tests if t.checked]
+    if not checked:
+        return f"Not enough data: {tests[0].words}." if tests else "Not enough data: there is no column to compare."
+    count = f"{len(checked)} column{'s' if len(checked) > 1 else ''}"
+    words = f"{named(moved)} moved ({len(moved)} of {count})." if moved else f"No drift in {count}."
+    missing = [test.column for test in tests if not test.checked]
+    return words + (f" Not enough data for {', '.join(missing)}." if missing else "")
+
+
+def named(moved: Sequence[ColumnTest]) -> str:
+    """The columns that moved furthest, and how many more did."""
+    columns = [test.column for test in sorted(moved, key=lambda test: -(test.size or 0.0))]
+    return ", ".join(columns[:3]) + (f" and {len(columns) - 3} more" if len(columns) > 3 else "")
 
 
 def _test(comparison: Comparison, column: str, min_rows: int) -> ColumnTest:
@@ -109,11 +120,13 @@ def _test(comparison: Comparison, column: str, min_rows: int) -> ColumnTest:
         return ColumnTest(column, False, False, "; ".join(short))
     means: dict[str, Any] = {"reference": float(reference.mean()), "current": float(current.mean())}
     if pd.concat([reference, current]).nunique() == 1:
-        return ColumnTest(column, True, False, "the same single value on both sides", "constant", 1.0, 0.0, **means)
+        return ColumnTest(
+            column, True, False, "the same single value on both sides", False, "constant", 1.0, 0.0, **means
+        )
     binary = bool(reference.isin((0, 1)).all() and current.isin((0, 1)).all())
     method = "t_test" if binary else "ks"
     score, size = _stattest(method, reference, current), _stattest("wasserstein", reference, current)
-    return ColumnTest(column, True, False, "", method, score, size, **means)
+    return ColumnTest(column, True, False, "", False, method, score, size, **means)
 
 
 def _stattest(method: str, reference: pd.Series, current: pd.Series) -> float:
@@ -134,12 +147,13 @@ def _corrected(tests: Sequence[ColumnTest]) -> list[ColumnTest]:
     return [test if test.score is None else _decided(test, float(next(adjusted))) for test in tests]
 
 
-def _decided(test: ColumnTest, score: float) -> ColumnTest:
-    beyond, large = score < ALPHA, (test.size or 0.0) >= SIZE
+def _decided(test: ColumnTest, corrected: float) -> ColumnTest:
+    beyond, large = corrected < ALPHA, (test.size or 0.0) >= SIZE
     words = test.words or (
         "moved" if beyond and large else "too small to matter" if beyond else "could be chance" if large else "the same"
     )
-    return replace(test, score=score, moved=beyond and large, words=words)
+    suspect = large and test.score is not None and test.score < AGAIN
+    return replace(test, score=corrected, moved=beyond and large, suspect=suspect, words=words)
 
 
 def keep(comparison: Comparison, drift: Drift, folder: Path, workspace: Path, time: float) -> Drift:

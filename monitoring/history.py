@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from components.artifact import write_text
 from monitoring import charts
-from monitoring.drift import SIZE, ColumnTest, Drift, Severity, forget
+from monitoring.drift import SIZE, ColumnTest, Drift, Severity, forget, named
 from monitoring.severity import Past
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,6 +70,7 @@ def write_index(reports: Path, persistence: int) -> Path:
     """Write `index.html`: the runs with their severity, and each column's distance from its reference over time."""
     runs = load(reports)
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters["named"] = named
     environment.filters["clock"] = lambda epoch: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(epoch))
     page = environment.get_template("index.html").render(
         runs=runs, things=trends(list(reversed(runs))), persistence=persistence, size=SIZE

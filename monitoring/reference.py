@@ -41,13 +41,13 @@ def training(line: str, deployment: Deployment | None, rows: int, artifacts: Pat
     folder = folder_of("data", line, artifacts)
     if digest is None or identify(folder, digest)["manifest"] is None:
         return None
-    chosen = heapq.nsmallest(rows, _samples(folder / "train.parquet"))
+    chosen = heapq.nsmallest(rows, samples(folder / "train.parquet"))
     prompts = [prompt for _, prompt, _ in chosen]
     outputs = [output for _, _, output in chosen if output]
     return Texts(prompts, outputs, f"the training data ({digest[:8]})")
 
 
-def _samples(path: Path) -> Iterator[tuple[str, str, str]]:
+def samples(path: Path) -> Iterator[tuple[str, str, str]]:
     """(hash of the id, prompt, output or "") of every sample, a batch in memory at a time."""
     for batch in pq.ParquetFile(path).iter_batches(columns=["id", "text", "meta"]):
         for row in batch.to_pylist():

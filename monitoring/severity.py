@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from monitoring.drift import ColumnTest, Drift, Severity
+from monitoring.drift import ColumnTest, Drift, Severity, in_words
 
 ORDER: tuple[Severity, ...] = ("none", "not enough data", "watch", "act")
 
@@ -45,16 +45,22 @@ def consecutive(history: Sequence[Past], since: float) -> list[Past]:
 
 
 def _grade(drift: Drift, windows: Sequence[Past], persistence: int) -> Drift:
-    tests = tuple(
-        replace(test, windows=1 + _before(drift, test, windows)) if test.moved else test for test in drift.tests
-    )
+    tests = tuple(_count(drift, test, windows) for test in drift.tests)
     longest = max((test.windows for test in tests), default=0)
     if not longest:
         return drift
     act = longest >= persistence
     count = f"In {longest} window{'s' if longest > 1 else ''} in a row"
-    words = f"{drift.words} {count}{'' if act else f'; {persistence} are needed to act'}."
+    words = f"{in_words(tests)} {count}{'' if act else f'; {persistence} are needed to act'}."
     return replace(drift, severity="act" if act else "watch", words=words, tests=tests)
+
+
+def _count(drift: Drift, test: ColumnTest, windows: Sequence[Past]) -> ColumnTest:
+    """`test` with its row of windows; a suspect column that moved in the window before has moved again."""
+    before = _before(drift, test, windows)
+    if test.moved:
+        return replace(test, windows=1 + before)
+    return replace(test, moved=True, words="still moved", windows=1 + before) if test.suspect and before else test
 
 
 def _before(drift: Drift, test: ColumnTest, windows: Sequence[Past]) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from components.config import Monitor
 from components.events.read import get_deployment
 from components.events.window import reactions_to
-from monitoring.columns import once_per_user, service, texts
+from monitoring.columns import TextReference, once_per_user, service
 from monitoring.drift import Comparison, Drift, compare, keep
 from monitoring.embedding import Embed
 from monitoring.reference import Texts, first_traffic, training
@@ -50,7 +50,7 @@ def watch(
     """Every line's drifts, graded; Evidently's snapshots are kept beside the reports, its pages in `folder`."""
     since, until = window
     served = [_served(url, monitor, since, line, counts, rows) for line, rows in samples.items()]
-    comparisons = [c for one in served for c in comparisons_of(one, since, until, embed)]
+    comparisons = [c for one in served for c in comparisons_of(one, texts_of(one, embed), since, until)]
     graded = grade(compare(comparisons, monitor.min_rows), history, since, monitor.persistence)
     workspace = Path(monitor.report) / "evidently"
     return [keep(c, drift, folder, workspace, until) for c, drift in zip(comparisons, graded, strict=True)]
@@ -70,14 +70,21 @@ def _served(url: str, monitor: Monitor, since: float, line: str, counts: Sequenc
     return Served(line, deployment, mine, earlier, reactions, training(line, recorded, size))
 
 
-def comparisons_of(served: Served, since: float, until: float, embed: Embed | None) -> list[Comparison]:
-    """Prompts, outputs (of the text line: events do not hold pictures) and service of one line."""
-    line, against = served.line, f"the first traffic of {served.deployment}"
-    now, before = once_per_user(served.rows), once_per_user(served.earlier)
-    reference = served.training or Texts([r["prompt"] for r in before], [r["output"] for r in before], against)
-    pairs = {"prompts": (reference.prompts, [row["prompt"] for row in now])}
-    if line == "text":
-        pairs["outputs"] = (reference.outputs, [row["output"] for row in now])
-    found = [Comparison(f"{line} {what}", reference.against, *texts(*pair, embed)) for what, pair in pairs.items()]
+def texts_of(served: Served, embed: Embed | None) -> dict[str, TextReference]:
+    """The reference of a line's prompts, and of the text line's outputs; events do not hold pictures."""
+    earlier = once_per_user(served.earlier)
+    known = served.training or Texts([row["prompt"] for row in earlier], [row["output"] for row in earlier], "")
+    texts = {"prompts": known.prompts} | ({"outputs": known.outputs} if served.line == "text" else {})
+    return {what: TextReference(reference, embed) for what, reference in texts.items()}
+
+
+def comparisons_of(served: Served, texts: Mapping[str, TextReference], since: float, until: float) -> list[Comparison]:
+    """Prompts, outputs and service of one line."""
+    first = f"the first traffic of {served.deployment}"
+    against, now = served.training.against if served.training else first, once_per_user(served.rows)
+    found = [
+        Comparison(f"{served.line} {what}", against, known.columns, known.measure([row[what[:-1]] for row in now]))
+        for what, known in texts.items()
+    ]
     columns = service(served.earlier, served.reactions, since), service(served.rows, served.reactions, until)
-    return [*found, Comparison(f"{line} service", against, *columns)]
+    return [*found, Comparison(f"{served.line} service", first, *columns)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitoring.columns import REACTION_S, once_per_user, service, texts
+from monitoring.columns import REACTION_S, TextReference, once_per_user, service
 from tests.monitoring.examples import like, row, running
 
 
@@ -20,7 +20,8 @@ def letters(phrases: Sequence[str]) -> NDArray[np.float32]:
 
 def test_texts_get_the_same_columns_on_both_sides() -> None:
     reference = ["red fox", "blue hen", "green cow", "grey owl", "red bee", "blue ant", "zz"]
-    before, after = texts(reference, ["quarterly revenue", "red hen"], letters)
+    known = TextReference(reference, letters)
+    before, after = known.columns, known.measure(["quarterly revenue", "red hen"])
     assert list(before.columns) == list(after.columns)
     assert "meaning 5" in before.columns
     assert (len(before), len(after)) == (7, 2)
@@ -29,8 +30,9 @@ def test_texts_get_the_same_columns_on_both_sides() -> None:
 
 
 def test_without_an_encoder_or_without_rows_only_descriptors_are_left() -> None:
-    assert "distance from the usual" not in texts(["a fox"], ["a hen"], None)[0].columns
-    assert len(texts([], ["a hen"], letters)[1]) == 1
+    assert "distance from the usual" not in TextReference(["a fox"], None).measure(["a hen"]).columns
+    assert len(TextReference([], letters).measure(["a hen"])) == 1
+    assert len(TextReference(["a fox"], letters).measure([])) == 0
 
 
 def test_a_client_that_repeats_itself_is_one_observation() -> None:

@@ -11,7 +11,7 @@ from monitoring.history import load, remove, trends, write_index
 
 
 def drift(size: float | None, moved: bool = False) -> Drift:
-    column = ColumnTest("<words>", size is not None, moved, "moved" if moved else "few", "ks", 0.5, size)
+    column = ColumnTest("<words>", size is not None, moved, "moved" if moved else "few", size=size)
     return Drift("text prompts", "the training data", "watch" if moved else "none", "", 90, 90, (column,))
 
 

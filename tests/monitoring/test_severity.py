@@ -49,3 +49,11 @@ def test_the_worst_severity_is_the_run_s() -> None:
     assert worst([QUIET, FEW]) == "not enough data"
     assert worst([QUIET]) == "none"
     assert worst([]) == "not enough data"
+
+
+def test_a_column_under_suspicion_has_moved_again_if_it_moved_before() -> None:
+    suspect = replace(DRIFT, severity="none", tests=(ColumnTest("words", True, False, "could be chance", True),))
+    assert grade([suspect], [], 0.0, 3)[0] == suspect
+    again = grade([suspect], past(DRIFT, DRIFT), 0.0, 3)[0]
+    assert (again.severity, again.tests[0].words, again.tests[0].windows) == ("act", "still moved", 3)
+    assert again.words.startswith("words moved (1 of 1 column).")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from monitoring.drift import Comparison
 from monitoring.reference import Texts
-from monitoring.watch import Served, comparisons_of
+from monitoring.watch import Served, comparisons_of, texts_of
 from tests.monitoring.examples import like, row
 
 
@@ -11,9 +12,13 @@ def served(line: str = "text", training: Texts | None = None) -> Served:
     return Served(line, f"{line}-1", rows, earlier, [like("r0", user="u0", at=910.0)], training)
 
 
+def compared(one: Served) -> list[Comparison]:
+    return comparisons_of(one, texts_of(one, None), 800.0, 2000.0)
+
+
 def test_prompts_and_outputs_are_held_against_the_training_data() -> None:
     training = Texts(["a fox", "a cow"], ["fox: animal"], "the training data (0123)")
-    prompts, outputs, service = comparisons_of(served(training=training), 800.0, 2000.0, None)
+    prompts, outputs, service = compared(served(training=training))
     assert (prompts.name, prompts.against, len(prompts.reference), len(prompts.current)) == (
         "text prompts",
         "the training data (0123)",
@@ -26,10 +31,10 @@ def test_prompts_and_outputs_are_held_against_the_training_data() -> None:
 
 
 def test_without_the_training_data_the_first_traffic_is_the_reference() -> None:
-    prompts, _, _ = comparisons_of(served(), 800.0, 2000.0, None)
+    prompts, _, _ = compared(served())
     assert prompts.against == "the first traffic of text-1"
     assert prompts.reference["characters"].tolist() == [5.0] * 3
 
 
 def test_pictures_have_no_outputs_on_record() -> None:
-    assert [c.name for c in comparisons_of(served("image"), 800.0, 2000.0, None)] == ["image prompts", "image service"]
+    assert [c.name for c in compared(served("image"))] == ["image prompts", "image service"]
