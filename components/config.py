@@ -326,9 +326,19 @@ class Audience(Stage):
 
 
 class Monitor(Stage):
+    """Windows, and what drift in them is measured on.
+
+    `min_rows`: values that a column needs on either side; `sample_rows`: requests of a line that are looked at;
+    `reference_minutes`: a deployment's first traffic that later windows are compared with; `persistence`: windows in a
+    row in which a column moves before the advice is to act; `keep`: reports.
+    """
+
     window_minutes: Count
-    min_rows: Count
-    drift_share: Fraction
+    min_rows: Annotated[int, Field(ge=20)]
+    sample_rows: Annotated[int, Field(ge=20, le=10_000)]
+    reference_minutes: Count
+    persistence: Count
+    keep: Count
     report: str
 
 
