@@ -6,7 +6,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint bench lock setup
+.PHONY: demo test up down repro lint bench bench-drift bench-online bench-release lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -32,6 +32,15 @@ lint: setup  ## style, types and the import rule
 
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
+
+bench-online: setup  ## errors and speed of the statistics of experiments, by simulation
+	python -m components.experiments.bench
+
+bench-release: setup  ## a release under load, from shadow to champion, and bad ones that lose their traffic
+	pytest -s --timeout 500 tests/flows/bench_release.py
+
+bench-drift: setup  ## cost, delay and false alarms of the drift report, on simulated events
+	python -m monitoring.bench
 
 lock:  ## resolve pyproject.toml again into infra/locks
 	$(PYTHON) infra/locks/lock.py

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -228,12 +228,17 @@ class Annotation(Stage):
 
 
 class Serving(Stage):
-    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos."""
+    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
+
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    """
 
     host: str
     gateway_port: Port
     text_port: Port
+    text_b_port: Port
     image_port: Port
+    image_b_port: Port
     max_concurrency: Count
     max_queue: Annotated[int, Field(ge=0)]
     request_timeout: Positive
@@ -250,13 +255,49 @@ class Events(Stage):
     url: str
 
 
+class Release(Stage):
+    """How a candidate earns its users; `canary`: whether `atelier release` sends it that way without being told to.
+
+    Of each state it needs `min_requests` and `min_seconds`. `max_failures` and `max_slow` are shares of its calls, slow
+    being over `slow_seconds` of the line; `alpha` is the chance that a good candidate is found bad in one state.
+    """
+
+    canary: bool
+    shadow_share: Fraction
+    min_requests: Count
+    min_seconds: Annotated[int, Field(ge=0)]
+    max_failures: Annotated[float, Field(gt=0, lt=1)]
+    max_slow: Annotated[float, Field(gt=0, lt=1)]
+    slow_seconds: dict[Line, Positive]
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _every_line(self) -> Release:
+        if missing := set(get_args(Line)) - set(self.slow_seconds):
+            raise ValueError(f"slow_seconds has no {', '.join(sorted(missing))}")
+        return self
+
+
 class Variant(Stage):
     weight: Fraction
     temperature: Annotated[float, Field(ge=0, le=2)]
 
 
+class Guardrails(Stage):
+    """By how much a treatment's share of requests slower than `slo_s` seconds, failed or answered with nothing may
+    exceed control's."""
+
+    slo_s: Positive
+    slow: Fraction
+    failed: Fraction
+    refused: Fraction
+
+    def margins(self) -> dict[str, float]:
+        return {"slow": self.slow, "failed": self.failed, "refused": self.refused}
+
+
 class Experiment(Stage):
-    """A running experiment; variant weights sum to 1."""
+    """A running experiment; variant weights sum to 1. Without `guardrails` none is watched."""
 
     name: str
     line: Line
@@ -264,6 +305,7 @@ class Experiment(Stage):
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
     srm_alpha: Annotated[float, Field(gt=0, lt=1)]
+    guardrails: Guardrails | None = None
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Experiment:
@@ -284,9 +326,19 @@ class Audience(Stage):
 
 
 class Monitor(Stage):
+    """Windows, and what drift in them is measured on.
+
+    `min_rows`: values that a column needs on either side; `sample_rows`: requests of a line that are looked at;
+    `reference_minutes`: a deployment's first traffic that later windows are compared with; `persistence`: windows in a
+    row in which a column moves before the advice is to act; `keep`: reports.
+    """
+
     window_minutes: Count
-    min_rows: Count
-    drift_share: Fraction
+    min_rows: Annotated[int, Field(ge=20)]
+    sample_rows: Annotated[int, Field(ge=20, le=10_000)]
+    reference_minutes: Count
+    persistence: Count
+    keep: Count
     report: str
 
 
@@ -314,6 +366,7 @@ class Params(Stage):
     annotation: Annotation
     serving: Serving
     events: Events
+    release: Release
     experiment: Experiment
     audience: Audience
     monitor: Monitor

@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from components import stage
-from components.config import load
+from components.config import Line, load
 from flows import alerting, environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
 app.add_typer(annotate, name="annotate")
-STACK = ["prefect", "mlflow", "text", "image", "gateway", "worker"]
 
 
 def use_server() -> None:
@@ -58,14 +57,25 @@ def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by
 @app.command()
 def release(
     force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
+    canary: Annotated[bool | None, typer.Option(help="on trial beside the champion; as params.yaml says")] = None,
 ) -> None:
     """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
     environment.provide_secrets()
     use_server_if_running()
     from flows.release import release as run_release
 
-    for line, deployment in run_release(force=force).items():
+    for line, deployment in run_release(force=force, canary=canary).items():
         typer.echo(f"{line}: {deployment}")
+
+
+@app.command()
+def canary() -> None:
+    """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from flows.canary import step
+    from flows.slots import LINES
+
+    for line in LINES:
+        typer.echo(step(line, load()))
 
 
 @app.command()
@@ -114,17 +124,20 @@ def up() -> None:
     params = load()
     stack.start(params, ["prefect", "mlflow"])
     from flows.pipeline import pipeline
-    from flows.release import LINES, deployed
     from flows.release import release as run_release
+    from flows.slots import LINES, occupied, served
 
-    if not all(map(deployed, LINES)):
+    if not all(served(line, None) for line in LINES):
         pipeline()
         run_release()
     obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
-    stack.start(params, STACK + [program for program, reason in obstacles.items() if reason is None])
+    watchers = [program for program, reason in obstacles.items() if reason is None]
+    programs = ["prefect", "mlflow", *occupied(), "gateway", "worker", *watchers]
+    stack.start(params, programs)
     for program, url in environment.service_urls(params).items():
         reason = obstacles.get(program)
-        typer.echo(f"{program:12} {f'not started: {reason}' if reason else url}")
+        if program in programs or reason:
+            typer.echo(f"{program:12} {f'not started: {reason}' if reason else url}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
 
 
@@ -136,8 +149,34 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """What runs now."""
+    """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
+    from components.releases.errors import ReleaseError
+    from flows.rollback import told
+    from flows.slots import LINES
+
+    for line in LINES:
+        try:
+            typer.echo(told(line, load()))
+        except ReleaseError as error:  # before the first release there is no database, which is no error
+            typer.echo(f"{line}: {error}")
+
+
+@app.command()
+def rollback(line: Line, why: Annotated[str, typer.Option(help="the reason, for the record")]) -> None:
+    """Take back a line's candidate on trial or else its champion; the champion before serves again."""
+    from flows.rollback import rollback as run_rollback
+
+    typer.echo(run_rollback(line, why, load()))
+
+
+@app.command()
+def history(line: Line) -> None:
+    """Every move of a line's releases, oldest first."""
+    from components.releases import database, report, store
+
+    with database.opened(load().events.url, create=False) as engine:
+        typer.echo("\n".join(map(report.told, store.history(engine, line))))
 
 
 @app.command()

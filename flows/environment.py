@@ -81,7 +81,9 @@ def service_urls(params: Params) -> dict[str, str]:
     return {
         "gateway": f"http://{serving.host}:{serving.gateway_port}",
         "text": f"http://{serving.host}:{serving.text_port}",
+        "text-b": f"http://{serving.host}:{serving.text_b_port}",
         "image": f"http://{serving.host}:{serving.image_port}",
+        "image-b": f"http://{serving.host}:{serving.image_b_port}",
         "mlflow": f"http://{serving.host}:{MLFLOW_PORT}",
         "prefect": f"http://{serving.host}:{PREFECT_PORT}",
         "prometheus": f"http://{serving.host}:{PROMETHEUS_PORT}",

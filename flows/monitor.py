@@ -24,6 +24,7 @@ def monitor(window_minutes: int | None = None) -> str:
     create_markdown_artifact(
         key="ops-report",
         markdown=f"{summary['requests']} requests ({summary['simulated']} simulated). "
-        f"{experiment['experiment']}: **{experiment['verdict']}**. Page: `{page}`",
+        f"{experiment['experiment']}: **{experiment['verdict']}**. Drift: **{summary['severity']}**. Page: `{page}`; "
+        f"all runs: `{page.parent.parent / 'index.html'}`",
     )
     return str(page)

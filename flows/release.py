@@ -2,7 +2,7 @@
 
 Nothing is built or deployed before every line's candidate is known not to be worse than what serves now. Every step is
 idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again restores what was
-there. (Canary and rollback belong to the release state machine, which is not this flow.)
+there. A trial that it begins is driven by `flows.canary`.
 """
 
 from __future__ import annotations
@@ -28,27 +28,15 @@ from components.events.schema import Deployment
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
+from flows.releases import plan, record_candidate, record_release, require_no_other_on_trial, require_not_rolled_back
+from flows.slots import LINES, deployed, place, served, slot_beside, slot_of
 
-LINES: tuple[Line, ...] = ("text", "image")
 BUILD_TAIL = 15
 OVERRULE = "to replace the champion all the same: atelier release --force 'the reason'"
 
 
 def package_folder(line: str) -> Path:
     return ROOT / "artifacts" / line / "package"
-
-
-def deployed(line: str) -> Deployment | None:
-    """The deployment this machine serves on a line, or None before the first release."""
-    record = STATE / "deployed" / f"{line}.json"
-    return Deployment.model_validate_json(record.read_bytes()) if record.exists() else None
-
-
-def require_deployed(line: str) -> Deployment:
-    found = deployed(line)
-    if found is None:
-        raise StageError(f"no {line} model is deployed yet; run `atelier release` after `dvc repro`")
-    return found
 
 
 def call(what: str, command: list[str], tail: int) -> None:
@@ -90,7 +78,7 @@ def champion_folder(champion: Deployment, registry: Registry) -> Path:
 @task(task_run_name="compare-{line}", persist_result=False)
 def compare(line: Line, digest: str, registry: Registry, force: str | None) -> None:
     """Raise `StageError` where a candidate may be worse than what serves now, unless forced; both go on record."""
-    champion, logger = deployed(line), get_run_logger()
+    champion, logger = served(line, plan(line, load()).champion), get_run_logger()
     if champion is None or champion.digest == digest:
         logger.info("nothing to compare: %s", "no champion yet" if champion is None else "the champion itself")
         return
@@ -128,8 +116,8 @@ def build_bento(name: str, version: str) -> str:
 
 
 @task(task_run_name="deploy-{line}", persist_result=False)
-def deploy(line: Line, model: str, version: str, tag: str, params: Params) -> str:
-    """Record the deployment, then replace the running service by it; returns the deployment id."""
+def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot: str) -> str:
+    """Record the deployment, then replace what runs in the slot by it, unless a slot has it; returns its id."""
     digest = read_manifest(package_folder(line)).digest
     identifier = f"{line}-{tag.rpartition(':')[2]}"
     record = get_deployment(params.events.url, identifier) if STATE.joinpath("events.db").exists() else None
@@ -144,10 +132,11 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params) -> st
             time=time.time(),
         )
         record_deployment(params.events.url, record)
-    changed = deployed(line) != record
-    write_text(STATE / "deployed" / f"{line}.json", json.dumps(record.model_dump(), indent=1))
-    if changed or line not in stack.running():
-        stack.restart(params, line)
+    slot = slot_of(line, identifier) or slot
+    changed = deployed(slot) != record
+    place(slot, record)
+    if changed or slot not in stack.running():
+        stack.restart(params, slot)
     get_run_logger().info("%s serves %s", line, identifier)
     return identifier
 
@@ -160,23 +149,40 @@ def code_digest() -> str:
 
 
 @flow(name="release", flow_run_name="release", persist_result=False)
-def release(lines: list[Line] | None = None, force: str | None = None) -> dict[str, str]:
+def release(lines: list[Line] | None = None, force: str | None = None, canary: bool | None = None) -> dict[str, str]:
     """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id.
 
-    `force`, a reason in words, releases what cannot be compared with the champion or may be worse.
+    `force`, a reason in words, releases what cannot be compared with the champion or may be worse. `canary` puts it on
+    trial beside the champion, where there is one, instead of in its place; by default as params.yaml says.
     """
     params = load()
+    canary = params.release.canary if canary is None else canary
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     code = code_digest()
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
+    for line, digest in digests.items():
+        require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
+        if canary:
+            require_no_other_on_trial(line, f"{line}-{digest[:12]}-{code}", params)
     versions = {line: register_package(line) for line in digests}
     for line, digest in digests.items():
         compare(line, digest, params.registry, force)
     deployments: dict[str, str] = {}
     for line, digest in digests.items():
         tag = build_bento(line, f"{digest[:12]}-{code}")
-        deployments[line] = deploy(line, *versions[line], tag, params)
-    gateway = build_bento("gateway", code)
-    write_text(STATE / "deployed" / "gateway.txt", gateway)
-    stack.restart(params, "gateway")
+        now = plan(line, params)
+        beside = now.champion if canary else now.candidate
+        deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
+        on_trial = canary and now.champion not in (None, deployments[line])
+        (record_candidate if on_trial else record_release)(line, deployments[line], params)
+    deploy_gateway(build_bento("gateway", code), params, even_unchanged=not canary)
     return deployments
+
+
+def deploy_gateway(tag: str, params: Params, *, even_unchanged: bool) -> None:
+    """Replace the gateway; a release on trial leaves one alone that has not changed, and with it its users."""
+    record = STATE / "deployed" / "gateway.txt"
+    changed = not record.exists() or record.read_text() != tag
+    write_text(record, tag)
+    if changed or even_unchanged or "gateway" not in stack.running():
+        stack.restart(params, "gateway")

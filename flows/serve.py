@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import make_url
 
@@ -15,8 +16,8 @@ from components.config import Params
 from components.stage import StageError
 from flows.alerting import alertmanager, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
-from flows.release import LINES, require_deployed
-from flows.stack import await_ready
+from flows.slots import SLOTS, require_deployed
+from flows.stack import await_ready, ports
 
 POOL = "atelier"
 
@@ -34,40 +35,37 @@ def mlflow_server(params: Params) -> list[str]:
 
 
 def worker(params: Params) -> list[str]:
-    """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server."""
+    """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server.
+
+    One run at a time, as two would write the same artifacts; beside it the step of releases on trial.
+    """
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
     subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
-    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "1"]
+    one_at_a_time = ["prefect", "work-queue", "set-concurrency-limit", "default", "1", "--pool", POOL]
+    subprocess.run(one_at_a_time, cwd=ROOT, check=True)
+    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "2"]
 
 
 def bento(tag: str, host: str, port: int) -> list[str]:
     return ["bentoml", "serve", tag, "--host", host, "--port", str(port)]
 
 
-def text(params: Params) -> list[str]:
-    return model("text", params, params.serving.text_port)
-
-
-def image(params: Params) -> list[str]:
-    return model("image", params, params.serving.image_port)
-
-
-def model(line: str, params: Params, port: int) -> list[str]:
-    """The Bento of the line's deployment, with the artifact it was released from."""
-    record = require_deployed(line)
+def model(program: str, params: Params) -> list[str]:
+    """The Bento of the program's deployment, with the artifact it was released from."""
+    record = require_deployed(program)
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
-    return bento(record.bento, params.serving.host, port)
+    return bento(record.bento, params.serving.host, ports(params)[program])
 
 
 def gateway(params: Params) -> list[str]:
-    """The gateway's Bento; it is told where the model Bentos answer, which say themselves what they serve."""
+    """The gateway's Bento; it is told where model Bentos may answer, which say themselves what they serve."""
     record = STATE / "deployed" / "gateway.txt"
     if not record.exists():
         raise StageError("no gateway is deployed yet; run `atelier release` after `dvc repro`")
     urls = service_urls(params)
-    for line in LINES:
-        os.environ[f"ATELIER_{line.upper()}_URL"] = urls[line]
+    for line, programs in SLOTS.items():
+        os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
     return bento(record.read_text().strip(), params.serving.host, params.serving.gateway_port)
@@ -85,8 +83,7 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "prefect": prefect_server,
     "mlflow": mlflow_server,
     "worker": worker,
-    "text": text,
-    "image": image,
+    **{program: partial(model, program) for programs in SLOTS.values() for program in programs},
     "gateway": gateway,
     "prometheus": prometheus,
     "alertmanager": alertmanager,

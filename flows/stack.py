@@ -30,9 +30,7 @@ from flows.environment import (
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
 READY_PATHS = {
-    "gateway": "/readyz",
-    "text": "/readyz",
-    "image": "/readyz",
+    **dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/readyz"),
     "mlflow": "/health",
     "prefect": "/api/health",
     "prometheus": "/-/ready",
@@ -47,7 +45,9 @@ def ports(params: Params) -> dict[str, int]:
     return {
         "gateway": serving.gateway_port,
         "text": serving.text_port,
+        "text-b": serving.text_b_port,
         "image": serving.image_port,
+        "image-b": serving.image_b_port,
         "mlflow": MLFLOW_PORT,
         "prefect": PREFECT_PORT,
         "prometheus": PROMETHEUS_PORT,

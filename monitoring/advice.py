@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.experiments.statistics import Analysis
-from monitoring.drift import Drift
+from monitoring.drift import Drift, named
 from monitoring.traffic import LineTraffic
 
 Urgency = Literal["act", "watch", "fine"]
 ORDER = {"act": 0, "watch": 1, "fine": 2}
 ERROR_RATE_ACT, ERROR_RATE_WATCH = 0.05, 0.01
+RETRAIN = "Have a sample of this window annotated, add it to the training data and train again."
+DISLIKED = "Read answers that were disliked (`atelier why <response-id>`); where a release began it, roll it back."
+REMEDIES = {
+    "latency (s)": "Compare load, batch sizes and deployments; add a replica, or roll back the release that began it.",
+    "output tokens": "Answers changed length: compare deployments and sampling parameters.",
+    "reacted": "Users react more or less often: check that the client still sends feedback before reading it.",
+    "liked of those who reacted": DISLIKED,
+}
 TAIL = 4.0  # a 95th percentile this many times the median points at queueing rather than at slow work
 
 
@@ -52,20 +60,29 @@ def on_traffic(line: LineTraffic) -> list[Advice]:
 
 
 def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
+    """One piece of advice for each thing that moved: "act" only where it has moved for several windows."""
     found = []
     for drift in drifts:
-        if drift.drifted and drift.against == "the training data":
-            what = f"{drift.name} drifted from the training data"
-            found.append(Advice("act", f"{what}: have a sample of this window annotated, add it and train again."))
-        elif drift.drifted:
-            found.append(Advice("watch", f"{drift.name} moved against {drift.against}: compare load and deployments."))
-    unchecked = [drift.name for drift in drifts if not drift.checked]
+        if not drift.moved:
+            continue
+        what = f"{drift.name} moved away from {drift.against}: {named(drift.moved)}"
+        if drift.severity == "act":
+            windows = max(test.windows for test in drift.moved)
+            found.append(Advice("act", f"{what}, for {windows} windows in a row. {' '.join(what_to_do(drift))}"))
+        else:
+            found.append(Advice("watch", f"{what}. Look again after the next window: one is no proof."))
+    unchecked = [drift.name for drift in drifts if drift.severity == "not enough data"]
     if unchecked:
-        say = f"Too little data to check drift of {', '.join(unchecked)}: widen the window or wait for more traffic."
+        say = f"Not enough data to check drift of {', '.join(unchecked)}: widen the window or wait for more traffic."
         found.append(Advice("watch", say))
     if drifts and not found:
         found.append(Advice("fine", "No drift was found in what was checked."))
     return found
+
+
+def what_to_do(drift: Drift) -> list[str]:
+    """Sentences that say what to do about the columns that moved, each once."""
+    return list(dict.fromkeys(REMEDIES.get(test.column, RETRAIN) for test in drift.moved))
 
 
 def on_experiment(result: Analysis, simulated: bool) -> Advice:
@@ -73,6 +90,8 @@ def on_experiment(result: Analysis, simulated: bool) -> Advice:
         return Advice("act", f"Experiment {result.experiment}: {result.reason}")
     if result.verdict == "inconclusive":
         return Advice("watch", f"Experiment {result.experiment} is inconclusive: keep it running. {result.reason}")
+    if result.verdict.endswith(" harmful"):
+        return Advice("act", f"Experiment {result.experiment}: {result.verdict}. {result.reason}")
     winner = result.verdict.removesuffix(" better")
     if simulated:
         say = f"Experiment {result.experiment}: {winner} is better for a simulated audience"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -12,8 +13,8 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640.0, 180.0, 46.0, 24.0, 10.0
 COLOURS = {"text": "#2f6fde", "image": "#e07a1f", "errors": "#c62f3b"}
 
 
-def _svg(body: str, label: str, height: float = HEIGHT) -> Markup:
-    head = f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}">'
+def _svg(body: str, label: str, height: float = HEIGHT, width: float = WIDTH) -> Markup:
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
     return Markup(head + f"<title>{escape(label)}</title>{body}</svg>")  # noqa: S704 - every text in it is escaped
 
 
@@ -78,6 +79,37 @@ def lines(starts: Sequence[float], series: Mapping[str, Sequence[float | None]],
         parts.append(f'<polyline points="{path}" fill="none" stroke="{_colour(name)}" stroke-width="2"{dash}/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="{_colour(name)}"/>' for x, y in points]
     return _svg("".join(parts), label)
+
+
+def trend(
+    starts: Sequence[float], values: Sequence[float | None], marked: Sequence[bool], limit: float, label: str
+) -> Markup:
+    """A small chart of one value per run; runs are evenly spaced, gaps are runs without a value, `limit` is dashed."""
+    width, height, left, plot = 300.0, 64.0, 34.0, 44.0
+    top = ceiling(max([value for value in values if value is not None] + [2 * limit]))
+
+    def y(value: float) -> float:
+        return 8 + plot * (1 - value / top)
+
+    step = (width - left - 6) / max(len(values), 1)
+    points = [
+        (left + step * (i + 0.5), value, marked[i], starts[i]) for i, value in enumerate(values) if value is not None
+    ]
+    parts = [
+        f'<line class="grid" x1="{left}" x2="{width}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>',
+        f'<line class="limit" x1="{left}" x2="{width}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>',
+        _text(left - 5, y(top) + 6, f"{top:g}", "end"),
+        _text(left - 5, y(0) + 2, "0", "end"),
+    ]
+    for (x, value, *_), (next_x, next_value, *_) in pairwise(points):
+        if next_x - x < 1.5 * step:  # no line across a gap
+            ends = f'x1="{x:.1f}" y1="{y(value):.1f}" x2="{next_x:.1f}" y2="{y(next_value):.1f}"'
+            parts.append(f'<line {ends} stroke="#9aa5b4" stroke-width="1.5"/>')
+    for x, value, hot, start in points:
+        note = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(start))}: {value:.2f}{', moved' if hot else ''}"
+        dot = f'cx="{x:.1f}" cy="{y(value):.1f}" r="{3.4 if hot else 2}" fill="{"#c62f3b" if hot else "#1f8a4c"}"'
+        parts.append(f"<circle {dot}><title>{note}</title></circle>")
+    return _svg("".join(parts), label, height, width)
 
 
 def interval(low: float, high: float, estimate: float, left: str, right: str) -> Markup:

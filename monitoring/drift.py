@@ -1,7 +1,8 @@
-"""Drift of what is served against what was trained on: the one file that knows Evidently (0.7).
+"""Has what is served moved away from its reference? The one file that knows Evidently (0.7).
 
-Every column is tested by Kolmogorov-Smirnov, the embeddings of texts by the distance of their means against a bootstrap
-of the reference. The level is divided by the number of tests, so that a quiet week does not raise an alarm by chance.
+A column has moved where its distribution differs beyond chance (Kolmogorov-Smirnov, or Student's t for what is 0 or 1;
+p-values of all columns of a run corrected together by Holm) and by enough to matter (Wasserstein distance). Both
+verdicts are needed: with few rows a large distance is noise, with many rows a tiny one is beyond chance.
 """
 
 from __future__ import annotations
@@ -10,189 +11,194 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
 
-from monitoring.descriptors import describe, leave_one_out, vocabulary
-from monitoring.embedding import Embed
-
-ALPHA = 0.05
-REFERENCE_ROWS = 2000  # more rows make the test slower and no sharper: the current window is the small side
-SEED = 7
+ALPHA = 0.01  # chance of any false "moved" in a whole run, were its rows independent
+AGAIN = 0.05  # of a false "moved" in a column that moved in the window before: one column needs no correction
+SIZE = 0.1  # in standard deviations of the reference: Evidently's own threshold of its Wasserstein distance
+PROJECT = "Atelier drift"
+Severity = Literal["none", "watch", "act", "not enough data"]
 
 
 @dataclass(frozen=True)
-class Test:
-    """One comparison: a p-value (drift below `threshold`), or a distance (no threshold: its own bootstrap decides)."""
+class Comparison:
+    """Rows of one thing (prompts, outputs, service) now and in the reference; `against` names the reference."""
+
+    name: str
+    against: str
+    reference: pd.DataFrame
+    current: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ColumnTest:
+    """One column. `score` is the corrected p-value and `size` the distance in standard deviations, None if unchecked.
+
+    `suspect`: it counts as moved if it had moved in the window before; `windows`: for how many windows in a row it has
+    moved now. `monitoring.severity` sees to both.
+    """
 
     column: str
-    method: str
-    score: float
-    threshold: float | None
-    drifted: bool
-    reference: float | None
-    current: float | None
+    checked: bool
+    moved: bool
+    words: str
+    suspect: bool = False
+    method: str = ""
+    score: float | None = None
+    size: float | None = None
+    reference: float | None = None
+    current: float | None = None
+    windows: int = 0
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Comparison of one thing (prompts, outputs, latency). `checked` is False where there was too little to compare."""
+    """The verdict on one thing. `detail` is Evidently's page beside the report, `snapshot` its id in the workspace."""
 
     name: str
     against: str
-    checked: bool
-    drifted: bool
+    severity: Severity
     words: str
     rows: int
-    tests: tuple[Test, ...] = ()
-    share: float = 0.0
+    reference_rows: int
+    tests: tuple[ColumnTest, ...] = ()
     detail: str = ""
+    snapshot: str = ""
+
+    @property
+    def moved(self) -> list[ColumnTest]:
+        return [test for test in self.tests if test.moved]
 
 
-def text_drift(
-    name: str,
-    reference: Sequence[str],
-    current: Sequence[str],
-    *,
-    embed: Embed | None,
-    min_rows: int,
-    drift_share: float,
-    detail: Path | None = None,
-) -> Drift:
-    """Drift of texts by their descriptors and, with `embed`, their meaning; `detail` gets Evidently's own report."""
-    reference = sample(reference)
-    few = too_few(name, len(reference), len(current), min_rows)
-    if few:
-        return few
-    before = leave_one_out(reference)
-    after = describe(current, vocabulary(reference))
-    embeddings = None
-    if embed is not None:
-        embeddings = embed(reference), embed(list(current))
-        before["distance from the usual"], after["distance from the usual"] = _from_centre(*embeddings)
-    return compare(name, before, after, embeddings=embeddings, drift_share=drift_share, detail=detail)
+def compare(comparisons: Sequence[Comparison], min_rows: int) -> list[Drift]:
+    """Test every column of every comparison, corrected together; severities are "none" or "watch" until graded."""
+    with _quiet():
+        tests = [[_test(c, str(column), min_rows) for column in c.current.columns] for c in comparisons]
+    found = iter(_corrected([test for group in tests for test in group]))
+    verdicts = [tuple(next(found) for _ in group) for group in tests]
+    return [_verdict(comparison, verdict) for comparison, verdict in zip(comparisons, verdicts, strict=True)]
 
 
-def number_drift(
-    name: str, reference: pd.DataFrame, current: pd.DataFrame, *, min_rows: int, drift_share: float, against: str
-) -> Drift:
-    """Drift of numeric columns, such as latencies."""
-    few = too_few(name, len(reference), len(current), min_rows, against)
-    return few or compare(name, reference, current, embeddings=None, drift_share=drift_share, against=against)
+def _verdict(comparison: Comparison, tests: tuple[ColumnTest, ...]) -> Drift:
+    checked = any(test.checked for test in tests)
+    severity: Severity = "watch" if any(t.moved for t in tests) else "none" if checked else "not enough data"
+    sizes = len(comparison.current), len(comparison.reference)
+    return Drift(comparison.name, comparison.against, severity, in_words(tests), *sizes, tests)
 
 
-def too_few(name: str, reference: int, current: int, min_rows: int, against: str = "the training data") -> Drift | None:
-    """The verdict that there is too little to compare, in words; None where both sides have `min_rows`."""
-    if reference < min_rows:
-        say = f"Not checked: {against} has {reference} rows and {min_rows} are needed."
-    elif current < min_rows:
-        say = f"Not checked: the window has {current} rows and {min_rows} are needed (`monitor.min_rows`)."
-    else:
-        return None
-    return Drift(name, against, checked=False, drifted=False, words=say, rows=current)
+def in_words(tests: Sequence[ColumnTest]) -> str:
+    """The verdict as a sentence that names what moved and what could not be compared."""
+    moved, checked = [t for t in tests if t.moved], [t for t in tests if t.checked]
+    if not checked:
+        return f"Not enough data: {tests[0].words}." if tests else "Not enough data: there is no column to compare."
+    count = f"{len(checked)} column{'s' if len(checked) > 1 else ''}"
+    words = f"{named(moved)} moved ({len(moved)} of {count})." if moved else f"No drift in {count}."
+    missing = [test.column for test in tests if not test.checked]
+    return words + (f" Not enough data for {', '.join(missing)}." if missing else "")
 
 
-def compare(
-    name: str,
-    reference: pd.DataFrame,
-    current: pd.DataFrame,
-    *,
-    embeddings: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
-    drift_share: float,
-    against: str = "the training data",
-    detail: Path | None = None,
-) -> Drift:
-    """Test every column and the embeddings; drifted where the meaning is, or `drift_share` of the columns are."""
-    columns = [c for c in reference.columns if pd.concat([reference[c], current[c]]).nunique() > 1]
-    level = ALPHA / (len(columns) + (embeddings is not None))
-    tests = _column_tests(reference, current, columns, level, detail)
-    share = sum(test.drifted for test in tests) / max(len(tests), 1)
-    meaning = _embedding_test(*embeddings, level) if embeddings else None
-    drifted = (bool(tests) and share >= drift_share) or bool(meaning and meaning.drifted)
-    tests = (meaning, *tests) if meaning else tests
-    return Drift(
-        name=name,
-        against=against,
-        checked=True,
-        drifted=drifted,
-        words=in_words(drifted, tests),
-        rows=len(current),
-        tests=tests,
-        share=share,
-        detail=detail.name if detail else "",
+def named(moved: Sequence[ColumnTest]) -> str:
+    """The columns that moved furthest, and how many more did."""
+    columns = [test.column for test in sorted(moved, key=lambda test: -(test.size or 0.0))]
+    return ", ".join(columns[:3]) + (f" and {len(columns) - 3} more" if len(columns) > 3 else "")
+
+
+def _test(comparison: Comparison, column: str, min_rows: int) -> ColumnTest:
+    """The test of one column, its p-value not corrected yet."""
+    if column not in comparison.reference:
+        return ColumnTest(column, False, False, f"{comparison.against} has no such column")
+    reference, current = comparison.reference[column].dropna(), comparison.current[column].dropna()
+    few = {comparison.against: len(reference), "the window": len(current)}
+    short = [f"{where} has {rows} values and {min_rows} are needed" for where, rows in few.items() if rows < min_rows]
+    if short:
+        return ColumnTest(column, False, False, "; ".join(short))
+    means: dict[str, Any] = {"reference": float(reference.mean()), "current": float(current.mean())}
+    if pd.concat([reference, current]).nunique() == 1:
+        return ColumnTest(
+            column, True, False, "the same single value on both sides", False, "constant", 1.0, 0.0, **means
+        )
+    binary = bool(reference.isin((0, 1)).all() and current.isin((0, 1)).all())
+    method = "t_test" if binary else "ks"
+    score, size = _stattest(method, reference, current), _stattest("wasserstein", reference, current)
+    return ColumnTest(column, True, False, "", False, method, score, size, **means)
+
+
+def _stattest(method: str, reference: pd.Series, current: pd.Series) -> float:
+    """Evidently's own test function, without the drawing that its metric would do each time."""
+    from evidently.legacy.calculations.stattests import get_stattest
+    from evidently.legacy.core import ColumnType
+
+    test = get_stattest(reference, current, ColumnType.Numerical, method)
+    return float(test(reference, current, ColumnType.Numerical, None).drift_score)
+
+
+def _corrected(tests: Sequence[ColumnTest]) -> list[ColumnTest]:
+    """`tests` with p-values corrected by Holm over all that were checked, and whether each column moved."""
+    scores = [test.score for test in tests if test.score is not None]
+    if not scores:
+        return list(tests)
+    adjusted = iter(multipletests(scores, alpha=ALPHA, method="holm")[1])
+    return [test if test.score is None else _decided(test, float(next(adjusted))) for test in tests]
+
+
+def _decided(test: ColumnTest, corrected: float) -> ColumnTest:
+    beyond, large = corrected < ALPHA, (test.size or 0.0) >= SIZE
+    words = test.words or (
+        "moved" if beyond and large else "too small to matter" if beyond else "could be chance" if large else "the same"
     )
+    suspect = large and test.score is not None and test.score < AGAIN
+    return replace(test, score=corrected, moved=beyond and large, suspect=suspect, words=words)
 
 
-def in_words(drifted: bool, tests: Sequence[Test]) -> str:
-    """The verdict as a sentence that names what moved."""
-    moved = [test.column for test in tests if test.drifted]
-    if not moved:
-        return "No drift: every test agrees with the reference."
-    verdict = "Drifted" if drifted else "No drift overall, but look at it"
-    return f"{verdict}: {', '.join(moved)} moved ({len(moved)} of {len(tests)} tests)."
-
-
-def sample(texts: Sequence[str]) -> list[str]:
-    """At most `REFERENCE_ROWS` texts, always the same ones."""
-    if len(texts) <= REFERENCE_ROWS:
-        return list(texts)
-    chosen = np.random.default_rng(SEED).choice(len(texts), REFERENCE_ROWS, replace=False)
-    return [texts[i] for i in sorted(chosen)]
-
-
-def _from_centre(
-    reference: NDArray[np.float32], current: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosine distance of each unit vector to the reference's mean direction."""
-    centre = reference.mean(axis=0)
-    centre /= max(float(np.linalg.norm(centre)), 1e-12)
-    return 1 - reference @ centre, 1 - current @ centre
-
-
-def _column_tests(
-    reference: pd.DataFrame, current: pd.DataFrame, columns: list[str], level: float, detail: Path | None
-) -> tuple[Test, ...]:
+def keep(comparison: Comparison, drift: Drift, folder: Path, workspace: Path, time: float) -> Drift:
+    """Save Evidently's snapshot of what was checked in `workspace`, and its page in `folder` where something moved."""
+    columns = [test.column for test in drift.tests if test.checked]
     if not columns:
-        return ()
+        return drift
     with _quiet():
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
 
         definition = DataDefinition(numerical_columns=columns)
-        snapshot = Report([ValueDrift(column=column, method="ks", threshold=level) for column in columns]).run(
-            Dataset.from_pandas(current[columns], data_definition=definition),
-            Dataset.from_pandas(reference[columns], data_definition=definition),
+        # Evidently draws its own verdict beside each distribution: by distance, as it cannot know of the correction.
+        report = Report([ValueDrift(column=column, method="wasserstein", threshold=SIZE) for column in columns])
+        snapshot = report.run(
+            Dataset.from_pandas(comparison.current[columns], data_definition=definition),
+            Dataset.from_pandas(comparison.reference[columns], data_definition=definition),
+            timestamp=datetime.fromtimestamp(time, UTC),
+            tags=[drift.name, drift.severity],
+            name=drift.name,
         )
-        scores = {m["config"]["column"]: float(m["value"]) for m in snapshot.dict()["metrics"]}
+        detail = f"drift-{drift.name.replace(' ', '-')}.html" if drift.moved else ""
         if detail:
-            detail.parent.mkdir(parents=True, exist_ok=True)
-            snapshot.save_html(str(detail))
-    return tuple(
-        Test(
-            column=column,
-            method="Kolmogorov-Smirnov p-value",
-            score=scores[column],
-            threshold=level,
-            drifted=scores[column] < level,
-            reference=float(reference[column].mean()),
-            current=float(current[column].mean()),
-        )
-        for column in columns
-    )
+            folder.mkdir(parents=True, exist_ok=True)
+            snapshot.save_html(str(folder / detail))
+        store, project = _project(workspace)
+        return replace(drift, detail=detail, snapshot=str(store.add_run(project, snapshot).id))
 
 
-def _embedding_test(reference: NDArray[np.float32], current: NDArray[np.float32], level: float) -> Test:
-    """Evidently's bootstrapped distance of means, called alone: its report metric would also draw a slow t-SNE."""
+def forget(workspace: Path, snapshots: Sequence[str]) -> None:
+    """Delete these snapshots; one that is gone already is no error."""
+    store, project = _project(workspace)
+    known = {str(identifier) for identifier in store.list_runs(project)}
+    for identifier in known & set(snapshots):
+        store.delete_run(project, identifier)
+
+
+def _project(workspace: Path) -> tuple[Any, Any]:
+    """Evidently's workspace folder (`evidently ui --workspace <folder>` opens it) and the id of our project there."""
     with _quiet():
-        from evidently.metrics.embeddings import DistanceDriftMethod
+        from evidently.ui.workspace import Workspace
 
-        method = DistanceDriftMethod(bootstrap=True, quantile_probability=1 - level)
-        score, drifted, _ = method(pd.DataFrame(current), pd.DataFrame(reference))
-    return Test("meaning (embedding)", "distance of mean embeddings", float(score), None, bool(drifted), None, None)
+        store = Workspace.create(str(workspace))
+        found = store.search_project(PROJECT) or [store.create_project(PROJECT)]
+        return store, found[0].id
 
 
 @contextmanager

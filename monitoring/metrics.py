@@ -1,6 +1,7 @@
 """Prometheus metrics of the serving path; each Bento's `/metrics` exposes those its process touches.
 
-Every label has few values: lines, outcomes, variants of the running experiment; never a user, a prompt or an id.
+Every label has few values: lines, outcomes, variants of the running experiment, deployments on trial; never a user, a
+prompt or a request's id.
 Gauges say how they add up over worker processes (BentoML runs Prometheus' multi-process mode).
 """
 
@@ -34,6 +35,16 @@ BATCH_SIZE = Histogram("atelier_batch_size", "Requests that a model worked on to
 TOKENS = Counter("atelier_tokens", "Tokens read (prompt) and written (completion)", ["kind"])
 IMAGES = Counter("atelier_images", "Pictures delivered")
 FEEDBACK = Counter("atelier_feedback", "Stored reactions of users")
+CANDIDATE = Counter(
+    "atelier_candidate_calls",
+    "Calls to candidates by deployment, whom for (user, shadow) and why they failed, empty where they did not",
+    ["deployment", "whom", "reason"],
+)
+CANDIDATE_SECONDS = Histogram(
+    "atelier_candidate_seconds", "Time a candidate took for a call", ["deployment"], buckets=LATENCY
+)
+SHADOWS_DROPPED = Counter("atelier_shadows_dropped", "Copies of requests that found no place")
+BREAKERS_OPENED = Counter("atelier_breakers_opened", "Candidates that were cut off, and why", ["deployment", "reason"])
 EVENT_FAILURES = Counter("atelier_event_failures", "Events that could not be stored or looked up")
 QUEUE_DEPTH = Gauge("atelier_queue_depth", "Requests waiting for admission", multiprocess_mode="livesum")
 IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", multiprocess_mode="livesum")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from components.config import Experiment
-from components.experiments.statistics import Analysis, Exposure, analyse
+from components.config import Experiment, Guardrails
+from components.experiments.exposures import Exposure
+from components.experiments.statistics import Analysis, analyse
 
 Row = dict[str, Any]
 LIKE = "like"
@@ -18,7 +19,26 @@ def likes(feedback: Iterable[Row]) -> dict[tuple[str, str], float]:
     return {(row["request_id"], row["user_key"]): min(max(float(row["value"]), 0.0), 1.0) for row in ordered}
 
 
-def exposures(name: str, requests: Iterable[Row], feedback: Iterable[Row]) -> list[Exposure]:
+def breaches(limits: Guardrails, request: Row, now: float) -> dict[str, bool]:
+    """By guardrail, whether a request broke it; one that has not ended is slow once it has waited too long.
+
+    `refused`: it ended well with nothing in it. Who hangs up broke no guardrail but, if it came to that, patience.
+    """
+    waited = request["latency_s"] if request["latency_s"] is not None else now - request["time"]
+    found = {"slow": waited > limits.slo_s}
+    if request["outcome"] is not None:
+        empty = request["outcome"] == "ok" and not request["output"].strip()
+        found |= {"failed": request["outcome"] == "error", "refused": empty}
+    return found
+
+
+def exposures(
+    name: str,
+    requests: Iterable[Row],
+    feedback: Iterable[Row],
+    limits: Guardrails | None = None,
+    now: float = float("inf"),
+) -> list[Exposure]:
     """Every request inside the experiment, liked or not; others' feedback on a user's response does not count."""
     reactions = likes(feedback)
     return [
@@ -28,12 +48,33 @@ def exposures(name: str, requests: Iterable[Row], feedback: Iterable[Row]) -> li
             variant=row["variant"],
             propensity=row["propensity"],
             liked=reactions.get((row["request_id"], row["user_key"]), 0.0),
+            breaches=breaches(limits, row, now) if limits else {},
         )
         for row in requests
         if row["experiment"] == name
     ]
 
 
-def experiment_result(experiment: Experiment, requests: Iterable[Row], feedback: Iterable[Row]) -> Analysis:
-    """The experiment's analysis; give it all rows since the experiment began, as its interval covers every look."""
-    return analyse(experiment, exposures(experiment.name, requests, feedback))
+def pasts(experiment: Experiment, requests: Sequence[Row], feedback: Iterable[Row]) -> dict[str, float]:
+    """Share of liked requests on the experiment's line of each of its users, from before they first saw a variant.
+
+    A reaction that came later is left out as well: a variant may have coloured it.
+    """
+    entered: dict[str, float] = {}
+    for row in requests:
+        if row["experiment"] == experiment.name:
+            entered[row["user_key"]] = min(row["time"], entered.get(row["user_key"], row["time"]))
+    earlier = likes(row for row in feedback if row["time"] < entered.get(row["user_key"], 0.0))
+    found: dict[str, list[float]] = {}
+    for row in requests:
+        if row["line"] == experiment.line and row["time"] < entered.get(row["user_key"], 0.0):
+            found.setdefault(row["user_key"], []).append(earlier.get((row["request_id"], row["user_key"]), 0.0))
+    return {user: sum(values) / len(values) for user, values in found.items()}
+
+
+def experiment_result(
+    experiment: Experiment, requests: Sequence[Row], feedback: Sequence[Row], now: float = float("inf")
+) -> Analysis:
+    """The experiment's analysis; give it all rows since users' pasts began, as its interval covers every look."""
+    rows = exposures(experiment.name, requests, feedback, experiment.guardrails, now)
+    return analyse(experiment, rows, pasts(experiment, requests, feedback), now)

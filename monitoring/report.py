@@ -5,29 +5,34 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.artifact import write_text
 from components.config import Params, load
-from components.events.read import read, requests
+from components.events import window
+from components.events.read import read
 from components.experiments.statistics import Analysis
 from components.stage import StageError, run
-from monitoring import charts
+from monitoring import charts, history
 from monitoring.advice import Advice, advise
-from monitoring.drift import Drift, number_drift, text_drift
-from monitoring.embedding import Embed, load_embed
+from monitoring.drift import Drift, Severity
+from monitoring.embedding import load_embed
 from monitoring.outcomes import experiment_result
+from monitoring.severity import worst
 from monitoring.simulated import AudienceRun, audience_folder, read_runs
-from monitoring.traffic import Bucket, LineTraffic, Row, by_line, lines_of, timeline
+from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
+from monitoring.watch import watch
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 12
+SAMPLE = 10_000  # requests of a line that percentiles are computed from: the 99th is then exact to 0.2 percentiles
+CLOCK_S = 60.0  # clocks of well-kept machines differ by less
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,9 @@ class Summary:
     liked: int
     traffic: list[LineTraffic]
     timeline: list[Bucket]
+    severity: Severity
     drift: list[Drift]
+    notes: list[str]
     experiment: Analysis
     deployments: list[Row]
     advice: list[Advice]
@@ -61,107 +68,91 @@ class Summary:
 def write_report(params: Params, until: float, window_minutes: int | None = None) -> Path:
     """Write `<monitor.report>/<time>/report.html` and `report.json` for the window before `until`; returns the page.
 
-    Evidently's detailed pages lie beside it. Raises `EventStoreError` where there is no events database.
+    Evidently's pages of what moved lie beside it, its snapshots in `<monitor.report>/evidently`, and the runs that are
+    kept are listed in `<monitor.report>/index.html`. Raises `EventStoreError` where events cannot be read.
     """
-    since = until - 60 * (window_minutes or params.monitor.window_minutes)
-    folder = Path(params.monitor.report) / time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(until))
-    folder.mkdir(parents=True, exist_ok=True)
+    since, reports = until - 60 * (window_minutes or params.monitor.window_minutes), Path(params.monitor.report)
+    name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(until))
     runs = read_runs(audience_folder(params.monitor.report), since, until)
-    summary = summarise(params, since, until, runs, folder)
+    kept = history.load(reports)
+    history.remove(reports, [run for run in kept if run.folder == name])  # the same window again replaces its report
+    earlier = [run for run in kept if run.folder != name]
+    summary = summarise(params, since, until, runs, reports / name, earlier)
     page = render(summary, pictures_of(audience_folder(params.monitor.report), runs))
-    write_text(folder / "report.json", json.dumps(asdict(summary), indent=1, default=str))
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
+    write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
+    write_text(reports / name / "report.html", page)
+    history.remove(reports, history.load(reports)[params.monitor.keep :])
+    history.write_index(reports, params.monitor.persistence)
+    return reports / name / "report.html"
 
 
-def summarise(params: Params, since: float, until: float, runs: Sequence[AudienceRun], folder: Path) -> Summary:
-    """Read the window's events and compute everything; Evidently's pages go into `folder`."""
+def summarise(
+    params: Params,
+    since: float,
+    until: float,
+    runs: Sequence[AudienceRun],
+    folder: Path,
+    earlier: Sequence[history.Run],
+) -> Summary:
+    """Read the window's counts and samples and compute everything; Evidently's pages go into `folder`."""
     url = params.events.url
-    rows = requests(url, since, until)
-    feedback = read(url, "feedback", 0.0, until)
-    mine = {row["request_id"] for row in rows}
-    reactions = [row for row in feedback if row["request_id"] in mine and row["kind"] == "like"]
-    simulated = {identifier for a_run in runs for identifier in (*a_run.request_ids, *a_run.failed_ids)} & mine
-    traffic = by_line(rows)
-    drifts = drift_of(params, rows, requests(url, 2 * since - until, since), folder)
-    experiment = experiment_result(params.experiment, requests(url, 0.0, until, params.experiment.name), feedback)
+    first, width, counts = window.counts(url, since, until, SLICES)
+    samples = {line: window.sample(url, since, until, line=line, rows=SAMPLE) for line in lines_of(counts)}
+    simulated = window.known(
+        url, sorted({i for a_run in runs for i in (*a_run.request_ids, *a_run.failed_ids)}), since, until
+    )
+    feedback, liked = window.reactions(url, since, until)
+    traffic = by_line(counts, samples)
+    past = [run.past for run in earlier if run.past.until < until]
+    embed = load_embed(Path("artifacts/image/package"))
+    drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
+    notes = notes_on(counts, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
+    name = params.experiment.name
+    asked, reacted = window.experiment_requests(url, name, until), window.experiment_feedback(url, name, until)
+    experiment = experiment_result(params.experiment, list(asked), list(reacted), until)
     return Summary(
         since=since,
         until=until,
-        requests=len(rows),
-        simulated=len(simulated),
+        requests=sum(line.requests for line in traffic),
+        simulated=simulated,
         simulated_runs=len(runs),
-        feedback=len(reactions),
-        liked=sum(row["value"] > 0 for row in reactions),
+        feedback=feedback,
+        liked=liked,
         traffic=traffic,
-        timeline=timeline(rows),
+        timeline=timeline(first, width, counts, samples),
+        severity=worst(drifts),
         drift=drifts,
+        notes=notes,
         experiment=experiment,
-        deployments=served_by(rows, read(url, "deployments")),
+        deployments=served_by(counts, read(url, "deployments")),
         advice=advise(traffic, drifts, experiment, bool(simulated)),
     )
 
 
-def served_by(rows: Sequence[Row], deployments: Sequence[Row]) -> list[Row]:
-    """Each deployment that answered in the window, with its requests; what is not on record says so."""
-    known = {row["deployment"]: row for row in deployments}
-    counts = pd.Series([row["deployment"] for row in rows], dtype=object).value_counts()
-    unknown = {"line": "?", "digest": "not recorded", "model": "?", "version": "?", "bento": "?", "time": None}
-    return [
-        known.get(str(name), unknown | {"deployment": str(name)}) | {"requests": int(count)}
-        for name, count in counts.items()
-    ]
-
-
-def drift_of(params: Params, rows: Sequence[Row], earlier: Sequence[Row], folder: Path) -> list[Drift]:
-    """Prompts and outputs against the training data, latencies against earlier traffic, of every line with traffic."""
-    embed = load_embed(Path("artifacts/image/package"))
-    found: list[Drift] = []
-    for line in lines_of(rows):
-        ok = [row for row in rows if row["line"] == line and row["outcome"] == "ok"]
-        prompts, outputs = training_texts(Path("data") / line / "split" / "train.parquet")
-        found.append(_texts(params, f"{line} prompts", prompts, [row["prompt"] for row in ok], embed, folder))
-        if line == "text":  # a picture leaves no words in the events; the image line's quality is the evaluation's task
-            found.append(_texts(params, "text outputs", outputs, [row["output"] for row in ok], embed, folder))
-        before = [row for row in earlier if row["line"] == line and row["outcome"] == "ok"]
-        found.append(_latency(params, line, ok, before))
+def notes_on(counts: Sequence[Row], ahead: int, later_runs: int) -> list[str]:
+    """What is odd about the events themselves, in words: clocks that jumped."""
+    found = []
+    backwards = sum(row["backwards"] for row in counts)
+    if backwards:
+        found.append(f"{backwards} requests ended before they were accepted: a gateway's clock was set back meanwhile.")
+    if ahead:
+        found.append(f"{ahead} requests are dated in the future and in no window yet: a gateway's clock runs ahead.")
+    if later_runs:
+        say = f"{later_runs} earlier reports are of later windows than this one and count for nothing here"
+        found.append(f"{say}: this machine's clock was set back, or an old window was asked for.")
     return found
 
 
-def training_texts(path: Path) -> tuple[list[str], list[str]]:
-    """(prompts, outputs) of a line's training samples; both empty where the data is not on this machine."""
-    if not path.is_file():
-        return [], []
-    frame = pd.read_parquet(path, columns=["text", "meta"])
-    completions = [json.loads(meta).get("completion") for meta in frame["meta"]]
-    return list(frame["text"]), [completion for completion in completions if completion]
-
-
-def _texts(
-    params: Params, name: str, reference: list[str], current: list[str], embed: Embed | None, folder: Path
-) -> Drift:
-    return text_drift(
-        name,
-        reference,
-        current,
-        embed=embed,
-        min_rows=params.monitor.min_rows,
-        drift_share=params.monitor.drift_share,
-        detail=folder / f"drift-{name.replace(' ', '-')}.html",
-    )
-
-
-def _latency(params: Params, line: str, now: Sequence[Row], before: Sequence[Row]) -> Drift:
-    """Against the window before, or, where that saw too little, the later half of this one against its first half."""
-    against = "the window before"
-    if len(before) < params.monitor.min_rows:
-        before, now, against = now[: len(now) // 2], now[len(now) // 2 :], "the first half of the window"
-    name, minimum, share = f"{line} latency", params.monitor.min_rows, params.monitor.drift_share
-    return number_drift(name, _seconds(before), _seconds(now), min_rows=minimum, drift_share=share, against=against)
-
-
-def _seconds(rows: Sequence[Row]) -> pd.DataFrame:
-    return pd.DataFrame({"latency (s)": [row["latency_s"] for row in rows]}, dtype=float)
+def served_by(counts: Sequence[Row], deployments: Sequence[Row]) -> list[Row]:
+    """Each deployment that answered in the window, with its requests; what is not on record says so."""
+    known = {row["deployment"]: row for row in deployments}
+    requests: Counter[str] = Counter()
+    for row in counts:
+        requests[row["deployment"]] += row["requests"]
+    unknown = {"line": "?", "digest": "not recorded", "model": "?", "version": "?", "bento": "?", "time": None}
+    return [
+        known.get(name, unknown | {"deployment": name}) | {"requests": count} for name, count in requests.most_common()
+    ]
 
 
 def pictures_of(folder: Path, runs: Sequence[AudienceRun]) -> list[Picture]:

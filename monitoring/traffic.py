@@ -1,20 +1,27 @@
-"""Traffic in numbers: counts, errors and latency percentiles per line, and the same over time. Pure: rows in."""
+"""Traffic in numbers: counts, errors and latency percentiles per line, and the same over time.
+
+Pure. Counts are those of `components.events.window.counts`, over all events; percentiles come from a sample.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Row = dict[str, Any]
-BUCKETS = 24
+SLICES = 24
 
 
 @dataclass(frozen=True)
 class LineTraffic:
-    """One line in the window; latencies in seconds over requests that ended well (None where there is none)."""
+    """One line in the window; latencies in seconds over requests that ended well (None where there is none).
+
+    `sampled`: from how many of the requests the percentiles come.
+    """
 
     line: str
     requests: int
@@ -29,6 +36,7 @@ class LineTraffic:
     mean_batch: float | None
     completion_tokens: int
     statuses: dict[str, int]
+    sampled: int
 
 
 @dataclass(frozen=True)
@@ -42,37 +50,48 @@ class Bucket:
     p95: dict[str, float]
 
 
-def by_line(rows: Sequence[Row]) -> list[LineTraffic]:
-    return [line_traffic(line, [row for row in rows if row["line"] == line]) for line in lines_of(rows)]
+def by_line(counts: Sequence[Row], samples: Mapping[str, Sequence[Row]]) -> list[LineTraffic]:
+    """Each line's traffic from the database's counts; percentiles from its sample of requests."""
+    return [
+        line_traffic(line, [row for row in counts if row["line"] == line], samples.get(line, ()))
+        for line in lines_of(counts)
+    ]
 
 
-def lines_of(rows: Iterable[Row]) -> list[str]:
+def lines_of(counts: Iterable[Row]) -> list[str]:
     """Lines that saw traffic, text before image."""
-    return sorted({str(row["line"]) for row in rows}, reverse=True)
+    return sorted({str(row["line"]) for row in counts}, reverse=True)
 
 
-def line_traffic(line: str, rows: Sequence[Row]) -> LineTraffic:
+def line_traffic(line: str, counts: Sequence[Row], sample: Sequence[Row]) -> LineTraffic:
     """A request counts as an error if it ended so; one cancelled by its client or still running is neither."""
-    outcomes = [row["outcome"] for row in rows]
-    finished = sum(outcome is not None for outcome in outcomes)
-    batches = [row["batch_size"] for row in rows if row["batch_size"]]
-    failures = [str(row["status"]) for row in rows if row["outcome"] == "error"]
-    p50, p95, p99 = percentiles(rows)
+    outcomes, statuses = _sum_by(counts, "outcome"), _sum_by([r for r in counts if r["outcome"] == "error"], "status")
+    total, batched = sum(outcomes.values()), sum(row["batched"] for row in counts)
+    finished = total - outcomes[None]
+    p50, p95, p99 = percentiles(sample)
     return LineTraffic(
         line=line,
-        requests=len(rows),
-        ok=outcomes.count("ok"),
-        errors=outcomes.count("error"),
-        cancelled=outcomes.count("cancelled"),
-        unfinished=len(rows) - finished,
-        error_rate=outcomes.count("error") / max(finished, 1),
+        requests=total,
+        ok=outcomes["ok"],
+        errors=outcomes["error"],
+        cancelled=outcomes["cancelled"],
+        unfinished=outcomes[None],
+        error_rate=outcomes["error"] / max(finished, 1),
         p50=p50,
         p95=p95,
         p99=p99,
-        mean_batch=float(np.mean(batches)) if batches else None,
-        completion_tokens=sum(row["completion_tokens"] or 0 for row in rows),
-        statuses={status: failures.count(status) for status in sorted(set(failures))},
+        mean_batch=sum(row["batch_sum"] for row in counts) / batched if batched else None,
+        completion_tokens=sum(row["completion_tokens"] for row in counts),
+        statuses={str(status): count for status, count in sorted(statuses.items())},
+        sampled=len(sample),
     )
+
+
+def _sum_by(counts: Iterable[Row], key: str) -> Counter[Any]:
+    found: Counter[Any] = Counter()
+    for row in counts:
+        found[row[key]] += row["requests"]
+    return found
 
 
 def percentiles(rows: Iterable[Row]) -> tuple[float | None, float | None, float | None]:
@@ -84,24 +103,30 @@ def percentiles(rows: Iterable[Row]) -> tuple[float | None, float | None, float 
     return float(p50), float(p95), float(p99)
 
 
-def timeline(rows: Sequence[Row]) -> list[Bucket]:
-    """Equal slices of time between the first and the last request; none where there was no request."""
-    if not rows:
-        return []
-    first, last = rows[0]["time"], max(row["time"] for row in rows)
-    width = max((last - first) / BUCKETS, 1.0)
-    slices: list[list[Row]] = [[] for _ in range(int((last - first) / width) + 1)]
-    for row in rows:
-        slices[int((row["time"] - first) / width)].append(row)
-    return [_bucket(first + i * width, part) for i, part in enumerate(slices)]
+def timeline(first: float, width: float, counts: Sequence[Row], samples: Mapping[str, Sequence[Row]]) -> list[Bucket]:
+    """Slices of `width` seconds from `first` to the last request; none where there was no request."""
+    slices = max((row["slice"] for row in counts), default=-1) + 1
+    latencies: dict[tuple[int, str], list[Row]] = {}
+    for line, rows in samples.items():
+        for row in rows:
+            latencies.setdefault((int((row["time"] - first) / width), line), []).append(row)
+    return [
+        _bucket(
+            first + i * width,
+            [row for row in counts if row["slice"] == i],
+            {line: percentiles(latencies.get((i, line), ())) for line in samples},
+        )
+        for i in range(slices)
+    ]
 
 
-def _bucket(start: float, rows: Sequence[Row]) -> Bucket:
-    p50: dict[str, float] = {}
-    p95: dict[str, float] = {}
-    for line in lines_of(rows):
-        middle, high, _ = percentiles(row for row in rows if row["line"] == line)
-        if middle is not None and high is not None:
-            p50[line], p95[line] = middle, high
-    counts = {line: sum(row["line"] == line for row in rows) for line in lines_of(rows)}
-    return Bucket(start, counts, sum(row["outcome"] == "error" for row in rows), p50, p95)
+def _bucket(
+    start: float, counts: Sequence[Row], latency: Mapping[str, tuple[float | None, float | None, float | None]]
+) -> Bucket:
+    return Bucket(
+        start=start,
+        requests=dict(_sum_by(counts, "line")),
+        errors=sum(row["requests"] for row in counts if row["outcome"] == "error"),
+        p50={line: middle for line, (middle, _, _) in latency.items() if middle is not None},
+        p95={line: high for line, (_, high, _) in latency.items() if high is not None},
+    )

@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from contextlib import aclosing
+from functools import partial
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
@@ -13,6 +14,8 @@ from starlette.types import Send
 from bentos.gateway.errors import ApiError, unexpected
 from bentos.gateway.exchange import Exchange, Gateway, Result, recorded
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
+from bentos.gateway.traffic import Route
+from bentos.gateway.trial import Attempt, answer, shadow
 from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
 from components.experiments.assignment import assign
@@ -31,13 +34,17 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     assignment = assign(gateway.experiment, user) if running else None
     variant = gateway.experiment.variants[assignment.variant] if assignment else None
     job = _job(request, *sampling(request, variant, gateway.serving), tokens)
-    info = await gateway.upstream.info("text")
-    exchange = Exchange("text", request.model, user, info.deployment, _prompt(request), assignment, "chatcmpl")
+    route = await gateway.traffic.route("text", user)
+    asked = route.info.deployment
+    exchange = Exchange("text", request.model, user, asked, _prompt(request), assignment, "chatcmpl")
+    response = None
     if request.stream:
         usage = bool(request.stream_options and request.stream_options.include_usage)
-        await _stream(gateway, exchange, job, send, usage)
-        return None
-    return await _whole(gateway, exchange, job)
+        await _stream(gateway, exchange, route, job, send, usage)
+    else:
+        response = await _whole(gateway, exchange, route, job)
+    shadow(gateway, exchange, route, partial(_write, gateway, job))
+    return response
 
 
 def sampling(request: ChatRequest, variant: Variant | None, serving: Serving) -> tuple[float, float]:
@@ -72,9 +79,15 @@ def _usage(written: Written) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
 
 
-async def _whole(gateway: Gateway, exchange: Exchange, job: TextJob) -> Response:
+async def _write(gateway: Gateway, job: TextJob, attempt: Attempt) -> Written:
+    written = await gateway.upstream.write(attempt.slot, job)
+    attempt.require(bool(written.text.strip()))
+    return written
+
+
+async def _whole(gateway: Gateway, exchange: Exchange, route: Route, job: TextJob) -> Response:
     async with recorded(gateway, exchange) as result:
-        written = await gateway.upstream.write(job)
+        written = await answer(gateway, exchange, route, partial(_write, gateway, job))
         _fill(result, written)
     message = {"role": "assistant", "content": written.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason, "logprobs": None}
@@ -89,12 +102,12 @@ async def _whole(gateway: Gateway, exchange: Exchange, job: TextJob) -> Response
     return JSONResponse(completion, headers=exchange.headers(written.deployment))
 
 
-async def _stream(gateway: Gateway, exchange: Exchange, job: TextJob, send: Send, usage: bool) -> None:
+async def _stream(gateway: Gateway, exchange: Exchange, route: Route, job: TextJob, send: Send, usage: bool) -> None:
     """Server-sent events; a failure after the first byte becomes an error event, as OpenAI sends it."""
     events = _Events(exchange, send)
     try:
         async with recorded(gateway, exchange) as result:
-            written = await _relay(gateway, job, events, result)
+            written = await answer(gateway, exchange, route, partial(_relay, gateway, job, events, result))
     except Exception as error:
         if not events.started:
             raise
@@ -108,10 +121,19 @@ async def _stream(gateway: Gateway, exchange: Exchange, job: TextJob, send: Send
     await events.end()
 
 
-async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result) -> Written:
-    async with aclosing(gateway.upstream.stream(job)) as lines:
+async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result, attempt: Attempt) -> Written:
+    """Pass a stream on. A candidate's begins with its first words, as until then the champion can take over."""
+    held = ""
+    async with aclosing(gateway.upstream.stream(attempt.slot, job)) as lines:
         async for line in lines:
-            if line.deployment is not None:
+            if held and (line.piece or line.result):
+                attempt.require(line.piece is not None or bool(line.result and line.result.text.strip()))
+                attempt.begin()
+                await events.start(held)
+                held = ""
+            if line.deployment is not None and attempt.on_trial:
+                held = line.deployment
+            elif line.deployment is not None:
                 await events.start(line.deployment)
             elif line.piece is not None:
                 if not result.output:

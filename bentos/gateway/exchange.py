@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
+from bentos.gateway.background import Background
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
+from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Experiment, Line, Serving
 from components.events.database import EventStoreError
@@ -33,11 +35,16 @@ class Gateway:
     admission: Admission
     upstream: Upstream
     events: EventStore
+    traffic: Traffic
+    background: Background
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """Who asks for what, and which variant of the experiment answers (None outside of it)."""
+    """Who asks whom for what, and which variant of the experiment answers (None outside of it).
+
+    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers.
+    """
 
     line: Line
     model: str

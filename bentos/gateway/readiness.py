@@ -1,4 +1,4 @@
-"""`GET /readyz`: 200 once both model Bentos answer, else 503 in OpenAI's shape, naming the line that does not.
+"""`GET /readyz`: 200 once both lines' champions answer, else 503 in OpenAI's shape, naming the line that does not.
 
 ASGI middleware, because BentoML's own answer to this path would have BentoML's shape.
 """
@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.errors import ApiError, unavailable
 from bentos.gateway.schemas import MODELS
-from bentos.gateway.upstream import Upstream
-from components.config import Line
+from bentos.gateway.upstream import Slot, Upstream
 
 ANSWER_SECONDS = 3.0  # a model Bento that takes longer to say what it serves is still loading
 
@@ -32,17 +31,17 @@ class Readiness:
 
     async def _answer(self) -> Response:
         try:
-            upstream = self._gateway.ready().upstream
-            await asyncio.gather(*(require_ready(upstream, line) for line in MODELS))
+            gateway = self._gateway.ready()
+            await asyncio.gather(*(require_ready(gateway.upstream, gateway.traffic.home(line)) for line in MODELS))
         except ApiError as error:
             return error.response()
         return PlainTextResponse("ready\n")
 
 
-async def require_ready(upstream: Upstream, line: Line) -> None:
-    """Raise a 503 `ApiError` unless the line's Bento says in time what it serves."""
+async def require_ready(upstream: Upstream, slot: Slot) -> None:
+    """Raise a 503 `ApiError` unless the champion's Bento says in time what it serves."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await upstream.info(line)
+            await upstream.info(slot)
     except (ApiError, TimeoutError) as error:
-        raise unavailable(line) from error
+        raise unavailable(slot.line) from error

@@ -6,6 +6,7 @@ environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENT
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import cast
 
@@ -17,11 +18,14 @@ from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
+from bentos.gateway.background import Background
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
 from bentos.gateway.schemas import MODELS
+from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
+from components.events.database import connect
 from components.events.store import EventStore
 from components.stage import StageError
 from monitoring import metrics
@@ -30,13 +34,18 @@ PARAMS = load()
 app = GatewayApp()
 
 
-def upstream_urls() -> dict[Line, str]:
-    """Where the model Bentos answer: from the environment, else this machine's ports of params.yaml."""
+def upstream_urls() -> dict[Line, list[str]]:
+    """Where model Bentos may answer: from the environment (commas between), else this machine's ports of params.yaml.
+
+    Before a line has releases, the first of its addresses is asked.
+    """
     serving = PARAMS.serving
-    return {
-        "text": os.environ.get("ATELIER_TEXT_URL") or f"http://{serving.host}:{serving.text_port}",
-        "image": os.environ.get("ATELIER_IMAGE_URL") or f"http://{serving.host}:{serving.image_port}",
+    ports: dict[Line, tuple[int, int]] = {
+        "text": (serving.text_port, serving.text_b_port),
+        "image": (serving.image_port, serving.image_b_port),
     }
+    here = {line: ",".join(f"http://{serving.host}:{port}" for port in pair) for line, pair in ports.items()}
+    return {line: (os.environ.get(f"ATELIER_{line.upper()}_URL") or here[line]).split(",") for line in ports}
 
 
 # One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
@@ -68,20 +77,34 @@ class GatewayBento:
         serving, experiment = PARAMS.serving, PARAMS.experiment
         running = {experiment.line: experiment.variants}
         metrics.start_at_zero({line: ["", *running.get(line, ())] for line in MODELS})
+        url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
+        events = await EventStore.open(url)
+        upstream = Upstream(upstream_urls(), serving.request_timeout)
+        self._engine = connect(url)
+        traffic = Traffic(upstream, self._engine)
+        # Before the first request: who is champion, and where.
+        await asyncio.gather(upstream.refresh(), traffic.refresh())
+        self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]
         app.gateway = Gateway(
             serving=serving,
             experiment=experiment,
             keys=self._keys,
             admission=Admission(serving.max_concurrency, serving.max_queue),
-            upstream=Upstream(upstream_urls(), serving.request_timeout),
-            events=await EventStore.open(os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url),
+            upstream=upstream,
+            events=events,
+            traffic=traffic,
+            background=Background(PARAMS.release.shadow_share),
         )
 
     @bentoml.on_shutdown
     async def close(self) -> None:
         if app.gateway is not None:
+            for follower in self._followers:
+                follower.cancel()
+            await app.gateway.background.close()
             await app.gateway.upstream.close()
             await app.gateway.events.close()
+            self._engine.dispose()
             app.gateway = None
         remove_metrics()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
@@ -21,12 +24,22 @@ PICTURES = TypeAdapter(list[Picture])
 JSON = {"content-type": "application/json"}
 
 
-class Upstream:
-    """Pooled connections to the model Bentos at `urls`; open it inside a running event loop."""
+@dataclass(frozen=True)
+class Slot:
+    """A place at which a Bento of a line may answer."""
 
-    def __init__(self, urls: Mapping[Line, str], timeout: float) -> None:
-        self._urls, self._timeout = urls, timeout
-        self._infos: dict[Line, tuple[float, Info]] = {}
+    line: Line
+    url: str
+
+
+class Upstream:
+    """Pooled connections to the model Bentos at `urls`, of which a line has one or more; open it in a running loop."""
+
+    def __init__(self, urls: Mapping[Line, Sequence[str]], timeout: float) -> None:
+        self.slots: dict[Line, list[Slot]] = {line: [Slot(line, url) for url in urls[line]] for line in urls}
+        self._timeout = timeout
+        # When each slot last said what it serves, and what; one that went away keeps its name, for who else has it?
+        self._infos: dict[Slot, tuple[float, Info]] = {}
         # No limit here: admission already bounds how many calls there are.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         seconds = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
@@ -35,27 +48,52 @@ class Upstream:
     async def close(self) -> None:
         await self._session.close()
 
-    async def info(self, line: Line) -> Info:
-        """What the line's Bento serves, at most a moment old."""
-        known = self._infos.get(line)
+    async def info(self, slot: Slot) -> Info:
+        """What a slot serves, at most a moment old."""
+        known = self._infos.get(slot)
         if known and time.monotonic() - known[0] < INFO_SECONDS:
             return known[1]
-        async with self._post(line, "info", "{}") as response:
+        return await self._ask(slot)
+
+    def find(self, line: Line, deployment: str) -> tuple[Slot, Info] | None:
+        """The slot that said last that it serves a deployment; asks nobody."""
+        said = {slot: said for slot in self.slots[line] if (said := self._infos.get(slot))}
+        serving = [slot for slot, (_, info) in said.items() if info.deployment == deployment]
+        slot = max(serving, key=lambda slot: said[slot][0], default=None)
+        return (slot, said[slot][1]) if slot else None
+
+    async def follow(self) -> None:
+        """Ask every slot again and again what it serves, until cancelled: no request waits for one that is down."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(INFO_SECONDS / 2)
+
+    async def refresh(self) -> None:
+        slots = [slot for slots in self.slots.values() for slot in slots]
+        await asyncio.gather(*map(self._refresh, slots))
+
+    async def _refresh(self, slot: Slot) -> None:
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(INFO_SECONDS):
+                await self._ask(slot)
+
+    async def _ask(self, slot: Slot) -> Info:
+        async with self._post(slot, "info", "{}") as response:
             info = Info.model_validate_json(await response.read())
-        self._infos[line] = (time.monotonic(), info)
+        self._infos[slot] = (time.monotonic(), info)
         return info
 
-    async def paint(self, job: ImageJob) -> Picture:
-        async with self._post("image", "generate", f'{{"jobs":[{job.model_dump_json()}]}}', job.id) as response:
+    async def paint(self, slot: Slot, job: ImageJob) -> Picture:
+        async with self._post(slot, "generate", f'{{"jobs":[{job.model_dump_json()}]}}', job.id) as response:
             return PICTURES.validate_json(await response.read())[0]
 
-    async def write(self, job: TextJob) -> Written:
-        async with self._post("text", "generate", job.model_dump_json()) as response:
+    async def write(self, slot: Slot, job: TextJob) -> Written:
+        async with self._post(slot, "generate", job.model_dump_json()) as response:
             return Written.model_validate_json(await response.read())
 
-    async def stream(self, job: TextJob) -> AsyncGenerator[TextLine, None]:
+    async def stream(self, slot: Slot, job: TextJob) -> AsyncGenerator[TextLine, None]:
         """The deployment, pieces and the result; raises `ApiError` where the stream fails or is cut."""
-        async with self._post("text", "stream", job.model_dump_json()) as response:
+        async with self._post(slot, "stream", job.model_dump_json()) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
@@ -68,17 +106,19 @@ class Upstream:
         raise unavailable("text")
 
     @asynccontextmanager
-    async def _post(self, line: Line, api: str, body: str, job: str = "") -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, slot: Slot, api: str, body: str, job: str = "") -> AsyncIterator[aiohttp.ClientResponse]:
+        line = slot.line
         headers = JSON | ({JOB_ID: job} if job else {})
         try:
-            async with self._session.post(f"{self._urls[line]}/{api}", data=body.encode(), headers=headers) as response:
+            async with self._session.post(f"{slot.url}/{api}", data=body.encode(), headers=headers) as response:
                 if response.status != HTTPStatus.OK:
                     raise _failure(line, response.status, self._timeout)
                 yield response
         except TimeoutError as error:
             raise timed_out(self._timeout) from error
         except aiohttp.ClientError as error:
-            self._infos.pop(line, None)
+            if slot in self._infos:
+                self._infos[slot] = (-math.inf, self._infos[slot][1])
             raise unavailable(line) from error
         except ValidationError as error:  # another version of the protocol, or not our Bento at all
             raise unavailable(line) from error

@@ -73,6 +73,7 @@ def groups(data: Path, trained_on: AbstractSet[str], encoder: TextEncoder, size:
 
 
 def group(samples: list[Sample], others: list[Sample], encoder: TextEncoder, size: int) -> Group:
+    """`samples` to be painted, filled up with `others`."""
     return Group(Captions.of((samples + others)[:NAMES], encoder, size), min(len(samples), NAMES))
 
 
@@ -135,6 +136,7 @@ def write_sheets(folder: Path, painted: dict[str, Painted], by_name: dict[str, G
         "sheet": (painted["no_style"]["seen"][:shown], by_name["seen"].texts[:shown]),
         "held_out": (painted["openmoji_style"]["combinations"], by_name["combinations"].texts),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     for name, (pictures_BCHW, texts) in pages.items():
         sheet(list(pictures_BCHW.permute(0, 2, 3, 1).numpy()), texts).save(folder / f"{name}.png")
 
@@ -142,7 +144,7 @@ def write_sheets(folder: Path, painted: dict[str, Painted], by_name: dict[str, G
 def main(
     model: Annotated[Path, typer.Option(help="The base's folder.")] = BASE,
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = METRICS,
-    sheets: Annotated[Path | None, typer.Option(help="An existing folder for sheet.png and held_out.png.")] = None,
+    sheets: Annotated[Path | None, typer.Option(help="Where sheet.png and held_out.png go, if anywhere.")] = None,
 ) -> None:
     params = config.load()
     settings, shape = params.evaluate.image, params.train.image.model

@@ -167,8 +167,8 @@ def main() -> None:
     settings, shape = params.evaluate.image, params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
     samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
-    if len(samples["test"]) < 2:
-        raise StageError(f"{SPLIT}: {len(samples['test'])} held-out pictures; 2 are needed to measure a distance")
+    if len(samples["test"]) < 4:
+        raise StageError(f"{SPLIT}: {len(samples['test'])} held-out pictures; KID and its error need at least 4")
     network = inceptions.load(settings.inception) if settings.inception else None  # refused before minutes of painting
     seen = Captions.of(samples["train"][:NAMES], encoder, shape.size)
     held_out = Captions.of(samples["test"], encoder, shape.size)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x61746C72  # "atlr": one migration at a time, whatever process starts it
+BUSY_MS = 10_000  # how long SQLite waits for another process's lock
 
 
 class EventStoreError(RuntimeError):
@@ -43,9 +48,31 @@ def connect(url: str, *, create: bool = False) -> Engine:
 def _sqlite_pragmas(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     # busy_timeout first: switching to WAL itself may have to wait for another process.
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    # PostgreSQL has md5: with the same function here, both databases sample the same requests.
+    connection.create_function("md5", 1, _md5, deterministic=True)
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """A connection to read events by; what goes wrong in the block is said in words, as `EventStoreError`."""
+    engine = connect(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        if "is locked" in str(error):
+            waited = f"another process has kept it locked for {BUSY_MS / 1000:g} s"
+            raise EventStoreError(f"events cannot be read: {waited}; try again when it has finished") from error
+        raise EventStoreError(f"events cannot be read: {error}") from error
+    finally:
+        engine.dispose()
 
 
 def migrate(engine: Engine) -> None:
@@ -58,6 +85,8 @@ def migrate(engine: Engine) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
+    except CommandError as error:
+        raise EventStoreError(f"the events database was made by newer code ({error}); run that") from error
     except SQLAlchemyError as error:
         raise EventStoreError(f"events database {engine.url.render_as_string()}: {error}") from error
 

@@ -10,12 +10,18 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from components.events.database import EventStoreError, connect, migrate
-from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, Deployment
+from components.events.database import EventStoreError, connect, migrate, reading
+from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, TRIALS, Deployment
 
 Row = dict[str, Any]
-TABLES = {"accepted": ACCEPTED, "finished": FINISHED, "feedback": FEEDBACK, "deployments": DEPLOYMENTS}
-Kind = Literal["accepted", "finished", "feedback", "deployments"]
+TABLES = {
+    "accepted": ACCEPTED,
+    "finished": FINISHED,
+    "feedback": FEEDBACK,
+    "trials": TRIALS,
+    "deployments": DEPLOYMENTS,
+}
+Kind = Literal["accepted", "finished", "feedback", "trials", "deployments"]
 
 
 def read(url: str, kind: Kind, since: float = 0.0, until: float = float("inf")) -> list[Row]:
@@ -88,11 +94,5 @@ def get_deployment(url: str, deployment: str) -> Deployment | None:
 
 
 def _rows(url: str, query: Any) -> list[Row]:
-    engine = connect(url)
-    try:
-        with engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-    except SQLAlchemyError as error:
-        raise EventStoreError(f"events cannot be read: {error}") from error
-    finally:
-        engine.dispose()
+    with reading(url) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

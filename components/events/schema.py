@@ -69,6 +69,20 @@ class Feedback(Event):
     value: float
 
 
+class Trial(Event):
+    """A call to a candidate whose answer reached nobody; `reason` is why it failed, empty where it did not.
+
+    `shadow`: a copy of the request. `failure`: the champion answered the request instead. `breaker`: with that call a
+    gateway stopped asking the candidate; its `request_id` is the release, so that of several gateways one row tells.
+    """
+
+    kind: Literal["shadow", "failure", "breaker"]
+    line: Literal["text", "image"]
+    deployment: Name
+    reason: Stored
+    latency_s: Duration
+
+
 class Deployment(BaseModel):
     """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made."""
 
@@ -124,6 +138,15 @@ FEEDBACK = Table(
     Column("time", Float(53), nullable=False, index=True),
     *(_text(name) for name in ("user_key", "kind")),
     Column("value", Float(53), nullable=False),
+)
+TRIALS = Table(
+    "trials",
+    METADATA,
+    Column("request_id", String(250), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("time", Float(53), nullable=False, index=True),
+    *(_text(name) for name in ("line", "deployment", "reason")),
+    Column("latency_s", Float(53), nullable=False),
 )
 DEPLOYMENTS = Table(
     "deployments",

@@ -18,9 +18,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import Insert
 
 from components.events.database import EventStoreError, connect, migrate
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished, storable
+from components.events.schema import (
+    ACCEPTED,
+    FEEDBACK,
+    FINISHED,
+    TRIALS,
+    Accepted,
+    Event,
+    Feedback,
+    Finished,
+    Trial,
+    storable,
+)
 
-TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK}
+TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK, Trial: TRIALS}
 GROUP = 1024  # rows of one transaction: bounds how long the first waiter waits for the last row's insert
 
 

@@ -1,35 +1,22 @@
 """Statistics of a running experiment, valid however often they are looked at. Pure: rows in, numbers and words out.
 
-Randomised by user, so analysed by user: a user's outcome is the share of their requests that they liked, in [0, 1], and
-silence counts as no like. The difference between variants is an inverse-propensity-weighted mean over users in order of
-first exposure; its interval is the betting confidence sequence of Waudby-Smith and Ramdas (2024) from the package
-`ville`, which needs no large sample; this file's tests hold it to account by simulation.
+Every treatment against control (`comparison`), and its guardrails (`guardrails`); this folder's tests and `bench` hold
+both to account by simulation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import ville
-from numpy.typing import NDArray
 from scipy import stats
 
 from components.config import Experiment
+from components.experiments.comparison import Comparison, compare, confidence_sequence
+from components.experiments.exposures import Exposure, User, by_user, check
+from components.experiments.guardrails import Guard, guard
 
-GRID = 4000  # candidate differences between -2 and 2 that are tested: the interval is exact to 0.001
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """One request inside the experiment: who, when (epoch s), which variant with which probability, liked or not."""
-
-    user_key: str
-    time: float
-    variant: str
-    propensity: float
-    liked: float
+__all__ = ["Analysis", "Arm", "Exposure", "analyse", "confidence_sequence", "decide", "sample_ratio"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the experiment says now; `interval` bounds treatment minus control at all looks together, at 1 - alpha."""
+    """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison.
+
+    `notes` says in words what was odd about the rows.
+    """
 
     experiment: str
     control: str
@@ -52,20 +42,15 @@ class Analysis:
     arms: tuple[Arm, ...]
     difference: float
     interval: tuple[float, float]
+    comparisons: tuple[Comparison, ...]
+    guards: tuple[Guard, ...]
     alpha: float
     srm_p_value: float
     srm: bool
     crossed_over: int
     verdict: str
     reason: str
-
-
-@dataclass(frozen=True)
-class _User:
-    first: float
-    variant: str
-    requests: int
-    outcome: float
+    notes: tuple[str, ...]
 
 
 def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> float:
@@ -80,68 +65,56 @@ def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> flo
     return float(stats.chisquare(observed, scaled).pvalue)
 
 
-def confidence_sequence(
-    outcomes: NDArray[np.float64], treated: NDArray[np.bool_], share: float, alpha: float
-) -> tuple[float, float, float]:
-    """(difference, low, high) of treatment minus control for outcomes in [0, 1] in order of first exposure.
+def analyse(
+    experiment: Experiment,
+    exposures: Iterable[Exposure],
+    before: Mapping[str, float] | None = None,
+    now: float = float("inf"),
+) -> Analysis:
+    """Analyse all exposures of an experiment so far: `control` (or the first variant by name) against every other.
 
-    `share` is the probability of treatment. Low and high hold for all looks together with probability 1 - alpha.
+    `before`: users' share of liked requests before they entered. A user seen in several variants is left out and
+    counted, as nothing they did can be credited to one of them; so is a request later than `now` (epoch s). Raises
+    `ExperimentError` for a value that is no number or a propensity outside (0, 1].
     """
-    if not outcomes.size:
-        return 0.0, -1.0, 1.0
-    test = ville.BettingABTest(bounds=(0.0, 1.0), alpha=alpha, propensity=share, grid=GRID)
-    low, high = test.fit(outcomes, treated.astype(float)).interval()
-    return float(test.estimate_[-1]), max(float(low), -1.0), min(float(high), 1.0)
-
-
-def analyse(experiment: Experiment, exposures: Iterable[Exposure]) -> Analysis:
-    """Analyse all exposures of an experiment so far: `control` (or the first variant) against the next one by name.
-
-    A user seen in several variants is left out and counted, as nothing they did can be credited to one of them.
-    """
-    rows = [row for row in exposures if row.variant in experiment.variants]
-    everyone = by_user(rows)
-    users = sorted((user for user in everyone.values() if user is not None), key=lambda user: user.first)
-    control, treatment = _pair(experiment)
+    known = [row for row in exposures if row.variant in experiment.variants]
+    check(known)
+    rows = [row for row in known if row.time <= now]
+    everyone = by_user(rows, before or {})
+    users = [user for user in everyone.values() if user is not None]
     weights = {name: variant.weight for name, variant in experiment.variants.items()}
+    control, treatments = _roles(weights)
+    margins = experiment.guardrails.margins() if experiment.guardrails else {}
     arms = tuple(_arm(name, users) for name in sorted(weights))
     p_value = sample_ratio({arm.variant: arm.users for arm in arms}, weights)
-    pair = [user for user in users if user.variant in (control, treatment)] if control != treatment else []
-    difference, low, high = confidence_sequence(
-        np.array([user.outcome for user in pair], dtype=np.float64),
-        np.array([user.variant == treatment for user in pair], dtype=np.bool_),
-        weights[treatment] / (weights[control] + weights[treatment]),
-        experiment.alpha,
-    )
+    comparisons = compare(users, control, treatments, weights, experiment.alpha)
+    guards = guard(users, control, treatments, weights, margins, experiment.alpha)
+    lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
     reweighted = any(abs(row.propensity - weights[row.variant]) > 1e-9 for row in rows)
-    verdict, reason = decide(control, treatment, (low, high), p_value < experiment.srm_alpha, reweighted)
+    verdict, reason = decide(control, comparisons, guards, p_value < experiment.srm_alpha, reweighted)
     return Analysis(
         experiment=experiment.name,
         control=control,
-        treatment=treatment,
+        treatment=lead.treatment,
         arms=arms,
-        difference=difference,
-        interval=(low, high),
+        difference=lead.difference,
+        interval=lead.interval,
+        comparisons=comparisons,
+        guards=guards,
         alpha=experiment.alpha,
         srm_p_value=p_value,
         srm=p_value < experiment.srm_alpha,
         crossed_over=sum(user is None for user in everyone.values()),
         verdict=verdict,
         reason=reason,
+        notes=_notes(users, [control, *treatments], len(known) - len(rows)),
     )
 
 
-def by_user(rows: Iterable[Exposure]) -> dict[str, _User | None]:
-    """Each user's first exposure, variant, requests and outcome; None for a user who was seen in several variants."""
-    grouped: dict[str, list[Exposure]] = {}
-    for row in rows:
-        grouped.setdefault(row.user_key, []).append(row)
-    return {key: _user(group) for key, group in grouped.items()}
-
-
-def decide(control: str, treatment: str, interval: tuple[float, float], srm: bool, reweighted: bool) -> tuple[str, str]:
-    """Verdict and its reason in words; a broken experiment is inconclusive whatever its interval says."""
-    low, high = interval
+def decide(
+    control: str, comparisons: Sequence[Comparison], guards: Sequence[Guard], srm: bool, reweighted: bool
+) -> tuple[str, str]:
+    """Verdict and its reason in words; a broken experiment is inconclusive whatever its intervals say."""
     if reweighted:
         return (
             "inconclusive",
@@ -152,27 +125,39 @@ def decide(control: str, treatment: str, interval: tuple[float, float], srm: boo
             "inconclusive",
             "Users did not fall into the variants by their weights (sample-ratio mismatch): find the bug.",
         )
-    if low > 0:
-        return f"{treatment} better", f"The whole interval lies above 0: {treatment} is liked more than {control}."
-    if high < 0:
-        return f"{control} better", f"The whole interval lies below 0: {control} is liked more than {treatment}."
+    harms = [g for g in guards if g.status == "harm"]
+    harmed = {g.treatment for g in harms}
+    winners = [c for c in comparisons if c.interval[0] > 0 and c.treatment not in harmed]
+    if winners:
+        best = max(winners, key=lambda c: c.interval[0]).treatment
+        also = "".join(f" {c.treatment} beats it too." for c in winners if c.treatment != best)
+        return f"{best} better", f"The whole interval lies above 0: {best} is liked more than {control}.{also}"
+    if harms:
+        told = "; ".join(f"{g.treatment}: {g.guardrail} beyond the margin of {100 * g.margin:g} points" for g in harms)
+        return f"{' and '.join(sorted(harmed))} harmful", f"A guardrail is broken ({told}): take it out of the traffic."
+    if comparisons and all(c.interval[1] < 0 for c in comparisons):
+        names = " and ".join(c.treatment for c in comparisons)
+        return f"{control} better", f"The whole interval lies below 0: {control} is liked more than {names}."
     return "inconclusive", "The interval contains 0: the data so far agree with no difference. More users narrow it."
 
 
-def _pair(experiment: Experiment) -> tuple[str, str]:
-    names = sorted(name for name, variant in experiment.variants.items() if variant.weight > 0)
+def _roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
+    names = sorted(name for name, weight in weights.items() if weight > 0)
     control = "control" if "control" in names else names[0]
-    return control, next((name for name in names if name != control), control)
+    return control, [name for name in names if name != control]
 
 
-def _user(rows: list[Exposure]) -> _User | None:
-    if len({row.variant for row in rows}) > 1:
-        return None
-    liked = sum(row.liked for row in rows) / len(rows)
-    return _User(min(row.time for row in rows), rows[0].variant, len(rows), min(max(liked, 0.0), 1.0))
-
-
-def _arm(variant: str, users: list[_User]) -> Arm:
+def _arm(variant: str, users: Sequence[User]) -> Arm:
     mine = [user for user in users if user.variant == variant]
     rate = sum(user.outcome for user in mine) / len(mine) if mine else 0.0
     return Arm(variant, len(mine), sum(user.requests for user in mine), rate)
+
+
+def _notes(users: Sequence[User], names: Sequence[str], future: int) -> tuple[str, ...]:
+    seen = {user.variant for user in users}
+    notes = [f"No user has seen {name} yet." for name in names if users and name not in seen]
+    if len(users) > 1 and len({user.outcome for user in users}) == 1:
+        notes.append(f"Every user's outcome is {users[0].outcome:g}: check that reactions are recorded.")
+    if future:
+        notes.append(f"A clock jumped: requests that carry a time in the future and are left out: {future}.")
+    return tuple(notes)

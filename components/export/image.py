@@ -78,9 +78,11 @@ def main() -> None:
     parameters = config.load().export.image
     network = denoiser.load(CHECKPOINT)
     captions = [row.text for row in sample.iterate(TRAIN)]
-    if len(captions) < parameters.calibration:
+    rows = len(captions) * 2 * STEPS  # two halves of guidance
+    if parameters.weight_format == "int8" and rows < parameters.calibration:
         raise StageError(
-            f"export.image.calibration {parameters.calibration} exceeds the {len(captions)} training samples"
+            f"export.image.calibration {parameters.calibration} exceeds the {rows} inputs that {len(captions)} "
+            "training samples give; lower it or add samples"
         )
     with staged(EXPORT) as folder:
         write_export(network, text_encoder.MODEL, captions, parameters, folder)

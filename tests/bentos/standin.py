@@ -1,7 +1,8 @@
 """A stand-in for both model Bentos: the wire protocol over made-up answers, on loopback, with no model behind it.
 
 Text answers are "you said: <prompt>" word by word; pictures are one colour, chosen by the seed. A prompt that contains
-`HOLD` waits until its caller disconnects; `FAIL` answers 500; `CUT` ends a stream without its result.
+`HOLD` waits until its caller disconnects; `FAIL` answers 500; `CUT` ends a stream without its result. `POST /mode`
+makes every later text answer an `error`, `slow` (seconds late), `empty`, or `ok` again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import io
 import json
+import sys
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -25,14 +27,23 @@ from bentos.protocol import ImageJob, Info, Picture, TextJob, TextLine, Written
 NATIVE = 32
 cancelled: list[str] = []  # prompts whose callers left while they were held
 jobs: list[dict[str, object]] = []  # every job, as it arrived
+NAME = "standin"  # of the deployments it claims to serve
+SLOW_SECONDS = 2.5
+mode = "ok"
+
+
+async def set_mode(request: Request) -> Response:
+    global mode
+    mode = (await request.body()).decode()
+    return PlainTextResponse(mode)
 
 
 async def text_info(_: Request) -> Response:
-    return Response(Info(line="text", deployment="text-standin", digest="0" * 64).model_dump_json())
+    return Response(Info(line="text", deployment=f"text-{NAME}", digest="0" * 64).model_dump_json())
 
 
 async def image_info(_: Request) -> Response:
-    return Response(Info(line="image", deployment="image-standin", digest="1" * 64, side=NATIVE).model_dump_json())
+    return Response(Info(line="image", deployment=f"image-{NAME}", digest="1" * 64, side=NATIVE).model_dump_json())
 
 
 async def hold(prompt: str) -> None:
@@ -43,7 +54,7 @@ async def hold(prompt: str) -> None:
 
 
 def written(job: TextJob) -> Written:
-    text = f"you said: {job.messages[-1][1]}"
+    text = "" if mode == "empty" else f"you said: {job.messages[-1][1]}"
     words = len(text.split())
     return Written(
         text=text,
@@ -51,7 +62,7 @@ def written(job: TextJob) -> Written:
         completion_tokens=words,
         finish_reason="stop",
         batch_size=2,
-        deployment="text-standin",
+        deployment=f"text-{NAME}",
     )
 
 
@@ -59,8 +70,10 @@ async def generate_text(request: Request) -> Response:
     job = TextJob.model_validate_json(await request.body())
     jobs.append(job.model_dump())
     prompt = job.messages[-1][1]
-    if "FAIL" in prompt:
+    if "FAIL" in prompt or mode == "error":
         return PlainTextResponse("out of memory", 500)
+    if mode == "slow":
+        await asyncio.sleep(SLOW_SECONDS)
     try:
         if "HOLD" in prompt:
             await until_disconnect(request.receive, hold(prompt))
@@ -78,8 +91,13 @@ async def stream_text(request: Request) -> Response:
             return line.model_dump_json(exclude_none=True) + "\n"
 
         prompt, result = job.messages[-1][1], written(job)
-        yield encode(TextLine(deployment="text-standin"))
-        for word in result.text.split(" "):
+        yield encode(TextLine(deployment=f"text-{NAME}"))
+        if mode == "error":
+            yield encode(TextLine(error="RuntimeError: out of memory"))
+            return
+        if mode == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
+        for word in result.text.split():
             yield encode(TextLine(piece=word + " "))
         if "HOLD" in prompt:
             await hold(prompt)
@@ -106,7 +124,7 @@ async def generate_image(request: Request) -> Response:
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), (job.seed % 256, 0, 0)).save(buffer, "PNG")
     png = base64.b64encode(buffer.getvalue()).decode()
-    return JSONResponse([Picture(png=png, batch_size=4, deployment="image-standin").model_dump()])
+    return JSONResponse([Picture(png=png, batch_size=4, deployment=f"image-{NAME}").model_dump()])
 
 
 async def log(_: Request) -> Response:
@@ -121,10 +139,10 @@ app = Starlette(
         Route("/image/info", image_info, methods=["POST"]),
         Route("/image/generate", generate_image, methods=["POST"]),
         Route("/log", log),
+        Route("/mode", set_mode, methods=["POST"]),
     ]
 )
 
 if __name__ == "__main__":
-    import sys
-
+    NAME = sys.argv[2] if len(sys.argv) > 2 else NAME
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

@@ -58,5 +58,6 @@ def test_every_process_has_telemetry_off_and_keeps_what_the_user_set() -> None:
 
 def test_every_program_has_an_address_of_its_own() -> None:
     urls = environment.service_urls(load())
-    assert set(urls) == {"gateway", "text", "image", "mlflow", "prefect"}
+    models = {"text", "text-b", "image", "image-b"}
+    assert set(urls) == models | {"gateway", "mlflow", "prefect", "prometheus", "alertmanager"}
     assert len(set(urls.values())) == len(urls)

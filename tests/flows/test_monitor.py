@@ -26,6 +26,7 @@ def test_a_report_is_written_and_shown(tmp_path: Path, monkeypatch: pytest.Monke
     assert json.loads(page.with_suffix(".json").read_text())["requests"] == 40
     artifact: Any = Artifact.get("ops-report")
     assert artifact.data.startswith("40 requests (0 simulated)") and str(page) in artifact.data
+    assert "Drift: **not enough data**" in artifact.data
 
 
 def test_without_events_the_flow_fails_in_words(

@@ -12,12 +12,12 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from components.artifact import read_manifest, seal, verify, write_text
-from components.config import Params, Registry, load
+from components.config import Line, Params, Registry, load
 from components.events.read import read
 from components.events.schema import Deployment
 from components.registry.registry import register
 from components.stage import StageError
-from flows import release, stack
+from flows import release, releases, slots, stack
 from flows.environment import ROOT
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
@@ -61,6 +61,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Params, li
     """Parameters and a packaged text artifact in an empty folder; what would be restarted is listed instead."""
     restarted: list[str] = []
     monkeypatch.setattr(release, "STATE", tmp_path)
+    monkeypatch.setattr(slots, "STATE", tmp_path)
     monkeypatch.setattr(release, "package_folder", lambda line: tmp_path / "package")
     monkeypatch.setattr(stack, "running", lambda: set(restarted))
     monkeypatch.setattr(stack, "restart", lambda params, program: restarted.append(program))
@@ -75,11 +76,11 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Params, li
 def test_deploying_again_records_and_restarts_nothing(machine: tuple[Params, list[str]]) -> None:
     params, restarted = machine
     with disable_run_logger():
-        names = [release.deploy.fn("text", "atelier-text", "3", "atelier-text:abc", params) for _ in range(2)]
+        names = [release.deploy.fn("text", "atelier-text", "3", "atelier-text:abc", params, "text") for _ in range(2)]
     assert names == ["text-abc", "text-abc"]
     assert restarted == ["text"]
     (row,) = read(params.events.url, "deployments")
-    record = release.require_deployed("text")
+    record = slots.require_deployed("text")
     assert row == record.model_dump()
     assert record.digest == release.read_manifest(release.package_folder("text")).digest
 
@@ -88,16 +89,56 @@ def test_a_new_bento_replaces_the_running_one(machine: tuple[Params, list[str]])
     params, restarted = machine
     with disable_run_logger():
         for tag in ("atelier-text:abc", "atelier-text:def"):
-            release.deploy.fn("text", "atelier-text", "3", tag, params)
+            release.deploy.fn("text", "atelier-text", "3", tag, params, "text")
     assert restarted == ["text", "text"]
-    assert release.require_deployed("text").deployment == "text-def"
+    assert slots.require_deployed("text").deployment == "text-def"
     assert len(read(params.events.url, "deployments")) == 2
 
 
+def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
+    machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, restarted = machine
+    recorded: list[tuple[str, str]] = []
+
+    def promote(line: Line, deployment: str, params: Params) -> None:
+        recorded.append(("champion", deployment))
+        releases.record_release.fn(line, deployment, params)
+
+    monkeypatch.setattr(release, "load", lambda: params)
+    monkeypatch.setattr(release, "register_package", lambda line: ("atelier-text", "3"))
+    monkeypatch.setattr(release, "compare", lambda *_: None)
+    monkeypatch.setattr(release, "build_bento", lambda name, version: f"atelier-{name}:{version}")
+    monkeypatch.setattr(release, "deploy", release.deploy.fn)
+    monkeypatch.setattr(release, "record_release", promote)
+    monkeypatch.setattr(release, "record_candidate", releases.record_candidate.fn)
+    monkeypatch.setattr(releases, "project", lambda *_: [])
+
+    def offer(weights: bytes, canary: bool | None = None) -> tuple[str, list[str]]:
+        """The deployment, and what was restarted for it."""
+        before = len(restarted)
+        (release.package_folder("text") / "weights").write_bytes(weights)
+        seal(release.package_folder("text"), line="text", kind="package", parents={}, parameters={}, metrics={})
+        with disable_run_logger():
+            return release.release.fn(["text"], canary=canary)["text"], restarted[before:]
+
+    first, anew = offer(b"1", canary=True)  # there is nobody to be compared with yet
+    assert (recorded, anew) == ([("champion", first)], ["text", "gateway"])
+    second, anew = offer(b"2", canary=True)
+    assert (anew, slots.slot_of("text", first), slots.slot_of("text", second)) == (["text-b"], "text", "text-b")
+    assert releases.plan("text", params).candidate == second
+    assert offer(b"2", canary=True) == (second, [])  # as after a kill
+    with pytest.raises(StageError, match=f"{second} is on trial"):
+        offer(b"3", canary=True)
+    third, anew = offer(b"3")  # by the direct path, in the champion's place and not in the candidate's
+    assert (anew, slots.slot_of("text", third)) == (["text", "gateway"], "text")
+    assert (releases.plan("text", params).champion, releases.plan("text", params).candidate) == (third, second)
+
+
 def test_before_the_first_release_nothing_is_deployed(machine: tuple[Params, list[str]]) -> None:
-    assert release.deployed("image") is None
+    assert slots.deployed("image") is None
     with pytest.raises(StageError, match="no image model is deployed yet"):
-        release.require_deployed("image")
+        slots.require_deployed("image")
 
 
 def test_the_code_digest_follows_the_served_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +217,7 @@ def project(
     monkeypatch.setattr(release, "load", lambda: params)
     monkeypatch.setattr(release, "ROOT", tmp_path)
     monkeypatch.setattr(release, "STATE", tmp_path)
+    monkeypatch.setattr(slots, "STATE", tmp_path)
     return Project(tmp_path, packages, registry)
 
 
@@ -184,7 +226,7 @@ def test_a_worse_model_is_refused_in_words_and_the_champion_goes_on(project: Pro
     refusal = r"may be worse than text-good, which goes on serving: perplexity_ratio_upper is .*--force"
     with pytest.raises(StageError, match=refusal):
         release.release(["text"])
-    assert release.require_deployed("text").digest == champion
+    assert slots.require_deployed("text").digest == champion
     assert not (project.root / "bentoml").exists()
     assert verify(project.root / "champions" / "text" / champion[:12]).digest == champion
     (evidence,) = project.evidence

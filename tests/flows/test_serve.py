@@ -12,9 +12,8 @@ from unittest import mock
 import pytest
 
 from components.config import load
-from components.events.schema import Deployment
 from components.stage import StageError
-from flows import environment, release, serve
+from flows import environment, serve, slots, stack
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -22,7 +21,7 @@ from tests.components.events.examples import DEPLOYMENT
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty `.atelier`, and an environment that is put back afterwards."""
     monkeypatch.setattr(serve, "STATE", tmp_path)
-    monkeypatch.setattr(release, "STATE", tmp_path)
+    monkeypatch.setattr(slots, "STATE", tmp_path)
     (tmp_path / "deployed").mkdir()
     with mock.patch.dict(os.environ):
         for name in [name for name in os.environ if name.startswith("ATELIER_")]:
@@ -30,15 +29,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
-def deploy(state: Path, record: Deployment) -> None:
-    (state / "deployed" / f"{record.line}.json").write_text(record.model_dump_json())
-
-
-def test_a_model_bento_is_told_its_deployment(state: Path) -> None:
-    deploy(state, DEPLOYMENT)
-    serving = load().serving
-    assert serve.text(load()) == [
-        *("bentoml", "serve", DEPLOYMENT.bento, "--host", serving.host, "--port", str(serving.text_port))
+@pytest.mark.parametrize("program", ["text", "text-b"])
+def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path, program: str) -> None:
+    slots.place(program, DEPLOYMENT)
+    host, port = load().serving.host, stack.ports(load())[program]
+    assert serve.PROGRAMS[program](load()) == [
+        *("bentoml", "serve", DEPLOYMENT.bento, "--host", host, "--port", str(port))
     ]
     assert os.environ["ATELIER_DEPLOYMENT"] == DEPLOYMENT.deployment
 
@@ -48,13 +44,13 @@ def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(
     assert serve.gateway(load())[:3] == ["bentoml", "serve", "atelier-gateway:abc"]
     urls = environment.service_urls(load())
     assert {name: value for name, value in os.environ.items() if name.startswith("ATELIER_")} == {
-        "ATELIER_TEXT_URL": urls["text"],
-        "ATELIER_IMAGE_URL": urls["image"],
+        "ATELIER_TEXT_URL": f"{urls['text']},{urls['text-b']}",
+        "ATELIER_IMAGE_URL": f"{urls['image']},{urls['image-b']}",
         "ATELIER_EVENTS_URL": f"sqlite:///{environment.ROOT / '.atelier' / 'events.db'}",
     }
 
 
-@pytest.mark.parametrize("program", ["text", "image", "gateway"])
+@pytest.mark.parametrize("program", ["text", "image-b", "gateway"])
 def test_what_was_never_released_is_refused_with_the_command_that_helps(state: Path, program: str) -> None:
     with pytest.raises(StageError, match=f"no {program} .*is deployed yet; run `atelier release`"):
         serve.PROGRAMS[program](load())

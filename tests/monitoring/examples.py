@@ -1,7 +1,9 @@
-"""Rows of requests and feedback for tests, as the events' reader gives them."""
+"""Rows of requests, their counts and feedback for tests, as the events' reader gives them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -17,7 +19,6 @@ def row(identifier: str, **changes: Any) -> dict[str, Any]:
         "experiment": "colours",
         "variant": "control",
         "propensity": 0.5,
-        "finished": 100.5,
         "latency_s": 0.5,
         "outcome": "ok",
         "status": 200,
@@ -31,8 +32,26 @@ def row(identifier: str, **changes: Any) -> dict[str, Any]:
 
 def running(identifier: str, **changes: Any) -> dict[str, Any]:
     """A request that has not ended."""
-    unknown = dict.fromkeys(("finished", "latency_s", "outcome", "status", "batch_size", "prompt", "output"))
+    unknown = dict.fromkeys(("latency_s", "outcome", "status", "batch_size", "prompt", "output"))
     return row(identifier, **unknown, prompt_tokens=None, completion_tokens=None) | changes
+
+
+def counted(rows: Sequence[dict[str, Any]], width: float = 1e9) -> list[dict[str, Any]]:
+    """What the database would count of `rows`, in slices of `width` seconds from time 0."""
+    groups = defaultdict(list)
+    for r in rows:
+        groups[r["line"], r["deployment"], int(r["time"] / width), r["outcome"], r["status"]].append(r)
+    return [
+        dict(zip(("line", "deployment", "slice", "outcome", "status"), key, strict=True))
+        | {
+            "requests": len(group),
+            "batched": sum(bool(r["batch_size"]) for r in group),
+            "batch_sum": sum(r["batch_size"] or 0 for r in group),
+            "completion_tokens": sum(r["completion_tokens"] or 0 for r in group),
+            "backwards": 0,
+        }
+        for key, group in groups.items()
+    ]
 
 
 def like(identifier: str, value: float = 1.0, *, user: str = "u", at: float = 200.0) -> dict[str, Any]:

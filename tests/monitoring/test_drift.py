@@ -1,65 +1,102 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import pytest
 
-from monitoring.drift import Drift, number_drift, text_drift
-
-ANIMALS = ["fox", "hen", "cat", "owl", "bee", "ant", "cow", "pig"]
-COLOURS = ["red", "blue", "green", "grey"]
-KINDS = ["sticker", "drawing", "badge"]
+from monitoring.drift import Comparison, Drift, compare, forget, keep
 
 
-def phrases(seed: int, count: int) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [f"a {rng.choice(COLOURS)} {rng.choice(ANIMALS)} {rng.choice(KINDS)}" for _ in range(count)]
+def comparison(current: dict[str, list[float]], reference: dict[str, list[float]] | None = None) -> Comparison:
+    before = reference if reference is not None else {name: normal(0, 400) for name in current}
+    return Comparison("prompts", "the training data", pd.DataFrame(before), pd.DataFrame(current))
 
 
-def letters(texts: Sequence[str]) -> NDArray[np.float32]:
-    """A stand-in for MiniLM: unit vectors of letter counts."""
-    counts = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz "] for text in texts], np.float32)
-    return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+def normal(seed: int, rows: int, shift: float = 0.0) -> list[float]:
+    return list(np.random.default_rng(seed).normal(shift, 1, rows))
 
 
-def check(current: list[str], detail: Path | None = None) -> Drift:
-    return text_drift("prompts", phrases(0, 400), current, embed=letters, min_rows=50, drift_share=0.5, detail=detail)
+def check(current: dict[str, list[float]], reference: dict[str, list[float]] | None = None) -> Drift:
+    (drift,) = compare([comparison(current, reference)], 50)
+    return drift
 
 
-def test_the_same_kind_of_prompts_is_no_drift() -> None:
-    assert not any(check(phrases(seed, 100)).drifted for seed in (1, 2, 3))
+def test_the_same_distribution_is_no_drift() -> None:
+    assert [check({"words": normal(seed, 100)}).severity for seed in (1, 2, 3)] == ["none"] * 3
 
 
-def test_other_prompts_are_drift_and_the_words_name_what_moved(tmp_path: Path) -> None:
-    invoices = [f"URGENT: invoice {i} über the quarterly revenue of our company, in a table" for i in range(60)]
-    result = check(phrases(1, 60) + invoices, tmp_path / "detail.html")
-    assert result.drifted
-    assert "characters" in result.words
-    assert "meaning" in result.words
-    assert result.detail == "detail.html"
-    page = (tmp_path / "detail.html").read_text()
-    assert len(page) > 100_000  # Evidently's page with its own script inside
+def test_what_moved_is_named_and_what_did_not_is_not() -> None:
+    drift = check({"words": normal(1, 200, shift=1.0), "characters": normal(2, 200)})
+    assert drift.severity == "watch"
+    assert [test.column for test in drift.moved] == ["words"]
+    assert drift.words == "words moved (1 of 2 columns)."
+    assert drift.tests[0].size == pytest.approx(1.0, abs=0.2)
 
 
-def test_the_same_words_said_of_other_things_are_drift_of_meaning() -> None:
-    result = check(["a red fox badge"] * 100)
-    meaning = next(test for test in result.tests if test.column.startswith("meaning"))
-    assert meaning.drifted
+def test_p_values_are_corrected_over_all_columns_of_all_things() -> None:
+    weak = comparison({"words": normal(1, 120, shift=0.25)})
+    quiet = Comparison("more", "x", *[pd.DataFrame({f"c{i}": normal(s + i, 120) for i in range(30)}) for s in (9, 99)])
+    alone, among = compare([weak], 50)[0].tests[0], compare([weak, quiet], 50)[0].tests[0]
+    assert alone.moved
+    assert not among.moved
+    assert among.words == "could be chance"
+    assert (among.score or 0) == pytest.approx(31 * (alone.score or 0))
 
 
-def test_too_few_rows_are_not_checked_and_it_says_so() -> None:
-    result = check(phrases(1, 49))
-    assert not result.checked
-    assert not result.drifted
-    assert "49 rows and 50 are needed" in result.words
+def test_many_rows_do_not_make_a_trifle_a_drift() -> None:
+    (test,) = check({"words": normal(1, 40_000, shift=0.05)}, {"words": normal(0, 40_000)}).tests
+    assert test.words == "too small to matter"
+    assert not test.moved
 
 
-def test_slower_answers_are_drift_of_latency() -> None:
-    rng = np.random.default_rng(0)
-    before, same, slower = (pd.DataFrame({"latency (s)": rng.gamma(4, scale, 80)}) for scale in (0.1, 0.1, 0.2))
-    say = {"min_rows": 50, "drift_share": 0.5, "against": "the window before"}
-    assert not number_drift("latency", before, same, **say).drifted
-    assert number_drift("latency", before, slower, **say).drifted
+def test_shares_of_yes_and_no_are_compared_by_their_means() -> None:
+    yes, fewer = [1.0] * 240 + [0.0] * 160, [1.0] * 90 + [0.0] * 110
+    (test,) = check({"liked": fewer}, {"liked": yes}).tests
+    assert (test.method, test.moved) == ("t_test", True)
+    assert (test.reference, test.current) == (0.6, 0.45)
+
+
+def test_too_few_rows_are_never_no_drift() -> None:
+    drift = check({"words": normal(1, 49)})
+    assert drift.severity == "not enough data"
+    assert drift.words == "Not enough data: the window has 49 values and 50 are needed."
+    empty = check({"words": normal(1, 80)}, {"words": []})
+    assert empty.words == "Not enough data: the training data has 0 values and 50 are needed."
+
+
+def test_missing_constant_and_unknown_columns_are_answered_in_words() -> None:
+    gaps = [*normal(1, 40), *[float("nan")] * 60]
+    current = {"words": normal(2, 100), "gaps": gaps, "flat": [3.0] * 100, "stuck": [3.0] * 100, "new": normal(3, 100)}
+    reference = {"words": normal(0, 400), "gaps": normal(0, 400), "flat": [3.0] * 400, "stuck": normal(0, 400)}
+    drift = check(current, reference)
+    words = {test.column: test.words for test in drift.tests}
+    assert words["gaps"] == "the window has 40 values and 50 are needed"
+    assert words["flat"] == "the same single value on both sides"
+    assert words["stuck"] == "moved"
+    assert words["new"] == "the training data has no such column"
+    assert drift.words.endswith("Not enough data for gaps, new.")
+
+
+def test_evidently_s_snapshot_opens_again_and_is_forgotten(tmp_path: Path) -> None:
+    from evidently.ui.workspace import Workspace
+
+    moved, quiet = comparison({"words": normal(1, 200, shift=1.0)}), comparison({"words": normal(1, 200)})
+    drifts = compare([moved, quiet], 50)
+    kept = [keep(c, d, tmp_path / "run", tmp_path / "ui", 1000.0) for c, d in zip([moved, quiet], drifts, strict=True)]
+    assert [drift.detail for drift in kept] == ["drift-prompts.html", ""]
+    assert (tmp_path / "run" / "drift-prompts.html").stat().st_size > 100_000  # with Evidently's own script inside
+    store = Workspace(str(tmp_path / "ui"))
+    (project,) = store.list_projects()
+    assert {str(run) for run in store.list_runs(project.id)} == {drift.snapshot for drift in kept}
+    assert store.get_run(project.id, kept[0].snapshot).timestamp.timestamp() == 1000.0
+    forget(tmp_path / "ui", [kept[0].snapshot, "gone already"])
+    assert [str(run) for run in Workspace(str(tmp_path / "ui")).list_runs(project.id)] == [kept[1].snapshot]
+
+
+def test_what_was_not_checked_is_not_drawn(tmp_path: Path) -> None:
+    few = comparison({"words": normal(1, 5)})
+    (drift,) = compare([few], 50)
+    assert keep(few, drift, tmp_path, tmp_path / "ui", 0.0) == drift
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -84,8 +85,13 @@ def test_the_page_stands_alone_and_agrees_with_its_summary(params: Params) -> No
     assert summary["experiment"]["verdict"] == "inconclusive"
     assert summary["deployments"][0]["digest"] == "a" * 64
     assert "<b>41</b><span>requests</span>" in text
-    assert "the training data has 0 rows and 50 are needed" in text
+    assert summary["severity"] == "not enough data"
+    assert "Not enough data: the first traffic of text-1 has 0 values and 50 are needed" in text
     assert "Simulated traffic" not in text
+    assert {(g["guardrail"], g["status"]) for g in summary["experiment"]["guards"]} == {
+        (name, "undecided") for name in ("slow", "failed", "refused")
+    }
+    assert text.count('<td class="left warn">undecided</td>') == 3
     assert not re.search(r"\bnan\b|None|undefined", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
 
 
@@ -108,6 +114,44 @@ def test_a_window_without_traffic_says_so(params: Params) -> None:
     store(params.events.url, traffic(3))
     text = write_report(params, NOW + 10 * 3600).read_text()
     assert "No request arrived in this window" in text
+
+
+def test_a_drift_that_lasts_is_acted_on_and_the_index_shows_how_it_came(params: Params) -> None:
+    day = [accepted(f"d{i}", at=NOW + 60 * i, user=f"u{i}") for i in range(600)]
+    late = [item.model_copy(update={"request_id": f"l{i}", "time": NOW + 60 * (600 + i)}) for i, item in enumerate(day)]
+    ends = [finished(item.request_id, at=item.time + 1) for item in day]
+    slow = [finished(item.request_id, at=item.time + 9) for item in late]
+    ends = [end.model_copy(update={"latency_s": 0.5 + (i % 7) / 10}) for i, end in enumerate(ends)]
+    slow = [end.model_copy(update={"latency_s": 2.0 + (i % 7) / 10}) for i, end in enumerate(slow)]
+    store(params.events.url, [*day, *late, *ends, *slow])
+    params = params.model_copy(
+        update={"monitor": params.monitor.model_copy(update={"reference_minutes": 600, "keep": 3})}
+    )
+    pages = [write_report(params, NOW + 60 * until, 120) for until in (600, 720, 840, 960)]
+    said = [json.loads(page.with_suffix(".json").read_text()) for page in pages if page.exists()]
+    assert [summary["severity"] for summary in said] == ["watch", "watch", "act"]
+    assert "latency (s), for 3 windows in a row" in said[-1]["advice"][0]["words"]
+    assert not pages[0].exists()  # three are kept
+    index = (pages[0].parent.parent / "index.html").read_text()
+    assert index.count("text service: latency (s)") == 3
+    assert (pages[-1].parent / "drift-text-service.html").exists()
+
+
+def test_clocks_that_jump_are_said(params: Params) -> None:
+    ahead = accepted("ahead", at=time.time() + 3600)
+    store(params.events.url, [*traffic(3), accepted("back", at=NOW - 5), finished("back", at=NOW - 900), ahead])
+    write_report(params, NOW + 7200)
+    text = write_report(params, NOW).read_text()
+    assert "1 requests ended before they were accepted" in text
+    assert "1 requests are dated in the future" in text
+    assert "1 earlier reports are of later windows" in text
+
+
+def test_the_same_report_twice_is_one_run(params: Params) -> None:
+    store(params.events.url, traffic(60))
+    first, second = write_report(params, NOW), write_report(params, NOW)
+    assert first == second
+    assert (first.parent.parent / "index.html").read_text().count("report.html") == 1
 
 
 def test_without_events_there_is_a_clear_error(params: Params) -> None:

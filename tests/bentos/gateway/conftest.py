@@ -48,10 +48,22 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def serve_gateway(folder: Path, standin: str, text: str, image: str, awaited: str = "/readyz") -> Iterator[Running]:
+def named_standin(folder: Path, name: str) -> Iterator[str]:
+    """A stand-in that claims to serve text-<name> and image-<name>, until the block ends."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    folder.mkdir()
+    with running([sys.executable, "-m", "tests.bentos.standin", str(port), name], folder, f"{url}/log", {}):
+        yield url
+
+
+@contextmanager
+def serve_gateway(
+    folder: Path, standin: str, text: str, image: str, awaited: str = "/readyz", events: str = "", **serving: int
+) -> Iterator[Running]:
     """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
-    workspace(folder, max_concurrency=CONCURRENCY, max_queue=QUEUE, text_top_p=TOP_P)
-    events = f"sqlite:///{folder / 'events.db'}"
+    workspace(folder, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
+    events = events or f"sqlite:///{folder / 'events.db'}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
@@ -81,4 +93,4 @@ def text_gateway(standin: str, text_bento: str, tmp_path_factory: pytest.TempPat
         yield served
 
 
-__all__ = ["ROOT", "Running", "gateway", "serve_gateway", "standin", "text_gateway"]
+__all__ = ["ROOT", "Running", "gateway", "named_standin", "serve_gateway", "standin", "text_gateway"]

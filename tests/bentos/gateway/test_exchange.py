@@ -11,8 +11,10 @@ import pytest
 
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
+from bentos.gateway.background import Background
 from bentos.gateway.errors import ApiError, unavailable
 from bentos.gateway.exchange import Exchange, Gateway, known, recorded
+from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import load
 from components.events.read import finished, request
@@ -32,6 +34,8 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         admission=Admission(1, 1),
         upstream=cast(Upstream, None),
         events=events,
+        traffic=cast(Traffic, None),
+        background=Background(0.0),
     )
     await events.close()
 

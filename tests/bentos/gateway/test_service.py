@@ -10,9 +10,10 @@ from bentos.gateway.service import PARAMS, GatewayBento, upstream_urls
 
 def test_models_are_where_the_environment_says_else_on_this_machines_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATELIER_IMAGE_URL", raising=False)
-    monkeypatch.setenv("ATELIER_TEXT_URL", "http://text:1")
+    monkeypatch.setenv("ATELIER_TEXT_URL", "http://text:1,http://text:2")
     serving = PARAMS.serving
-    assert upstream_urls() == {"text": "http://text:1", "image": f"http://{serving.host}:{serving.image_port}"}
+    here = [f"http://{serving.host}:{port}" for port in (serving.image_port, serving.image_b_port)]
+    assert upstream_urls() == {"text": ["http://text:1", "http://text:2"], "image": here}
 
 
 @pytest.mark.parametrize("missing", ["ATELIER_API_KEYS", "ATELIER_USER_SECRET"])

@@ -33,7 +33,7 @@ async def upstream(kind: str, seconds: float = 10) -> AsyncIterator[Upstream]:
     app.router.add_post("/{kind}/{api}", answer)
     async with TestServer(app) as server:
         url = str(server.make_url(kind))
-        client = Upstream({"text": url, "image": url}, seconds)
+        client = Upstream({"text": [url], "image": [url]}, seconds)
         try:
             yield client
         finally:
@@ -54,22 +54,27 @@ async def upstream(kind: str, seconds: float = 10) -> AsyncIterator[Upstream]:
 async def test_statuses_become_honest_errors(kind: str, status: int, code: str) -> None:
     async with upstream(kind) as client:
         with pytest.raises(ApiError) as caught:
-            await client.write(JOB)
+            await client.write(client.slots["text"][0], JOB)
     assert (caught.value.status, caught.value.code) == (status, code)
 
 
 async def test_a_slow_model_is_a_504() -> None:
     async with upstream("slow", seconds=0.2) as client:
         with pytest.raises(ApiError) as caught:
-            await client.paint(PICTURE)
+            await client.paint(client.slots["image"][0], PICTURE)
     assert caught.value.status == 504
 
 
 async def test_a_model_that_is_down_is_a_503_that_says_when_to_retry() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    client = Upstream({"text": url, "image": url}, 5)
+    client = Upstream({"text": [url], "image": [url]}, 5)
     try:
-        for call in (client.info("image"), client.paint(PICTURE), client.write(JOB), anext(client.stream(JOB))):
+        for call in (
+            client.info(client.slots["image"][0]),
+            client.paint(client.slots["image"][0], PICTURE),
+            client.write(client.slots["text"][0], JOB),
+            anext(client.stream(client.slots["text"][0], JOB)),
+        ):
             with pytest.raises(ApiError) as caught:
                 await call
             assert caught.value.status == 503

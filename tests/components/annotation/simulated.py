@@ -60,7 +60,7 @@ def write_data(source: Path, data: Path) -> Path:
     prepare("image", Prepare(source="folder", path=source), data / "prepared")
     bounds = Clean(low_percentile=0, high_percentile=100, max_pixels=2**20, min_side=8)
     clean("image", bounds, data / "prepared", data / "clean")
-    shares = Split(seed=7, validation=0.1, test=0.1, near_duplicate_similarity=1.0)
+    shares = Split(seed=7, validation=0.1, test=0.2, near_duplicate_similarity=1.0)
     split("image", shares, data / "clean", data / "split")
     return data
 

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from components.events.database import EventStoreError, connect, migrate
-from components.events.schema import METADATA
+from components.releases.schema import METADATA  # that of the events, with the tables of releases
 
 
 def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:

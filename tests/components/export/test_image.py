@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from components.artifact import verify
+from components.config import ExportImage
+from components.data.sample import Sample
 from components.export import image
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import load_image
 from components.stage import StageError
+from tests.tiny_image import tiny_denoiser
 
 
 def test_an_export_has_the_files_of_every_engine(tiny_image_export: Path) -> None:
@@ -34,12 +38,20 @@ def test_golden_requests_give_the_golden_pictures(tiny_image_export: Path) -> No
     assert np.abs(np.stack(pictures).astype(int) - golden["pictures"]).max() <= 1
 
 
-def test_more_calibration_than_samples_is_refused_before_any_work(
-    tiny_image_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("weight_format", ["f32", "int8"])
+def test_only_a_calibration_that_the_samples_cannot_fill_is_refused_and_before_any_work(
+    weight_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image.denoiser, "load", lambda folder: None)
-    monkeypatch.setattr(image.sample, "iterate", lambda path: iter([]))
+    section = ExportImage.model_validate({"weight_format": weight_format, "calibration": 64})
+    monkeypatch.setattr(image.config, "load", lambda: SimpleNamespace(export=SimpleNamespace(image=section)))
+    monkeypatch.setattr(image.denoiser, "load", lambda folder: tiny_denoiser())
+    monkeypatch.setattr(image, "write_export", lambda *arguments: None)
+    monkeypatch.setattr(image, "read_manifest", lambda folder: SimpleNamespace(digest=""))
     monkeypatch.setattr(image, "EXPORT", tmp_path / "export")
-    with pytest.raises(StageError, match=r"export\.image\.calibration"):
+    monkeypatch.setattr(image.sample, "iterate", lambda path: iter([Sample(str(n), "red apple") for n in range(3)]))
+    if weight_format == "f32":
         image.main()
-    assert not (tmp_path / "export").exists()
+    else:
+        with pytest.raises(StageError, match=r"calibration 64 exceeds the 60 inputs that 3 training samples give"):
+            image.main()
+    assert (tmp_path / "export").exists() == (weight_format == "f32")

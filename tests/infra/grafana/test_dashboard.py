@@ -14,7 +14,7 @@ from monitoring import metrics
 from tests.infra.prometheus.test_rules import ROOT, rules
 
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-NOT_NAMES = {"and", "or", "sum", "max"}
+NOT_NAMES = {"unless", "offset", "and", "or", "sum", "max"}
 
 
 def exported() -> set[str]:

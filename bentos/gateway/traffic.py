@@ -1,0 +1,139 @@
+"""Who is asked: the line's traffic plan over what each slot serves, and what breakers leave of it.
+
+The plans are read from the events database about once a second, in a thread; a database that fails leaves the last
+ones in force, so that neither it nor a slot that is down is waited for on a request's path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+
+from bentos.gateway import breaker
+from bentos.gateway.breaker import Breaker
+from bentos.gateway.schemas import MODELS
+from bentos.gateway.upstream import Slot, Upstream
+from bentos.protocol import Info
+from components.config import Line
+from components.events.schema import TRIALS
+from components.releases import store
+from components.releases.database import reading
+from components.releases.errors import ReleaseError
+from components.releases.plan import TrafficPlan, chooses_candidate, traffic_plan
+
+PLAN_SECONDS = 1.0
+REMEMBERED = 200  # of the champion's latencies
+log = logging.getLogger("bentoml.gateway")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release on trial, the slot that serves it, and that of the champion, which answers where it fails."""
+
+    release: str
+    slot: Slot
+    info: Info
+    champion: Slot
+
+
+@dataclass(frozen=True)
+class Route:
+    """The slot that is asked. With `candidate` it is that one's, or (`shadow`) the candidate gets a copy afterwards."""
+
+    slot: Slot
+    info: Info
+    candidate: Candidate | None = None
+    shadow: bool = False
+
+    @property
+    def trial(self) -> Candidate | None:
+        """The candidate whose answer a user waits for."""
+        return None if self.shadow else self.candidate
+
+
+def read_plans(engine: Engine) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:
+    """The plan of each line, and of the releases in them whose breaker is open, by which reason."""
+    plans: dict[Line, TrafficPlan] = {line: traffic_plan(line, store.current(engine, line)) for line in MODELS}
+    salts = [plan.salt for plan in plans.values() if plan.candidate]
+    if not salts:
+        return plans, {}
+    query = select(TRIALS.c.request_id, TRIALS.c.reason)
+    with reading(engine) as connection:
+        rows = connection.execute(query.where(TRIALS.c.kind == "breaker", TRIALS.c.request_id.in_(salts)))
+        return plans, {row.request_id: row.reason for row in rows}
+
+
+class Traffic:
+    """Plans, breakers and the champions' latencies of one gateway."""
+
+    def __init__(self, upstream: Upstream, engine: Engine) -> None:
+        self._upstream, self._engine = upstream, engine
+        self._plans: Mapping[Line, TrafficPlan] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._latencies: dict[Line, deque[float]] = {line: deque(maxlen=REMEMBERED) for line in MODELS}
+        self._failing = False
+
+    async def follow(self) -> None:
+        """Keep the plans fresh, until cancelled."""
+        while True:
+            await asyncio.sleep(PLAN_SECONDS)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        try:
+            plans, opened = await asyncio.to_thread(read_plans, self._engine)
+        except ReleaseError as error:
+            if not self._failing:
+                log.warning("the traffic plans stay as they are: %s", error)
+            self._failing = True
+            return
+        self._failing = False
+        self._plans = plans
+        on_trial = {plan.salt for plan in plans.values() if plan.candidate}
+        self._breakers = {release: self.breaker(release) for release in on_trial}
+        for release, reason in opened.items():  # by another gateway, or before this one started
+            self._breakers[release].opened = self._breakers[release].opened or reason
+
+    def breaker(self, release: str) -> Breaker:
+        return self._breakers.setdefault(release, Breaker())
+
+    async def route(self, line: Line, user_key: str) -> Route:
+        """Raises `ApiError` where the champion is asked and does not answer."""
+        plan = self._plans.get(line)
+        candidate = self._candidate(line, plan) if plan else None
+        if plan and candidate and chooses_candidate(plan, user_key):
+            return Route(candidate.slot, candidate.info, candidate)
+        home = self.home(line)
+        shadow = plan is not None and plan.shadow
+        return Route(home, await self._upstream.info(home), candidate if shadow else None, shadow)
+
+    def home(self, line: Line) -> Slot:
+        """The champion's slot; where none is known to serve it, the first that is not known to be the candidate's."""
+        plan, slots = self._plans.get(line), self._upstream.slots[line]
+        found = self._upstream.find(line, plan.champion) if plan and plan.champion else None
+        other = self._upstream.find(line, plan.candidate) if plan and plan.candidate else None
+        rest = [slot for slot in slots if not other or slot != other[0]]
+        return found[0] if found else (rest or slots)[0]
+
+    def _candidate(self, line: Line, plan: TrafficPlan) -> Candidate | None:
+        """None too where no slot serves it or its breaker is open."""
+        found = self._upstream.find(line, plan.candidate) if plan.candidate else None
+        home = self.home(line)
+        if found is None or found[0] == home or self.breaker(plan.salt).opened:
+            return None
+        return Candidate(plan.salt, *found, home)
+
+    def answered(self, line: Line, seconds: float) -> None:
+        """Take in how long the champion took."""
+        self._latencies[line].append(seconds)
+
+    def budget(self, line: Line, timeout: float) -> float:
+        return breaker.budget(breaker.p95(self._latencies[line]), timeout)
+
+    def slow(self, line: Line, seconds: float) -> bool:
+        return breaker.far_above(seconds, breaker.p95(self._latencies[line]))

@@ -1,0 +1,162 @@
+"""A window of events, however many: counts made by the database, rows sampled by hash, long results streamed.
+
+Nothing here returns more rows than asked for, or holds more than a batch of a stream. A sample is the requests with
+the smallest MD5 of their id: the same one for the same events, on SQLite and PostgreSQL. Times are epoch seconds;
+windows are since <= time < until. Raises `EventStoreError` where the database is absent, locked or fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Integer, Select, case, cast, func, select
+
+from components.events.database import reading
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED
+
+Row = dict[str, Any]
+BATCH = 1000
+LIKE = "like"
+_ENDED = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
+
+
+def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
+    """(time of the first request, seconds per slice, counts by line, deployment, slice, outcome and status).
+
+    Slices of at least a second divide the time between first and last request. A row has `requests`, the number and
+    sum of known batch sizes (`batched`, `batch_sum`), `completion_tokens`, and `backwards`: requests that ended before
+    they were accepted, as a clock that jumps makes them.
+    """
+    within = (ACCEPTED.c.time >= since, ACCEPTED.c.time < until)
+    with reading(url) as connection:
+        first, last = connection.execute(
+            select(func.min(ACCEPTED.c.time), func.max(ACCEPTED.c.time)).where(*within)
+        ).one()
+        if first is None:
+            return since, 1.0, []
+        width = max((last - first) / slices, 1.0)
+        query = _counts(_whole(connection, (ACCEPTED.c.time - first) / width)).where(*within)
+        return first, width, [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _counts(slice_: Any) -> Select[Any]:
+    keys = (ACCEPTED.c.line, ACCEPTED.c.deployment, slice_.label("slice"), FINISHED.c.outcome, FINISHED.c.status)
+    return (
+        select(
+            *keys,
+            func.count().label("requests"),
+            func.count(case((FINISHED.c.batch_size > 0, 1))).label("batched"),
+            func.coalesce(func.sum(FINISHED.c.batch_size), 0).label("batch_sum"),
+            func.coalesce(func.sum(FINISHED.c.completion_tokens), 0).label("completion_tokens"),
+            func.count(case((FINISHED.c.time < ACCEPTED.c.time, 1))).label("backwards"),
+        )
+        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        .group_by(*keys)
+    )
+
+
+def _whole(connection: Connection, value: Any) -> Any:
+    """A positive number without its fraction: CAST rounds on PostgreSQL, and not every SQLite has floor."""
+    return cast(value if connection.dialect.name == "sqlite" else func.floor(value), Integer)
+
+
+def later(url: str, time: float) -> int:
+    """Requests accepted at or after `time`."""
+    with reading(url) as connection:
+        return connection.execute(select(func.count()).where(ACCEPTED.c.time >= time)).scalar_one()
+
+
+def sample(url: str, since: float, until: float, *, line: str, rows: int, deployment: str | None = None) -> list[Row]:
+    """At most `rows` requests of a line with how they finished, in order of their hash: a prefix is a sample too."""
+    order = func.md5(ACCEPTED.c.request_id)
+    within = [ACCEPTED.c.time >= since, ACCEPTED.c.time < until, ACCEPTED.c.line == line]
+    within += [ACCEPTED.c.deployment == deployment] if deployment is not None else []
+    # Sampled before it is joined: the texts of requests that are not in the sample are never read.
+    chosen = select(ACCEPTED.c.request_id).where(*within).order_by(order).limit(rows)
+    query = (
+        select(ACCEPTED, *_ENDED)
+        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        .where(ACCEPTED.c.request_id.in_(chosen))
+        .order_by(order)
+    )
+    with reading(url) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def first_request(url: str, deployment: str, since: float) -> float | None:
+    """When a deployment was first asked anything at or after `since`, or None."""
+    query = select(ACCEPTED.c.time).where(ACCEPTED.c.deployment == deployment, ACCEPTED.c.time >= since)
+    with reading(url) as connection:
+        return connection.execute(query.order_by(ACCEPTED.c.time).limit(1)).scalar_one_or_none()
+
+
+def reactions(url: str, since: float, until: float) -> tuple[int, int]:
+    """(reactions, of which likes) to the window's requests, the last one of each user to each response."""
+    newest = func.row_number().over(
+        partition_by=(FEEDBACK.c.request_id, FEEDBACK.c.user_key), order_by=(FEEDBACK.c.time.desc(), FEEDBACK.c.key)
+    )
+    last = (
+        select(FEEDBACK.c.value, newest.label("rank"))
+        .join(ACCEPTED, ACCEPTED.c.request_id == FEEDBACK.c.request_id)
+        .where(ACCEPTED.c.time >= since, ACCEPTED.c.time < until, FEEDBACK.c.kind == LIKE)
+        .subquery()
+    )
+    with reading(url) as connection:
+        query = select(func.count(), func.count(case((last.c.value > 0, 1)))).where(last.c.rank == 1)
+        total, liked = connection.execute(query).one()
+        return total, liked
+
+
+def reactions_to(url: str, request_ids: Sequence[str]) -> list[Row]:
+    """Likes and dislikes of these responses, oldest first."""
+    found: list[Row] = []
+    with reading(url) as connection:
+        for part in _parts(request_ids):
+            query = select(FEEDBACK).where(FEEDBACK.c.request_id.in_(part), FEEDBACK.c.kind == LIKE)
+            found += [dict(row) for row in connection.execute(query.order_by(FEEDBACK.c.time)).mappings()]
+    return found
+
+
+def known(url: str, request_ids: Sequence[str], since: float, until: float) -> int:
+    """How many of these requests were accepted in the window."""
+    within = (ACCEPTED.c.time >= since, ACCEPTED.c.time < until)
+    with reading(url) as connection:
+        queries = [select(func.count()).where(ACCEPTED.c.request_id.in_(part), *within) for part in _parts(request_ids)]
+        return sum(connection.execute(query).scalar_one() for query in queries)
+
+
+def experiment_requests(url: str, experiment: str, until: float) -> Iterator[Row]:
+    """Every request of an experiment's users, oldest first, as a stream: those inside it and those before it.
+
+    With how it ended (None where it has not); of its output the first character that is not white space.
+    """
+    shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
+    columns = (ACCEPTED.c[name] for name in ("request_id", "user_key", "time", "line", "experiment", "variant"))
+    query = (
+        select(*columns, ACCEPTED.c.propensity, FINISHED.c.latency_s, FINISHED.c.outcome, shown)
+        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        .where(ACCEPTED.c.user_key.in_(_users(experiment)), ACCEPTED.c.time < until)
+    )
+    return _stream(url, query.order_by(ACCEPTED.c.time))
+
+
+def experiment_feedback(url: str, experiment: str, until: float) -> Iterator[Row]:
+    """Every reaction of an experiment's users, oldest first, as a stream."""
+    within = (FEEDBACK.c.user_key.in_(_users(experiment)), FEEDBACK.c.time < until)
+    return _stream(url, select(FEEDBACK).where(*within).order_by(FEEDBACK.c.time))
+
+
+def _users(experiment: str) -> Select[tuple[str]]:
+    return select(ACCEPTED.c.user_key).where(ACCEPTED.c.experiment == experiment)
+
+
+def _stream(url: str, query: Select[Any]) -> Iterator[Row]:
+    with reading(url) as connection:
+        for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
+            yield dict(row)
+
+
+def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,78 @@
+"""One treatment against control: difference and its confidence sequence, valid however often it is looked at. Pure.
+
+The difference is an inverse-propensity-weighted mean over users in order of first exposure, each less what was to be
+expected of them (`cuped`), so that its interval follows the variance that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.experiments.cuped import predictions
+from components.experiments.exposures import User, pair
+from components.experiments.sequence import interval
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A treatment minus control; `interval` bounds it at all looks and for all treatments together, at 1 - alpha.
+
+    `explained` is the share of the outcomes' variance that users' past took away; 0 where no past is known.
+    """
+
+    treatment: str
+    difference: float
+    interval: tuple[float, float]
+    explained: float
+
+
+def effects(outcomes: Floats, treated: NDArray[np.bool_], share: float, expected: Floats) -> Floats:
+    """Numbers (n,) whose mean is the difference, within 1 / min(share, 1 - share) of 0, from outcomes in [0, 1]."""
+    return (outcomes - expected) * np.where(treated, 1 / share, -1 / (1 - share))
+
+
+def confidence_sequence(
+    outcomes: Floats, treated: NDArray[np.bool_], share: float, alpha: float, before: Floats | None = None
+) -> tuple[float, float, float]:
+    """(difference, low, high) of treatment minus control for outcomes in [0, 1] in order of first exposure.
+
+    `share` is the probability of treatment, `before` each user's outcome before the experiment (NaN: none). Low and
+    high hold for all looks together with probability 1 - alpha.
+    """
+    if not outcomes.size:
+        return 0.0, -1.0, 1.0
+    past = np.full(outcomes.size, np.nan) if before is None else before
+    x = effects(outcomes, treated, share, predictions(outcomes, past))
+    low, high = interval(x, 1 / min(share, 1 - share), alpha)
+    return float(x.mean()), low, high
+
+
+def compare(
+    users: Sequence[User], control: str, treatments: Sequence[str], weights: Mapping[str, float], alpha: float
+) -> tuple[Comparison, ...]:
+    """Every treatment against control, each at alpha / treatments (Bonferroni).
+
+    Each interval holds for all looks, so by the union bound all hold for all looks together. e-BH on e-values is more
+    powerful with dozens of variants, but bounds the share of wrong winners, gives no interval, and can take back a
+    winner when another treatment's evidence falls; with a few treatments, one of which is shipped, the error that
+    costs is any wrong winner.
+    """
+    return tuple(_compare(users, control, name, weights, alpha / len(treatments)) for name in treatments)
+
+
+def _compare(
+    users: Sequence[User], control: str, treatment: str, weights: Mapping[str, float], alpha: float
+) -> Comparison:
+    two = pair(users, control, treatment, weights)
+    outcomes = np.array([user.outcome for user in two.users], dtype=np.float64)
+    before = np.array([user.before for user in two.users], dtype=np.float64)
+    difference, low, high = confidence_sequence(outcomes, two.treated, two.share, alpha, before)
+    without = np.sum((outcomes - predictions(outcomes, np.full_like(before, np.nan))) ** 2)
+    left = np.sum((outcomes - predictions(outcomes, before)) ** 2)
+    return Comparison(treatment, difference, (low, high), float(1 - left / without) if without else 0.0)

@@ -1,0 +1,70 @@
+"""Guardrails: what a treatment may not make worse, each with a sequential non-inferiority test of its own. Pure.
+
+A guardrail is the share of a user's requests that broke it (slower than the service level, failed, refused), in [0, 1]:
+a share is bounded where a mean latency is not, and says what a quantile says. Harm is declared as soon as the lower
+confidence sequence of treatment minus control lies above the margin, safety as soon as the upper one lies below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from components.experiments.comparison import confidence_sequence
+from components.experiments.exposures import User, pair
+
+Status = Literal["harm", "safe", "undecided"]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A guardrail of one treatment: rates, their difference, one-sided bounds of it (each at 1 - alpha) and margin."""
+
+    guardrail: str
+    treatment: str
+    control_rate: float
+    treatment_rate: float
+    bounds: tuple[float, float]
+    margin: float
+    status: Status
+
+
+def guard(
+    users: Sequence[User],
+    control: str,
+    treatments: Sequence[str],
+    weights: Mapping[str, float],
+    margins: Mapping[str, float],
+    alpha: float,
+) -> tuple[Guard, ...]:
+    """Every guardrail of every treatment; a margin is the difference of shares that is still accepted.
+
+    Treatments share alpha, guardrails do not: each has its own, as a missed harm costs more than a false alarm, and an
+    alarm where nothing got worse is rarer than alpha by the whole margin.
+    """
+    return tuple(
+        _guard(users, control, treatment, weights, name, margin, alpha / len(treatments))
+        for treatment in treatments
+        for name, margin in margins.items()
+    )
+
+
+def _guard(
+    users: Sequence[User],
+    control: str,
+    treatment: str,
+    weights: Mapping[str, float],
+    name: str,
+    margin: float,
+    alpha: float,
+) -> Guard:
+    two = pair([user for user in users if name in user.breaches], control, treatment, weights)
+    shares = np.array([user.breaches[name] for user in two.users], dtype=np.float64)
+    # Two one-sided bounds at alpha are a two-sided interval at 2 alpha.
+    _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))
+    status: Status = "harm" if low > margin else "safe" if high < margin else "undecided"
+    of_control, of_treatment = (float(shares[m].mean()) if m.any() else 0.0 for m in (~two.treated, two.treated))
+    return Guard(name, treatment, of_control, of_treatment, (low, high), margin, status)

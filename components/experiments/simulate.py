@@ -1,0 +1,66 @@
+"""Simulated experiments with a known truth: streams of users, and how many it takes until an analysis decides. Pure.
+
+Every replay has its own seed, so that any one can be run again alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.stats.power import NormalIndPower, TTestIndPower
+from statsmodels.stats.proportion import proportion_effectsize
+
+from components.experiments.comparison import effects
+from components.experiments.cuped import predictions
+from components.experiments.sequence import crossing
+
+Floats = NDArray[np.float64]
+TASTE = 2.0  # concentration of users' Beta-distributed rates; around 0.3 they spread by 0.26
+BOUND = 2.0  # of effects at equal shares
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Users (n,) in order of first exposure: outcomes, the same before the experiment, and who is treated."""
+
+    outcomes: Floats
+    before: Floats
+    treated: NDArray[np.bool_]
+
+    def effects(self, cuped: bool) -> Floats:
+        before = self.before if cuped else np.full_like(self.before, np.nan)
+        return effects(self.outcomes, self.treated, 0.5, predictions(self.outcomes, before))
+
+
+def stream(rate: float, lift: float, users: int, seed: tuple[int, int], requests: int = 1, past: int = 5) -> Stream:
+    """Half of the users treated, which raises the mean rate by the factor 1 + lift; `past` requests came before.
+
+    With one request an outcome is yes or no: the largest variance that outcomes of this mean can have.
+    """
+    rng = np.random.default_rng(seed)
+    taste = rng.beta(rate * TASTE, (1 - rate) * TASTE, users)
+    treated = rng.random(users) < 0.5
+    # A fixed share of misses becomes hits, or for a negative lift of hits misses, so that rates stay in [0, 1].
+    moved = lift * rate / (1 - rate) * (1 - taste) if lift >= 0 else lift * taste
+    chance = taste + treated * moved
+    return Stream(rng.binomial(requests, chance) / requests, rng.binomial(past, taste) / past, treated)
+
+
+def users_to_decision(x: Floats, alpha: float, every: int) -> float:
+    """Users seen at the first look, one after `every` users, whose interval of effects `x` excludes 0; or inf."""
+    first = min(crossing(x, 0.0, BOUND, alpha / 2), crossing(-x, 0.0, BOUND, alpha / 2))
+    return every * math.ceil(first / every) if math.isfinite(first) else first
+
+
+def fixed_horizon(rate: float, lift: float, power: float, alpha: float) -> int:
+    """Users of both variants together that an ordinary test of two proportions, looked at once, needs."""
+    size = proportion_effectsize(rate * (1 + lift), rate)
+    return 2 * math.ceil(NormalIndPower().solve_power(abs(size), alpha=alpha, power=power))
+
+
+def fixed_horizon_mean(difference: float, deviation: float, power: float, alpha: float) -> int:
+    """The same for a t-test of means of outcomes with that standard deviation."""
+    return 2 * math.ceil(TTestIndPower().solve_power(abs(difference) / deviation, alpha=alpha, power=power))

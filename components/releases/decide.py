@@ -1,0 +1,122 @@
+"""Whether a release on trial stays where it is, goes on, or goes back. Pure: from what was seen to a decision.
+
+It may be looked at every minute: the bounds are confidence sequences (package `ville`), which hold for all looks at one
+state together. A candidate that is good is sent back by chance with probability `alpha` per state at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import ville
+
+from components.config import Release as Rules
+from components.experiments.comparison import confidence_sequence
+from components.experiments.exposures import Exposure, by_user
+from components.releases.machine import NEXT, SHARES, State
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+TESTS = 3  # failures, slowness, likes: each gets its part of alpha
+
+
+class Action(StrEnum):
+    HOLD = "hold"
+    ADVANCE = "advance"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to the candidate that has ended."""
+
+    failed: bool
+    slow: bool
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of `of` calls; `low` bounds the true share from below at all looks together."""
+
+    count: int
+    of: int
+    low: float
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.of} calls (at least {self.low:.1%} in truth)"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen since the state began; `likes` bounds candidate minus champion, per user."""
+
+    state: State
+    seconds: float
+    failures: Share
+    slow: Share
+    users: int
+    likes: tuple[float, float]
+    breaker: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: Action
+    why: str
+
+
+def weigh(
+    state: State, seconds: float, calls: Sequence[Call], exposures: Sequence[Exposure], breaker: str, alpha: float
+) -> Evidence:
+    """Turn what was seen into evidence; exposures are of variants `candidate` and `champion`."""
+    everyone = by_user(exposures, {}).values()  # None for who was seen with both: on the seam of two states
+    users = sorted((user for user in everyone if user is not None), key=lambda user: user.first)
+    interval = (-1.0, 1.0)
+    if state in SHARES:
+        outcomes = np.array([user.outcome for user in users], dtype=np.float64)
+        treated = np.array([user.variant == CANDIDATE for user in users], dtype=np.bool_)
+        interval = confidence_sequence(outcomes, treated, SHARES[state], alpha / TESTS)[1:]
+    return Evidence(
+        state=state,
+        seconds=seconds,
+        failures=share([call.failed for call in calls], alpha / TESTS),
+        slow=share([call.slow for call in calls], alpha / TESTS),
+        users=len(users),
+        likes=interval,
+        breaker=breaker,
+    )
+
+
+def share(happened: Sequence[bool], alpha: float) -> Share:
+    if not happened:
+        return Share(0, 0, 0.0)
+    low, _ = ville.BernoulliCS(alpha=alpha).fit(np.array(happened, dtype=np.float64)).interval()
+    return Share(sum(happened), len(happened), max(float(low), 0.0))
+
+
+def decide(seen: Evidence, rules: Rules) -> Decision:
+    """A candidate goes back once it is shown to be bad, and on once it has had its chance to be shown so."""
+    low, high = seen.likes
+    if seen.breaker:
+        return Decision(Action.ROLL_BACK, f"a gateway's breaker opened in {seen.state}: {seen.breaker}")
+    if seen.failures.low > rules.max_failures:
+        return Decision(Action.ROLL_BACK, f"failed in {seen.failures}; {rules.max_failures:.1%} are allowed")
+    if seen.slow.low > rules.max_slow:
+        return Decision(Action.ROLL_BACK, f"slow in {seen.slow}; {rules.max_slow:.1%} are allowed")
+    if high < 0:
+        return Decision(
+            Action.ROLL_BACK, f"liked less than the champion, by {-high:.1%} to {-low:.1%} of {seen.users} users"
+        )
+    if seen.failures.of < rules.min_requests or seen.seconds < rules.min_seconds:
+        return Decision(
+            Action.HOLD,
+            f"{seen.state} has {seen.failures.of} of {rules.min_requests} calls and "
+            f"{seen.seconds:.0f} of {rules.min_seconds} s",
+        )
+    return Decision(
+        Action.ADVANCE,
+        f"{seen.state} → {NEXT[seen.state]}: {seen.failures.count} of {seen.failures.of} calls failed, "
+        f"{seen.slow.count} were slow; {seen.users} users do not like it less",
+    )

@@ -1,0 +1,99 @@
+"""The driver of releases: one look at each line's candidate on trial, one decision, one recorded move at most.
+
+Short, and meant to run every minute: what waits for users is a row in the database, not a process. Gateways follow the
+row by themselves, so that a move needs nothing restarted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from prefect import flow
+from sqlalchemy import Engine
+
+from components.config import Line, Params, load
+from components.releases import evidence, store
+from components.releases.database import opened
+from components.releases.decide import Action, Decision, decide, weigh
+from components.releases.errors import LeaseHeldError
+from components.releases.leases import held
+from components.releases.machine import NEXT, TRIAL, State
+from components.releases.plan import candidate_of, champion_of
+from components.releases.schema import Note, Release
+from components.stage import StageError
+from flows.releases import LEASE_SECONDS, aliases, driver, logger, person, project
+from flows.slots import LINES, leave
+
+
+@flow(name="canary", flow_run_name="canary", persist_result=False)
+def canary() -> list[str]:
+    """One step of every line; returns what was decided, in words."""
+    return [step(line, load()) for line in LINES]
+
+
+def step(line: Line, params: Params) -> str:
+    """Look at a line's candidate and move it if that is due; says what was decided."""
+    with opened(params.events.url) as engine:
+        if on_trial(store.current(engine, line)) is None:
+            return f"{line}: no candidate on trial"
+        try:
+            with held(engine, line, driver(), LEASE_SECONDS) as lease:
+                before = store.current(engine, line)
+                told, moved = advance(engine, before, params, lease.token)
+                after = store.current(engine, line)
+        except LeaseHeldError as error:
+            return f"{line}: {error}"
+    if moved:
+        follow(line, before, after, params)
+    logger().info("%s: %s", line, told)
+    return f"{line}: {told}"
+
+
+def on_trial(releases: list[Release]) -> Release | None:
+    candidate = candidate_of(releases)
+    return candidate if candidate and candidate.state in TRIAL else None
+
+
+def advance(engine: Engine, releases: list[Release], params: Params, token: int) -> tuple[str, bool]:
+    """Decide on the candidate under a lease; whether it was moved."""
+    candidate, champion = on_trial(releases), champion_of(releases)
+    if candidate is None:
+        return "no candidate on trial", False
+    seen, decision = judged(engine, candidate, champion, params)
+    if decision.action is Action.HOLD:
+        return f"{candidate.release} holds: {decision.why}", False
+    to = NEXT[candidate.state] if decision.action is Action.ADVANCE else State.ROLLED_BACK
+    note = Note(person(), decision.why, seen)
+    store.move(engine, candidate.release, candidate.version, to, note, token)
+    return f"{candidate.release} is {to}: {decision.why}", True
+
+
+def judged(
+    engine: Engine, candidate: Release, champion: Release | None, params: Params
+) -> tuple[dict[str, object], Decision]:
+    rules = params.release
+    seen = weigh(
+        candidate.state,
+        time.time() - candidate.since,
+        evidence.calls(engine, candidate, rules.slow_seconds[_line(candidate)]),
+        evidence.exposures(engine, candidate, champion.deployment if champion else None),
+        evidence.breaker(engine, candidate),
+        rules.alpha,
+    )
+    return asdict(seen), decide(seen, rules)
+
+
+def _line(release: Release) -> Line:
+    return "text" if release.line == "text" else "image"
+
+
+def follow(line: Line, before: list[Release], after: list[Release], params: Params) -> None:
+    """MLflow's aliases follow, and a candidate that was sent back makes room; a failure of either undoes no move."""
+    candidate = on_trial(before)
+    if candidate and on_trial(after) is None and champion_of(after) == champion_of(before):
+        leave(line, candidate.deployment)
+    try:
+        project(line, aliases(params, before), aliases(params, after), params)
+    except StageError as error:
+        logger().error("MLflow's aliases of %s follow with the next move: %s", line, error)

@@ -1,0 +1,154 @@
+"""Routing over real plans in a real database and slots that are there, gone or not started; no server behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from sqlalchemy import Engine
+
+from bentos.gateway import upstream as upstream_module
+from bentos.gateway.errors import ApiError
+from bentos.gateway.traffic import Traffic
+from bentos.gateway.upstream import Upstream
+from bentos.protocol import Info
+from components.events.schema import Trial
+from components.events.store import commit
+from components.releases import store
+from components.releases.database import opened
+from components.releases.leases import held
+from components.releases.machine import WAY, State
+from components.releases.schema import Release
+from tests.bentos.processes import free_port
+from tests.components.releases.examples import NOTE, record, release_directly
+
+away: set[str] = set()  # slots that answer 503
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    record(url, "text-a", "text-b")
+    with opened(url) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    """The first slot serves text-a, the second text-b, the third is not there."""
+
+    async def info(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name in away:
+            raise web.HTTPServiceUnavailable
+        return web.Response(text=Info(line="text", deployment=f"text-{name}", digest="0" * 64).model_dump_json())
+
+    away.clear()
+    app = web.Application()
+    app.router.add_post("/{name}/info", info)
+    async with TestServer(app) as server:
+        urls = [str(server.make_url(name)) for name in ("a", "b")]
+        client = Upstream({"text": [*urls, f"http://127.0.0.1:{free_port()}"], "image": urls[:1]}, 5)
+        await client.refresh()
+        yield client
+        await client.close()
+
+
+def candidate(engine: Engine, to: State) -> Release:
+    """text-a is champion and text-b on its way up to a state."""
+    release_directly(engine, "text-a")
+    with held(engine, "text", "ada", 30) as lease:
+        release = store.register(engine, "text-b", NOTE, lease.token)
+        for state in WAY[1 : WAY.index(to) + 1]:
+            release = store.move(engine, release.release, release.version, state, NOTE, lease.token)
+    return release
+
+
+async def asked(traffic: Traffic, users: int = 200) -> list[str]:
+    return [(await traffic.route("text", f"u{user}")).info.deployment for user in range(users)]
+
+
+async def test_without_releases_the_first_slot_is_asked(engine: Engine, upstream: Upstream) -> None:
+    traffic = Traffic(upstream, engine)
+    for _ in range(2):
+        assert set(await asked(traffic)) == {"text-a"}
+        await traffic.refresh()
+
+
+async def test_a_promotion_alone_moves_users_to_the_other_slot(engine: Engine, upstream: Upstream) -> None:
+    traffic = Traffic(upstream, engine)
+    candidate(engine, State.CHAMPION)
+    await traffic.refresh()
+    assert set(await asked(traffic)) == {"text-b"}
+
+
+async def test_a_canary_gets_its_share_and_a_failing_database_changes_nothing(
+    engine: Engine, upstream: Upstream, tmp_path: Path
+) -> None:
+    traffic = Traffic(upstream, engine)
+    candidate(engine, State.CANARY_25)
+    await traffic.refresh()
+    before = await asked(traffic)
+    assert 30 <= before.count("text-b") <= 70
+    engine.dispose()
+    for file in tmp_path.glob("events.db*"):  # noqa: ASYNC240
+        file.write_bytes(b"not a database at all")
+    await traffic.refresh()
+    assert await asked(traffic) == before
+
+
+async def test_in_shadow_users_ask_the_champion_and_the_candidate_may_get_copies(
+    engine: Engine, upstream: Upstream
+) -> None:
+    traffic = Traffic(upstream, engine)
+    candidate(engine, State.SHADOW)
+    await traffic.refresh()
+    route = await traffic.route("text", "u")
+    assert route.candidate is not None and route.trial is None
+    assert (route.info.deployment, route.candidate.info.deployment) == ("text-a", "text-b")
+
+
+async def test_a_breaker_that_any_gateway_opened_stops_it_here_until_the_next_release(
+    engine: Engine, upstream: Upstream
+) -> None:
+    traffic = Traffic(upstream, engine)
+    release = candidate(engine, State.CANARY_50)
+    row = Trial(
+        request_id=release.release,
+        time=1.0,
+        kind="breaker",
+        line="text",
+        deployment="text-b",
+        reason="timeout",
+        latency_s=1.0,
+    )
+    commit(engine, [row])
+    await traffic.refresh()
+    assert set(await asked(traffic)) == {"text-a"}
+    with held(engine, "text", "ada", 30) as lease:
+        store.move(engine, release.release, release.version, State.ROLLED_BACK, NOTE, lease.token)
+        again = store.register(engine, "text-b", NOTE, lease.token)
+        for state in WAY[1 : WAY.index(State.CANARY_50) + 1]:
+            again = store.move(engine, again.release, again.version, state, NOTE, lease.token)
+    await traffic.refresh()
+    assert set(await asked(traffic)) == {"text-a", "text-b"}
+
+
+async def test_a_slot_that_went_away_keeps_its_role_and_its_users_get_an_honest_error(
+    engine: Engine, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = Traffic(upstream, engine)
+    candidate(engine, State.CANARY_50)
+    await traffic.refresh()
+    monkeypatch.setattr(upstream_module, "INFO_SECONDS", 0.0)
+    away.add("a")
+    answers = {"text-b": 0, "503": 0}
+    for user in range(50):
+        try:
+            answers[(await traffic.route("text", f"u{user}")).info.deployment] += 1
+        except ApiError as error:
+            answers[str(error.status)] += 1
+    assert min(answers.values()) > 0

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from components.events import database, window
+from components.events.database import EventStoreError
+from components.events.schema import Event
+from components.events.store import EventStore
+from tests.components.events.examples import accepted, finished, like
+
+# The three smallest MD5 of r0 to r29, found with another program: md5sum.
+SMALLEST = ["r15", "r25", "r13"]
+
+
+def fill(url: str, events: Sequence[Event]) -> str:
+    async def write() -> None:
+        store = await EventStore.open(url)
+        await asyncio.gather(*(store.append(event) for event in events))
+        await store.close()
+
+    asyncio.run(write())
+    return url
+
+
+def traffic(url: str, requests: int = 30) -> str:
+    """One request a second from time 0, the last of which has not ended; every third is liked, after a dislike."""
+    events: list[Event] = [accepted(f"r{i}", at=float(i)) for i in range(requests)]
+    events += [finished(f"r{i}", at=i + 0.5) for i in range(requests - 1)]
+    for i in range(0, requests, 3):
+        events += [like(f"r{i}", f"a{i}", at=i + 1.0, value=0.0), like(f"r{i}", f"b{i}", at=i + 2.0)]
+    return fill(url, events)
+
+
+def test_the_sample_is_the_smallest_hashes_on_every_database(url: str) -> None:
+    traffic(url)
+    rows = window.sample(url, 0, 30, line="text", rows=3)
+    assert [row["request_id"] for row in rows] == SMALLEST
+    assert rows[0]["outcome"] == "ok"
+    assert [row["request_id"] for row in window.sample(url, 0, 30, line="text", rows=2)] == SMALLEST[:2]
+    assert len(window.sample(url, 10, 20, line="text", rows=100, deployment="text-1")) == 10
+    assert window.sample(url, 0, 30, line="text", rows=3, deployment="another") == []
+
+
+def test_the_database_counts_every_request_once(url: str) -> None:
+    traffic(url)
+    first, width, rows = window.counts(url, 0, 30, 10)
+    assert (first, width) == (0.0, pytest.approx(2.9))
+    assert sum(row["requests"] for row in rows) == 30
+    assert sum(row["requests"] for row in rows if row["outcome"] is None) == 1
+    assert sorted({row["slice"] for row in rows}) == list(range(11))
+    assert sum(row["backwards"] for row in rows) == 0
+    assert window.counts(url, 100, 200, 10)[2] == []
+
+
+def test_a_clock_that_jumps_is_counted(url: str) -> None:
+    fill(url, [accepted("r", at=50.0), finished("r", at=20.0), accepted("ahead", at=1e9)])
+    assert sum(row["backwards"] for row in window.counts(url, 0, 100, 10)[2]) == 1
+    assert window.later(url, 100) == 1
+
+
+def test_the_last_word_of_each_user_counts(url: str) -> None:
+    traffic(url)
+    assert window.reactions(url, 0, 30) == (10, 10)
+    assert window.reactions(url, 0, 10) == (4, 4)
+    assert [row["value"] for row in window.reactions_to(url, ["r3", "r4"])] == [0.0, 1.0]
+
+
+def test_ids_are_looked_up_in_parts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic(url)
+    monkeypatch.setattr(window, "BATCH", 7)
+    assert window.known(url, [f"r{i}" for i in range(25)], 10, 30) == 15
+
+
+def test_an_experiment_is_streamed_in_order(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic(url)
+    monkeypatch.setattr(window, "BATCH", 7)
+    assert [row["request_id"] for row in window.experiment_requests(url, "colours", 20)] == [f"r{i}" for i in range(20)]
+    assert [row["time"] for row in window.experiment_feedback(url, "colours", 5)] == [1.0, 2.0, 4.0]
+    assert list(window.experiment_requests(url, "shapes", 20)) == []
+
+
+def test_an_experiment_s_users_come_with_their_past_and_how_their_requests_ended(url: str) -> None:
+    outside = {"experiment": "", "variant": "", "propensity": 1.0}
+    before = accepted("before", at=1.0).model_copy(update=outside)
+    stranger = accepted("stranger", at=2.0, user="v").model_copy(update=outside)
+    answers = [finished("before", output=" \n fox"), finished("blank", output=" \n"), finished("stranger")]
+    fill(url, [before, stranger, accepted("blank", at=3.0), accepted("open", at=4.0), *answers, like("before", "a")])
+    rows = list(window.experiment_requests(url, "colours", 20))
+    assert [(row["request_id"], row["outcome"], row["output"]) for row in rows] == [
+        ("before", "ok", "f"),
+        ("blank", "ok", ""),
+        ("open", None, None),
+    ]
+    assert [row["request_id"] for row in window.experiment_feedback(url, "colours", 20)] == ["before"]
+
+
+def test_a_deployment_s_first_request_is_found(url: str) -> None:
+    traffic(url)
+    assert window.first_request(url, "text-1", 3.5) == 4.0
+    assert window.first_request(url, "text-2", 0.0) is None
+
+
+def test_a_locked_database_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = traffic(f"sqlite:///{tmp_path / 'events.db'}")
+    monkeypatch.setattr(database, "BUSY_MS", 20)
+    with sqlite3.connect(tmp_path / "events.db") as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(EventStoreError, match=r"kept it locked for 0\.02 s; try again"):
+            window.reactions(url, 0, 30)
+    other.close()

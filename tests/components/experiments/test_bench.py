@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.experiments import bench
+
+
+def test_it_prints_and_writes_every_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"AA_REPLAYS": 3, "AA_USERS": 600, "REPLAYS": 3, "USERS": 1500, "OUT": tmp_path / "online" / "out.json"}
+    for name, value in small.items():
+        monkeypatch.setattr(bench, name, value)
+    bench.main()
+    found = json.loads((tmp_path / "online" / "out.json").read_text())
+    assert set(found["power"]) == {"0.08", "0.1", "0.15", "0.2", "0.3"}
+    assert found["lift_15"]["mixture of bets (what runs)"]["fixed horizon"] == 3384
+    assert "peeking" in capsys.readouterr().out

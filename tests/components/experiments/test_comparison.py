@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+
+from components.config import Experiment, Guardrails, Variant
+from components.experiments.exposures import Exposure
+from components.experiments.statistics import analyse
+
+ARMS = ("control", "b", "c", "d")
+
+
+def four_arms(guardrails: Guardrails | None = None) -> Experiment:
+    variants = {name: Variant(weight=0.25, temperature=0.7) for name in ARMS}
+    given = {"salt": "s", "variants": variants, "alpha": 0.05, "srm_alpha": 0.001, "guardrails": guardrails}
+    return Experiment(name="four", line="text", **given)  # type: ignore[arg-type]
+
+
+def audience(seed: int, users: int, slow: float = 0.0, **rates: float) -> list[Exposure]:
+    """One request of each user; variants not named are liked by 30 %, variant `c` is slow that often."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(users):
+        arm = ARMS[rng.integers(4)]
+        liked, breach = rng.random(2) < (rates.get(arm, 0.3), slow if arm == "c" else 0.0)
+        rows.append(Exposure(str(i), float(i), arm, 0.25, float(liked), {"slow": bool(breach)}))
+    return rows
+
+
+def test_the_better_of_three_treatments_is_found_and_all_are_shown() -> None:
+    result = analyse(four_arms(), audience(1, 2000, c=0.6))
+    assert result.verdict == "c better"
+    assert result.treatment == "c"
+    assert [c.treatment for c in result.comparisons] == ["b", "c", "d"]
+    assert len(result.arms) == 4
+
+
+def test_control_wins_only_over_all() -> None:
+    assert analyse(four_arms(), audience(2, 2500, b=0.02, c=0.02, d=0.02)).verdict == "control better"
+    assert analyse(four_arms(), audience(2, 2500, b=0.02, c=0.02)).verdict == "inconclusive"
+
+
+def test_any_false_winner_among_three_is_rare() -> None:
+    false = sum(analyse(four_arms(), audience(seed, 400)).verdict != "inconclusive" for seed in range(60))
+    assert false <= 5
+
+
+def test_a_winner_that_breaks_a_guardrail_does_not_win() -> None:
+    watched = four_arms(Guardrails(slo_s=1.0, slow=0.05, failed=0.02, refused=0.02))
+    harmful = analyse(watched, audience(3, 2000, slow=0.5, c=0.6))
+    assert harmful.verdict == "c harmful"
+    assert "slow beyond the margin of 5 points" in harmful.reason
+    assert [g.status for g in harmful.guards if g.guardrail == "slow"] == ["safe", "harm", "safe"]
+    assert analyse(watched, audience(3, 2000, slow=0.5, b=0.6, c=0.6)).verdict == "b better"
+
+
+def test_a_variant_without_users_is_pointed_out() -> None:
+    rows = [row for row in audience(4, 30) if row.variant != "d"]
+    assert "No user has seen d yet." in analyse(four_arms(), rows).notes
+
+
+def test_a_known_past_explains_variance() -> None:
+    rng = np.random.default_rng(5)
+    taste = rng.random(600)
+    rows = [Exposure(str(i), float(i), ARMS[rng.integers(4)], 0.25, float(rng.random() < taste[i])) for i in range(600)]
+    result = analyse(four_arms(), rows, before={str(i): taste[i] for i in range(600)})
+    assert all(c.explained > 0.15 for c in result.comparisons)
+    assert all(c.explained == 0 for c in analyse(four_arms(), rows).comparisons)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.experiments.simulate import fixed_horizon, fixed_horizon_mean, stream, users_to_decision
+
+
+@pytest.mark.parametrize("lift", [0.4, -0.4])
+@pytest.mark.parametrize("requests", [1, 3])
+def test_a_stream_has_the_promised_rates(lift: float, requests: int) -> None:
+    users = stream(0.3, lift, 60_000, (1, 0), requests)
+    assert users.outcomes[~users.treated].mean() == pytest.approx(0.3, abs=0.01)
+    assert users.outcomes[users.treated].mean() == pytest.approx(0.3 * (1 + lift), abs=0.01)
+    assert users.before.mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_decision_falls_on_a_look() -> None:
+    x = stream(0.3, 1.0, 2000, (2, 0)).effects(cuped=False)
+    assert users_to_decision(x, 0.05, 70) % 70 == 0
+    assert users_to_decision(x[:5], 0.05, 70) == np.inf
+
+
+def test_both_fixed_horizons_agree_on_yes_or_no() -> None:
+    assert fixed_horizon(0.3, 0.15, 0.8, 0.05) == pytest.approx(fixed_horizon_mean(0.045, 0.4674, 0.8, 0.05), rel=0.01)

@@ -1,0 +1,205 @@
+"""A release under load: `make bench-release`, about three minutes, prints its figures, fails where one is wrong.
+
+The real gateway process, two stand-in text Bentos and a real SQLite database; the driver's own steps move the release.
+The load is open-loop: a request is sent when its time has come, whether or not earlier ones were answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from scipy import stats
+from sqlalchemy import Engine
+
+from components.config import Params
+from components.events.read import read
+from components.releases import store
+from components.releases.database import opened
+from components.releases.leases import held
+from components.releases.machine import SHARES, WAY, State
+from components.releases.schema import Release
+from flows import canary
+from tests.bentos.gateway.conftest import KEY, Running, named_standin, serve_gateway
+from tests.components.releases.examples import NOTE, record, release_directly
+from tests.flows.releasing import Machine
+from tests.flows.releasing import machine as machine
+
+RATE, USERS = 20.0, 1500  # requests per second, and whose in turn
+SEEN = 2.5  # seconds after which every gateway has read a move: it looks about once a second
+LIMIT = 240.0  # seconds after which the load ends, whatever happens
+
+
+@dataclass(frozen=True)
+class Answer:
+    sent: float
+    user: str
+    status: int
+    deployment: str
+
+
+@dataclass
+class Load:
+    """Requests of one user after another, until stopped."""
+
+    gateway: Running
+    answers: list[Answer] = field(default_factory=list)
+    stopped: bool = False
+
+    async def run(self) -> None:
+        connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=60)
+        headers = {"authorization": f"Bearer {KEY}"}
+        began = time.monotonic()
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in itertools.count():
+                await asyncio.sleep(max(began + number / RATE - time.monotonic(), 0.0))
+                if self.stopped or time.monotonic() - began > LIMIT:
+                    return
+                group.create_task(self._ask(session, f"user-{number % USERS}"))
+
+    async def _ask(self, session: aiohttp.ClientSession, user: str) -> None:
+        body = {"model": "atelier-text", "messages": [{"role": "user", "content": "a boat"}], "user": user}
+        sent = time.time()
+        try:
+            async with session.post(f"{self.gateway.url}/v1/chat/completions", json=body) as answer:
+                await answer.read()
+                found = Answer(sent, user, answer.status, answer.headers.get("x-deployment", ""))
+        except (TimeoutError, aiohttp.ClientError):
+            found = Answer(sent, user, 0, "")
+        self.answers.append(found)
+
+
+@dataclass
+class Stand:
+    """Gateway, database and the stand-ins of text-a and text-b."""
+
+    gateway: Running
+    standins: dict[str, str]
+    engine: Engine
+    params: Params
+
+    async def mode(self, deployment: str, mode: str) -> None:
+        async with aiohttp.ClientSession() as session, session.post(f"{self.standins[deployment]}/mode", data=mode):
+            pass
+
+    def begin(self, deployment: str, to: State) -> Release:
+        with held(self.engine, "text", "ada", 30, 10) as lease:
+            release = store.register(self.engine, deployment, NOTE, lease.token)
+            for state in WAY[1 : WAY.index(to) + 1]:
+                release = store.move(self.engine, release.release, release.version, state, NOTE, lease.token)
+        return release
+
+    def state(self, release: str) -> State:
+        return next(found.state for found in store.current(self.engine, "text") if found.release == release)
+
+    async def drive(self, release: str, until: State) -> None:
+        """The driver's step, once a second instead of once a minute."""
+        began = time.monotonic()
+        while await asyncio.to_thread(self.state, release) is not until:
+            assert time.monotonic() - began < 120, f"{release} stays {self.state(release)}"
+            await asyncio.sleep(1)
+            await asyncio.to_thread(canary.step, "text", self.params)
+
+
+@pytest.fixture
+def stand(machine: Machine, tmp_path: Path) -> Iterator[Stand]:
+    rules = machine.params.release.model_copy(update={"min_requests": 3, "min_seconds": 6})
+    url = machine.params.events.url
+    record(url, "text-a", "text-b")
+    with (
+        named_standin(tmp_path / "a", "a") as a,
+        named_standin(tmp_path / "b", "b") as b,
+        opened(url) as engine,
+    ):
+        release_directly(engine, "text-a")
+        bounds = {"max_concurrency": 64, "max_queue": 256}
+        urls = f"{a}/text,{b}/text"
+        with serve_gateway(tmp_path / "gateway", a, urls, f"{a}/image", events=url, **bounds) as gateway:
+            params = machine.params.model_copy(update={"release": rules})
+            yield Stand(gateway, {"text-a": a, "text-b": b}, engine, params)
+
+
+async def test_a_release_under_load(stand: Stand) -> None:
+    load = Load(stand.gateway)
+    running = asyncio.create_task(load.run())
+    try:
+        await asyncio.sleep(3)
+        promoted = stand.begin("text-b", State.SHADOW)
+        await stand.drive(promoted.release, State.CHAMPION)
+        await asyncio.sleep(SEEN)
+        report_shares(load, stand, promoted.release)
+        back = stand.begin("text-a", State.CANARY_50)
+        await asyncio.sleep(SEEN)
+        report_rollback(load, await rolled_back(stand, back), "text-a")
+        for fault in ("error", "slow", "empty"):
+            await report_fault(load, stand, fault)
+    finally:
+        load.stopped = True
+        await running
+    failed = [answer for answer in load.answers if answer.status != 200]
+    print(f"requests {len(load.answers)} at {RATE:g}/s, failed {len(failed)}")
+    assert not failed
+
+
+def report_shares(load: Load, stand: Stand, release: str) -> None:
+    """Of users in each state, once gateways know of it; and that nobody was moved back."""
+    moves = [move for move in store.history(stand.engine, "text") if move.release == release]
+    print(f"\n{'state':10} {'seconds':>7} {'users':>6} {'candidate':>9} {'share':>6} {'wanted':>6} {'p':>6}")
+    for move, following in itertools.pairwise(moves):
+        if move.target not in SHARES and move.target is not State.SHADOW:
+            continue
+        inside = {a.user: a for a in load.answers if move.time + SEEN < a.sent < following.time}
+        taken, wanted = sum(a.deployment == "text-b" for a in inside.values()), SHARES.get(move.target, 0.0)
+        p = stats.binomtest(taken, len(inside), wanted).pvalue
+        share = f"{taken / len(inside):6.1%} {wanted:6.0%} {p:6.3f}"
+        print(f"{move.target:10} {following.time - move.time:7.1f} {len(inside):6} {taken:9} {share}")
+        assert p > 0.001
+    users: dict[str, list[str]] = {}
+    for answer in sorted(load.answers, key=lambda answer: answer.sent):
+        users.setdefault(answer.user, []).append(answer.deployment)
+    assert all(seen == sorted(seen) for seen in users.values())  # text-a, then text-b
+    print(f"users moved to the candidate: {sum('text-b' in seen for seen in users.values())}, moved back: 0")
+    shadows = [row for row in read(stand.gateway.events, "trials") if row["kind"] == "shadow"]
+    print(f"shadow copies: {len(shadows)}, failed: {sum(bool(row['reason']) for row in shadows)}")
+
+
+async def rolled_back(stand: Stand, release: Release) -> float:
+    with held(stand.engine, "text", "ada", 30, 10) as lease:
+        moved = store.move(stand.engine, release.release, release.version, State.ROLLED_BACK, NOTE, lease.token)
+    await asyncio.sleep(SEEN)
+    return moved.since
+
+
+def report_rollback(load: Load, moved: float, deployment: str) -> None:
+    later = [answer.sent - moved for answer in load.answers if answer.sent > moved and answer.deployment == deployment]
+    print(f"rollback by hand: last request to the candidate {max(later, default=0.0):.1f} s after the move")
+    assert max(later, default=0.0) < SEEN
+
+
+async def report_fault(load: Load, stand: Stand, fault: str) -> None:
+    """A candidate that has served well at 5 % of users turns bad."""
+    candidate = stand.begin("text-a", State.CANARY_5)
+    await asyncio.sleep(SEEN)
+    await stand.mode("text-a", fault)
+    await stand.drive(candidate.release, State.ROLLED_BACK)
+    await asyncio.sleep(SEEN)
+    await stand.mode("text-a", "ok")
+    rows = await asyncio.to_thread(read, stand.gateway.events, "trials", candidate.since)
+    asked = await asyncio.to_thread(read, stand.gateway.events, "accepted", candidate.since)
+    bad = min(row["time"] for row in rows if row["reason"])
+    last = max(row["time"] for row in asked if row["deployment"] == "text-a")
+    move = store.history(stand.engine, "text")[-1]
+    print(
+        f"{fault}: {max(last - bad, 0.0):.1f} s from the first bad answer to no traffic, {move.time - bad:.1f} s to "
+        f"rolled back; {sum(row['kind'] == 'failure' for row in rows)} answers made good by the champion"
+    )
+    assert last - bad < 30

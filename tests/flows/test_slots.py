@@ -1,0 +1,60 @@
+"""A candidate takes the place beside the champion, and the champion is found wherever it stands."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from components.config import load
+from components.events.schema import Deployment
+from flows import slots, stack
+from flows.environment import ROOT
+from tests.components.events.examples import DEPLOYMENT
+
+
+def record(name: str) -> Deployment:
+    return DEPLOYMENT.model_copy(update={"deployment": name})
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "STATE", tmp_path)
+
+
+def test_the_first_place_is_taken_until_the_champion_stands_there() -> None:
+    assert slots.slot_beside("text", None) == "text"
+    slots.place("text", record("a"))
+    assert (slots.slot_beside("text", None), slots.slot_beside("text", "a")) == ("text", "text-b")
+    slots.place("text-b", record("b"))
+    assert (slots.slot_of("text", "b"), slots.slot_beside("text", "b")) == ("text-b", "text")
+
+
+def test_users_get_the_champion_wherever_it_stands_and_else_what_there_is() -> None:
+    assert slots.served("text", "a") is None
+    slots.place("text-b", record("b"))
+    assert slots.served("text", "a") == record("b")
+    slots.place("text", record("a"))
+    assert [slots.served("text", name) for name in ("a", "b", None)] == [record("a"), record("b"), record("a")]
+    assert slots.occupied() == ["text", "text-b"]
+
+
+def test_what_was_sent_back_is_stopped_and_its_place_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(stack, "running", lambda: {"text", "text-b"})
+    monkeypatch.setattr(stack, "control", lambda *words: asked.append(words))
+    slots.place("text", record("a"))
+    slots.place("text-b", record("b"))
+    for _ in range(2):
+        slots.leave("text", "b")
+    assert (slots.occupied(), asked) == (["text"], [("stop", "text-b")])
+
+
+def test_each_place_is_a_program_with_a_port_of_its_own() -> None:
+    supervisor = configparser.RawConfigParser()
+    supervisor.read(ROOT / "infra" / "supervisord.conf")
+    programs = [program for pair in slots.SLOTS.values() for program in pair]
+    for program in programs:
+        assert supervisor[f"program:{program}"]["command"] == f"atelier serve {program}"
+    assert len({stack.ports(load())[program] for program in programs}) == len(programs)
