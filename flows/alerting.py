@@ -41,7 +41,8 @@ def prometheus(params: Params) -> list[str]:
     require("prometheus")
     file = CONFIGURATION / "prometheus.yml"
     serving, text = params.serving, file.read_text()
-    for port in (serving.gateway_port, serving.text_port, serving.image_port, ALERTMANAGER_PORT):
+    models = (serving.text_port, serving.text_b_port, serving.image_port, serving.image_b_port)
+    for port in (serving.gateway_port, *models, ALERTMANAGER_PORT):
         address = f"{serving.host}:{port}"
         if f'"{address}"' not in text:
             raise StageError(f"{file.relative_to(ROOT)} does not name {address}; change it together with params.yaml")
