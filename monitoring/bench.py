@@ -143,10 +143,10 @@ def windows(
         yield graded
 
 
-def halve(pairs: Sequence[Pair], seed: int, rows: int) -> tuple[list[Pair], list[Pair]]:
+def halve(pairs: Sequence[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     """(training data of a deployment, phrases its users send): no phrase is in both."""
     order = np.random.default_rng(seed).permutation(len(pairs))
-    known, unseen = order[: len(pairs) // 2][:rows], order[len(pairs) // 2 :]
+    known, unseen = order[: len(pairs) // 2], order[len(pairs) // 2 :]
     return [pairs[i] for i in known], [pairs[i] for i in unseen]
 
 
@@ -155,7 +155,7 @@ def false_alarms(pairs: Sequence[Pair], monitor: Monitor, embed: Embed | None) -
     severities: list[str] = []
     blamed: list[str] = []
     for seed in range(1000, 1000 + DEPLOYMENTS):
-        for drifts in islice(windows(seed, halve(pairs, seed, monitor.sample_rows), Planted(), monitor, embed), QUIET):
+        for drifts in islice(windows(seed, halve(pairs, seed), Planted(), monitor, embed), QUIET):
             severities.append(worst(drifts))
             blamed += [f"{drift.name}: {test.column}" for drift in drifts for test in drift.moved]
     found: dict[str, Any] = {"windows": len(severities), "columns": {name: blamed.count(name) for name in set(blamed)}}
@@ -171,7 +171,7 @@ def delays(pairs: Sequence[Pair], monitor: Monitor, embed: Embed | None) -> dict
     for kind, planted in KINDS.items():
         watch, act = [], []
         for seed in range(2000, 2000 + REPEATS):
-            said = windows(seed, halve(pairs, seed, monitor.sample_rows), planted, monitor, embed)
+            said = windows(seed, halve(pairs, seed), planted, monitor, embed)
             severities = [worst(drifts) for drifts in _until_act(islice(said, LONGEST))]
             watch.append(next((i for i, s in enumerate(severities, 1) if s in ("watch", "act")), LONGEST + 1))
             act.append(len(severities) if severities[-1] == "act" else LONGEST + 1)

@@ -30,7 +30,7 @@ def test_the_database_is_filled_with_two_windows_of_both_lines(tmp_path: Path, m
 
 
 def test_a_planted_drift_is_acted_on_and_quiet_traffic_is_not() -> None:
-    halves, monitor = bench.halve(PAIRS, 1, 100), load().monitor
+    halves, monitor = bench.halve(PAIRS, 1), load().monitor
     assert not set(halves[0]) & set(halves[1])
     slow = [worst(drifts[2:]) for drifts in islice(bench.windows(1, halves, Planted(slower=2.0), monitor, None), 3)]
     assert slow == ["watch", "watch", "act"]
