@@ -158,7 +158,8 @@ def false_alarms(pairs: Sequence[Pair], monitor: Monitor, embed: Embed | None) -
         for drifts in islice(windows(seed, halve(pairs, seed), Planted(), monitor, embed), QUIET):
             severities.append(worst(drifts))
             blamed += [f"{drift.name}: {test.column}" for drift in drifts for test in drift.moved]
-    found: dict[str, Any] = {"windows": len(severities), "columns": {name: blamed.count(name) for name in set(blamed)}}
+    columns = {name: blamed.count(name) for name in sorted(set(blamed))}
+    found: dict[str, Any] = {"windows": len(severities), "columns": columns}
     for name, alarms in (("watch", len(severities) - severities.count("none")), ("act", severities.count("act"))):
         upper = proportion_confint(alarms, len(severities), method="beta")[1]
         found[name] = {"alarms": alarms, "rate": alarms / len(severities), "rate_at_most_97_5": round(float(upper), 4)}
