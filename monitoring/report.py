@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from components.experiments.statistics import Analysis
 from components.stage import StageError, run
 from monitoring import charts, history
 from monitoring.advice import Advice, advise
+from monitoring.columns import once_per_user
 from monitoring.drift import Drift, Severity
 from monitoring.embedding import load_embed
 from monitoring.outcomes import experiment_result
@@ -32,6 +33,7 @@ from monitoring.watch import watch
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 12
 SAMPLE = 10_000  # requests of a line that percentiles are computed from: the 99th is then exact to 0.2 percentiles
+REPEATS = 0.1  # share of requests that repeat themselves from which it is worth a word
 CLOCK_S = 60.0  # clocks of well-kept machines differ by less
 
 
@@ -106,7 +108,7 @@ def summarise(
     past = [run.past for run in earlier if run.past.until < until]
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
-    notes = notes_on(counts, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
+    notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
     name = params.experiment.name
     asked, reacted = window.experiment_requests(url, name, until), window.experiment_feedback(url, name, until)
     experiment = experiment_result(params.experiment, list(asked), list(reacted), until)
@@ -129,9 +131,14 @@ def summarise(
     )
 
 
-def notes_on(counts: Sequence[Row], ahead: int, later_runs: int) -> list[str]:
-    """What is odd about the events themselves, in words: clocks that jumped."""
+def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int, later_runs: int) -> list[str]:
+    """What is odd about the events themselves, in words: clocks that jumped, clients that repeat themselves."""
     found = []
+    for line, rows in samples.items():
+        ok, different = sum(row["outcome"] == "ok" for row in rows), len(once_per_user(rows))
+        if different < (1 - REPEATS) * ok:
+            say = f"{ok - different} of {ok} {line} requests looked at repeat a prompt of the same user"
+            found.append(f"{say}: each counts once for drift of prompts and outputs. Does a client send twice?")
     backwards = sum(row["backwards"] for row in counts)
     if backwards:
         found.append(f"{backwards} requests ended before they were accepted: a gateway's clock was set back meanwhile.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from monitoring.drift import ColumnTest, Drift, Severity, in_words
 
@@ -28,7 +29,7 @@ def grade(drifts: Sequence[Drift], history: Sequence[Past], since: float, persis
     """Drifts with "act" where a column moved in `persistence` windows in a row, the one from `since` included.
 
     `history` is newest first. Windows that overlap the one after them repeat its evidence and are left out; so is one
-    that had too little data, which says neither yes nor no. Another reference starts the count anew.
+    that had too little data, which says neither yes nor no. Each reference has a count of its own.
     """
     windows = consecutive(history, since)
     return [_grade(drift, windows, persistence) for drift in drifts]
@@ -64,16 +65,7 @@ def _count(drift: Drift, test: ColumnTest, windows: Sequence[Past]) -> ColumnTes
 
 
 def _before(drift: Drift, test: ColumnTest, windows: Sequence[Past]) -> int:
-    """In how many windows in a row before this one the column moved against the same reference."""
-    count = 0
-    for past in windows:
-        same = [d for d in past.drifts if d.name == drift.name and d.against == drift.against]
-        then = [t for d in same for t in d.tests if t.column == test.column and t.checked]
-        if not then:
-            if any(d.name == drift.name and d.against != drift.against and d.tests for d in past.drifts):
-                break
-            continue
-        if not then[0].moved:
-            break
-        count += 1
-    return count
+    """In how many of the latest windows in a row the column moved against the same reference."""
+    same = (d for past in windows for d in past.drifts if (d.name, d.against) == (drift.name, drift.against))
+    moved = (then.moved for d in same for then in d.tests if then.checked and then.column == test.column)
+    return sum(takewhile(bool, moved))

@@ -18,7 +18,6 @@ from components.events.schema import ACCEPTED, FEEDBACK, FINISHED
 Row = dict[str, Any]
 BATCH = 1000
 LIKE = "like"
-_ENDED = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
 
 
 def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
@@ -74,12 +73,7 @@ def sample(url: str, since: float, until: float, *, line: str, rows: int, deploy
     within += [ACCEPTED.c.deployment == deployment] if deployment is not None else []
     # Sampled before it is joined: the texts of requests that are not in the sample are never read.
     chosen = select(ACCEPTED.c.request_id).where(*within).order_by(order).limit(rows)
-    query = (
-        select(ACCEPTED, *_ENDED)
-        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
-        .where(ACCEPTED.c.request_id.in_(chosen))
-        .order_by(order)
-    )
+    query = _requests().where(ACCEPTED.c.request_id.in_(chosen)).order_by(order)
     with reading(url) as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -149,6 +143,12 @@ def experiment_feedback(url: str, experiment: str, until: float) -> Iterator[Row
 
 def _users(experiment: str) -> Select[tuple[str]]:
     return select(ACCEPTED.c.user_key).where(ACCEPTED.c.experiment == experiment)
+
+
+def _requests() -> Select[Any]:
+    """Requests with how they finished, None in all that where they have not."""
+    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
+    return select(ACCEPTED, *ended).join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
 
 
 def _stream(url: str, query: Select[Any]) -> Iterator[Row]:

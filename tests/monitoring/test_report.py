@@ -147,6 +147,13 @@ def test_clocks_that_jump_are_said(params: Params) -> None:
     assert "1 earlier reports are of later windows" in text
 
 
+def test_requests_sent_twice_are_said(params: Params) -> None:
+    again = [accepted(f"again{i}", at=NOW - 100 + i, user="u1") for i in range(10)]
+    store(params.events.url, [*traffic(40), *again, *[finished(a.request_id, at=a.time + 1) for a in again]])
+    page = write_report(params, NOW).read_text()
+    assert "10 of 50 text requests looked at repeat a prompt of the same user: each counts once" in page
+
+
 def test_the_same_report_twice_is_one_run(params: Params) -> None:
     store(params.events.url, traffic(60))
     first, second = write_report(params, NOW), write_report(params, NOW)
