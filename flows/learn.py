@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 
 from components.config import Params, load
 from components.events import window
@@ -24,6 +24,7 @@ from components.stage import StageError
 from flows.environment import ROOT
 from flows.pipeline import pipeline
 from flows.release import release
+from flows.releases import logger
 from monitoring.simulated import audience_folder, read_runs
 
 FOLDER = ROOT / version.FEEDBACK / "text"
@@ -67,7 +68,7 @@ def ask_annotators(since: float, until: float) -> int:
         phrases_BD, covered_RD = (encoder.embed(texts).numpy() for texts in ([t.phrase for t in fresh], covered))
         chosen = least_covered(phrases_BD, covered_RD, params.learning.label_batch, ALIKE)
         added = labels.enqueue(engine, [fresh[position] for position in chosen], time.time())
-    get_run_logger().info("%d phrases wait for an annotator: `atelier labels`", added)
+    logger().info("%d phrases wait for an annotator: `atelier labels`", added)
     return added
 
 
@@ -81,7 +82,7 @@ def write_version(params: Params) -> dict[str, Any] | None:
         pairs = version.pairs_of(found, labels.answered(engine))
     new = {row["id"] for row in pairs} - version.known_pairs(FOLDER)
     told = {"pairs": len(pairs), "new": len(new), **found.counts(), "reasons": found.reasons()}
-    get_run_logger().info("learned from %s", told)
+    logger().info("learned from %s", told)
     if len(new) < params.learning.min_new:
         return None
     return {**told, "version": version.write_version(pairs, found, params.learning, FOLDER).digest}

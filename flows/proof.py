@@ -57,8 +57,8 @@ WINDOW = 60.0
 PATIENCE = 10  # windows to wait for "act", which takes three
 ROUNDS = 60  # visits of the audience to wait for a release's end
 BANNER = (
-    "Users, their change of language and the annotators are simulated, the last model's fault is planted, and waiting is "
-    "shortened. Servers, models, training, gates, gateway, release driver and reports are the real ones."
+    "Users, their change of language and the annotators are simulated, the last model's fault is planted, and waiting "
+    "is shortened. Servers, models, training, gates, gateway, release driver and reports are the real ones."
 )
 
 

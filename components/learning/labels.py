@@ -61,7 +61,8 @@ def task_of(phrase: str, written: str, why: str) -> Task:
 def enqueue(engine: Engine, tasks: Sequence[Task], time: float) -> int:
     """Add the tasks that the queue does not know; returns how many."""
     dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(LABEL_TASKS).on_conflict_do_nothing()
+    # Without `preserve_rowcount` the driver's count of an INSERT is dropped.
+    insert = dialect.insert(LABEL_TASKS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     with engine.begin() as connection:
         return sum(connection.execute(insert, {**vars(task), "time": time}).rowcount for task in tasks)
 

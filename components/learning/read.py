@@ -36,5 +36,4 @@ def judged(url: str, since: float, until: float) -> Iterator[Judged]:
     )
     with reading(url) as connection:
         for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
-            fields = dict(row)
-            yield Judged(**fields, liked=fields.pop("value") > 0)
+            yield Judged(**{name: row[name] for name in row if name != "value"}, liked=row["value"] > 0)
