@@ -87,6 +87,7 @@ def harvest(answers: Iterable[Judged], settings: Learning, simulated: AbstractSe
         found.rejects += rejected
         # Nothing of a held-out user is learned, now or later: the draw depends on the key alone.
         (found.held_out if draw(user, settings.seed) < settings.held_out_users else usable).extend(kept)
+    found.held_out.sort(key=lambda answer: answer.time)
     by_prompt: dict[str, list[Judged]] = defaultdict(list)
     for answer in usable:
         by_prompt[answer.asked].append(answer)

@@ -21,7 +21,7 @@ from components.learning.harvest import Harvest, Judged
 from components.learning.labels import Label
 
 FEEDBACK = Path("data/feedback")
-PAIRS = "pairs.jsonl"
+PAIRS, HELD_OUT = "pairs.jsonl", "held_out.jsonl"
 
 
 def pairs_of(harvest: Harvest, labels: Iterable[Label]) -> list[dict[str, str]]:
@@ -55,7 +55,7 @@ def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learn
     files: dict[str, list[Any]] = {
         PAIRS: pairs,
         "preferences.jsonl": [asdict(preference) for preference in harvest.preferences],
-        "held_out.jsonl": [asdict(answer) for answer in harvest.held_out],
+        HELD_OUT: [asdict(answer) for answer in harvest.held_out],
         "rejects.jsonl": [{**asdict(r.answer), "reason": r.reason} for r in harvest.rejects],
     }
     before = digest(folder)
@@ -78,5 +78,13 @@ def samples(folder: Path) -> Iterator[Sample]:
         yield Sample(id=row["id"], text=row["prompt"], source=row["id"].partition("-")[0], meta=meta)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def held_out(folder: Path) -> list[dict[str, Any]]:
+    """What held-out users thought, oldest first: `Judged` as rows; none where nothing was ever learned."""
+    if digest(folder) is None:
+        return []
+    verify(folder)
+    return _read(folder / HELD_OUT)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
