@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from components.config import Params
 from components.stage import StageError
-from flows.alerting import alertmanager, prometheus
+from flows.alerting import alertmanager, obstacle, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready, ports
@@ -37,13 +37,18 @@ def mlflow_server(params: Params) -> list[str]:
 def worker(params: Params) -> list[str]:
     """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server.
 
-    One run at a time, as two would write the same artifacts; beside it the step of releases on trial.
+    One run at a time, as two would write the same artifacts; beside it the step of releases on trial. Where there is an
+    Alertmanager to tell somebody, runs that fail are told of.
     """
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
     subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
     one_at_a_time = ["prefect", "work-queue", "set-concurrency-limit", "default", "1", "--pool", POOL]
     subprocess.run(one_at_a_time, cwd=ROOT, check=True)
+    if obstacle("alertmanager") is None:
+        from flows.automations import tell_of_failed_flows  # imports Prefect, for which the address is set by now
+
+        tell_of_failed_flows(service_urls(params)["alertmanager"])
     return ["prefect", "worker", "start", "--pool", POOL, "--limit", "2"]
 
 
