@@ -88,6 +88,14 @@ def monitor() -> None:
 
 
 @app.command()
+def ops() -> None:
+    """Write the page that a person on call opens first: what serves, alerts, releases. Rewritten every minute."""
+    from flows.ops import ops as write_ops
+
+    typer.echo(write_ops(load()))
+
+
+@app.command()
 def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
     """Search training or sampling parameters with Hyperopt; trials become nested MLflow runs."""
     use_server_if_running()

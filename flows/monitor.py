@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from components.config import load
+from flows.ops import ops
 from monitoring.report import write_report
 
 
@@ -17,6 +18,7 @@ def monitor(window_minutes: int | None = None) -> str:
     """Write the ops report of the last window (minutes; `monitor.window_minutes` by default); returns its path."""
     logger = get_run_logger()
     page = write_report(load(), time.time(), window_minutes)
+    ops(load())
     summary = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     for advice in summary["advice"]:
         logger.info("%s", " · ".join(map(str, advice.values())))

@@ -61,5 +61,5 @@ def test_a_run_without_a_value_is_a_gap_in_its_column_s_chart(tmp_path: Path) ->
         write(tmp_path, f"run{i}", 100.0 + i, one)
     ((trend,),) = trends(list(reversed(load(tmp_path)))).values()
     dots = list(ElementTree.fromstring(trend.chart).iter("circle"))
-    assert [dot.get("fill") for dot in dots] == ["#1f8a4c", "#c62f3b"]
+    assert [dot.get("fill") for dot in dots] == ["var(--fine)", "var(--act)"]
     assert trend.words == "moved"
