@@ -146,6 +146,9 @@ def up() -> None:
         reason = obstacles.get(program)
         if program in programs or reason:
             typer.echo(f"{program:12} {f'not started: {reason}' if reason else url}")
+    from flows.ops import ops as write_ops
+
+    typer.echo(f"{'ops page':12} {write_ops(params)}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
 
 

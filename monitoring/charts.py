@@ -137,8 +137,8 @@ def interval(low: float, high: float, estimate: float, left: str, right: str) ->
         'stroke-linecap="round" opacity=".45"/>',
         f'<circle cx="{x(estimate):.1f}" cy="{middle}" r="7" fill="{colour}"/>',
         _text(x(0), 86, "no difference"),
-        _text(20, 16, f"← {left}", "start"),
-        _text(WIDTH - 20, 16, f"{right} →", "end"),
+        _text(20, 86, f"← {left}", "start"),
+        _text(WIDTH - 20, 86, f"{right} →", "end"),
     ]
     ends = [
         (low, "end" if high - low < reach / 4 else "middle"),
@@ -161,10 +161,9 @@ def intervals(times: Sequence[float], looks: Sequence[tuple[float, float, float]
 
     parts = [_text(LEFT - 6, y(value) + 4, f"{100 * value:+.0f}", "end") for value in (-reach, reach)]
     parts += [_text(LEFT - 6, y(0) + 4, "0", "end"), _clocks(times)]
-    parts += [
-        _text(LEFT + 4, TOP + 8, f"↑ {high} better", "start"),
-        _text(LEFT + 4, TOP + plot - 2, f"↓ {low} better", "start"),
-    ]
+    # On the right, as the newest never reaches so far.
+    parts += [_text(WIDTH, TOP + 8, f"↑ {high} better", "end")]
+    parts += [_text(WIDTH, TOP + plot - 2, f"↓ {low} better", "end")]
     parts += [f'<line class="zero" x1="{LEFT}" x2="{WIDTH}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>']
     for i, (estimate, lower, upper) in enumerate(looks):
         x, colour = _x(i, len(looks)), "var(--fine)" if lower > 0 or upper < 0 else "var(--soft)"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.releases.decide import Action
 from monitoring.advice import ERROR_RATE_ACT, ERROR_RATE_WATCH, ORDER, Urgency
 from monitoring.history import Look
+from monitoring.page import percent
 from monitoring.situation import LineState, Situation
 
 FEW = 20  # of fewer requests, one failure is no rate
@@ -31,9 +32,11 @@ class Concern:
 
 
 def concerns(situation: Situation) -> list[Concern]:
-    found = [*_services(situation), *_alerts(situation), *_reports(situation)]
+    found = [concern for line in situation.lines for concern in _serving(line)]
+    found += [*_alerts(situation), *_services(situation)]
     for line in situation.lines:
-        found += [*_serving(line), *_numbers(line), *_releases(line, situation.now)]
+        found += [*_numbers(line), *_releases(line, situation.now)]
+    found += _reports(situation)
     return sorted(found, key=lambda concern: ORDER[concern.urgency])
 
 
@@ -84,7 +87,7 @@ def _serving(line: LineState) -> Iterator[Concern]:
 def _numbers(line: LineState) -> Iterator[Concern]:
     if line.numbers and line.numbers.requests >= FEW and line.numbers.failed_share >= ERROR_RATE_WATCH:
         share = line.numbers.failed_share
-        say = f"{share:.1%} of {line.numbers.requests:.0f} {line.line} requests failed within an hour."
+        say = f"{percent(share)} of {line.numbers.requests:.0f} {line.line} requests failed within an hour."
         yield Concern("act" if share >= ERROR_RATE_ACT else "watch", f"the {line.line} line", say, line.line)
 
 

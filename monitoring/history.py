@@ -75,10 +75,17 @@ def _run(path: Path) -> Run | None:
 
 def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
-    told = {name: analysis[name] for name in ("control", "treatment", "verdict", "reason", "srm")}
+    told = {name: str(analysis[name]) for name in ("control", "treatment", "verdict", "reason")}
     users = sum(arm["users"] for arm in analysis["arms"])
     difference = float(analysis["difference"])
-    return Look(name=analysis["experiment"], users=users, difference=difference, interval=(low, high), **told)
+    return Look(
+        name=analysis["experiment"],
+        users=users,
+        difference=difference,
+        interval=(low, high),
+        srm=bool(analysis["srm"]),
+        **told,
+    )
 
 
 def remove(reports: Path, runs: Sequence[Run]) -> None:

@@ -16,7 +16,7 @@ from monitoring.situation import Situation, gather
 
 RUNBOOKS = Path(__file__).resolve().parents[1] / "docs" / "runbooks"
 WINDOWS = 12  # of drift; an experiment's looks are twice as many
-MOVES = 8  # of each line
+MOVES = 6  # of each line
 
 
 def write_ops(params: Params, urls: Mapping[str, str], now: float) -> Path:

@@ -19,8 +19,9 @@ SECONDS = 2.0
 DAY = 86_400.0
 PLACES = ("text", "text-b", "image", "image-b")  # of model Bentos: two for each line
 RULES = '{__name__=~"line:atelier_.+"}'  # all that infra/prometheus/recording.yml keeps by line
-UP = "avg_over_time(max by (job) (up)[1h:1m])"
-FIRED = 'timestamp(ALERTS{alertstate="firing"})[24h:1m]'
+STEP_SECONDS = 15.0  # as often as Prometheus looks, infra/prometheus/prometheus.yml
+UP = "avg_over_time(max by (job) (up)[1h:15s])"
+FIRED = 'timestamp(ALERTS{alertstate="firing"})[24h:15s]'
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def in_words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:g} s"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return "nothing listens there"
+        return "nothing listens on its port"
     if isinstance(error, aiohttp.ClientResponseError):
         return f"answers with status {error.status}"
     return f"its answer is not understood ({type(error).__name__}: {error})"
@@ -121,8 +122,7 @@ def _key(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _fired(labels: Mapping[str, str], first: float, last: float, now: float) -> Alert:
-    """It is looked at each minute: what was seen within two fires still."""
-    until = last if now - last > 120 else None
+    until = last if now - last > STEP_SECONDS * 4 else None
     return Alert(labels["alertname"], _about(labels), labels.get("severity", ""), "", first, until)
 
 

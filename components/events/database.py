@@ -53,8 +53,8 @@ def bounded(url: str, seconds: int) -> str:
     if parsed.get_backend_name() == "sqlite":
         parsed = parsed.update_query_dict({"timeout": str(seconds)})
     else:
-        limits = {"connect_timeout": str(seconds), "options": f"-c statement_timeout={seconds}s"}
-        parsed = parsed.update_query_dict(limits)
+        options = " ".join([*parsed.normalized_query.get("options", ()), f"-c statement_timeout={seconds}s"])
+        parsed = parsed.update_query_dict({"connect_timeout": str(seconds), "options": options})
     return parsed.render_as_string(hide_password=False)
 
 

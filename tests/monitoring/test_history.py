@@ -9,6 +9,18 @@ from xml.etree import ElementTree
 from monitoring.drift import ColumnTest, Drift
 from monitoring.history import load, remove, trends, write_index
 
+EXPERIMENT = {
+    "experiment": "colours",
+    "control": "control",
+    "treatment": "treatment",
+    "arms": [{"users": 3}, {"users": 4}],
+    "difference": 0.1,
+    "interval": [-0.1, 0.3],
+    "verdict": "inconclusive",
+    "reason": "The interval contains 0.",
+    "srm": False,
+}
+
 
 def drift(size: float | None, moved: bool = False) -> Drift:
     column = ColumnTest("<words>", size is not None, moved, "moved" if moved else "few", size=size)
@@ -17,7 +29,8 @@ def drift(size: float | None, moved: bool = False) -> Drift:
 
 def write(reports: Path, name: str, until: float, *drifts: Drift, **changes: Any) -> None:
     summary = {"since": until - 60, "until": until, "severity": "watch", "requests": 90, "simulated": 0}
-    summary |= {"drift": [asdict(d) for d in drifts], "more": "is ignored"} | changes
+    summary |= {"drift": [asdict(d) for d in drifts], "experiment": EXPERIMENT, "advice": [], "more": "is ignored"}
+    summary |= changes
     (reports / name).mkdir(parents=True)
     (reports / name / "report.json").write_text(json.dumps(summary))
 
