@@ -15,18 +15,19 @@ from urllib.parse import urljoin
 
 import aiohttp
 
+Ask = Callable[[aiohttp.ClientSession, str], Awaitable[Any]]
 SECONDS = 2.0
-DAY = 86_400.0
 PLACES = ("text", "text-b", "image", "image-b")  # of model Bentos: two for each line
 RULES = '{__name__=~"line:atelier_.+"}'  # all that infra/prometheus/recording.yml keeps by line
-STEP_SECONDS = 15.0  # as often as Prometheus looks, infra/prometheus/prometheus.yml
 UP = "avg_over_time(max by (job) (up)[1h:15s])"
+# Each 15 s, as often as rules are evaluated.
 FIRED = 'timestamp(ALERTS{alertstate="firing"})[24h:15s]'
 
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert as people are told of it; `until` is None while it fires. `held_back`: another one says it already."""
+    """An alert as people are told of it. `until`: when it was last seen firing, None where it is said to fire now.
+    `held_back`: another one says it already."""
 
     name: str
     about: str
@@ -58,21 +59,20 @@ class Service:
     said: Any = None
 
 
-def look(urls: Mapping[str, str], now: float) -> dict[str, Service]:
+def look(urls: Mapping[str, str]) -> dict[str, Service]:
     """Ask every service; `urls` are the addresses at which each says that it is ready, by name."""
-    return asyncio.run(_look(urls, now))
+    return asyncio.run(_look(urls))
 
 
-async def _look(urls: Mapping[str, str], now: float) -> dict[str, Service]:
+async def _look(urls: Mapping[str, str]) -> dict[str, Service]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
-        return dict(zip(urls, await asyncio.gather(*(_ask(session, *one, now) for one in urls.items())), strict=True))
+        return dict(zip(urls, await asyncio.gather(*(_ask(session, *one) for one in urls.items())), strict=True))
 
 
-async def _ask(session: aiohttp.ClientSession, name: str, url: str, now: float) -> Service:
-    ask: Callable[[aiohttp.ClientSession, str, float], Awaitable[Any]] = _QUESTIONS.get(name, _ready)
-    home = urljoin(url, "/")
+async def _ask(session: aiohttp.ClientSession, name: str, url: str) -> Service:
+    ask, home = _QUESTIONS.get(name, _ready), urljoin(url, "/")
     try:
-        return Service(name, home, "", await ask(session, url, now))
+        return Service(name, home, "", await ask(session, url))
     except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Service(name, home, in_words(error))
 
@@ -87,24 +87,24 @@ def in_words(error: Exception) -> str:
     return f"its answer is not understood ({type(error).__name__}: {error})"
 
 
-async def _ready(session: aiohttp.ClientSession, url: str, now: float) -> None:
+async def _ready(session: aiohttp.ClientSession, url: str) -> None:
     async with session.get(url, raise_for_status=True):
         pass
 
 
-async def _deployment(session: aiohttp.ClientSession, url: str, now: float) -> str:
+async def _deployment(session: aiohttp.ClientSession, url: str) -> str:
     async with session.post(urljoin(url, "/info"), json={}, raise_for_status=True) as response:
         return str((await response.json())["deployment"])
 
 
-async def _metrics(session: aiohttp.ClientSession, url: str, now: float) -> Metrics:
+async def _metrics(session: aiohttp.ClientSession, url: str) -> Metrics:
     queries = (RULES, UP, f"min_over_time({FIRED})", f"max_over_time({FIRED})")
     rules, up, first, last = await asyncio.gather(*(_query(session, url, query) for query in queries))
     began = {_key(labels): value for labels, value in first}
     return Metrics(
         rules={(labels["__name__"], labels["line"]): value for labels, value in rules},
         up={labels["job"]: value for labels, value in up},
-        fired=[_fired(labels, began[_key(labels)], value, now) for labels, value in last],
+        fired=[_fired(labels, began[_key(labels)], value) for labels, value in last],
     )
 
 
@@ -121,12 +121,11 @@ def _key(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
 
 
-def _fired(labels: Mapping[str, str], first: float, last: float, now: float) -> Alert:
-    until = last if now - last > STEP_SECONDS * 4 else None
-    return Alert(labels["alertname"], _about(labels), labels.get("severity", ""), "", first, until)
+def _fired(labels: Mapping[str, str], first: float, last: float) -> Alert:
+    return Alert(labels["alertname"], _about(labels), labels.get("severity", ""), "", first, last)
 
 
-async def _alerts(session: aiohttp.ClientSession, url: str, now: float) -> list[Alert]:
+async def _alerts(session: aiohttp.ClientSession, url: str) -> list[Alert]:
     async with session.get(urljoin(url, "/api/v2/alerts"), raise_for_status=True) as response:
         found = await response.json()
     return [
@@ -146,7 +145,7 @@ def _about(labels: Mapping[str, str]) -> str:
     return labels.get("line") or labels.get("job") or ""
 
 
-_QUESTIONS: dict[str, Callable[[aiohttp.ClientSession, str, float], Awaitable[Any]]] = {
+_QUESTIONS: dict[str, Ask] = {
     **dict.fromkeys(PLACES, _deployment),
     "prometheus": _metrics,
     "alertmanager": _alerts,

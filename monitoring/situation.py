@@ -6,7 +6,7 @@ Each part may be missing: `gather` never fails, and says of every part why it is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -30,6 +30,7 @@ from monitoring.traffic import LineTraffic, by_line
 LINES: tuple[Line, ...] = get_args(Line)
 WAIT_SECONDS = 2  # for the database
 HOUR = 3600.0
+STILL_SECONDS = 60.0  # what Prometheus saw firing so recently still does: it looks each 15 s
 SAMPLE = 2000  # requests of a line that a percentile is computed from
 # Objective, the recording rule of its failures, and the share of them that it allows (infra/prometheus/alerts.yml).
 OBJECTIVES = (("answered", "failed", 0.01), ("in time", "slow", 0.05))
@@ -115,31 +116,33 @@ class Situation:
     def firing(self) -> list[Alert]:
         """By Alertmanager's word, or by Prometheus' where that is down; pages first, then the newest."""
         told: list[Alert] | None = self.services["alertmanager"].said
-        alerts = told if told is not None else [alert for alert in self._fired if alert.until is None]
-        return sorted(alerts, key=lambda alert: (alert.held_back, alert.severity != "page", -alert.since))
+        if told is None:
+            told = [replace(alert, until=None) for last, alert in self._fired if last >= self.now - STILL_SECONDS]
+        return sorted(told, key=lambda alert: (alert.held_back, alert.severity != "page", -alert.since))
 
     @property
     def over(self) -> list[Alert]:
         """What fired within a day and does not any more, newest first."""
-        ended = [alert for alert in self._fired if alert.until is not None]
-        return sorted(ended, key=lambda alert: alert.until or 0.0, reverse=True)
+        ended = [(last, alert) for last, alert in self._fired if last < self.now - STILL_SECONDS]
+        return [alert for _, alert in sorted(ended, key=lambda one: -one[0])]
 
     @property
-    def _fired(self) -> list[Alert]:
+    def _fired(self) -> list[tuple[float, Alert]]:
+        """What Prometheus saw firing within a day, with when it did so last."""
         metrics: Metrics | None = self.services["prometheus"].said
-        return metrics.fired if metrics else []
+        return [(alert.until or 0.0, alert) for alert in metrics.fired] if metrics else []
 
 
 def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     """Ask, read and put together; `urls` are those at which each service says that it is ready."""
-    services = look(urls, now)
+    services = look(urls)
     metrics: Metrics | None = services["prometheus"].said
     standings, numbers, problem = {}, {}, ""
     try:
         url = bounded(params.events.url, WAIT_SECONDS)
         standings = read_standings(url, params.release)
         numbers = {} if metrics else from_events(url, now)
-    except (EventStoreError, ReleaseError, SQLAlchemyError) as error:
+    except (EventStoreError, ReleaseError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
     if metrics:
         numbers = {line: found for line in LINES if (found := from_metrics(metrics, line))}

@@ -88,13 +88,16 @@ def test_pages_come_first_and_what_is_held_back_is_no_concern() -> None:
 
 
 def test_without_alertmanager_prometheus_says_what_fires() -> None:
-    firing, over = Alert("Down", "text", "page", "", NOW - 300), Alert("Slow", "text", "page", "", NOW - 900, NOW - 600)
+    firing, over = (
+        Alert("Down", "text", "page", "", NOW - 300, NOW - 5),
+        Alert("Slow", "text", "page", "", NOW - 900, NOW - 600),
+    )
     services = {
         "prometheus": replace(SERVICES["prometheus"], said=Metrics({}, {}, [firing, over])),
         "alertmanager": Service("alertmanager", "http://here/", "nothing listens on its port"),
     }
     situation = replace(WELL, services=SERVICES | services)
-    assert (situation.firing, situation.over) == ([firing], [over])
+    assert (situation.firing, situation.over) == ([replace(firing, until=None)], [over])
     assert told(situation)[0] == "Look at Down and Alertmanager"
 
 

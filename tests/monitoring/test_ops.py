@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,16 @@ def test_a_broken_database_and_broken_reports_are_said(params: Params, tmp_path:
     (tmp_path / "reports" / "cut" / "report.json").write_text('{"since": 1')
     said = words(page(params, nobody()))
     assert "file is not a database" in said and "No report is kept yet" in said
+
+
+def test_a_locked_database_is_waited_for_two_seconds(params: Params, tmp_path: Path) -> None:
+    released(params)
+    began = time.monotonic()
+    with closing(sqlite3.connect(tmp_path / "events.db")) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        assert "database is locked" in words(page(params, nobody()))
+    assert time.monotonic() - began < 5
 
 
 def test_a_service_that_hangs_holds_the_page_up_for_two_seconds(params: Params) -> None:
