@@ -90,6 +90,9 @@ class TrainBase(Stage):
 
 
 class TrainText(TrainBase):
+    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these."""
+
+    learned_share: Annotated[float, Field(ge=0, lt=1)]
     max_length: Annotated[int, Field(ge=8, le=2048)]
     lora_rank: Count
     lora_alpha: Count
@@ -315,6 +318,26 @@ class Experiment(Stage):
         return self
 
 
+class Learning(Stage):
+    """What users' reactions and annotators' labels may teach, and when it is worth a training.
+
+    `min_new`: pairs that the last data version did not have; `held_out_users`: share of users who teach nothing, so
+    that their likes can test what was learned; `max_per_user`, `max_per_minute` (judged answers) and `uninformative`
+    (reactions that are all alike) bound what one user, a program or a spammer can do; `label_batch`: prompts sent to
+    annotators when users' prompts have moved away from the training data; `simulated`: whether a simulated audience
+    teaches too, as in the proof.
+    """
+
+    min_new: Count
+    seed: Seed
+    held_out_users: Annotated[float, Field(ge=0, lt=1)]
+    max_per_user: Count
+    max_per_minute: Count
+    uninformative: Annotated[int, Field(ge=2)]
+    label_batch: Count
+    simulated: bool
+
+
 class Audience(Stage):
     """The simulated audience of the demo: users, requests of each, and how many at a time."""
 
@@ -368,6 +391,7 @@ class Params(Stage):
     events: Events
     release: Release
     experiment: Experiment
+    learning: Learning
     audience: Audience
     monitor: Monitor
 

@@ -12,6 +12,7 @@ import base64
 import io
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder,
 
 PICTURES_KEPT = 24
 # What a drifted audience asks for: another task, in another register, than anything in the training phrases.
-DRIFTED = (
+_FOREIGN = (
     "URGENT: prepare an infographic on quarterly revenue, EBITDA and churn for Thursday's board meeting",
     "ein freundlicher Fuchs im Nebel, Aquarell, für den Geburtstag meiner Großmutter",
     "photorealistic cinematic portrait, 85mm lens, volumetric light, 8k, trending, ultra detailed",
@@ -36,6 +37,7 @@ DRIFTED = (
     "图标：夜空中的灯塔",
     "diagram of a transformer's residual stream with labelled attention heads",
 )
+DRIFTED = {phrase: phrase for phrase in _FOREIGN}
 
 
 @dataclass
@@ -56,13 +58,16 @@ class Visit:
     phrases: list[str]
     image_share: float
     drift: float
+    drifted: Mapping[str, str]
     folder: Path
     run: str
     tally: _Tally
 
 
-def run_audience(params: Params, drift: float = 0.0) -> dict[str, Any]:
+def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] = DRIFTED) -> dict[str, Any]:
     """Send the configured audience to the gateway; `drift` (0 to 1) is the share of phrases unlike the training data.
+
+    `drifted` has those phrases, and of each the words that its user hopes to find in the answer.
 
     Returns counts for the demo's table. Raises `StageError` where no answer came at all.
     """
@@ -74,7 +79,7 @@ def run_audience(params: Params, drift: float = 0.0) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     url = f"http://{params.serving.host}:{params.serving.gateway_port}/v1"
     client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=params.serving.request_timeout)
-    run = asyncio.run(visit(client, params.audience, phrases, folder, drift))
+    run = asyncio.run(visit(client, params.audience, phrases, folder, drift, drifted))
     write_run(folder, run)
     if not run.request_ids:
         raise StageError(f"none of the simulated audience's {run.failed} requests was answered by {url}")
@@ -91,13 +96,21 @@ def run_audience(params: Params, drift: float = 0.0) -> dict[str, Any]:
     }
 
 
-async def visit(client: AsyncOpenAI, audience: Audience, phrases: list[str], folder: Path, drift: float) -> AudienceRun:
+async def visit(
+    client: AsyncOpenAI,
+    audience: Audience,
+    phrases: list[str],
+    folder: Path,
+    drift: float,
+    drifted: Mapping[str, str] = DRIFTED,
+) -> AudienceRun:
     """All users' sessions, at most `audience.concurrency` at a time; pictures are kept in `folder`."""
     started = time.time()
     tally = _Tally()
     turn = asyncio.Semaphore(audience.concurrency)
     async with client:
-        shared = Visit(client, phrases, audience.image_share, drift, folder, f"{int(started)}-{audience.seed}", tally)
+        run = f"{int(started)}-{audience.seed}"
+        shared = Visit(client, phrases, audience.image_share, drift, drifted, folder, run, tally)
 
         async def user(number: int) -> None:
             async with turn:
@@ -126,7 +139,7 @@ async def session(shared: Visit, audience: Audience, number: int) -> None:
     rng = np.random.default_rng([audience.seed, number])
     person, name = taste(rng), f"simulated-{audience.seed}-{number}"
     for _ in range(audience.requests_per_user):
-        pool = DRIFTED if rng.random() < shared.drift else shared.phrases
+        pool = list(shared.drifted) if rng.random() < shared.drift else shared.phrases
         phrase, seed = pool[int(rng.integers(len(pool)))], int(rng.integers(2**31))
         wants_picture, rolls = bool(rng.random() < shared.image_share), rng.random(4)
         try:
@@ -146,7 +159,7 @@ async def ask_text(shared: Visit, person: Taste, name: str, phrase: str, seed: i
     )
     text = answer.choices[0].message.content or ""
     shared.tally.request_ids.append(answer.id)
-    await react(shared, person, name, answer.id, like_text(person, phrase, text), rolls)
+    await react(shared, person, name, answer.id, like_text(person, shared.drifted.get(phrase, phrase), text), rolls)
     return text
 
 

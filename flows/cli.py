@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -93,6 +94,26 @@ def ops() -> None:
     from flows.ops import ops as write_ops
 
     typer.echo(write_ops(load()))
+
+
+@app.command()
+def learn() -> None:
+    """Train on what users liked and annotators wrote, where enough is new, and put the model on trial."""
+    environment.provide_secrets()
+    use_server_if_running()
+    from flows.learn import learn as run_learn
+
+    typer.echo(run_learn())
+
+
+@app.command()
+def labels(
+    answers: Annotated[Path | None, typer.Option(help="JSON lines of task, completion and annotator")] = None,
+) -> None:
+    """List the phrases that wait for an annotator, as JSON lines; or record what annotators wrote."""
+    from flows.label import listed, record
+
+    typer.echo(listed(load()) if answers is None else record(load(), answers))
 
 
 @app.command()

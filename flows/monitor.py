@@ -9,16 +9,22 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from components.config import load
+from flows.learn import ask_annotators, prompts_moved
 from flows.ops import ops
 from monitoring.report import write_report
 
 
 @flow(name="monitor", flow_run_name="monitor", persist_result=False)
 def monitor(window_minutes: int | None = None) -> str:
-    """Write the ops report of the last window (minutes; `monitor.window_minutes` by default); returns its path."""
-    logger = get_run_logger()
-    page = write_report(load(), time.time(), window_minutes)
+    """Write the ops report of the last window (minutes; `monitor.window_minutes` by default); returns its path.
+
+    Where users' prompts have moved for long enough, the ones that training covers least go to annotators.
+    """
+    logger, until = get_run_logger(), time.time()
+    page = write_report(load(), until, window_minutes)
     ops(load())
+    if prompts_moved(page):
+        ask_annotators(until - 60 * (window_minutes or load().monitor.window_minutes), until)
     summary = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     for advice in summary["advice"]:
         logger.info("%s", " · ".join(map(str, advice.values())))

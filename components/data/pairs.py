@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
+from components.data.sample import LEARNED
 from components.stage import StageError
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`phrase` is the user's, `completion` what the model shall write, `concept` the name of the intended picture."""
+    """`phrase` is the user's, `completion` what the model shall write, `concept` the name of the intended picture.
+
+    `learned`: it comes from users' reactions or from annotators.
+    """
 
     phrase: str
     completion: str
     concept: str
+    learned: bool = False
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a split file in stored order; raises `StageError` where the file or a completion is missing."""
     try:
-        rows = pq.read_table(path, columns=["id", "text", "label", "meta"]).to_pylist()
+        rows = pq.read_table(path, columns=["id", "text", "label", "source", "meta"]).to_pylist()
     except (FileNotFoundError, ArrowInvalid) as error:
         raise StageError(f"{path}: cannot be read as samples: {error}; run the data stages first") from error
     if not rows:
@@ -36,4 +42,17 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
     completion = json.loads(row["meta"] or "{}").get("completion")
     if not row["text"] or not completion:
         raise StageError(f"{path}: sample {row['id']!r} has no text or no meta.completion")
-    return Pair(row["text"], completion, row["label"] or completion)
+    return Pair(row["text"], completion, row["label"] or completion, learned=(row["source"] or "") in LEARNED)
+
+
+def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:
+    """`pairs` with the learned ones repeated until they are about `share` of all, where there are fewer.
+
+    A model that is trained for some hundreds of steps would hardly see a hundred new pairs among thousands.
+    """
+    learned = [pair for pair in pairs if pair.learned]
+    others = len(pairs) - len(learned)
+    if not learned:
+        return list(pairs)
+    times = max(1, round(share / (1 - share) * others / len(learned)))
+    return [*pairs, *learned * (times - 1)]

@@ -6,13 +6,14 @@ Writes `samples.parquet`, `rejects/rejects.parquet` and `sources.json` (SHA-256 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from components import config
 from components.artifact import canonical, file_digest, staged, write_text
 from components.data import fetch, openmoji, phrases, sources
 from components.data.sample import REJECT_SCHEMA, REJECTS, SAMPLES, SOURCES, Reject, Sample, first_reasons, write
+from components.learning import version
 from components.stage import StageError, run
 
 
@@ -29,7 +30,7 @@ def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, i
     """Write the samples and rejects below `folder`, whole or not at all; returns how many of each."""
     rejects: list[Reject] = []
     with staged(folder) as partial:
-        samples = _unique(_split_off(_records(line, parameters), rejects))
+        samples = _unique(_split_off(chain(_records(line, parameters), _learned(line)), rejects))
         kept = write(partial / SAMPLES, samples)
         write(partial / REJECTS, rejects, REJECT_SCHEMA)
         write_text(partial / SOURCES, canonical(_digests(line, parameters)))
@@ -51,6 +52,11 @@ def _records(line: str, parameters: config.Prepare) -> Iterable[Sample | Reject]
     return islice(rows, parameters.limit)
 
 
+def _learned(line: str) -> Iterable[Sample]:
+    """What users and annotators taught (the text line alone learns from them), beside the source and its limit."""
+    return version.samples(version.FEEDBACK / line) if line == "text" else ()
+
+
 def _split_off(records: Iterable[Sample | Reject], rejects: list[Reject]) -> Iterator[Sample]:
     for record in records:
         if isinstance(record, Reject):
@@ -68,7 +74,12 @@ def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _digests(line: str, parameters: config.Prepare) -> dict[str, str]:
-    """SHA-256 of what the samples derive from: the wheels, or the user's file."""
+    """SHA-256 of what the samples derive from: the wheels or the user's file, and what was learned from users."""
+    learned = version.digest(version.FEEDBACK / line)
+    return _source(line, parameters) | ({"feedback": learned} if learned else {})
+
+
+def _source(line: str, parameters: config.Prepare) -> dict[str, str]:
     if parameters.source != "openmoji":
         path = parameters.path / sources.METADATA if line == "image" else parameters.path
         return {path.name: file_digest(path)}

@@ -11,7 +11,7 @@ import hashlib
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
 Outcome = Literal["ok", "error", "cancelled"]
 
@@ -154,4 +154,19 @@ DEPLOYMENTS = Table(
     Column("deployment", String(200), primary_key=True),
     *(_text(name) for name in ("line", "digest", "model", "version", "bento")),
     Column("time", Float(53), nullable=False, index=True),
+)
+LABEL_TASKS = Table(
+    "label_tasks",
+    METADATA,
+    Column("task", String(32), primary_key=True),
+    *(_text(name) for name in ("phrase", "written", "why")),
+    Column("time", Float(53), nullable=False, index=True),
+)
+LABEL_ANSWERS = Table(
+    "label_answers",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("task", String(32), ForeignKey("label_tasks.task"), nullable=False, index=True),
+    *(_text(name) for name in ("completion", "annotator")),
+    Column("time", Float(53), nullable=False),
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from components import config
 from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
-from components.data.pairs import Pair, read_pairs
+from components.data.pairs import Pair, read_pairs, repeated
 from components.models.base_text import BASE
 from components.models.language import (
     Batch,
@@ -71,7 +71,7 @@ def train(
     """The adapted model after `settings.max_steps` and how it got there; the same settings give the same weights."""
     pl.seed_everything(settings.seed, verbose=False)
     tokenizer = load_tokenizer(base)
-    samples = [encode(tokenizer, pair, settings.max_length) for pair in pairs]
+    samples = [encode(tokenizer, pair, settings.max_length) for pair in repeated(pairs, settings.learned_share)]
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     model = add_adapter(
         load_base(base, dtype), rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout

@@ -1,0 +1,1 @@
+"""What users' reactions and annotators' labels teach: from events to the samples of the next data version."""

@@ -1,0 +1,153 @@
+"""Reactions become training material: pure rules on rows, every judged answer either used or dropped with a reason.
+
+From answers that users liked come pairs to fine-tune on (as in RAFT, Dong et al. 2023); from prompts with a liked and
+a disliked answer, preferences (the `prompt`, `chosen`, `rejected` of direct preference optimisation). Users who look
+like programs count for nothing, one user's weight is bounded, and held-out users teach nothing: what they like is what
+a model that has learned is tested on. Knows no database and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from components.config import Learning
+from components.data.concept import draw
+from components.data.filters import normalise
+
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer and what the user who asked thought of it last; `time` is the request's, in epoch seconds."""
+
+    request_id: str
+    time: float
+    user_key: str
+    deployment: str
+    prompt: str
+    output: str
+    liked: bool
+
+    @property
+    def asked(self) -> str:
+        """What makes two prompts the same."""
+        return normalise(self.prompt).casefold()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A judged answer that teaches nothing, and why."""
+
+    answer: Judged
+    reason: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two answers to one prompt, of which users liked one."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    request_ids: tuple[str, str]
+
+
+@dataclass
+class Harvest:
+    """`pairs`: liked answers, the best one of each prompt; `held_out`: all answers of held-out users that count."""
+
+    pairs: list[Judged] = field(default_factory=list)
+    preferences: list[Preference] = field(default_factory=list)
+    held_out: list[Judged] = field(default_factory=list)
+    rejects: list[Rejected] = field(default_factory=list)
+    read: int = 0
+
+    def counts(self) -> dict[str, int]:
+        sizes = {name: len(value) for name, value in vars(self).items() if isinstance(value, list)}
+        return {"read": self.read, **sizes}
+
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(rejected.reason.partition(":")[0] for rejected in self.rejects))
+
+
+def harvest(answers: Iterable[Judged], settings: Learning, simulated: AbstractSet[str] = frozenset()) -> Harvest:
+    """What `answers` teach; `simulated` are the ids of a simulated audience's requests, which teach nothing."""
+    found = Harvest()
+    usable: list[Judged] = []
+    by_user: dict[str, list[Judged]] = defaultdict(list)
+    for answer in sorted(answers, key=lambda a: (a.time, a.request_id)):
+        found.read += 1
+        by_user[answer.user_key].append(answer)
+    for user, own in by_user.items():
+        kept, rejected = _of_one_user(own, settings, simulated)
+        found.rejects += rejected
+        # Nothing of a held-out user is learned, now or later: the draw depends on the key alone.
+        (found.held_out if draw(user, settings.seed) < settings.held_out_users else usable).extend(kept)
+    found.held_out.sort(key=lambda answer: answer.time)
+    by_prompt: dict[str, list[Judged]] = defaultdict(list)
+    for answer in usable:
+        by_prompt[answer.asked].append(answer)
+    for own in by_prompt.values():
+        _learn(own, found)
+    return found
+
+
+def _of_one_user(
+    answers: list[Judged], settings: Learning, simulated: AbstractSet[str]
+) -> tuple[list[Judged], list[Rejected]]:
+    """The answers of one user that count, and the others; `answers` in the order of time."""
+    robot = like_a_program(answers, settings)
+    newest = {answer.asked: answer for answer in answers if answer.output.strip()}
+    counted = sorted(newest.values(), key=lambda a: a.time)[-settings.max_per_user :]
+    chosen = {answer.request_id for answer in counted}
+    kept, rejected = [], []
+    for answer in answers:
+        reason = (
+            "simulated audience"
+            if answer.request_id in simulated
+            else robot
+            or ("empty answer" if not answer.output.strip() else "")
+            or ("asked again by the same user" if newest[answer.asked] is not answer else "")
+            or ("" if answer.request_id in chosen else f"more than {settings.max_per_user} of one user")
+        )
+        kept += [] if reason else [answer]
+        rejected += [Rejected(answer, reason)] if reason else []
+    return kept, rejected
+
+
+def like_a_program(answers: Sequence[Judged], settings: Learning) -> str:
+    """Why a user (answers in the order of time) is taken for a program or a spammer; empty where they are not."""
+    times = [answer.time for answer in answers]
+    limit = settings.max_per_minute
+    if any(later - earlier < MINUTE for earlier, later in zip(times, times[limit:], strict=False)):
+        return f"program: more than {limit} judged answers in a minute"
+    alike = len({answer.liked for answer in answers}) == 1
+    if alike and len(answers) >= settings.uninformative:
+        verdict = "likes" if answers[0].liked else "dislikes"
+        return f"uninformative: {verdict} each of {len(answers)} answers"
+    return ""
+
+
+def _learn(answers: list[Judged], found: Harvest) -> None:
+    """The pair and the preference that the answers to one prompt give, if any; every other answer becomes a reject."""
+    votes: Counter[str] = Counter()
+    for answer in answers:
+        votes[answer.output] += 1 if answer.liked else -1
+    first = {answer.output: answer for answer in reversed(answers)}
+    best, worst = max(votes, key=votes.__getitem__), min(votes, key=votes.__getitem__)
+    taught = set()
+    if votes[best] > 0:
+        found.pairs.append(first[best])
+        taught.add(first[best].request_id)
+    if votes[best] > 0 > votes[worst]:
+        ids = (first[best].request_id, first[worst].request_id)
+        found.preferences.append(Preference(answers[0].prompt, best, worst, ids))
+        taught.add(first[worst].request_id)
+    for answer in answers:
+        if answer.request_id not in taught:
+            reason = "liked by too few" if votes[answer.output] <= 0 else "the prompt is taught already"
+            found.rejects.append(Rejected(answer, reason))

@@ -1,0 +1,90 @@
+"""The material that was learned, as files: `data/feedback/text`, sealed, taken up by the stage `prepare` of the line.
+
+`pairs.jsonl` is what to train on, `preferences.jsonl` what to tune on, `held_out.jsonl` what held-out users thought,
+`rejects.jsonl` every answer that teaches nothing, with its reason. The folder is the newest version; DVC sees that its
+bytes have changed, and what was made from it stays in DVC's cache. Users' words never enter git.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from components.artifact import MANIFEST, Manifest, read_manifest, seal, staged, verify, write_text
+from components.config import Learning
+from components.data.sample import REACTION, WRITTEN, Sample
+from components.learning.harvest import Harvest, Judged
+from components.learning.labels import Label
+
+FEEDBACK = Path("data/feedback")
+PAIRS, HELD_OUT = "pairs.jsonl", "held_out.jsonl"
+
+
+def pairs_of(harvest: Harvest, labels: Iterable[Label]) -> list[dict[str, str]]:
+    """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase."""
+    rows = {answer.asked: _row(REACTION, answer.prompt, answer.output, _origin(answer)) for answer in harvest.pairs}
+    rows |= {label.asked: _row(WRITTEN, label.phrase, label.completion, f"task {label.task}") for label in labels}
+    return sorted(rows.values(), key=lambda row: row["id"])
+
+
+def _origin(answer: Judged) -> str:
+    return f"response {answer.request_id} of {answer.deployment}"
+
+
+def _row(kind: str, prompt: str, completion: str, origin: str) -> dict[str, str]:
+    digest = hashlib.sha256(f"{prompt}\0{completion}".encode()).hexdigest()[:20]
+    return {"id": f"{kind}-{digest}", "prompt": prompt, "completion": completion, "origin": origin}
+
+
+def digest(folder: Path) -> str | None:
+    """The version at hand, None where nothing was ever learned."""
+    return read_manifest(folder).digest if (folder / MANIFEST).exists() else None
+
+
+def known_pairs(folder: Path) -> set[str]:
+    """Ids of the pairs in the version at hand; none where nothing was ever learned."""
+    return {row["id"] for row in _read(folder / PAIRS)} if digest(folder) else set()
+
+
+def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learning, folder: Path) -> Manifest:
+    """Put the new version in the place of the one at hand, whole or not at all."""
+    files: dict[str, list[Any]] = {
+        PAIRS: pairs,
+        "preferences.jsonl": [asdict(preference) for preference in harvest.preferences],
+        HELD_OUT: [asdict(answer) for answer in harvest.held_out],
+        "rejects.jsonl": [{**asdict(r.answer), "reason": r.reason} for r in harvest.rejects],
+    }
+    before = digest(folder)
+    with staged(folder) as partial:
+        for name, rows in files.items():
+            write_text(partial / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        metrics = {**harvest.counts(), "pairs": len(pairs), "reasons": harvest.reasons()}
+        parents = {"before": before} if before else {}
+        parameters = settings.model_dump()
+        return seal(partial, line="text", kind="feedback", parents=parents, parameters=parameters, metrics=metrics)
+
+
+def samples(folder: Path) -> Iterator[Sample]:
+    """The pairs as samples of the text line; none where nothing was ever learned. Raises `ArtifactError` on damage."""
+    if digest(folder) is None:
+        return
+    verify(folder)
+    for row in _read(folder / PAIRS):
+        meta = {"completion": row["completion"], "origin": row["origin"]}
+        yield Sample(id=row["id"], text=row["prompt"], source=row["id"].partition("-")[0], meta=meta)
+
+
+def held_out(folder: Path) -> list[dict[str, Any]]:
+    """What held-out users thought, oldest first: `Judged` as rows; none where nothing was ever learned."""
+    if digest(folder) is None:
+        return []
+    verify(folder)
+    return _read(folder / HELD_OUT)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

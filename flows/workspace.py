@@ -1,0 +1,46 @@
+"""A workspace of its own for what must not touch the project's state: the committed tree, DVC's cache shared, and
+parameters, databases, artifacts and releases apart from the project's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.artifact import write_text
+from components.stage import StageError
+from flows.environment import ROOT, SECRETS, SETTINGS, STATE
+
+
+def create(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
+    """`.atelier/<name>`: HEAD with `changes` of params.yaml (section → key → value); an earlier one is replaced."""
+    folder = STATE / name
+    if folder.exists():
+        _git("worktree", "remove", "--force", str(folder))
+    _git("worktree", "prune")
+    _git("worktree", "add", "--detach", str(folder), "HEAD")
+    write_text(folder / ".dvc/config.local", f"[cache]\n    dir = {ROOT / '.dvc/cache'}\n")
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in changes.items():
+        params[section] |= values
+    write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
+    return folder
+
+
+def run(folder: Path, *arguments: str) -> int:
+    """`python -m <arguments>` in the workspace, with its code and none of this project's state; its exit code."""
+    own = {name: value for name, value in os.environ.items() if name not in (*SETTINGS, *SECRETS, "PREFECT_API_URL")}
+    environment = own | {"PYTHONPATH": str(folder)}
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=folder, env=environment, check=False).returncode
+
+
+def _git(*arguments: str) -> None:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(f"git {' '.join(arguments)}: {done.stderr.strip()}; the workspace needs a git clone")

@@ -1,0 +1,4 @@
+from __future__ import annotations
+
+from tests.components.events.conftest import postgresql_server as postgresql_server
+from tests.components.events.conftest import url as url

@@ -1,0 +1,98 @@
+"""What reactions teach: each judged answer is used or dropped with a reason, and nobody can teach too much."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.learning.harvest import Harvest, Judged, harvest
+from tests.components.learning.examples import SETTINGS, answer
+
+
+def taught(found: Harvest) -> list[tuple[str, str]]:
+    return [(pair.prompt, pair.output) for pair in found.pairs]
+
+
+def test_a_liked_answer_becomes_a_pair_and_a_disliked_one_to_the_same_prompt_a_preference() -> None:
+    found = harvest(
+        [
+            answer("a boat", "boat: sea", True),
+            answer(" A  boat ", "car: road", False, "bob"),
+            answer("fog", "x", False),
+        ],
+        SETTINGS,
+    )
+    assert taught(found) == [("a boat", "boat: sea")]
+    assert [(p.prompt, p.chosen, p.rejected) for p in found.preferences] == [("a boat", "boat: sea", "car: road")]
+    assert [r.reason for r in found.rejects] == ["liked by too few"]
+
+
+def test_what_more_users_dislike_than_like_teaches_nothing() -> None:
+    votes = [("ada", True), ("bob", False), ("eve", False)]
+    found = harvest([answer("a boat", "boat", liked, user) for user, liked in votes], SETTINGS)
+    assert not found.pairs and not found.preferences and len(found.rejects) == 3
+
+
+def test_a_user_who_asks_again_counts_once_with_the_newest_answer() -> None:
+    found = harvest([answer("a boat", "boat", True), answer("A boat", "ship", True)], SETTINGS)
+    assert taught(found) == [("A boat", "ship")]
+    assert [r.reason for r in found.rejects] == ["asked again by the same user"]
+
+
+def test_a_program_that_likes_everything_fast_teaches_nothing() -> None:
+    fast = [answer(f"thing {n}", "x", n % 2 == 0, "robot", time=1000 + n) for n in range(31)]
+    slow = [answer(f"thing {n}", "y", n % 2 == 0, "person", time=1000 + 3 * n) for n in range(31)]
+    found = harvest([*fast, *slow], SETTINGS)
+    assert {pair.user_key for pair in found.pairs} == {"person"}
+    assert {r.answer.user_key for r in found.rejects if r.reason.startswith("program")} == {"robot"}
+
+
+def test_reactions_that_are_all_alike_say_nothing_once_there_are_many() -> None:
+    few = harvest([answer(f"thing {n}", "x", True) for n in range(19)], SETTINGS)
+    many = harvest([answer(f"thing {n}", "x", True) for n in range(20)], SETTINGS)
+    assert len(few.pairs) == 19 and not many.pairs
+    assert many.reasons() == {"uninformative": 20}
+
+
+def test_one_user_teaches_a_bounded_number_of_pairs_the_newest() -> None:
+    settings = SETTINGS.model_copy(update={"max_per_user": 3})
+    found = harvest([answer(f"thing {n}", "x", n != 0) for n in range(8)], settings)
+    assert taught(found) == [(f"thing {n}", "x") for n in (5, 6, 7)]
+
+
+def test_held_out_users_teach_nothing_and_stay_held_out() -> None:
+    settings = SETTINGS.model_copy(update={"held_out_users": 0.3})
+    answers = [answer(f"thing {n}", "x", True, f"user-{n}") for n in range(200)]
+    found = harvest(answers, settings)
+    assert 30 < len(found.held_out) < 90
+    assert {a.user_key for a in found.held_out}.isdisjoint(p.user_key for p in found.pairs)
+    assert len(found.held_out) + len(found.pairs) == 200
+    later = harvest([answer("new", "y", True, a.user_key) for a in found.held_out], settings)
+    assert not later.pairs
+
+
+def test_a_simulated_audience_teaches_nothing_unless_it_is_asked_to() -> None:
+    one = answer("a boat", "boat", True)
+    assert harvest([one], SETTINGS, {one.request_id}).reasons() == {"simulated audience": 1}
+
+
+ANSWERS = st.lists(
+    st.builds(
+        answer,
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from(["x", "y", " "]),
+        st.booleans(),
+        st.sampled_from(["u", "v", "w"]),
+        st.floats(0, 500),
+    ),
+    max_size=60,
+)
+
+
+@given(ANSWERS)
+def test_every_answer_is_used_once_or_dropped_with_a_reason(answers: list[Judged]) -> None:
+    found = harvest(answers, SETTINGS)
+    used = [pair.request_id for pair in found.pairs] + [p.request_ids[1] for p in found.preferences]
+    dropped = [r.answer.request_id for r in found.rejects]
+    assert sorted(used + dropped) == sorted(a.request_id for a in answers)
+    assert all(r.reason for r in found.rejects)

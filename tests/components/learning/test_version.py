@@ -1,0 +1,44 @@
+"""The learned material as files: sealed, the newest in the place of the one before, taken up as samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.artifact import ArtifactError
+from components.learning import version
+from components.learning.harvest import harvest
+from components.learning.labels import Label
+from tests.components.learning.examples import SETTINGS, answer
+
+
+def test_pairs_become_samples_of_the_line_and_annotators_overrule_reactions(tmp_path: Path) -> None:
+    found = harvest([answer("A boat", "boat", True), answer("a car", "car", True), answer("fog", "x", False)], SETTINGS)
+    pairs = version.pairs_of(found, [Label("t1", "a boat", "boat: sea, ship", "eve")])
+    manifest = version.write_version(pairs, found, SETTINGS, tmp_path / "text")
+    samples = {s.text: s for s in version.samples(tmp_path / "text")}
+    assert {text: s.meta["completion"] for text, s in samples.items()} == {"a boat": "boat: sea, ship", "a car": "car"}
+    assert samples["a boat"].source == "written" and samples["a car"].source == "reaction"
+    assert samples["a boat"].meta["origin"] == "task t1" and "text-1" in samples["a car"].meta["origin"]
+    assert manifest.metrics["read"] == 3 and manifest.metrics["reasons"] == {"liked by too few": 1}
+    rejects = (tmp_path / "text" / "rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in rejects] == ["liked by too few"]
+
+
+def test_a_version_names_the_one_before_it(tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    assert version.known_pairs(folder) == set() and version.digest(folder) is None
+    first = version.write_version([], harvest([], SETTINGS), SETTINGS, folder)
+    second = version.write_version([], harvest([], SETTINGS), SETTINGS, folder)
+    assert second.parents == {"before": first.digest}
+
+
+def test_a_changed_file_is_refused_and_nothing_learned_gives_no_samples(tmp_path: Path) -> None:
+    assert list(version.samples(tmp_path / "text")) == []
+    found = harvest([answer("a car", "car", True)], SETTINGS)
+    version.write_version(version.pairs_of(found, []), found, SETTINGS, tmp_path / "text")
+    (tmp_path / "text" / version.PAIRS).write_text("")
+    with pytest.raises(ArtifactError, match=r"pairs\.jsonl was changed"):
+        list(version.samples(tmp_path / "text"))
