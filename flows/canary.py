@@ -6,7 +6,6 @@ row by themselves, so that a move needs nothing restarted.
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 
 from prefect import flow
@@ -15,21 +14,25 @@ from sqlalchemy import Engine
 from components.config import Line, Params, load
 from components.releases import evidence, store
 from components.releases.database import opened
-from components.releases.decide import Action, Decision, decide, weigh
+from components.releases.decide import Action, Decision, decide
 from components.releases.errors import LeaseHeldError
 from components.releases.leases import held
 from components.releases.machine import NEXT, TRIAL, State
 from components.releases.plan import candidate_of, champion_of
 from components.releases.schema import Note, Release
 from components.stage import StageError
+from flows.ops import ops
 from flows.releases import LEASE_SECONDS, aliases, driver, logger, person, project
 from flows.slots import LINES, leave
 
 
 @flow(name="canary", flow_run_name="canary", persist_result=False)
 def canary() -> list[str]:
-    """One step of every line; returns what was decided, in words."""
-    return [step(line, load()) for line in LINES]
+    """One step of every line; returns what was decided, in words. The ops page is written whether or not that works."""
+    try:
+        return [step(line, load()) for line in LINES]
+    finally:
+        ops(load())
 
 
 def step(line: Line, params: Params) -> str:
@@ -72,20 +75,8 @@ def advance(engine: Engine, releases: list[Release], params: Params, token: int)
 def judged(
     engine: Engine, candidate: Release, champion: Release | None, params: Params
 ) -> tuple[dict[str, object], Decision]:
-    rules = params.release
-    seen = weigh(
-        candidate.state,
-        time.time() - candidate.since,
-        evidence.calls(engine, candidate, rules.slow_seconds[_line(candidate)]),
-        evidence.exposures(engine, candidate, champion.deployment if champion else None),
-        evidence.breaker(engine, candidate),
-        rules.alpha,
-    )
-    return asdict(seen), decide(seen, rules)
-
-
-def _line(release: Release) -> Line:
-    return "text" if release.line == "text" else "image"
+    seen = evidence.gather(engine, candidate, champion, params.release)
+    return asdict(seen), decide(seen, params.release)
 
 
 def follow(line: Line, before: list[Release], after: list[Release], params: Params) -> None:

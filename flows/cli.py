@@ -89,6 +89,14 @@ def monitor() -> None:
 
 
 @app.command()
+def ops() -> None:
+    """Write the page that a person on call opens first: what serves, alerts, releases. Rewritten every minute."""
+    from flows.ops import ops as write_ops
+
+    typer.echo(write_ops(load()))
+
+
+@app.command()
 def learn() -> None:
     """Train on what users liked and annotators wrote, where enough is new, and put the model on trial."""
     environment.provide_secrets()
@@ -159,6 +167,9 @@ def up() -> None:
         reason = obstacles.get(program)
         if program in programs or reason:
             typer.echo(f"{program:12} {f'not started: {reason}' if reason else url}")
+    from flows.ops import ops as write_ops
+
+    typer.echo(f"{'ops page':12} {write_ops(params)}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
 
 

@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from components.config import load
 from flows.learn import ask_annotators, prompts_moved
+from flows.ops import ops
 from monitoring.report import write_report
 
 
@@ -21,6 +22,7 @@ def monitor(window_minutes: int | None = None) -> str:
     """
     logger, until = get_run_logger(), time.time()
     page = write_report(load(), until, window_minutes)
+    ops(load())
     if prompts_moved(page):
         ask_annotators(until - 60 * (window_minutes or load().monitor.window_minutes), until)
     summary = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640.0, 180.0, 46.0, 24.0, 10.0
-COLOURS = {"text": "#2f6fde", "image": "#e07a1f", "errors": "#c62f3b"}
+COLOURS = {"text": "var(--blue)", "image": "var(--orange)"}  # of style.css, as dark pages have others
 
 
 def _svg(body: str, label: str, height: float = HEIGHT, width: float = WIDTH) -> Markup:
@@ -36,11 +36,17 @@ def _axes(starts: Sequence[float], top: float, unit: str) -> str:
         y = TOP + plot * (1 - quarter)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{top * quarter:g}{unit}", "end"))
-    step = max(len(starts) // 5, 1)
-    for i in range(0, len(starts), step):
-        x = _x(i, len(starts))
-        parts.append(_text(x, HEIGHT - 6, time.strftime("%H:%M:%S", time.gmtime(starts[i]))))
-    return "".join(parts)
+    return "".join([*parts, _clocks(starts)])
+
+
+def _clocks(times: Sequence[float]) -> str:
+    """The clock of every so many slices; with the date where they span more than a day."""
+    span = times[-1] - times[0] if times else 0.0
+    form = "%m-%d %H:%M" if span > 86_400 else "%H:%M" if span > 600 else "%H:%M:%S"
+    return "".join(
+        _text(_x(i, len(times)), HEIGHT - 6, time.strftime(form, time.gmtime(times[i])))
+        for i in range(0, len(times), max(len(times) // 5, 1))
+    )
 
 
 def _x(index: int, count: int) -> float:
@@ -104,10 +110,12 @@ def trend(
     for (x, value, *_), (next_x, next_value, *_) in pairwise(points):
         if next_x - x < 1.5 * step:  # no line across a gap
             ends = f'x1="{x:.1f}" y1="{y(value):.1f}" x2="{next_x:.1f}" y2="{y(next_value):.1f}"'
-            parts.append(f'<line {ends} stroke="#9aa5b4" stroke-width="1.5"/>')
+            parts.append(f'<line {ends} stroke="var(--soft)" opacity=".6" stroke-width="1.5"/>')
     for x, value, hot, start in points:
         note = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(start))}: {value:.2f}{', moved' if hot else ''}"
-        dot = f'cx="{x:.1f}" cy="{y(value):.1f}" r="{3.4 if hot else 2}" fill="{"#c62f3b" if hot else "#1f8a4c"}"'
+        dot = (
+            f'cx="{x:.1f}" cy="{y(value):.1f}" r="{3.4 if hot else 2}" fill="{"var(--act)" if hot else "var(--fine)"}"'
+        )
         parts.append(f"<circle {dot}><title>{note}</title></circle>")
     return _svg("".join(parts), label, height, width)
 
@@ -121,16 +129,16 @@ def interval(low: float, high: float, estimate: float, left: str, right: str) ->
         return 20 + (WIDTH - 40) * (value + reach) / (2 * reach)
 
     certain = low > 0 or high < 0
-    colour = "#1f8a4c" if certain else "#6b7686"
+    colour = "var(--fine)" if certain else "var(--soft)"
     parts = [
         f'<line class="grid" x1="20" x2="{WIDTH - 20}" y1="{middle}" y2="{middle}"/>',
-        f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="22" y2="70" stroke="#222b38" stroke-dasharray="4 3"/>',
+        f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="22" y2="70" class="zero"/>',
         f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{middle}" y2="{middle}" stroke="{colour}" stroke-width="10" '
         'stroke-linecap="round" opacity=".45"/>',
         f'<circle cx="{x(estimate):.1f}" cy="{middle}" r="7" fill="{colour}"/>',
         _text(x(0), 86, "no difference"),
-        _text(20, 16, f"← {left}", "start"),
-        _text(WIDTH - 20, 16, f"{right} →", "end"),
+        _text(20, 86, f"← {left}", "start"),
+        _text(WIDTH - 20, 86, f"{right} →", "end"),
     ]
     ends = [
         (low, "end" if high - low < reach / 4 else "middle"),
@@ -140,5 +148,34 @@ def interval(low: float, high: float, estimate: float, left: str, right: str) ->
     return _svg("".join(parts), f"difference {estimate:+.3f}, interval {low:+.3f} to {high:+.3f}", height)
 
 
+def intervals(times: Sequence[float], looks: Sequence[tuple[float, float, float]], low: str, high: str) -> Markup:
+    """(estimate, lower, upper bound) of a difference at each look, in percentage points; who wins below and above 0.
+
+    The newest interval sets the scale: early ones are wide and run out of the picture.
+    """
+    reach = 1.5 * max([abs(bound) for look in looks[-1:] for bound in look] + [0.01])
+    plot = HEIGHT - BOTTOM - TOP
+
+    def y(value: float) -> float:
+        return TOP + plot * (1 - min(max(value / reach, -1), 1)) / 2
+
+    parts = [_text(LEFT - 6, y(value) + 4, f"{100 * value:+.0f}", "end") for value in (-reach, reach)]
+    parts += [_text(LEFT - 6, y(0) + 4, "0", "end"), _clocks(times)]
+    # On the right, as the newest never reaches so far.
+    parts += [_text(WIDTH, TOP + 8, f"↑ {high} better", "end")]
+    parts += [_text(WIDTH, TOP + plot - 2, f"↓ {low} better", "end")]
+    parts += [f'<line class="zero" x1="{LEFT}" x2="{WIDTH}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>']
+    for i, (estimate, lower, upper) in enumerate(looks):
+        x, colour = _x(i, len(looks)), "var(--fine)" if lower > 0 or upper < 0 else "var(--soft)"
+        clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime(times[i]))
+        note = f"{clock}: {100 * estimate:+.1f}, interval {100 * lower:+.1f} to {100 * upper:+.1f}"
+        ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="{y(upper):.1f}" y2="{y(lower):.1f}"'
+        parts += [
+            f'<line {ends} stroke="{colour}" stroke-width="8" opacity=".45"><title>{note}</title></line>',
+            f'<circle cx="{x:.1f}" cy="{y(estimate):.1f}" r="4" fill="{colour}"><title>{note}</title></circle>',
+        ]
+    return _svg("".join(parts), "difference in likes over time")
+
+
 def _colour(name: str) -> str:
-    return next((colour for key, colour in COLOURS.items() if name.startswith(key)), "#6b7686")
+    return next((colour for key, colour in COLOURS.items() if name.startswith(key)), "var(--soft)")

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.artifact import write_text
-from monitoring import charts
-from monitoring.drift import SIZE, ColumnTest, Drift, Severity, forget, named
+from monitoring import charts, page
+from monitoring.advice import Advice
+from monitoring.drift import SIZE, ColumnTest, Drift, Severity, forget
 from monitoring.severity import Past
 
-TEMPLATES = Path(__file__).parent / "templates"
+
+@dataclass(frozen=True)
+class Look:
+    """What one report said of the experiment: (low, high) bound treatment minus control; `users` of all variants."""
+
+    name: str
+    control: str
+    treatment: str
+    users: int
+    difference: float
+    interval: tuple[float, float]
+    verdict: str
+    reason: str
+    srm: bool
 
 
 @dataclass(frozen=True)
 class Run:
-    """One kept report: its folder's name, its window and drifts, and what the index says of it."""
+    """One kept report: its folder's name, its window and drifts, and what other pages say of it."""
 
     folder: str
     past: Past
     severity: Severity
     requests: int
     simulated: int
+    look: Look
+    advice: tuple[Advice, ...]
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,26 @@ def _run(path: Path) -> Run | None:
         summary = json.loads(path.read_text(encoding="utf-8"))
         drifts = tuple(Drift(**d | {"tests": tuple(ColumnTest(**t) for t in d["tests"])}) for d in summary["drift"])
         past = Past(float(summary["since"]), float(summary["until"]), drifts)
-        return Run(path.parent.name, past, summary["severity"], summary["requests"], summary["simulated"])
+        advice = tuple(Advice(**a) for a in summary["advice"])
+        counts = summary["requests"], summary["simulated"]
+        return Run(path.parent.name, past, summary["severity"], *counts, _look(summary["experiment"]), advice)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _look(analysis: dict[str, Any]) -> Look:
+    low, high = map(float, analysis["interval"])
+    told = {name: str(analysis[name]) for name in ("control", "treatment", "verdict", "reason")}
+    users = sum(arm["users"] for arm in analysis["arms"])
+    difference = float(analysis["difference"])
+    return Look(
+        name=analysis["experiment"],
+        users=users,
+        difference=difference,
+        interval=(low, high),
+        srm=bool(analysis["srm"]),
+        **told,
+    )
 
 
 def remove(reports: Path, runs: Sequence[Run]) -> None:
@@ -69,13 +100,9 @@ def remove(reports: Path, runs: Sequence[Run]) -> None:
 def write_index(reports: Path, persistence: int) -> Path:
     """Write `index.html`: the runs with their severity, and each column's distance from its reference over time."""
     runs = load(reports)
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters["named"] = named
-    environment.filters["clock"] = lambda epoch: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(epoch))
-    page = environment.get_template("index.html").render(
-        runs=runs, things=trends(list(reversed(runs))), persistence=persistence, size=SIZE
-    )
-    write_text(reports / "index.html", page)
+    things = trends(list(reversed(runs)))
+    text = page.render("index.html", runs=runs, things=things, persistence=persistence, size=SIZE)
+    write_text(reports / "index.html", text)
     return reports / "index.html"
 
 

@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from components.artifact import write_text
 from components.config import Params, load
 from components.events import window
 from components.events.read import read
 from components.experiments.statistics import Analysis
 from components.stage import StageError, run
-from monitoring import charts, history
+from monitoring import charts, history, page
 from monitoring.advice import Advice, advise
 from monitoring.columns import once_per_user
 from monitoring.drift import Drift, Severity
@@ -30,7 +28,6 @@ from monitoring.simulated import AudienceRun, audience_folder, read_runs
 from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
 from monitoring.watch import watch
 
-TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 12
 SAMPLE = 10_000  # requests of a line that percentiles are computed from: the 99th is then exact to 0.2 percentiles
 REPEATS = 0.1  # share of requests that repeat themselves from which it is worth a word
@@ -80,9 +77,10 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     history.remove(reports, [run for run in kept if run.folder == name])  # the same window again replaces its report
     earlier = [run for run in kept if run.folder != name]
     summary = summarise(params, since, until, runs, reports / name, earlier)
-    page = render(summary, pictures_of(audience_folder(params.monitor.report), runs))
+    pictures = pictures_of(audience_folder(params.monitor.report), runs)
+    text = page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary))
     write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
-    write_text(reports / name / "report.html", page)
+    write_text(reports / name / "report.html", text)
     history.remove(reports, history.load(reports)[params.monitor.keep :])
     history.write_index(reports, params.monitor.persistence)
     return reports / name / "report.html"
@@ -169,13 +167,6 @@ def pictures_of(folder: Path, runs: Sequence[AudienceRun]) -> list[Picture]:
     return [Picture(png, p.prompt, p.request_id) for png, p in zip(encoded, kept, strict=True)]
 
 
-def render(summary: Summary, pictures: Sequence[Picture]) -> str:
-    """The page. Everything from outside (prompts, names) is escaped by the template engine."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"clock": clock, "seconds": seconds, "percent": percent}
-    return environment.get_template("report.html").render(s=summary, pictures=pictures, charts=charts_of(summary))
-
-
 def charts_of(summary: Summary) -> dict[str, Any]:
     """Every chart of the page by name; empty where there was no traffic."""
     if not summary.timeline:
@@ -195,21 +186,6 @@ def charts_of(summary: Summary) -> dict[str, Any]:
             *result.interval, result.difference, f"{result.control} better", f"{result.treatment} better"
         ),
     }
-
-
-def clock(epoch: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch)) if epoch is not None else "–"
-
-
-def seconds(value: float | None) -> str:
-    """Milliseconds below one second, seconds above."""
-    if value is None:
-        return "–"
-    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
-
-
-def percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %"
 
 
 def main() -> None:

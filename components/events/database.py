@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x61746C72  # "atlr": one migration at a time, whatever process starts it
-BUSY_MS = 10_000  # how long SQLite waits for another process's lock
+BUSY_SECONDS = 10.0  # how long SQLite waits for another process's lock, where its URL says nothing else
 
 
 class EventStoreError(RuntimeError):
@@ -35,7 +36,8 @@ def connect(url: str, *, create: bool = False) -> Engine:
             elif not path.is_file():
                 raise EventStoreError(f"no events database at {path}; it is made when the gateway first starts")
             engine = create_engine(parsed)
-            event.listen(engine, "connect", _sqlite_pragmas)
+            patience = float(str(parsed.query.get("timeout", BUSY_SECONDS)))
+            event.listen(engine, "connect", partial(_sqlite_pragmas, patience))
         elif parsed.drivername in ("postgresql", "postgres"):
             engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
         else:
@@ -45,10 +47,21 @@ def connect(url: str, *, create: bool = False) -> Engine:
     return engine
 
 
-def _sqlite_pragmas(connection: Any, _: Any) -> None:
+def bounded(url: str, seconds: int) -> str:
+    """The same database by a URL that waits `seconds` at most for a connection, a lock or (PostgreSQL) an answer."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        parsed = parsed.update_query_dict({"timeout": str(seconds)})
+    else:
+        options = " ".join([*parsed.normalized_query.get("options", ()), f"-c statement_timeout={seconds}s"])
+        parsed = parsed.update_query_dict({"connect_timeout": str(seconds), "options": options})
+    return parsed.render_as_string(hide_password=False)
+
+
+def _sqlite_pragmas(patience: float, connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     # busy_timeout first: switching to WAL itself may have to wait for another process.
-    for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={patience * 1000:.0f}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     # PostgreSQL has md5: with the same function here, both databases sample the same requests.
@@ -68,8 +81,8 @@ def reading(url: str) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         if "is locked" in str(error):
-            waited = f"another process has kept it locked for {BUSY_MS / 1000:g} s"
-            raise EventStoreError(f"events cannot be read: {waited}; try again when it has finished") from error
+            waits = "another process keeps it locked; try again when it has finished"
+            raise EventStoreError(f"events cannot be read: {waits}") from error
         raise EventStoreError(f"events cannot be read: {error}") from error
     finally:
         engine.dispose()

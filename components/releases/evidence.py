@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from typing import cast
+
 from sqlalchemy import Connection, Engine, select
 
+from components.config import Line
+from components.config import Release as Rules
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, TRIALS
 from components.experiments.exposures import Exposure
 from components.releases.database import reading
-from components.releases.decide import CANDIDATE, CHAMPION, Call
+from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
 from components.releases.machine import State
 from components.releases.schema import Release
 
 LIKE = "like"
+
+
+def gather(engine: Engine, candidate: Release, champion: Release | None, rules: Rules) -> Evidence:
+    """All that is known of a candidate on trial in its present state."""
+    return weigh(
+        candidate.state,
+        time.time() - candidate.since,
+        calls(engine, candidate, rules.slow_seconds[cast(Line, candidate.line)]),
+        exposures(engine, candidate, champion.deployment if champion else None),
+        breaker(engine, candidate),
+        rules.alpha,
+    )
 
 
 def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:

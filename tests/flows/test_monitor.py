@@ -23,6 +23,7 @@ def test_a_report_is_written_and_shown(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(monitor, "time", SimpleNamespace(time=lambda: NOW))
     page = Path(monitor.monitor())
     assert page.is_relative_to(tmp_path / "reports") and page.exists()
+    assert f"{page.parent.name}/report.html" in (tmp_path / "reports" / "ops.html").read_text()
     assert json.loads(page.with_suffix(".json").read_text())["requests"] == 40
     artifact: Any = Artifact.get("ops-report")
     assert artifact.data.startswith("40 requests (0 simulated)") and str(page) in artifact.data

@@ -9,6 +9,18 @@ from xml.etree import ElementTree
 from monitoring.drift import ColumnTest, Drift
 from monitoring.history import load, remove, trends, write_index
 
+EXPERIMENT = {
+    "experiment": "colours",
+    "control": "control",
+    "treatment": "treatment",
+    "arms": [{"users": 3}, {"users": 4}],
+    "difference": 0.1,
+    "interval": [-0.1, 0.3],
+    "verdict": "inconclusive",
+    "reason": "The interval contains 0.",
+    "srm": False,
+}
+
 
 def drift(size: float | None, moved: bool = False) -> Drift:
     column = ColumnTest("<words>", size is not None, moved, "moved" if moved else "few", size=size)
@@ -17,7 +29,8 @@ def drift(size: float | None, moved: bool = False) -> Drift:
 
 def write(reports: Path, name: str, until: float, *drifts: Drift, **changes: Any) -> None:
     summary = {"since": until - 60, "until": until, "severity": "watch", "requests": 90, "simulated": 0}
-    summary |= {"drift": [asdict(d) for d in drifts], "more": "is ignored"} | changes
+    summary |= {"drift": [asdict(d) for d in drifts], "experiment": EXPERIMENT, "advice": [], "more": "is ignored"}
+    summary |= changes
     (reports / name).mkdir(parents=True)
     (reports / name / "report.json").write_text(json.dumps(summary))
 
@@ -61,5 +74,5 @@ def test_a_run_without_a_value_is_a_gap_in_its_column_s_chart(tmp_path: Path) ->
         write(tmp_path, f"run{i}", 100.0 + i, one)
     ((trend,),) = trends(list(reversed(load(tmp_path)))).values()
     dots = list(ElementTree.fromstring(trend.chart).iter("circle"))
-    assert [dot.get("fill") for dot in dots] == ["#1f8a4c", "#c62f3b"]
+    assert [dot.get("fill") for dot in dots] == ["var(--fine)", "var(--act)"]
     assert trend.words == "moved"

@@ -12,6 +12,7 @@ import pytest
 from bentos.protocol import TextLine
 from components.models.language import load_tokenizer, render
 from components.runtimes.chat import conversation
+from monitoring.probes import look
 
 
 def job(*messages: tuple[str, str], **changes: Any) -> dict[str, Any]:
@@ -74,6 +75,11 @@ async def test_concurrent_callers_are_written_together(text_bento: str) -> None:
         calls = (client.post(f"{text_bento}/generate", json=job(max_new_tokens=200, seed=i)) for i in range(6))
         answers = [answer.json() for answer in await asyncio.gather(*calls)]
     assert max(answer["batch_size"] for answer in answers) > 1
+
+
+def test_the_ops_page_reads_what_it_serves(text_bento: str) -> None:
+    seen = look({"text": f"{text_bento}/readyz"})["text"]
+    assert (seen.problem, seen.said) == ("", "text-7")
 
 
 def test_its_process_is_measured(text_bento: str) -> None:

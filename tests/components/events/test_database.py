@@ -6,7 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from components.events.database import EventStoreError, connect, migrate
+from components.events.database import EventStoreError, bounded, connect, migrate
 from components.releases.schema import METADATA  # that of the events, with the tables of releases
 
 
@@ -37,3 +37,13 @@ def test_an_unreachable_server_is_said_without_its_password() -> None:
     with pytest.raises(EventStoreError, match="@127") as refused:
         migrate(engine)
     assert "secret" not in str(refused.value)
+
+
+def test_a_bounded_url_is_the_same_database_with_limits_beside_the_options_it_has(url: str) -> None:
+    engine = connect(bounded(url, 2), create=True)
+    with engine.connect() as connection:
+        limit = "PRAGMA busy_timeout" if engine.dialect.name == "sqlite" else "SHOW statement_timeout"
+        assert connection.exec_driver_sql(limit).scalar() in (2000, "2s")
+    engine.dispose()
+    server = bounded("postgresql://someone:secret@host/events?options=-c%20search_path%3Da", 2)
+    assert "someone:secret@host/events" in server and "search_path%3Da+-c+statement_timeout%3D2s" in server

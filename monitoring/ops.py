@@ -1,0 +1,57 @@
+"""The ops page: what a person on call opens first. One self-contained HTML page, written anew each minute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from components.artifact import write_text
+from components.config import Params
+from monitoring import charts, history, page
+from monitoring.concerns import concerns, verdict
+from monitoring.situation import Situation, gather
+
+RUNBOOKS = Path(__file__).resolve().parents[1] / "docs" / "runbooks"
+WINDOWS = 12  # of drift; an experiment's looks are twice as many
+MOVES = 6  # of each line
+
+
+def write_ops(params: Params, urls: Mapping[str, str], now: float) -> Path:
+    """Write `<monitor.report>/ops.html` of what is known at `now` (epoch s); returns it.
+
+    `urls` are the addresses at which each service says that it is ready. Written whatever is down; takes about as long
+    as the slowest answer, which is waited for 2 s.
+    """
+    situation = gather(params, urls, now)
+    reports = Path(params.monitor.report)
+    write_text(reports / "ops.html", render(situation, params.experiment.name, reports))
+    return reports / "ops.html"
+
+
+def render(situation: Situation, experiment: str, reports: Path) -> str:
+    """The page for the folder `reports`, which its links start from."""
+    found = concerns(situation)
+    looks = [run for run in situation.runs if run.look.name == experiment][: 2 * WINDOWS][::-1]
+    return page.render(
+        "ops.html",
+        s=situation,
+        concerns=found,
+        verdict=verdict(found),
+        looks=looks,
+        intervals=intervals(looks),
+        windows=situation.runs[:WINDOWS][::-1],
+        things=list(dict.fromkeys(drift.name for run in situation.runs[:WINDOWS] for drift in run.past.drifts)),
+        moves=MOVES,
+        runbooks={path.stem: os.path.relpath(path, reports) for path in RUNBOOKS.glob("*.md")},
+    )
+
+
+def intervals(looks: Sequence[history.Run]) -> Markup:
+    """The experiment's interval at each report, from old to new."""
+    times = [run.past.until for run in looks]
+    newest = looks[-1].look if looks else None
+    names = (newest.control, newest.treatment) if newest else ("", "")
+    return charts.intervals(times, [(run.look.difference, *run.look.interval) for run in looks], *names)

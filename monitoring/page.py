@@ -1,0 +1,57 @@
+"""What every page shares: the templates with their style, and how times, shares and durations are written.
+
+Everything from outside (prompts, names, reasons) is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from monitoring.drift import named
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **things: Any) -> str:
+    """The page; a name that the template uses and nobody gave is an error."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {
+        "clock": clock,
+        "duration": duration,
+        "minute": minute,
+        "named": named,
+        "percent": percent,
+        "seconds": seconds,
+    }
+    return environment.get_template(template).render(**things)
+
+
+def clock(epoch: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch)) if epoch is not None else "–"
+
+
+def minute(epoch: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(epoch))
+
+
+def seconds(value: float | None) -> str:
+    """Milliseconds below one second, seconds above."""
+    if value is None:
+        return "–"
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def duration(value: float) -> str:
+    """Whole units of the largest kind of which there are two at least: 40 s, 12 min, 3 h, 5 d."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if value >= 2 * size:
+            return f"{value // size:.0f} {unit}"
+    return f"{max(value, 0):.0f} s"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %"
