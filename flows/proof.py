@@ -1,9 +1,10 @@
 """The unattended proof: `make proof`. Users drift and the service recovers; a bad model is released and goes back.
 
 Every part is the one that production runs: the real stack, flows, gates, gateway and driver. SIMULATED are the users
-(`flows.audience`), who begin to write German, and the annotators (`flows.annotators`); the bad model's fault is planted
-(`flows.planted`). Only what waits for days elsewhere is shortened (`CHANGES`). It runs in a workspace of its own and
-ends with exit code 1 where anything expected did not happen; its timeline is `.atelier/reports/proof.html` there.
+(`flows.audience`), who begin to write German, and the annotators (`flows.annotators`). The bad model is one trained as
+if nothing had been learned: on its own data it passes every gate. Only what waits for days elsewhere is shortened
+(`CHANGES`). It runs in a workspace of its own and ends with exit code 1 where anything expected did not happen; its
+timeline is `.atelier/reports/proof.html` there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,19 +38,18 @@ from flows import environment, german, stack
 from flows.annotators import answer_all
 from flows.audience import run_audience
 from flows.canary import on_trial, step
-from flows.learn import learn, prompts_moved
+from flows.learn import FOLDER, learn, prompts_moved
 from flows.monitor import monitor
-from flows.pipeline import pipeline, reproduce
-from flows.planted import plant
+from flows.pipeline import pipeline
 from flows.release import release
 from flows.workspace import create
 from flows.workspace import run as run_in
 from monitoring.timeline import Timeline
 
 SPLIT = Path("data/text/split")
-# What takes days with real users: a state of a release needs some calls instead of a day's, a window a minute.
+# What takes days with real users: a state of a release lasts half a minute instead of ten, a window a minute, not an hour.
 CHANGES: dict[str, dict[str, Any]] = {
-    "release": {"canary": True, "min_requests": 5, "min_seconds": 0},
+    "release": {"canary": True, "min_requests": 5, "min_seconds": 30},
     "learning": {"simulated": True},
     "monitor": {"window_minutes": 1},
     "audience": {"image_share": 0.02},
@@ -56,10 +57,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 WINDOW = 60.0
 PATIENCE = 10  # windows to wait for "act", which takes three
 ROUNDS = 60  # visits of the audience to wait for a release's end
-BANNER = (
-    "Users, their change of language and the annotators are simulated, the last model's fault is planted, and waiting "
-    "is shortened. Servers, models, training, gates, gateway, release driver and reports are the real ones."
-)
+BANNER = "Users, their change of language and the annotators are simulated, and waiting is shortened. Servers, models, training, gates, gateway, release driver and reports are the real ones."
 
 
 @dataclass
@@ -132,8 +130,10 @@ def begin(proof: Proof) -> None:
     deployments = release()
     proof.timeline.add("service runs", f"champions: {', '.join(deployments.values())}")
     since = time.time()
-    proof.window(drift=0.0)
-    proof.timeline.add("usual traffic", f"liked: {described(proof.liked(since))}")
+    found = prompts_drift(proof.window(drift=0.0))
+    proof.timeline.add(
+        "usual traffic", f"liked: {described(proof.liked(since))}; drift {found['severity']}: {found['words']}"
+    )
 
 
 def drift(proof: Proof) -> NDArray[np.float64]:
@@ -143,9 +143,7 @@ def drift(proof: Proof) -> NDArray[np.float64]:
     acted = False
     for number in range(1, PATIENCE + 1):
         report = proof.window(drift=1.0)
-        acted = prompts_moved(report)
-        summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
-        found = next(d for d in summary["drift"] if d["name"] == "text prompts")
+        acted, found = prompts_moved(report), prompts_drift(report)
         proof.timeline.add(f"window {number} of the drift", f"{found['severity']}: {found['words']}")
         if acted:
             break
@@ -180,13 +178,12 @@ def recover(proof: Proof, before: NDArray[np.float64]) -> None:
 
 
 def harm(proof: Proof) -> None:
-    """A model with a planted fault passes every offline gate, and has to be taken back by what users make of it."""
-    digest = plant(environment.ROOT / "artifacts/text/export")
-    for name in ("verify_text", "gate@text", "package@text"):
-        reproduce(name, lambda _: None)
+    """A model trained as if nothing had been learned passes every offline gate; users have to send it back."""
+    shutil.rmtree(FOLDER)
+    pipeline(["package@text"])
     passed = bool(read_metrics(environment.ROOT / "metrics/text/gate.json")["passed"])
-    told = f"an export whose decoder leaves out vowels ({digest[:12]}) is verified, gated and packaged"
-    proof.timeline.add("fault planted", told, expected="the offline gates pass it", held=passed)
+    told = "what was learned is deleted, and the model trained on the rest is verified, gated and packaged"
+    proof.timeline.add("a model that knows no German", told, expected="the offline gates pass it", held=passed)
     with opened(proof.params.events.url) as engine:
         champion = champion_of(store.current(engine, "text"))
     deployment = release(["text"], canary=True)["text"]
@@ -195,7 +192,14 @@ def harm(proof: Proof) -> None:
         same = champion_of(store.current(engine, "text")) == champion
     told = f"ended as {ended}; the champion is {'the one' if same else 'another than'} before it"
     held = ended is State.ROLLED_BACK and same
-    proof.timeline.add("trial of the faulty model", told, expected="it goes back by itself", held=held)
+    proof.timeline.add("trial of that model", told, expected="it goes back by itself", held=held)
+
+
+def prompts_drift(report: Path) -> dict[str, Any]:
+    """What a report says of the text line's prompts."""
+    summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(drift for drift in summary["drift"] if drift["name"] == "text prompts")
+    return found
 
 
 def described(shares: NDArray[np.float64]) -> str:

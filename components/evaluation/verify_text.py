@@ -167,7 +167,8 @@ def measure(
     try:
         phrases = [pair.phrase for pair in test[: bounds.prompts]]
         compared["same_prompt_ids"] = same_prompts(runtime, tokenizer, phrases)
-        compared["passed"] = compared["passed"] and compared["same_prompt_ids"]
+        compared["same_text"] = same_texts(runtime, tokenizer, [pair.completion for pair in test])
+        compared["passed"] = compared["passed"] and compared["same_prompt_ids"] and compared["same_text"]
         models = {"pytorch fp32 eager": reference, "pytorch bf16": copy.deepcopy(reference).to(torch.bfloat16)}
         speeds = speed(models, tokenizer, runtime, phrases, bounds.repeats)
     finally:
@@ -180,6 +181,12 @@ def same_prompts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, phra
     messages = [conversation(phrase) for phrase in phrases]
     expected = [tokenizer.encode(render(tokenizer, turns), add_special_tokens=False) for turns in messages]
     return [runtime.prompt_ids(turns) for turns in messages] == expected
+
+
+def same_texts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> bool:
+    """Whether users read what the tokens say: parity of tokens alone would pass a broken decoder."""
+    tokens = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    return [runtime.decode(ids) for ids in tokens] == tokenizer.batch_decode(tokens)
 
 
 def main() -> None:

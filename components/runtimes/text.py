@@ -124,6 +124,10 @@ class OpenVinoText:
         """The tokens the model is given for `messages`."""
         return list(self._tokenizer.encode(self.render(messages), add_special_tokens=False).ids)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens."""
+        return str(self._tokenizer.decode(list(ids)))
+
     def active(self) -> int:
         """Requests in the engine or waiting for its next step."""
         with self._wake:
@@ -213,13 +217,13 @@ class OpenVinoText:
         if job.piece is not None:
             self._hand_out(job, final=state != status.RUNNING)
         if state == status.FINISHED:
-            text = self._tokenizer.decode(job.ids)
+            text = self.decode(job.ids)
             self._finish(job, TextResult(text, len(job.prompt), len(job.ids), job.finish_reason))
         elif state != status.RUNNING:
             self._finish(job, EngineStoppedError(f"the engine gave the request up ({state.name.lower()})"))
 
     def _hand_out(self, job: _Job, final: bool) -> None:
-        text = self._tokenizer.decode(job.ids)
+        text = self.decode(job.ids)
         if not final and text.endswith(REPLACEMENT):
             return  # a character whose bytes are not all there yet
         if job.piece is not None and len(text) > job.sent:
