@@ -321,7 +321,8 @@ class Experiment(Stage):
 class Learning(Stage):
     """What users' reactions and annotators' labels may teach, and when it is worth a training.
 
-    `min_new`: pairs that the last data version did not have; `held_out_users`: share of users who teach nothing, so
+    `min_new`: pairs that the last data version did not have; `min_likes`: more users who liked an answer than disliked
+    it, before it is learned; `held_out_users`: share of users who teach nothing, so
     that their likes can test what was learned; `max_per_user`, `max_per_minute` (judged answers) and `uninformative`
     (reactions that are all alike) bound what one user, a program or a spammer can do; `label_batch`: prompts sent to
     annotators when users' prompts have moved away from the training data; `simulated`: whether a simulated audience
@@ -329,6 +330,7 @@ class Learning(Stage):
     """
 
     min_new: Count
+    min_likes: Count
     seed: Seed
     held_out_users: Annotated[float, Field(ge=0, lt=1)]
     max_per_user: Count

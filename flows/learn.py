@@ -95,7 +95,7 @@ def learn() -> str:
     learned = write_version(params)
     if learned is None:
         return f"fewer than {params.learning.min_new} new pairs: nothing to train"
-    pipeline(["package@text"])
+    pipeline(["package@text", "evaluate_feedback"])
     try:
         deployment = release(["text"], canary=True)["text"]
     except StageError as error:

@@ -47,7 +47,7 @@ from flows.workspace import run as run_in
 from monitoring.timeline import Timeline
 
 SPLIT = Path("data/text/split")
-# What takes days with real users: a state of a release lasts half a minute instead of ten, a window a minute, not an hour.
+# What takes days with real users: a state of a release lasts half a minute instead of ten, a window a minute.
 CHANGES: dict[str, dict[str, Any]] = {
     "release": {"canary": True, "min_requests": 5, "min_seconds": 30},
     "learning": {"simulated": True},
@@ -57,7 +57,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 WINDOW = 60.0
 PATIENCE = 10  # windows to wait for "act", which takes three
 ROUNDS = 60  # visits of the audience to wait for a release's end
-BANNER = "Users, their change of language and the annotators are simulated, and waiting is shortened. Servers, models, training, gates, gateway, release driver and reports are the real ones."
+BANNER = (
+    "Users, their change of language and the annotators are simulated, and waiting is shortened. "
+    "Servers, models, training, gates, gateway, release driver and reports are the real ones."
+)
 
 
 @dataclass

@@ -92,7 +92,7 @@ def harvest(answers: Iterable[Judged], settings: Learning, simulated: AbstractSe
     for answer in usable:
         by_prompt[answer.asked].append(answer)
     for own in by_prompt.values():
-        _learn(own, found)
+        _learn(own, settings.min_likes, found)
     return found
 
 
@@ -132,7 +132,7 @@ def like_a_program(answers: Sequence[Judged], settings: Learning) -> str:
     return ""
 
 
-def _learn(answers: list[Judged], found: Harvest) -> None:
+def _learn(answers: list[Judged], min_likes: int, found: Harvest) -> None:
     """The pair and the preference that the answers to one prompt give, if any; every other answer becomes a reject."""
     votes: Counter[str] = Counter()
     for answer in answers:
@@ -140,14 +140,14 @@ def _learn(answers: list[Judged], found: Harvest) -> None:
     first = {answer.output: answer for answer in reversed(answers)}
     best, worst = max(votes, key=votes.__getitem__), min(votes, key=votes.__getitem__)
     taught = set()
-    if votes[best] > 0:
+    if votes[best] >= min_likes:
         found.pairs.append(first[best])
         taught.add(first[best].request_id)
-    if votes[best] > 0 > votes[worst]:
+    if votes[best] >= min_likes and votes[worst] < 0:
         ids = (first[best].request_id, first[worst].request_id)
         found.preferences.append(Preference(answers[0].prompt, best, worst, ids))
         taught.add(first[worst].request_id)
     for answer in answers:
         if answer.request_id not in taught:
-            reason = "liked by too few" if votes[answer.output] <= 0 else "the prompt is taught already"
+            reason = "liked by too few" if votes[answer.output] < min_likes else "the prompt is taught already"
             found.rejects.append(Rejected(answer, reason))

@@ -58,7 +58,7 @@ class Calls:
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls(params_in(tmp_path), tmp_path, monkeypatch)
-    calls.rule(min_new=5, held_out_users=0.0)
+    calls.rule(min_new=5, min_likes=1, held_out_users=0.0)
     return calls
 
 
@@ -70,7 +70,7 @@ def test_enough_that_is_new_is_trained_on_once(calls: Calls, prefect_server: Non
         labels.enqueue(engine, [labels.task_of("ein Boot", "x", "new")], 1.0)
         labels.answer(engine, [labels.Answer(next(iter(labels.known(engine))), "boat: sea", "ada")], 2.0)
     assert "5 new pairs" in learn.learn()
-    assert calls.made == [["package@text"], (["text"], True)]
+    assert calls.made == [["package@text", "evaluate_feedback"], (["text"], True)]
     assert {s.text for s in version.samples(calls.folder)} == {"ein Boot", *(f"thing {n}" for n in range(4))}
     assert learn.learn() == "fewer than 5 new pairs: nothing to train"
 

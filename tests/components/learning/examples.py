@@ -9,6 +9,7 @@ from components.learning.harvest import Judged
 
 SETTINGS = Learning(
     min_new=1,
+    min_likes=1,
     seed=7,
     held_out_users=0.0,
     max_per_user=50,

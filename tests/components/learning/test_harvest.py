@@ -33,6 +33,17 @@ def test_what_more_users_dislike_than_like_teaches_nothing() -> None:
     assert not found.pairs and not found.preferences and len(found.rejects) == 3
 
 
+def test_one_like_may_be_chance() -> None:
+    settings = SETTINGS.model_copy(update={"min_likes": 2})
+    likes = [
+        answer("a boat", "boat", True, "ada"),
+        answer("fog", "fog", True, "ada"),
+        answer("a boat", "boat", True, "bob"),
+    ]
+    found = harvest(likes, settings)
+    assert taught(found) == [("a boat", "boat")] and found.reasons()["liked by too few"] == 1
+
+
 def test_a_user_who_asks_again_counts_once_with_the_newest_answer() -> None:
     found = harvest([answer("a boat", "boat", True), answer("A boat", "ship", True)], SETTINGS)
     assert taught(found) == [("A boat", "ship")]
