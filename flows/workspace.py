@@ -19,9 +19,11 @@ from flows.environment import ROOT, SECRETS, SETTINGS, STATE
 
 
 def create(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
-    """`.atelier/<name>`: HEAD with `changes` of params.yaml (section → key → value); an earlier one is replaced."""
+    """`.atelier/<name>`: HEAD with `changes` of params.yaml (section → key → value); an earlier one ends."""
     folder = STATE / name
     if folder.exists():
+        stop = ("supervisor.supervisorctl", "-c", "infra/supervisord.conf", "shutdown")
+        run(folder, *stop)  # what a killed run has left running holds the ports
         _git("worktree", "remove", "--force", str(folder))
     _git("worktree", "prune")
     _git("worktree", "add", "--detach", str(folder), "HEAD")
