@@ -43,7 +43,7 @@ bench-drift: setup  ## cost, delay and false alarms of the drift report, on simu
 	python -m monitoring.bench
 
 proof: setup  ## unattended: drift, labels, retraining, trial, recovery; then a bad model that goes back by itself
-	python -m flows.proof
+	atelier proof
 
 lock:  ## resolve pyproject.toml again into infra/locks
 	$(PYTHON) infra/locks/lock.py

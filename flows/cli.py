@@ -107,6 +107,18 @@ def learn() -> None:
 
 
 @app.command()
+def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
+    """The loop unattended, with simulated users and annotators, in a workspace of its own; see its timeline."""
+    environment.provide_secrets()
+    use_server()
+    from flows import proof as story
+
+    if not workspace:
+        raise SystemExit(story.in_workspace())
+    typer.echo(f"timeline {story.proof(load())}")
+
+
+@app.command()
 def labels(
     answers: Annotated[Path | None, typer.Option(help="JSON lines of task, completion and annotator")] = None,
 ) -> None:
@@ -232,3 +244,7 @@ def main() -> None:
     environment.apply()
     os.chdir(environment.ROOT)
     stage.guard(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from scipy import stats
 
-from components.config import Params, load
+from components.config import Params
 from components.data.pairs import read_pairs
 from components.evaluation.gate import read_metrics
 from components.learning import labels
@@ -33,7 +31,7 @@ from components.releases import store
 from components.releases.database import opened
 from components.releases.machine import State
 from components.releases.plan import champion_of
-from components.stage import StageError, run
+from components.stage import StageError
 from flows import environment, german, stack
 from flows.annotators import answer_all
 from flows.audience import run_audience
@@ -42,8 +40,7 @@ from flows.learn import FOLDER, learn, prompts_moved
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
-from flows.workspace import create
-from flows.workspace import run as run_in
+from flows.workspace import create, run
 from monitoring.timeline import Timeline
 
 SPLIT = Path("data/text/split")
@@ -210,23 +207,18 @@ def described(shares: NDArray[np.float64]) -> str:
     return f"{shares.mean():.1%} [{low:.1%}, {high:.1%}] of {len(shares)} users"
 
 
-def main(workspace: Annotated[bool, typer.Option(help="Run here: this is the proof's own workspace.")] = False) -> None:
-    """Make the workspace and run in it."""
-    if not workspace:
-        raise SystemExit(run_in(create("proof", CHANGES), "flows.proof", "--workspace"))
-    environment.apply()
-    environment.provide_secrets()
-    params = load()
-    os.environ["PREFECT_API_URL"] = environment.service_urls(params)["prefect"] + "/api"
+def in_workspace() -> int:
+    """Run the proof in a workspace made for it; returns its exit code."""
+    return run(create("proof", CHANGES), "flows.cli", "proof", "--workspace")
+
+
+def proof(params: Params) -> Path:
+    """Run it here, in its workspace, and print the timeline; returns its page. Raises `StageError` with what failed."""
     page = environment.ROOT / params.monitor.report / "proof.html"
     timeline = prove(params, page)
-    for step_ in timeline.steps:
-        mark = {None: " ", True: "+", False: "-"}[step_.held]
-        print(f"{mark} {time.strftime('%H:%M:%S', time.gmtime(step_.time))} {step_.title}: {step_.words}")
-    print(f"timeline {page}")
+    for one in timeline.steps:
+        mark = {None: " ", True: "+", False: "-"}[one.held]
+        print(f"{mark} {time.strftime('%H:%M:%S', time.gmtime(one.time))} {one.title}: {one.words}")
     if timeline.broken:
-        raise StageError(f"not as expected: {', '.join(step_.title for step_ in timeline.broken)}")
-
-
-if __name__ == "__main__":
-    run(main)
+        raise StageError(f"not as expected: {', '.join(one.title for one in timeline.broken)}; see {page}")
+    return page
