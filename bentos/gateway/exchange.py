@@ -116,9 +116,10 @@ async def known(gateway: Gateway, request_id: str) -> bool:
 async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result]:
     """Admit, record, run the block within the request timeout and record its end, however it ends."""
     async with gateway.admission.slot():
-        result = Result()
+        result, begun = Result(), False
         try:
             await store(gateway, exchange.accepted())
+            begun = True
             async with asyncio.timeout(gateway.serving.request_timeout):
                 yield result
         except asyncio.CancelledError:
@@ -129,6 +130,8 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             await _finish(gateway, exchange, result, "error", 504)
             raise _on_record(timed_out(gateway.serving.request_timeout), exchange) from error
         except Exception as error:
+            if not begun:  # an end without a beginning is no record, and would wait for the same database again
+                raise
             await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
             if isinstance(error, ApiError):
                 _on_record(error, exchange)

@@ -1,4 +1,4 @@
-"""Whether acknowledged events survive `kill -9`: a writer process that prints each id it was told is stored, and its end.
+"""Whether acknowledged events survive `kill -9`: a writer process that prints each id once it is stored, and its end.
 
 Run as a module it is the writer: `python -m components.events.crash <url> <name> <writers>`.
 """
