@@ -51,7 +51,7 @@ class Call:
     def generated(self, began: int, batch_size: int) -> None:
         """Note that the model worked for it from `began` (epoch nanoseconds) until now, on so many at once."""
         self.batch_size = batch_size
-        attributes = {"atelier.request_id": self.id, "atelier.batch_size": batch_size}
+        attributes: dict[str, str | int] = {"atelier.request_id": self.id, "atelier.batch_size": batch_size}
         context = set_span_in_context(self.span, Context())
         tracer.start_span("generation", context, attributes=attributes, start_time=began).end()
 
@@ -113,7 +113,8 @@ class Calls:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         given = "" if self._public else headers.get(REQUEST_ID, "")[:200]
         call = Call(given or f"req-{uuid.uuid4().hex}", *self.served)
-        route = scope["path"] if scope["path"] in self._routes else "other"
+        known = scope["path"] in self._routes
+        method, route = (scope["method"], scope["path"]) if known else ("HTTP", "other")
         job = headers.get(JOB_ID, call.id)
         began = time.perf_counter()
         status, ended = CLIENT_GONE, False
@@ -133,8 +134,7 @@ class Calls:
 
         # The trace is the caller's, and not that of BentoML's own span around us, which is never exported.
         context = extract(headers, Context())
-        name = f"{scope['method'] if route != 'other' else 'HTTP'} {route}"
-        with tracer.start_as_current_span(name, context, SpanKind.SERVER) as call.span:
+        with tracer.start_as_current_span(f"{method} {route}", context, SpanKind.SERVER) as call.span:
             token = _current.set(call)
             _jobs[job] = call
             try:
@@ -144,11 +144,11 @@ class Calls:
                 _current.reset(token)
                 call.status = call.status or status
                 call.outcome = call.outcome or ("ok" if call.status < 400 else "error")
-                _write(call, scope["method"] if route != "other" else "", route, time.perf_counter() - began)
+                _write(call, method, route, time.perf_counter() - began)
 
 
 def _write(call: Call, method: str, route: str, seconds: float) -> None:
-    facts = {
+    facts: dict[str, str | int] = {
         "request_id": call.id,
         "line": call.line,
         "deployment": call.deployment,
@@ -157,8 +157,9 @@ def _write(call: Call, method: str, route: str, seconds: float) -> None:
         "batch_size": call.batch_size,
     }
     call.span.set_attributes({f"atelier.{name}": value for name, value in facts.items()})
-    call.span.set_attributes({"http.request.method": method, "http.route": route})
-    call.span.set_attribute("http.response.status_code", call.status)
+    call.span.set_attributes(
+        {"http.request.method": method, "http.route": route, "http.response.status_code": call.status}
+    )
     if call.outcome == "error":
         call.span.set_status(StatusCode.ERROR)
     context = call.span.get_span_context()

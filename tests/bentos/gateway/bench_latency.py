@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from tests.bentos.collector import receiving
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
 
 PAIRS, WARM_UP = 400, 50
@@ -50,3 +51,16 @@ def test_what_the_event_log_costs(standin: str, tmp_path: Path) -> None:
         ) as without,
     ):
         paired("event log", without, having)
+
+
+def test_what_tracing_costs(standin: str, tmp_path: Path) -> None:
+    """Every request sampled and exported, to a receiver in this process: the most that it can cost."""
+    lines = (f"{standin}/text", f"{standin}/image")
+    with receiving() as receiver:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        with (
+            serve_gateway(tmp_path / "with", standin, *lines, variables=variables) as having,
+            serve_gateway(tmp_path / "without", standin, *lines) as without,
+        ):
+            paired("tracing", without, having)
+    assert len(receiver.spans) >= 3 * PAIRS  # the request, its admission and the upstream call
