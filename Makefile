@@ -33,7 +33,7 @@ lint: setup  ## style, types and the import rule
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
 
-bench-events: setup  ## rows/s, kill -9 and latency of the event log
+bench-events: setup  ## the event log: rows/s, kill -9 and latency; the latency of tracing
 	python -m components.events.bench
 	pytest -s --timeout 500 tests/bentos/gateway/bench_latency.py
 
