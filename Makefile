@@ -6,7 +6,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint proof bench bench-drift bench-online bench-release lock setup
+.PHONY: demo test up down repro lint proof bench bench-drift bench-events bench-online bench-release lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -32,6 +32,10 @@ lint: setup  ## style, types and the import rule
 
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
+
+bench-events: setup  ## the event log: rows/s, kill -9 and latency; the latency of tracing
+	python -m components.events.bench
+	pytest -s --timeout 500 tests/bentos/gateway/bench_latency.py
 
 bench-online: setup  ## errors and speed of the statistics of experiments, by simulation
 	python -m components.experiments.bench

@@ -19,6 +19,7 @@ from components.config import Line
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
 MAX_MESSAGES = 100
 MAX_SIDE = 512  # pixels
+REQUEST_ID = "x-request-id"  # header that names the request of a client, in answers and in calls to model Bentos
 JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bentos.gateway.errors import overloaded
+from bentos.tracing import tracer
 from monitoring import metrics
 
 SMOOTHING = 0.1  # weight of the newest request in the moving average of time in work
@@ -48,7 +49,8 @@ class Admission:
         self._waiting += 1
         metrics.QUEUE_DEPTH.inc()
         try:
-            await self._slots.acquire()
+            with tracer.start_as_current_span("admission"):
+                await self._slots.acquire()
         finally:
             self._waiting -= 1
             metrics.QUEUE_DEPTH.dec()

@@ -6,7 +6,6 @@ the router's included, has OpenAI's shape. Knows neither BentoML nor how the gat
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -16,13 +15,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from bentos.calls import CLIENT_GONE, Calls, current
 from bentos.disconnect import ClientGone, until_disconnect
 from bentos.gateway.chat import chat
 from bentos.gateway.errors import ApiError, http_error, unexpected
-from bentos.gateway.exchange import CLIENT_GONE, Gateway
+from bentos.gateway.exchange import Gateway
 from bentos.gateway.feedback import feedback
 from bentos.gateway.images import images
 from bentos.gateway.schemas import MODELS, check_model
+from bentos.protocol import REQUEST_ID
 from components.config import Line
 from monitoring import metrics
 
@@ -48,11 +49,17 @@ class GatewayApp:
             Route("/v1/models/{model}", self._model, methods=["GET"]),
         ]
         handlers = {ApiError: _api_error, HTTPException: _http_exception, Exception: _bug}
-        self._app = Starlette(routes=routes, exception_handlers=handlers)
+        self._routes = Starlette(routes=routes, exception_handlers=handlers)
+        self._app = Calls(self._identified, (*LINES, "/v1/feedback", "/v1/models"), public=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    async def _identified(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every answer carries its request's id, under which it is logged."""
+        call = current()
+        if call is None:
+            return await self._routes(scope, receive, send)
         answered = False
 
         async def identified(message: Message) -> None:
@@ -60,11 +67,11 @@ class GatewayApp:
             answered = True
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
-                if not any(name == b"x-request-id" for name, _ in headers):
-                    message["headers"] = [*headers, (b"x-request-id", f"req-{uuid.uuid4().hex}".encode())]
+                if not any(name == REQUEST_ID.encode() for name, _ in headers):
+                    message["headers"] = [*headers, (REQUEST_ID.encode(), call.id.encode())]
             await send(message)
 
-        await self._app(scope, receive, identified)
+        await self._routes(scope, receive, identified)
         if not answered:
             # Nobody reads it, but BentoML keeps a request, and with it the server, until something was sent.
             await Response(status_code=CLIENT_GONE)(scope, receive, send)

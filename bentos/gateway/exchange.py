@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from bentos.calls import CLIENT_GONE, current
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
@@ -21,8 +22,6 @@ from components.events.schema import Accepted, Event, Finished, Outcome
 from components.events.store import EventStore
 from components.experiments.assignment import Assignment
 from monitoring import metrics
-
-CLIENT_GONE = 499  # status of a request whose client left first, as nginx writes it
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,18 @@ async def known(gateway: Gateway, request_id: str) -> bool:
 @asynccontextmanager
 async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result]:
     """Admit, record, run the block within the request timeout and record its end, however it ends."""
+    if call := current():
+        call.id, call.line, call.deployment, call.variant = (
+            exchange.id,
+            exchange.line,
+            exchange.deployment,
+            exchange.variant,
+        )
     async with gateway.admission.slot():
-        result = Result()
+        result, begun = Result(), False
         try:
             await store(gateway, exchange.accepted())
+            begun = True
             async with asyncio.timeout(gateway.serving.request_timeout):
                 yield result
         except asyncio.CancelledError:
@@ -129,6 +136,8 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             await _finish(gateway, exchange, result, "error", 504)
             raise _on_record(timed_out(gateway.serving.request_timeout), exchange) from error
         except Exception as error:
+            if not begun:  # an end without a beginning is no record, and would wait for the same database again
+                raise
             await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
             if isinstance(error, ApiError):
                 _on_record(error, exchange)
@@ -145,6 +154,8 @@ def _on_record(error: ApiError, exchange: Exchange) -> ApiError:
 
 async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome: Outcome, status: int) -> None:
     latency = time.monotonic() - exchange.began
+    if call := current():
+        call.outcome, call.status, call.batch_size = outcome, status, result.batch_size
     finished = Finished(
         request_id=exchange.id,
         time=exchange.created + latency,

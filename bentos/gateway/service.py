@@ -13,7 +13,7 @@ from typing import cast
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-from bentos import remove_metrics
+from bentos import remove_metrics, tracing
 from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
@@ -56,6 +56,7 @@ def upstream_urls() -> dict[Line, list[str]]:
     workers=1,
     traffic={"timeout": PARAMS.serving.request_timeout + 60},
     metrics={"enabled": False},
+    logging={"access": {"enabled": False}},  # ours has the request's id
 )
 class GatewayBento:
     """OpenAI-compatible API under /v1: chat completions, image generations, models and feedback."""
@@ -74,6 +75,7 @@ class GatewayBento:
 
     @bentoml.on_startup
     async def open(self) -> None:
+        tracing.start("atelier-gateway")
         serving, experiment = PARAMS.serving, PARAMS.experiment
         running = {experiment.line: experiment.variants}
         metrics.start_at_zero({line: ["", *running.get(line, ())] for line in MODELS})
@@ -106,6 +108,7 @@ class GatewayBento:
             await app.gateway.events.close()
             self._engine.dispose()
             app.gateway = None
+        tracing.stop()
         remove_metrics()
 
 

@@ -13,6 +13,7 @@ from http import HTTPStatus
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
+from bentos.calls import outgoing
 from bentos.gateway.errors import ApiError, overloaded, timed_out, too_long, unavailable, unexpected
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components.config import Line
@@ -110,10 +111,13 @@ class Upstream:
         line = slot.line
         headers = JSON | ({JOB_ID: job} if job else {})
         try:
-            async with self._session.post(f"{slot.url}/{api}", data=body.encode(), headers=headers) as response:
-                if response.status != HTTPStatus.OK:
-                    raise _failure(line, response.status, self._timeout)
-                yield response
+            with outgoing(f"upstream {line} {api}") as named:
+                async with self._session.post(
+                    f"{slot.url}/{api}", data=body.encode(), headers=headers | named
+                ) as response:
+                    if response.status != HTTPStatus.OK:
+                        raise _failure(line, response.status, self._timeout)
+                    yield response
         except TimeoutError as error:
             raise timed_out(self._timeout) from error
         except aiohttp.ClientError as error:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import io
 import os
+import time
 from typing import TYPE_CHECKING, Annotated, cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
 from pydantic import Field
 
-from bentos import remove_metrics
+from bentos import remove_metrics, tracing
+from bentos.calls import Calls, of_job
 from bentos.exposition import Exposition
 from bentos.image.cancellation import CancelledJobs
 from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe, require_artifact
@@ -40,7 +42,13 @@ def engine() -> Engine:
 
 
 # The gateway answers for its own timeout first; BentoML's would not be in OpenAI's shape.
-@bentoml.service(name="atelier-image", workers=1, threads=1, traffic={"timeout": SERVING.request_timeout + 30})
+@bentoml.service(
+    name="atelier-image",
+    workers=1,
+    threads=1,
+    traffic={"timeout": SERVING.request_timeout + 30},
+    logging={"access": {"enabled": False}},  # ours has the request's id
+)
 class ImageBento:
     """`POST /generate` {"jobs": [one job]} → [one picture]; `POST /info` → what is served."""
 
@@ -53,6 +61,8 @@ class ImageBento:
         # The first call pays for compilation, and its picture tells the model's own size.
         side = self._runtime.generate([ImageRequest("", 0, 1, 1.0)])[0].shape[0]
         self._info = describe("image", folder, side)
+        Calls.served = ("image", self._info.deployment)
+        tracing.start("atelier-image")
 
     @bentoml.on_deployment
     @staticmethod
@@ -62,6 +72,7 @@ class ImageBento:
 
     @bentoml.on_shutdown
     def close(self) -> None:
+        tracing.stop()
         remove_metrics()
 
     @bentoml.api
@@ -79,7 +90,11 @@ class ImageBento:
 
         wanted = [job for job in jobs if not CancelledJobs.forget(job.id)]
         requests = [ImageRequest(job.prompt, job.seed, job.steps, job.guidance) for job in wanted]
+        began = time.time_ns()
         painted = dict(zip((job.id for job in wanted), self._runtime.generate(requests), strict=True)) if wanted else {}
+        for job in wanted:
+            if call := of_job(job.id):
+                call.generated(began, len(wanted))
         return [self._picture(job, painted.get(job.id), len(wanted)) for job in jobs]
 
     def _picture(self, job: ImageJob, pixels: NDArray[np.uint8] | None, batch_size: int) -> Picture:
@@ -91,6 +106,7 @@ class ImageBento:
 _service = cast("bentoml.Service[ImageBento]", ImageBento)
 _service.add_asgi_middleware(Exposition)
 _service.add_asgi_middleware(CancelledJobs)
+_service.add_asgi_middleware(Calls, routes=("/generate",))
 
 
 def encode_png(pixels: NDArray[np.uint8], side: int | None) -> bytes:

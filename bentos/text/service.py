@@ -6,6 +6,7 @@ them together. Serves the artifact in ATELIER_TEXT_ARTIFACT.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
@@ -13,7 +14,8 @@ from typing import cast
 import bentoml
 from bentoml.exceptions import InvalidArgument
 
-from bentos import remove_metrics
+from bentos import remove_metrics, tracing
+from bentos.calls import Calls, current, failed
 from bentos.disconnect import until_disconnect
 from bentos.exposition import Exposition
 from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe, require_artifact
@@ -25,7 +27,12 @@ from components.runtimes.text import PromptTooLongError, load_text  # imports it
 SERVING = load().serving
 
 
-@bentoml.service(name="atelier-text", workers=1, traffic={"timeout": SERVING.request_timeout + 30})
+@bentoml.service(
+    name="atelier-text",
+    workers=1,
+    traffic={"timeout": SERVING.request_timeout + 30},
+    logging={"access": {"enabled": False}},  # ours has the request's id
+)
 class TextBento:
     """`POST /generate` job → the whole completion; `POST /stream` job → JSON lines; `POST /info` → what is served."""
 
@@ -34,6 +41,8 @@ class TextBento:
         self._runtime = load_text(folder)
         self._info = describe("text", folder)
         self._active = 0
+        Calls.served = ("text", self._info.deployment)
+        tracing.start("atelier-text")
 
     @bentoml.on_deployment
     @staticmethod
@@ -43,6 +52,7 @@ class TextBento:
     @bentoml.on_shutdown
     def close(self) -> None:
         self._runtime.close()
+        tracing.stop()
         remove_metrics()
 
     @bentoml.api
@@ -67,8 +77,10 @@ class TextBento:
                 async for item in items:
                     yield _line(TextLine(piece=item) if isinstance(item, str) else TextLine(result=item))
         except PromptTooLongError as error:
+            failed(400)
             yield _line(TextLine(too_long=str(error)))
         except Exception as error:  # a failed stream must not look like a complete one
+            failed(500)
             yield _line(TextLine(error=f"{type(error).__name__}: {error}"))
             raise
 
@@ -81,13 +93,15 @@ class TextBento:
 
     async def _items(self, pieces: AsyncGenerator[str | TextResult, None]) -> AsyncGenerator[str | Written, None]:
         self._active += 1
-        batch_size = self._active
+        batch_size, began = self._active, time.time_ns()
         try:
             async with aclosing(pieces):
                 async for item in pieces:
                     yield self._written(item, batch_size) if isinstance(item, TextResult) else item
         finally:
             self._active -= 1
+            if call := current():
+                call.generated(began, batch_size)
 
     def _written(self, result: TextResult, batch_size: int) -> Written:
         return Written(
@@ -101,7 +115,9 @@ class TextBento:
 
 
 # The decorator has made a service of the class.
-cast("bentoml.Service[TextBento]", TextBento).add_asgi_middleware(Exposition)
+_service = cast("bentoml.Service[TextBento]", TextBento)
+_service.add_asgi_middleware(Exposition)
+_service.add_asgi_middleware(Calls, routes=("/generate", "/stream"))
 
 
 def _request(job: TextJob) -> TextRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,15 @@ def named_standin(folder: Path, name: str) -> Iterator[str]:
 
 @contextmanager
 def serve_gateway(
-    folder: Path, standin: str, text: str, image: str, awaited: str = "/readyz", events: str = "", **serving: int
+    folder: Path,
+    standin: str,
+    text: str,
+    image: str,
+    awaited: str = "/readyz",
+    events: str = "",
+    service: str = "bentos.gateway.service:GatewayBento",
+    variables: Mapping[str, str] | None = None,
+    **serving: int,
 ) -> Iterator[Running]:
     """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
     workspace(folder, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
@@ -72,8 +80,9 @@ def serve_gateway(
         "ATELIER_EVENTS_URL": events,
         "ATELIER_TEXT_URL": text,
         "ATELIER_IMAGE_URL": image,
+        **(variables or {}),
     }
-    with running(bento_command("bentos.gateway.service:GatewayBento", port), folder, f"{url}{awaited}", environment):
+    with running(bento_command(service, port), folder, f"{url}{awaited}", environment):
         yield Running(url, standin, events)
 
 

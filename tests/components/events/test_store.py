@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ from components.events.read import finished as read_finished
 from components.events.read import read, requests
 from components.events.store import EventStore
 from tests.components.events.examples import accepted, finished, like
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 async def test_what_was_acknowledged_can_be_read(url: str) -> None:
@@ -119,34 +115,3 @@ async def test_a_cancelled_append_does_not_disturb_the_others(tmp_path: Path) ->
     leaving.cancel()
     assert await staying is True
     await store.close()
-
-
-WRITER = """
-import asyncio, sys
-from components.events.store import EventStore
-from tests.components.events.examples import accepted
-
-async def one(store, name):
-    await store.append(accepted(name))
-    print(name, flush=True)
-
-async def main():
-    store = await EventStore.open(sys.argv[1])
-    for batch in range(10_000):
-        await asyncio.gather(*(one(store, f"{batch}-{i}") for i in range(20)))
-
-asyncio.run(main())
-"""
-
-
-def test_every_acknowledged_event_survives_kill_9(url: str) -> None:
-    command = [sys.executable, "-c", WRITER, url]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        acknowledged = [writer.stdout.readline().strip() for _ in range(200)]
-        writer.kill()
-        # Whatever else it managed to print before it died was acknowledged too; a torn last line was not.
-        acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
-    stored = {row["request_id"] for row in read(url, "accepted")}
-    assert len(acknowledged) >= 200
-    assert set(acknowledged) <= stored

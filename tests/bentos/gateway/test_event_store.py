@@ -1,0 +1,106 @@
+"""An events database that locks or fills: the gateway refuses honestly, keeps what it acknowledged and recovers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from components.events.read import read
+from tests.bentos.gateway.conftest import Running, serve_gateway
+
+CHAT = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}
+LOCKER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def ask(gateway: Running) -> httpx.Response:
+    return gateway.post("/v1/chat/completions", json=CHAT | {"user": "u" * 200})
+
+
+def assert_refused(answer: httpx.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["error"]["code"] == "events_unavailable"
+    assert answer.headers["retry-after"]
+
+
+def assert_on_record(gateway: Running, answers: list[httpx.Response]) -> None:
+    """All that was answered is on record from its beginning to its end, and no end is without its beginning."""
+    accepted = {row["request_id"] for row in read(gateway.events, "accepted")}
+    finished = {row["request_id"]: row["outcome"] for row in read(gateway.events, "finished")}
+    for answer in answers:
+        if answer.status_code == 200:
+            assert answer.json()["id"] in accepted
+            assert finished[answer.json()["id"]] == "ok"
+    assert finished.keys() <= accepted
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, mounted until the block ends; skips where this user may not mount."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a tmpfs: a really full disk cannot be had")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take all the room that the file system has left."""
+    with path.open("wb", buffering=0) as ballast:
+        for size in (65_536, 512, 1):
+            try:
+                while ballast.write(os.urandom(size)) == size:
+                    pass
+            except OSError:
+                continue
+
+
+def test_a_full_disk(standin: str, tmp_path: Path) -> None:
+    lines = (f"{standin}/text", f"{standin}/image")
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        events = f"sqlite:///{disk / 'events.db'}"
+        with serve_gateway(tmp_path / "gateway", standin, *lines, events=events) as gateway:
+            answers = [ask(gateway)]
+            assert answers[0].status_code == 200
+            fill(disk / "ballast")
+            # SQLite may still have room inside its files.
+            while answers[-1].status_code == 200 and len(answers) < 2000:
+                answers.append(ask(gateway))
+            assert_refused(answers[-1])
+            feedback = {"request_id": answers[0].json()["id"], "kind": "like", "value": 1}
+            assert_refused(gateway.post("/v1/feedback", json=feedback))
+            assert_on_record(gateway, answers)
+            (disk / "ballast").unlink()
+            assert gateway.post("/v1/feedback", json=feedback).status_code == 201
+            answers.append(ask(gateway))
+            assert answers[-1].status_code == 200
+            assert_on_record(gateway, answers)
+
+
+def test_a_lock_that_another_process_holds(standin: str, tmp_path: Path) -> None:
+    with serve_gateway(tmp_path / "gateway", standin, f"{standin}/text", f"{standin}/image") as gateway:
+        assert ask(gateway).status_code == 200
+        command = [sys.executable, "-c", LOCKER, gateway.events.removeprefix("sqlite:///")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
+            assert locker.stdout and locker.stdout.readline() == "locked\n"
+            refused = ask(gateway)  # after `BUSY_MS`, for which a commit waits for the lock
+            locker.communicate("")
+        assert_refused(refused)
+        again = ask(gateway)
+        assert again.status_code == 200
+        assert_on_record(gateway, [refused, again])
