@@ -13,7 +13,7 @@ from tests.monitoring.examples import like, row, running
 def test_a_request_is_liked_by_its_own_user_and_their_last_word_counts() -> None:
     requests = [row("a"), row("b"), row("c"), row("d"), row("other", experiment="")]
     feedback = [like("a"), like("b", at=1.0), like("b", 0.0, at=2.0), like("c", user="stranger"), like("other")]
-    assert [exposure.liked for exposure in exposures("colours", requests, feedback)] == [1.0, 0.0, 0.0, 0.0]
+    assert [exposure.value for exposure in exposures(experiment(), requests, feedback)] == [1.0, 0.0, 0.0, 0.0]
 
 
 LIMITS = Guardrails(slo_s=2.0, slow=0.05, failed=0.02, refused=0.02)

@@ -81,7 +81,7 @@ def test_an_experiment_is_streamed_in_order(url: str, monkeypatch: pytest.Monkey
     traffic(url)
     monkeypatch.setattr(window, "BATCH", 7)
     assert [row["request_id"] for row in window.experiment_requests(url, "colours", 20)] == [f"r{i}" for i in range(20)]
-    assert [row["time"] for row in window.experiment_feedback(url, "colours", 5)] == [1.0, 2.0, 4.0]
+    assert [row["time"] for row in window.experiment_feedback(url, "colours", 5, "like")] == [1.0, 2.0, 4.0]
     assert list(window.experiment_requests(url, "shapes", 20)) == []
 
 
@@ -97,7 +97,7 @@ def test_an_experiment_s_users_come_with_their_past_and_how_their_requests_ended
         ("blank", "ok", ""),
         ("open", None, None),
     ]
-    assert [row["request_id"] for row in window.experiment_feedback(url, "colours", 20)] == ["before"]
+    assert [row["request_id"] for row in window.experiment_feedback(url, "colours", 20, "like")] == ["before"]
 
 
 def test_a_deployment_s_first_request_is_found(url: str) -> None:
