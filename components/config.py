@@ -303,8 +303,8 @@ class Guardrails(Stage):
 class Feedback(Stage):
     """What users' reactions may carry.
 
-    `max_age_days`: after its request a reaction is refused, so that figures once read stay as they are. `segments`: of a
-    request's `metadata`, the keys that are kept and their values (any other one is kept as `other`); nothing else is
+    `max_age_days`: after its request a reaction is refused, so that figures once read stay as they are. `segments`: of
+    a request's `metadata`, the keys that are kept and their values (any other one is kept as `other`); nothing else is
     stored.
     """
 
@@ -317,8 +317,8 @@ class Feedback(Stage):
 class Experiment(Stage):
     """A running experiment; variant weights sum to 1. Without `guardrails` none is watched.
 
-    `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on an answer from which longer
-    counts as that. `min_users` of each variant: below it a segment is not compared.
+    `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on an answer from which
+    longer counts as that. `min_users` of each variant: below it a segment is not compared.
     """
 
     name: str

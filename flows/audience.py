@@ -25,7 +25,7 @@ from components.config import Audience, Params
 from components.data.pairs import read_pairs
 from components.events.schema import Kind
 from components.stage import StageError
-from flows.taste import PLANS, Taste, behave, like_picture, like_text, taste
+from flows.taste import Taste, behave, like_picture, like_text, taste
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
 
 PICTURES_KEPT = 24
@@ -190,9 +190,8 @@ async def react(shared: Visit, person: Taste, name: str, identifier: str, probab
         return
     liked = bool(rolls[1] < probability)
     # The rolls decide, so that a user's later choices stay those that the seed has always made.
-    doings: dict[Kind, float] = {"like": float(liked)} | behave(
-        np.random.default_rng(int(2**53 * rolls[1])), probability
-    )
+    rng = np.random.default_rng(int(2**53 * rolls[1]))
+    doings: dict[Kind, float] = {"like": float(liked), **behave(rng, probability)}
     for kind, value in doings.items():
         feedback = {"request_id": identifier, "kind": kind, "value": value, "key": identifier, "user": name}
         await shared.client.post("/feedback", body=feedback, cast_to=object)

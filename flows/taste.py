@@ -26,7 +26,7 @@ USUAL_WORDS = 10  # a prompt with this many different words says enough
 
 @dataclass(frozen=True)
 class Taste:
-    """One simulated user: their general mood (added to the log-odds of a like), how often they react at all, and plan."""
+    """One simulated user: their general mood (added to the log-odds of a like), how often they react, their plan."""
 
     mood: float
     reacts: float
@@ -62,7 +62,8 @@ def behave(rng: np.random.Generator, liking: float) -> dict[Kind, float]:
     """What else the user does with an answer that they like with probability `liking`: seconds, and what they press."""
     seconds = float(np.clip(rng.lognormal(1.5 + 2 * liking, 0.6), 0.5, 600))
     chances: dict[Kind, float] = {"click": 0.2 + 0.5 * liking, "save": 0.4 * liking, "regenerate": 0.5 * (1 - liking)}
-    return {"dwell": seconds} | {kind: 1.0 for kind, chance in chances.items() if rng.random() < chance}
+    pressed: dict[Kind, float] = {kind: 1.0 for kind, chance in chances.items() if rng.random() < chance}
+    return {"dwell": seconds, **pressed}
 
 
 def _logistic(log_odds: Any) -> float:

@@ -70,8 +70,8 @@ class Finished(Event):
 class Feedback(Event):
     """A user's reaction, such as kind `like` with value 1 or 0; the same idempotency `key` is stored once.
 
-    `time`: when they reacted. `received`: by the gateway's clock, 0 where that is not known. `clock`: what was wrong with
-    the time that the client told: it lay `ahead` of the gateway's, or `before` the request; empty where nothing was.
+    `time`: when they reacted. `received`: by the gateway's clock, 0 where that is not known. `clock`: what was wrong
+    with the time that the client told: it lay `ahead` of the gateway's, or `before` the request; empty for nothing.
     """
 
     key: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(storable)]

@@ -70,7 +70,7 @@ class EventStore:
         return await waiting.written
 
     async def asked(self, request_id: str) -> tuple[str, float] | None:
-        """(user key, epoch s) of the accepted request of this id; raises `EventStoreError` where that cannot be read."""
+        """Who asked (user key) and when (epoch s), None for an unknown id; raises `EventStoreError` if unreadable."""
         return await asyncio.to_thread(accepted, self._engine, request_id)
 
     async def close(self) -> None:

@@ -53,7 +53,7 @@ class Reading:
 
 
 def fold(experiment: Experiment, rows: Iterable[Row]) -> list[Person]:
-    """Users of the experiment's variants from its requests, in any order, one at a time; who saw several is left out."""
+    """Users from the requests inside, read one at a time in any order; who saw several variants is left out."""
     found: dict[str, Person] = {}
     for row in rows:
         if row["variant"] not in experiment.variants:

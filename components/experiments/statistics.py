@@ -131,7 +131,7 @@ def decide(
     reweighted: bool,
     more: str = MORE["like"],
 ) -> tuple[str, str]:
-    """Verdict and its reason in words, in which `more` says what the winner does more than the loser; a broken experiment is inconclusive whatever its intervals say."""
+    """Verdict and its reason, in which `more` says what a winner does; a broken experiment is inconclusive."""
     if reweighted:
         return (
             "inconclusive",
