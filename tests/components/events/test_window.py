@@ -131,6 +131,6 @@ def test_of_each_kind_the_newest_word_of_who_asked_is_joined_to_their_request(ur
         said("f", "click", 1.0, time=99.0),
     ]
     fill(url, [accepted("r1").model_copy(update={"segments": '{"plan": "paid"}'}), accepted("r2"), *events])
-    first, second = sorted(window.experiment_reactions(url, "colours", 20), key=lambda row: row["segments"])[::-1]
+    first, second = sorted(window.experiment_reactions(url, "colours", 20), key=lambda row: str(row["segments"]))
     assert {kind: first[kind] for kind in KINDS} == dict(zip(KINDS, (0.0, None, None, None, 7.5), strict=True))
     assert [second[kind] for kind in KINDS] == [None] * 5
