@@ -22,6 +22,7 @@ Precision = Literal["fp32", "bf16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Segment = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -299,8 +300,26 @@ class Guardrails(Stage):
         return {"slow": self.slow, "failed": self.failed, "refused": self.refused}
 
 
+class Feedback(Stage):
+    """What users' reactions may carry.
+
+    `max_age_days`: after its request a reaction is refused, so that figures once read stay as they are. `segments`: of
+    a request's `metadata`, the keys that are kept and their values (any other one is kept as `other`); nothing else is
+    stored.
+    """
+
+    max_age_days: Positive
+    segments: Annotated[
+        dict[Segment, Annotated[list[Segment], Field(min_length=1, max_length=20)]], Field(max_length=4)
+    ]
+
+
 class Experiment(Stage):
-    """A running experiment; variant weights sum to 1. Without `guardrails` none is watched."""
+    """A running experiment; variant weights sum to 1. Without `guardrails` none is watched.
+
+    `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on an answer from which
+    longer counts as that. `min_users` of each variant: below it a segment is not compared.
+    """
 
     name: str
     line: Line
@@ -308,6 +327,9 @@ class Experiment(Stage):
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
     srm_alpha: Annotated[float, Field(gt=0, lt=1)]
+    metric: Literal["like", "click", "save", "dwell"] = "like"
+    dwell_cap_s: Positive = 120.0
+    min_users: Count = 20
     guardrails: Guardrails | None = None
 
     @model_validator(mode="after")
@@ -391,6 +413,7 @@ class Params(Stage):
     serving: Serving
     events: Events
     release: Release
+    feedback: Feedback
     experiment: Experiment
     learning: Learning
     audience: Audience

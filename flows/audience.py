@@ -23,8 +23,9 @@ from PIL import Image
 
 from components.config import Audience, Params
 from components.data.pairs import read_pairs
+from components.events.schema import Kind
 from components.stage import StageError
-from flows.taste import Taste, like_picture, like_text, taste
+from flows.taste import Taste, behave, like_picture, like_text, taste
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
 
 PICTURES_KEPT = 24
@@ -155,7 +156,11 @@ async def session(shared: Visit, audience: Audience, number: int) -> None:
 async def ask_text(shared: Visit, person: Taste, name: str, phrase: str, seed: int, rolls: Any) -> str:
     """Have a picture prompt written and react to it; returns the prompt."""
     answer = await shared.client.chat.completions.create(
-        model="atelier-text", messages=[{"role": "user", "content": phrase}], seed=seed, user=name
+        model="atelier-text",
+        messages=[{"role": "user", "content": phrase}],
+        seed=seed,
+        user=name,
+        metadata={"plan": person.plan},
     )
     text = answer.choices[0].message.content or ""
     shared.tally.request_ids.append(answer.id)
@@ -166,7 +171,7 @@ async def ask_text(shared: Visit, person: Taste, name: str, phrase: str, seed: i
 async def ask_picture(shared: Visit, person: Taste, name: str, prompt: str, seed: int, rolls: Any) -> None:
     """Have the prompt painted, keep the first few pictures, and react."""
     answer = await shared.client.images.generate(
-        model="atelier-image", prompt=prompt, user=name, extra_body={"seed": seed}
+        model="atelier-image", prompt=prompt, user=name, extra_body={"seed": seed, "metadata": {"plan": person.plan}}
     )
     png = base64.b64decode((answer.data or [])[0].b64_json or "")
     identifier = str(answer._request_id)
@@ -180,11 +185,15 @@ async def ask_picture(shared: Visit, person: Taste, name: str, prompt: str, seed
 
 
 async def react(shared: Visit, person: Taste, name: str, identifier: str, probability: float, rolls: Any) -> None:
-    """Post a like or a dislike, or stay silent."""
+    """Post a like or a dislike with whatever else the user does, or stay silent."""
     if rolls[0] >= person.reacts:
         return
     liked = bool(rolls[1] < probability)
-    feedback = {"request_id": identifier, "kind": "like", "value": float(liked), "key": identifier, "user": name}
-    await shared.client.post("/feedback", body=feedback, cast_to=object)
+    # The rolls decide, so that a user's later choices stay those that the seed has always made.
+    rng = np.random.default_rng(int(2**53 * rolls[1]))
+    doings: dict[Kind, float] = {"like": float(liked), **behave(rng, probability)}
+    for kind, value in doings.items():
+        feedback = {"request_id": identifier, "kind": kind, "value": value, "key": identifier, "user": name}
+        await shared.client.post("/feedback", body=feedback, cast_to=object)
     shared.tally.likes += liked
     shared.tally.dislikes += not liked

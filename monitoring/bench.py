@@ -28,6 +28,7 @@ from components.config import Line, Monitor, Params, load
 from components.events.database import connect, migrate
 from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
+from components.experiments.assignment import assign
 from components.stage import StageError, run
 from monitoring.drift import Drift, compare
 from monitoring.embedding import Embed, load_embed
@@ -65,14 +66,26 @@ def fill(url: str, pairs: Sequence[Pair]) -> int:
 
 
 def _write(engine: Any, chunk: list[tuple[Row, Row | None]]) -> int:
-    extra = {"model": "", "experiment": "", "variant": "", "propensity": 1.0, "batch_size": 4, "status": 200}
-    rows = [row | extra | {"prompt_tokens": 8} for row, _ in chunk]
+    extra = {"model": "", "batch_size": 4, "status": 200, "prompt_tokens": 8}
+    rows = [row | extra | _assigned(row) for row, _ in chunk]
     ends = [row | {"time": row["time"] + row["latency_s"]} for row in rows]
     reactions = [reaction for _, reaction in chunk if reaction]
     with engine.begin() as connection:
         for table, values in ((ACCEPTED, rows), (FINISHED, ends), (FEEDBACK, reactions)):
             connection.execute(insert(table), [{c.name: value[c.name] for c in table.c} for value in values])
     return len(rows) + len(ends) + len(reactions)
+
+
+def _assigned(row: Row) -> Row:
+    """The window's text requests are inside the experiment, so that its analysis is part of the cost."""
+    experiment, user = load().experiment, row["user_key"]
+    if row["line"] != experiment.line or row["time"] < NOW - HOUR:
+        return {"experiment": "", "variant": "", "propensity": 1.0, "segments": "{}"}
+    given = assign(experiment, user)
+    plan = ("free", "paid")[int(user[1:]) % 2]
+    return {"variant": given.variant, "propensity": given.propensity, "experiment": experiment.name} | {
+        "segments": json.dumps({"plan": plan})
+    }
 
 
 def _deployment(line: Line) -> Deployment:

@@ -1,4 +1,4 @@
-"""The experiment's rows from events: which requests were in it, and which of them their user liked. Pure."""
+"""The experiment's rows from events: which requests were in it, and what its metric makes of each. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from components.config import Experiment, Guardrails
+from components.events.schema import NEWEST
 from components.experiments.exposures import Exposure
+from components.experiments.metrics import scaled
 from components.experiments.statistics import Analysis, analyse
 
 Row = dict[str, Any]
-LIKE = "like"
 
 
-def likes(feedback: Iterable[Row]) -> dict[tuple[str, str], float]:
-    """The latest reaction of each user to each response, by (request id, user key): 1 liked, 0 not."""
-    ordered = sorted((row for row in feedback if row["kind"] == LIKE), key=lambda row: row["time"])
-    return {(row["request_id"], row["user_key"]): min(max(float(row["value"]), 0.0), 1.0) for row in ordered}
+def reactions(experiment: Experiment, feedback: Iterable[Row]) -> dict[tuple[str, str], float]:
+    """What the metric makes of each user's last word on each response, in [0, 1], by (request id, user key)."""
+    kind, cap = experiment.metric, experiment.dwell_cap_s
+    mine = (row for row in feedback if row["kind"] == kind)
+    ordered = sorted(mine, key=lambda row: tuple(row[column.name] for column in NEWEST))
+    return {(row["request_id"], row["user_key"]): scaled(kind, row["value"], cap) for row in ordered}
 
 
 def breaches(limits: Guardrails, request: Row, now: float) -> dict[str, bool]:
@@ -33,30 +36,26 @@ def breaches(limits: Guardrails, request: Row, now: float) -> dict[str, bool]:
 
 
 def exposures(
-    name: str,
-    requests: Iterable[Row],
-    feedback: Iterable[Row],
-    limits: Guardrails | None = None,
-    now: float = float("inf"),
+    experiment: Experiment, requests: Iterable[Row], feedback: Iterable[Row], now: float = float("inf")
 ) -> list[Exposure]:
-    """Every request inside the experiment, liked or not; others' feedback on a user's response does not count."""
-    reactions = likes(feedback)
+    """Every request inside the experiment with its value; others' feedback on a user's response does not count."""
+    said, limits = reactions(experiment, feedback), experiment.guardrails
     return [
         Exposure(
             user_key=row["user_key"],
             time=row["time"],
             variant=row["variant"],
             propensity=row["propensity"],
-            liked=reactions.get((row["request_id"], row["user_key"]), 0.0),
+            value=said.get((row["request_id"], row["user_key"]), 0.0),
             breaches=breaches(limits, row, now) if limits else {},
         )
         for row in requests
-        if row["experiment"] == name
+        if row["experiment"] == experiment.name
     ]
 
 
 def pasts(experiment: Experiment, requests: Sequence[Row], feedback: Iterable[Row]) -> dict[str, float]:
-    """Share of liked requests on the experiment's line of each of its users, from before they first saw a variant.
+    """Mean value of the requests on the experiment's line of each of its users, from before they first saw a variant.
 
     A reaction that came later is left out as well: a variant may have coloured it.
     """
@@ -64,7 +63,8 @@ def pasts(experiment: Experiment, requests: Sequence[Row], feedback: Iterable[Ro
     for row in requests:
         if row["experiment"] == experiment.name:
             entered[row["user_key"]] = min(row["time"], entered.get(row["user_key"], row["time"]))
-    earlier = likes(row for row in feedback if row["time"] < entered.get(row["user_key"], 0.0))
+    before = (row for row in feedback if row["time"] < entered.get(row["user_key"], 0.0))
+    earlier = reactions(experiment, before)
     found: dict[str, list[float]] = {}
     for row in requests:
         if row["line"] == experiment.line and row["time"] < entered.get(row["user_key"], 0.0):
@@ -76,5 +76,5 @@ def experiment_result(
     experiment: Experiment, requests: Sequence[Row], feedback: Sequence[Row], now: float = float("inf")
 ) -> Analysis:
     """The experiment's analysis; give it all rows since users' pasts began, as its interval covers every look."""
-    rows = exposures(experiment.name, requests, feedback, experiment.guardrails, now)
+    rows = exposures(experiment, requests, feedback, now)
     return analyse(experiment, rows, pasts(experiment, requests, feedback), now)

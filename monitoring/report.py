@@ -15,6 +15,9 @@ from components.artifact import write_text
 from components.config import Params, load
 from components.events import window
 from components.events.read import read
+from components.events.schema import OTHER
+from components.experiments.metrics import Reading, fold
+from components.experiments.metrics import read as read_metrics
 from components.experiments.statistics import Analysis
 from components.stage import StageError, run
 from monitoring import charts, history, page
@@ -60,6 +63,7 @@ class Summary:
     drift: list[Drift]
     notes: list[str]
     experiment: Analysis
+    metrics: list[Reading]
     deployments: list[Row]
     advice: list[Advice]
 
@@ -78,7 +82,13 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     earlier = [run for run in kept if run.folder != name]
     summary = summarise(params, since, until, runs, reports / name, earlier)
     pictures = pictures_of(audience_folder(params.monitor.report), runs)
-    text = page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary))
+    text = page.render(
+        "report.html",
+        s=summary,
+        pictures=pictures,
+        charts=charts_of(summary),
+        dwell_cap_s=params.experiment.dwell_cap_s,
+    )
     write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
     write_text(reports / name / "report.html", text)
     history.remove(reports, history.load(reports)[params.monitor.keep :])
@@ -107,9 +117,7 @@ def summarise(
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
     notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
-    name = params.experiment.name
-    asked, reacted = window.experiment_requests(url, name, until), window.experiment_feedback(url, name, until)
-    experiment = experiment_result(params.experiment, list(asked), list(reacted), until)
+    experiment = experiment_of(params, until)
     return Summary(
         since=since,
         until=until,
@@ -124,9 +132,25 @@ def summarise(
         drift=drifts,
         notes=notes,
         experiment=experiment,
+        metrics=metrics_of(params, until),
         deployments=served_by(counts, read(url, "deployments")),
         advice=advise(traffic, drifts, experiment, bool(simulated)),
     )
+
+
+def experiment_of(params: Params, until: float) -> Analysis:
+    """The experiment's analysis of everything before `until`, by the metric that decides it."""
+    url, name = params.events.url, params.experiment.name
+    asked = window.experiment_requests(url, name, until)
+    reacted = window.experiment_feedback(url, name, until, params.experiment.metric)
+    return experiment_result(params.experiment, list(asked), list(reacted), until)
+
+
+def metrics_of(params: Params, until: float) -> list[Reading]:
+    """The experiment's other metrics, and all of them by the segments that the parameters know."""
+    people = fold(params.experiment, window.experiment_reactions(params.events.url, params.experiment.name, until))
+    listed = params.feedback.segments.items()
+    return read_metrics(params.experiment, people, [f"{key}={v}" for key, values in listed for v in (*values, OTHER)])
 
 
 def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int, later_runs: int) -> list[str]:

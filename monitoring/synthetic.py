@@ -81,4 +81,11 @@ def _reaction(rng: np.random.Generator, row: Row, liked: float) -> Row | None:
         return None
     at, value = row["time"] + row["latency_s"] + rng.exponential(30), float(rng.random() < liked)
     same = {name: row[name] for name in ("request_id", "user_key")}
-    return same | {"key": row["request_id"], "time": float(at), "kind": "like", "value": value}
+    return (
+        same
+        | {"key": row["request_id"], "time": float(at), "kind": "like", "value": value}
+        | {
+            "received": float(at),
+            "clock": "",
+        }
+    )

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError, unexpected
-from bentos.gateway.exchange import Exchange, Gateway, Result, recorded
+from bentos.gateway.exchange import Exchange, Gateway, Result, recorded, segments
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
 from bentos.gateway.trial import Attempt, answer, shadow
@@ -35,8 +35,8 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     variant = gateway.experiment.variants[assignment.variant] if assignment else None
     job = _job(request, *sampling(request, variant, gateway.serving), tokens)
     route = await gateway.traffic.route("text", user)
-    asked = route.info.deployment
-    exchange = Exchange("text", request.model, user, asked, _prompt(request), assignment, "chatcmpl")
+    asked, kept = route.info.deployment, segments(gateway.feedback, request.metadata)
+    exchange = Exchange("text", request.model, user, asked, _prompt(request), assignment, "chatcmpl", kept)
     response = None
     if request.stream:
         usage = bool(request.stream_options and request.stream_options.include_usage)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,9 +17,9 @@ from bentos.gateway.background import Background
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
-from components.config import Experiment, Line, Serving
+from components.config import Experiment, Feedback, Line, Serving
 from components.events.database import EventStoreError
-from components.events.schema import Accepted, Event, Finished, Outcome
+from components.events.schema import OTHER, Accepted, Event, Finished, Outcome
 from components.events.store import EventStore
 from components.experiments.assignment import Assignment
 from monitoring import metrics
@@ -30,6 +31,7 @@ class Gateway:
 
     serving: Serving
     experiment: Experiment
+    feedback: Feedback
     keys: Keys
     admission: Admission
     upstream: Upstream
@@ -52,6 +54,7 @@ class Exchange:
     prompt: str
     assignment: Assignment | None
     prefix: str
+    segments: Mapping[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)  # epoch seconds
     began: float = field(default_factory=time.monotonic)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -80,6 +83,7 @@ class Exchange:
             experiment=assigned.experiment,
             variant=assigned.variant,
             propensity=assigned.propensity,
+            segments=json.dumps(self.segments, sort_keys=True),
         )
 
 
@@ -102,10 +106,16 @@ async def store(gateway: Gateway, event: Event) -> bool:
         raise events_unavailable() from error
 
 
-async def known(gateway: Gateway, request_id: str) -> bool:
-    """Whether a request of this id was accepted; raises a 503 `ApiError` where the record cannot be read."""
+def segments(rules: Feedback, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """What is kept of a request's metadata: the keys and values that the parameters list, `other` for other values."""
+    told = metadata or {}
+    return {key: told[key] if told[key] in values else OTHER for key, values in rules.segments.items() if key in told}
+
+
+async def asked(gateway: Gateway, request_id: str) -> tuple[str, float] | None:
+    """(user key, epoch s) of an accepted request; raises a 503 `ApiError` where the record cannot be read."""
     try:
-        return await gateway.events.knows(request_id)
+        return await gateway.events.asked(request_id)
     except EventStoreError as error:
         metrics.EVENT_FAILURES.inc()
         raise events_unavailable() from error

@@ -1,38 +1,87 @@
-"""`POST /v1/feedback`: a user's reaction to an earlier response, stored before it is acknowledged."""
+"""`POST /v1/feedback`: a user's reaction to an earlier response, stored before it is acknowledged.
+
+A response's id is random and leaves a gateway only after its request is on disk, in the one database that all gateways
+share. So feedback never comes before its request: whoever sends an unknown id has guessed it, and is refused at once
+instead of being kept until a request turns up. Feedback may come in any order: of a user's reactions of one kind to
+one response, the one that they made last counts (`components.events.schema.NEWEST`).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import uuid
+from typing import Literal
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError
-from bentos.gateway.exchange import Gateway, known, store
+from bentos.gateway.exchange import Gateway, asked, store
 from bentos.gateway.schemas import FeedbackRequest, parse
 from components.events.schema import Feedback
 from monitoring import metrics
 
+DAY_S = 86_400.0
+
 
 async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
-    """201 for a new reaction, 200 for one whose idempotency key was already stored, 404 where nothing was answered."""
-    request = parse(FeedbackRequest, body)
-    if not await known(gateway, request.request_id):
-        message = f"request_id: no response `{request.request_id}` is on record here; send the id of an answer"
-        raise ApiError(404, message, param="request_id", code="response_not_found")
+    """201 for a new reaction, 200 for one that is stored already.
+
+    404 where nothing was answered, 403 where someone else was, 410 where that is too long ago.
+    """
+    request, now = parse(FeedbackRequest, body), time.time()
     user = gateway.keys.user_key(request.user, api_key)
-    # The sender's own key is bound to the user, so that no other user's key can be taken by guessing.
-    key = f"{user}:{request.key}" if request.key else uuid.uuid4().hex
+    at = await _asked_by(gateway, request, user)
+    if now - at > DAY_S * gateway.feedback.max_age_days:
+        message = f"request_id: the response is {(now - at) / DAY_S:.1f} days old; feedback is taken for"
+        message = f"{message} {gateway.feedback.max_age_days:g} days (feedback.max_age_days)"
+        raise ApiError(410, message, param="request_id", code="feedback_too_late")
+    when, clock = dated(request.time, at, now)
     event = Feedback(
-        key=key,
+        key=_key(request, user),
         request_id=request.request_id,
-        time=time.time(),
+        time=when,
         user_key=user,
         kind=request.kind,
-        value=float(request.value),
+        value=request.value,
+        received=now,
+        clock=clock,
     )
     new = await store(gateway, event)
     metrics.FEEDBACK.inc(int(new))
     answer = {"object": "feedback", "request_id": request.request_id, "kind": request.kind, "new": new}
     return JSONResponse(answer, 201 if new else 200)
+
+
+async def _asked_by(gateway: Gateway, request: FeedbackRequest, user: str) -> float:
+    """When `user` asked for the response (epoch s); raises an `ApiError` where they did not."""
+    found = await asked(gateway, request.request_id)
+    if found is None:
+        message = f"request_id: no response `{request.request_id}` is on record here; send the id of an answer"
+        raise ApiError(404, message, param="request_id", code="response_not_found")
+    whose, at = found
+    if whose != user:
+        message = "user: the response was given to another user; send the `user` (or the API key) that asked for it"
+        raise ApiError(403, message, param="user", code="not_your_response")
+    return at
+
+
+def dated(told: float | None, asked: float, now: float) -> tuple[float, Literal["", "ahead", "before"]]:
+    """(when the user reacted, what was wrong with the time told); it lies between the request and now (epoch s).
+
+    Where this gateway's clock was set back behind the request, the request's time is the earliest that can be true.
+    """
+    when = now if told is None else told
+    if when < asked:
+        return asked, "before"
+    return (when, "") if when <= max(now, asked) else (max(now, asked), "ahead")
+
+
+def _key(request: FeedbackRequest, user: str) -> str:
+    """Bound to user, response and kind: no user can take another's key, and no reaction swallows a different one."""
+    if request.key is None:
+        return uuid.uuid4().hex
+    named = json.dumps([user, request.request_id, request.kind, request.key])
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import unavailable
-from bentos.gateway.exchange import Exchange, Gateway, recorded
+from bentos.gateway.exchange import Exchange, Gateway, recorded, segments
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.gateway.trial import Attempt, answer, shadow
 from bentos.protocol import ImageJob, Info, Picture
@@ -38,7 +38,8 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     route = await gateway.traffic.route("image", user)
     if route.trial is None:  # a size that a candidate cannot paint may be one that the champion can
         side_of(request.size, _native(route.info))
-    exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, None, "img")
+    kept = segments(gateway.feedback, request.metadata)
+    exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, None, "img", kept)
     paint = partial(_paint, gateway, exchange, request)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)

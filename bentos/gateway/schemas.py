@@ -9,19 +9,33 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from bentos.gateway.errors import ApiError
 from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, MAX_SIDE
 from components.config import Line
+from components.events.schema import Kind
 
 MODELS: dict[Line, str] = {"text": "atelier-text", "image": "atelier-image"}
 MAX_PICTURES = 10
+MAX_DWELL_S = 86_400.0
 
 BodyT = TypeVar("BodyT", bound="Body")
 Text = Annotated[str, Field(max_length=MAX_PROMPT)]
 OpenAISeed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 User = Annotated[str, Field(min_length=1, max_length=200)]
+# OpenAI's own bounds.
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
+Metadata = Annotated[dict[MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 
 
 class Body(BaseModel):
@@ -85,6 +99,7 @@ class ChatRequest(Body):
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     response_format: TextFormat | None = None
+    metadata: Metadata | None = None
 
 
 class ImagesRequest(Body):
@@ -98,16 +113,29 @@ class ImagesRequest(Body):
     output_format: Literal["png"] | None = None
     seed: OpenAISeed | None = None
     user: User | None = None
+    metadata: Metadata | None = None  # as chat has it: OpenAI's pictures have none
 
 
 class FeedbackRequest(Body):
-    """Body of `POST /v1/feedback`: a reaction to the response `request_id`; the same idempotency `key` counts once."""
+    """Body of `POST /v1/feedback`: a reaction to the response `request_id`; the same idempotency `key` counts once.
+
+    `value`: seconds of `dwell`, up to a day; of the other kinds 1 for yes and 0 for no, or for taken back. `time`: when
+    the user reacted, in epoch seconds by the client's clock, for clients that send later.
+    """
 
     request_id: Annotated[str, Field(min_length=1, max_length=200)]
-    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-    value: float
+    kind: Kind
+    value: Annotated[float, Field(ge=0, le=MAX_DWELL_S)]
     key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     user: User | None = None
+    time: Annotated[float, Field(ge=0)] | None = None
+
+    @field_validator("value")
+    @classmethod
+    def _yes_or_no(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("kind", "dwell") != "dwell" and value not in (0, 1):
+            raise ValueError(f"of a {info.data['kind']} must be 0 or 1 (got {value:g})")
+        return value
 
 
 def parse(model: type[BodyT], body: bytes) -> BodyT:

@@ -90,6 +90,7 @@ class GatewayBento:
         app.gateway = Gateway(
             serving=serving,
             experiment=experiment,
+            feedback=PARAMS.feedback,
             keys=self._keys,
             admission=Admission(serving.max_concurrency, serving.max_queue),
             upstream=upstream,

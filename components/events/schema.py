@@ -8,12 +8,15 @@ given by the caller.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 
 Outcome = Literal["ok", "error", "cancelled"]
+Kind = Literal["like", "click", "save", "regenerate", "dwell"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+OTHER = "other"  # a segment's value that the parameters do not list
 
 
 def storable(text: str) -> str:
@@ -36,7 +39,10 @@ class Event(BaseModel):
 
 
 class Accepted(Event):
-    """A request was admitted; outside an experiment `experiment` and `variant` are empty and `propensity` is 1."""
+    """A request was admitted; outside an experiment `experiment` and `variant` are empty and `propensity` is 1.
+
+    `segments`: of the user, such as plan=paid, as a JSON object.
+    """
 
     user_key: Name
     line: Literal["text", "image"]
@@ -45,6 +51,7 @@ class Accepted(Event):
     experiment: Stored = ""
     variant: Stored = ""
     propensity: Annotated[float, Field(gt=0, le=1)] = 1.0
+    segments: Stored = "{}"
 
 
 class Finished(Event):
@@ -61,12 +68,18 @@ class Finished(Event):
 
 
 class Feedback(Event):
-    """A user's reaction, such as kind `like` with value 1 or 0; the same idempotency `key` is stored once."""
+    """A user's reaction, such as kind `like` with value 1 or 0; the same idempotency `key` is stored once.
+
+    `time`: when they reacted. `received`: by the gateway's clock, 0 where that is not known. `clock`: what was wrong
+    with the time that the client told: it lay `ahead` of the gateway's, or `before` the request; empty for nothing.
+    """
 
     key: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(storable)]
     user_key: Name
     kind: Name
     value: float
+    received: float = 0.0
+    clock: Literal["", "ahead", "before"] = ""
 
 
 class Trial(Event):
@@ -116,6 +129,7 @@ ACCEPTED = Table(
     Column("time", Float(53), nullable=False, index=True),
     *(_text(name) for name in ("user_key", "line", "deployment", "model", "experiment", "variant")),
     Column("propensity", Float(53), nullable=False),
+    Column("segments", Text, nullable=False, server_default="{}"),
 )
 FINISHED = Table(
     "finished",
@@ -138,7 +152,11 @@ FEEDBACK = Table(
     Column("time", Float(53), nullable=False, index=True),
     *(_text(name) for name in ("user_key", "kind")),
     Column("value", Float(53), nullable=False),
+    Column("received", Float(53), nullable=False, server_default="0"),
+    Column("clock", Text, nullable=False, server_default=""),
 )
+# Of a user's reactions of one kind to one response, the last in this order counts.
+NEWEST = (FEEDBACK.c.time, FEEDBACK.c.received, FEEDBACK.c.key)
 TRIALS = Table(
     "trials",
     METADATA,

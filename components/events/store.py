@@ -69,8 +69,8 @@ class EventStore:
         await self._queue.put(waiting)
         return await waiting.written
 
-    async def knows(self, request_id: str) -> bool:
-        """Whether a request was accepted under this id; raises `EventStoreError` where that cannot be read."""
+    async def asked(self, request_id: str) -> tuple[str, float] | None:
+        """Who asked (user key) and when (epoch s), None for an unknown id; raises `EventStoreError` if unreadable."""
         return await asyncio.to_thread(accepted, self._engine, request_id)
 
     async def close(self) -> None:
@@ -143,12 +143,13 @@ def commit(engine: Engine, events: Sequence[Event]) -> list[bool]:
         raise EventStoreError(str(error)) from error
 
 
-def accepted(engine: Engine, request_id: str) -> bool:
-    """Whether the id is that of an accepted request."""
+def accepted(engine: Engine, request_id: str) -> tuple[str, float] | None:
+    """Who asked (user key) and when (epoch s), or None where no request of this id was accepted."""
     try:
         with engine.connect() as connection:
-            found = select(ACCEPTED.c.request_id).where(ACCEPTED.c.request_id == storable(request_id))
-            return connection.execute(found).first() is not None
+            found = select(ACCEPTED.c.user_key, ACCEPTED.c.time).where(ACCEPTED.c.request_id == storable(request_id))
+            row = connection.execute(found).first()
+            return (row.user_key, row.time) if row else None
     except SQLAlchemyError as error:
         raise EventStoreError(f"events cannot be read: {error}") from error
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, case, cast, func, select
+from sqlalchemy import Connection, Integer, Select, Subquery, and_, case, cast, func, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, KINDS, NEWEST, Kind
 
 Row = dict[str, Any]
 BATCH = 1000
-LIKE = "like"
+LIKE: Kind = "like"
 
 
 def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
@@ -86,20 +86,22 @@ def first_request(url: str, deployment: str, since: float) -> float | None:
 
 
 def reactions(url: str, since: float, until: float) -> tuple[int, int]:
-    """(reactions, of which likes) to the window's requests, the last one of each user to each response."""
-    newest = func.row_number().over(
-        partition_by=(FEEDBACK.c.request_id, FEEDBACK.c.user_key), order_by=(FEEDBACK.c.time.desc(), FEEDBACK.c.key)
-    )
-    last = (
-        select(FEEDBACK.c.value, newest.label("rank"))
-        .join(ACCEPTED, ACCEPTED.c.request_id == FEEDBACK.c.request_id)
-        .where(ACCEPTED.c.time >= since, ACCEPTED.c.time < until, FEEDBACK.c.kind == LIKE)
-        .subquery()
-    )
+    """(likes and dislikes, of which likes) of the window's requests by who asked, the last one of each response."""
+    last = standing(ACCEPTED.c.time >= since, ACCEPTED.c.time < until, FEEDBACK.c.kind == LIKE)
     with reading(url) as connection:
         query = select(func.count(), func.count(case((last.c.value > 0, 1)))).where(last.c.rank == 1)
         total, liked = connection.execute(query).one()
         return total, liked
+
+
+def standing(*within: Any) -> Subquery:
+    """Reactions of those who asked, each with its `rank` among those of its kind to its response: 1 is what counts."""
+    newest = func.row_number().over(
+        partition_by=(FEEDBACK.c.request_id, FEEDBACK.c.kind), order_by=[column.desc() for column in NEWEST]
+    )
+    own = and_(ACCEPTED.c.request_id == FEEDBACK.c.request_id, ACCEPTED.c.user_key == FEEDBACK.c.user_key)
+    columns = (FEEDBACK.c.request_id, FEEDBACK.c.kind, FEEDBACK.c.value)
+    return select(*columns, newest.label("rank")).join(ACCEPTED, own).where(*within).subquery()
 
 
 def reactions_to(url: str, request_ids: Sequence[str]) -> list[Row]:
@@ -108,7 +110,7 @@ def reactions_to(url: str, request_ids: Sequence[str]) -> list[Row]:
     with reading(url) as connection:
         for part in _parts(request_ids):
             query = select(FEEDBACK).where(FEEDBACK.c.request_id.in_(part), FEEDBACK.c.kind == LIKE)
-            found += [dict(row) for row in connection.execute(query.order_by(FEEDBACK.c.time)).mappings()]
+            found += [dict(row) for row in connection.execute(query.order_by(*NEWEST)).mappings()]
     return found
 
 
@@ -135,10 +137,24 @@ def experiment_requests(url: str, experiment: str, until: float) -> Iterator[Row
     return _stream(url, query.order_by(ACCEPTED.c.time))
 
 
-def experiment_feedback(url: str, experiment: str, until: float) -> Iterator[Row]:
-    """Every reaction of an experiment's users, oldest first, as a stream."""
-    within = (FEEDBACK.c.user_key.in_(_users(experiment)), FEEDBACK.c.time < until)
-    return _stream(url, select(FEEDBACK).where(*within).order_by(FEEDBACK.c.time))
+def experiment_feedback(url: str, experiment: str, until: float, kind: Kind) -> Iterator[Row]:
+    """Every reaction of a kind by an experiment's users, oldest first, as a stream."""
+    within = (FEEDBACK.c.user_key.in_(_users(experiment)), FEEDBACK.c.time < until, FEEDBACK.c.kind == kind)
+    return _stream(url, select(FEEDBACK).where(*within).order_by(*NEWEST))
+
+
+def experiment_reactions(url: str, experiment: str, until: float) -> Iterator[Row]:
+    """Every request inside an experiment as a stream, with what its user last said of each kind; None where nothing."""
+    last = standing(ACCEPTED.c.experiment == experiment, FEEDBACK.c.time < until)
+    each = [func.max(case((last.c.kind == kind, last.c.value))).label(kind) for kind in KINDS]
+    said = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
+    columns = (ACCEPTED.c[name] for name in ("user_key", "time", "variant", "segments"))
+    query = (
+        select(*columns, *(said.c[kind] for kind in KINDS))
+        .join(said, ACCEPTED.c.request_id == said.c.request_id, isouter=True)
+        .where(ACCEPTED.c.experiment == experiment, ACCEPTED.c.time < until)
+    )
+    return _stream(url, query)
 
 
 def _users(experiment: str) -> Select[tuple[str]]:

@@ -1,7 +1,7 @@
 """Requests inside an experiment become one row per user; what no analysis could use is refused. Pure.
 
-Randomised by user, so analysed by user: a user's outcome is the share of their requests that they liked, in [0, 1], and
-silence counts as no like.
+Randomised by user, so analysed by user: a user's outcome is the mean of their requests' values in [0, 1], such as the
+share that they liked; silence counts as 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ class ExperimentError(ValueError):
 
 @dataclass(frozen=True)
 class Exposure:
-    """One request inside the experiment: who, when (epoch s), which variant with which probability, liked or not.
+    """One request inside the experiment: who, when (epoch s), which variant with which probability, its value.
+
+    `value`: what the experiment's metric makes of its user's reaction, in [0, 1], such as 1 for a like.
 
     `breaches`: by guardrail, whether this request broke it; a guardrail left out was not measured.
     """
@@ -29,7 +31,7 @@ class Exposure:
     time: float
     variant: str
     propensity: float
-    liked: float
+    value: float
     breaches: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -60,8 +62,8 @@ class Pair:
 def check(rows: Iterable[Exposure]) -> None:
     """Raises `ExperimentError` for a value that is not a number or a propensity outside (0, 1]."""
     for row in rows:
-        if not math.isfinite(row.liked):
-            raise ExperimentError(f"user {row.user_key}: liked is {row.liked}, not a number from 0 to 1")
+        if not math.isfinite(row.value):
+            raise ExperimentError(f"user {row.user_key}: value is {row.value}, not a number from 0 to 1")
         if not math.isfinite(row.time):
             raise ExperimentError(f"user {row.user_key}: time is {row.time}, not epoch seconds")
         if not 0 < row.propensity <= 1:
@@ -86,7 +88,7 @@ def pair(users: Iterable[User], control: str, treatment: str, weights: Mapping[s
 def _user(rows: list[Exposure], before: float) -> User | None:
     if len({row.variant for row in rows}) > 1:
         return None
-    liked = sum(row.liked for row in rows) / len(rows)
+    mean = sum(row.value for row in rows) / len(rows)
     broken: dict[str, list[bool]] = {}
     for row in rows:
         for name, breach in row.breaches.items():
@@ -95,7 +97,7 @@ def _user(rows: list[Exposure], before: float) -> User | None:
         first=min(row.time for row in rows),
         variant=rows[0].variant,
         requests=len(rows),
-        outcome=min(max(liked, 0.0), 1.0),
+        outcome=min(max(mean, 0.0), 1.0),
         breaches={name: sum(values) / len(values) for name, values in broken.items()},
         before=before,
     )

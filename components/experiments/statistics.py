@@ -12,21 +12,29 @@ from dataclasses import dataclass
 from scipy import stats
 
 from components.config import Experiment
+from components.events.schema import Kind
 from components.experiments.comparison import Comparison, compare, confidence_sequence
 from components.experiments.exposures import Exposure, User, by_user, check
 from components.experiments.guardrails import Guard, guard
 
 __all__ = ["Analysis", "Arm", "Exposure", "analyse", "confidence_sequence", "decide", "sample_ratio"]
 
+MORE: dict[str, str] = {
+    "like": "is liked more than",
+    "click": "is clicked more than",
+    "save": "is saved more than",
+    "dwell": "is looked at longer than",
+}
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant: users, requests, and the mean over users of their share of liked requests."""
+    """One variant: users, requests, and the mean over users of their outcomes in [0, 1]."""
 
     variant: str
     users: int
     requests: int
-    like_rate: float
+    mean: float
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Analysis:
     """
 
     experiment: str
+    metric: Kind
     control: str
     treatment: str
     arms: tuple[Arm, ...]
@@ -73,7 +82,7 @@ def analyse(
 ) -> Analysis:
     """Analyse all exposures of an experiment so far: `control` (or the first variant by name) against every other.
 
-    `before`: users' share of liked requests before they entered. A user seen in several variants is left out and
+    `before`: users' outcomes before they entered. A user seen in several variants is left out and
     counted, as nothing they did can be credited to one of them; so is a request later than `now` (epoch s). Raises
     `ExperimentError` for a value that is no number or a propensity outside (0, 1].
     """
@@ -83,7 +92,7 @@ def analyse(
     everyone = by_user(rows, before or {})
     users = [user for user in everyone.values() if user is not None]
     weights = {name: variant.weight for name, variant in experiment.variants.items()}
-    control, treatments = _roles(weights)
+    control, treatments = roles(weights)
     margins = experiment.guardrails.margins() if experiment.guardrails else {}
     arms = tuple(_arm(name, users) for name in sorted(weights))
     p_value = sample_ratio({arm.variant: arm.users for arm in arms}, weights)
@@ -91,9 +100,12 @@ def analyse(
     guards = guard(users, control, treatments, weights, margins, experiment.alpha)
     lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
     reweighted = any(abs(row.propensity - weights[row.variant]) > 1e-9 for row in rows)
-    verdict, reason = decide(control, comparisons, guards, p_value < experiment.srm_alpha, reweighted)
+    verdict, reason = decide(
+        control, comparisons, guards, p_value < experiment.srm_alpha, reweighted, MORE[experiment.metric]
+    )
     return Analysis(
         experiment=experiment.name,
+        metric=experiment.metric,
         control=control,
         treatment=lead.treatment,
         arms=arms,
@@ -112,9 +124,14 @@ def analyse(
 
 
 def decide(
-    control: str, comparisons: Sequence[Comparison], guards: Sequence[Guard], srm: bool, reweighted: bool
+    control: str,
+    comparisons: Sequence[Comparison],
+    guards: Sequence[Guard],
+    srm: bool,
+    reweighted: bool,
+    more: str = MORE["like"],
 ) -> tuple[str, str]:
-    """Verdict and its reason in words; a broken experiment is inconclusive whatever its intervals say."""
+    """Verdict and its reason, in which `more` says what a winner does; a broken experiment is inconclusive."""
     if reweighted:
         return (
             "inconclusive",
@@ -131,17 +148,18 @@ def decide(
     if winners:
         best = max(winners, key=lambda c: c.interval[0]).treatment
         also = "".join(f" {c.treatment} beats it too." for c in winners if c.treatment != best)
-        return f"{best} better", f"The whole interval lies above 0: {best} is liked more than {control}.{also}"
+        return f"{best} better", f"The whole interval lies above 0: {best} {more} {control}.{also}"
     if harms:
         told = "; ".join(f"{g.treatment}: {g.guardrail} beyond the margin of {100 * g.margin:g} points" for g in harms)
         return f"{' and '.join(sorted(harmed))} harmful", f"A guardrail is broken ({told}): take it out of the traffic."
     if comparisons and all(c.interval[1] < 0 for c in comparisons):
         names = " and ".join(c.treatment for c in comparisons)
-        return f"{control} better", f"The whole interval lies below 0: {control} is liked more than {names}."
+        return f"{control} better", f"The whole interval lies below 0: {control} {more} {names}."
     return "inconclusive", "The interval contains 0: the data so far agree with no difference. More users narrow it."
 
 
-def _roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
+def roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
+    """(control, treatments): `control`, or the first by name, against every other that gets traffic."""
     names = sorted(name for name, weight in weights.items() if weight > 0)
     control = "control" if "control" in names else names[0]
     return control, [name for name in names if name != control]
@@ -149,8 +167,8 @@ def _roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
 
 def _arm(variant: str, users: Sequence[User]) -> Arm:
     mine = [user for user in users if user.variant == variant]
-    rate = sum(user.outcome for user in mine) / len(mine) if mine else 0.0
-    return Arm(variant, len(mine), sum(user.requests for user in mine), rate)
+    mean = sum(user.outcome for user in mine) / len(mine) if mine else 0.0
+    return Arm(variant, len(mine), sum(user.requests for user in mine), mean)
 
 
 def _notes(users: Sequence[User], names: Sequence[str], future: int) -> tuple[str, ...]:

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from sqlalchemy import and_, func, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, NEWEST
 from components.events.window import BATCH, LIKE
 from components.learning.harvest import Judged
 
 
 def judged(url: str, since: float, until: float) -> Iterator[Judged]:
     """Answers accepted in since <= time < until with the last reaction of the user who asked; others' do not count."""
-    newest = func.row_number().over(
-        partition_by=FEEDBACK.c.request_id, order_by=(FEEDBACK.c.time.desc(), FEEDBACK.c.key.desc())
-    )
+    newest = func.row_number().over(partition_by=FEEDBACK.c.request_id, order_by=[column.desc() for column in NEWEST])
     last = (
         select(FEEDBACK.c.request_id, FEEDBACK.c.value, newest.label("rank"))
         .join(

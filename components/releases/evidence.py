@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, select
 
 from components.config import Line
 from components.config import Release as Rules
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, TRIALS
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, NEWEST, TRIALS
 from components.experiments.exposures import Exposure
 from components.releases.database import reading
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
@@ -65,14 +65,14 @@ def exposures(engine: Engine, release: Release, champion: str | None) -> list[Ex
     )
     with reading(engine) as connection:
         # The latest reaction of each user to each of their own responses counts.
-        reactions = {(row.request_id, row.user_key): row.value for row in connection.execute(liked.order_by("time"))}
+        reactions = {(row.request_id, row.user_key): row.value for row in connection.execute(liked.order_by(*NEWEST))}
         return [
             Exposure(
                 user_key=row.user_key,
                 time=row.time,
                 variant=CANDIDATE if row.deployment == release.deployment else CHAMPION,
                 propensity=1.0,
-                liked=min(max(reactions.get((row.request_id, row.user_key), 0.0), 0.0), 1.0),
+                value=min(max(reactions.get((row.request_id, row.user_key), 0.0), 0.0), 1.0),
             )
             for row in connection.execute(asked)
         ]

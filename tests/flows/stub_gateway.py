@@ -94,7 +94,7 @@ async def stub_gateway(url: str, experiment: Experiment, write: Write = good_or_
     async def feedback(request: Request) -> JSONResponse:
         body = await request.json()
         row = Feedback(
-            key=body["key"],
+            key=f"{body['key']}:{body['kind']}",
             request_id=body["request_id"],
             time=time.time(),
             user_key=hash_user(body["user"], ""),

@@ -6,6 +6,7 @@ from openai import AsyncOpenAI
 
 from components.config import Audience
 from components.events.read import read, requests
+from components.events.schema import KINDS
 from flows.audience import DRIFTED, visit
 from monitoring.outcomes import experiment_result
 from monitoring.simulated import AudienceRun
@@ -30,7 +31,9 @@ async def test_every_request_is_sent_once_and_its_outcome_is_on_record(tmp_path:
     assert len(texts) == AUDIENCE.users * AUDIENCE.requests_per_user  # a failed one is not tried again
     assert run.failed == 3  # the stub fails user 13
     assert {row["request_id"] for row in rows} == {*run.request_ids, *run.failed_ids}
-    assert run.likes + run.dislikes == len(read(url, "feedback")) > 0
+    reactions = read(url, "feedback")
+    assert run.likes + run.dislikes == sum(row["kind"] == "like" for row in reactions) > 0
+    assert {row["kind"] for row in reactions} == set(KINDS)
     assert all((tmp_path / picture.file).read_bytes().startswith(b"\x89PNG") for picture in run.pictures)
     assert run.pictures
 

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 
 from flows import taste
-from flows.taste import Taste, like_picture, like_text
+from flows.taste import Taste, behave, like_picture, like_text
 
 AVERAGE = Taste(mood=0.0, reacts=1.0)
 
@@ -31,6 +31,13 @@ def test_a_drawing_is_liked_more_than_noise_or_an_empty_sheet() -> None:
 
 
 def test_the_audience_cannot_see_a_variant() -> None:
-    for function in (like_text, like_picture):
+    for function in (like_text, like_picture, behave):
         assert not {"variant", "deployment", "latency", "headers"} & set(inspect.signature(function).parameters)
     assert "variant" not in inspect.getsource(taste).split('"""', 2)[2]
+
+
+def test_what_is_liked_is_looked_at_longer_saved_more_and_asked_for_again_less() -> None:
+    good, bad = ([behave(np.random.default_rng(seed), liking) for seed in range(300)] for liking in (0.9, 0.1))
+    for kind, sign in (("dwell", 1), ("click", 1), ("save", 1), ("regenerate", -1)):
+        difference = sum(one.get(kind, 0.0) for one in good) - sum(one.get(kind, 0.0) for one in bad)  # type: ignore[call-overload]
+        assert sign * difference > 0

@@ -55,7 +55,7 @@ def counted(rows: Sequence[dict[str, Any]], width: float = 1e9) -> list[dict[str
 
 
 def like(identifier: str, value: float = 1.0, *, user: str = "u", at: float = 200.0) -> dict[str, Any]:
-    return {"key": f"{identifier}-{at}", "request_id": identifier, "time": at, "user_key": user} | {
+    return {"key": f"{identifier}-{at}", "request_id": identifier, "time": at, "received": at, "user_key": user} | {
         "kind": "like",
         "value": value,
     }

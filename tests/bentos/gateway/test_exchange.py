@@ -13,10 +13,10 @@ from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
 from bentos.gateway.errors import ApiError, unavailable
-from bentos.gateway.exchange import Exchange, Gateway, known, recorded
+from bentos.gateway.exchange import Exchange, Gateway, asked, recorded, segments
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
-from components.config import load
+from components.config import Feedback, load
 from components.events.read import finished, request
 from components.events.store import EventStore
 from monitoring import metrics
@@ -30,6 +30,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     yield Gateway(
         serving=params.serving.model_copy(update={"request_timeout": 0.1}),
         experiment=params.experiment,
+        feedback=params.feedback,
         keys=Keys(["k"], "secret"),
         admission=Admission(1, 1),
         upstream=cast(Upstream, None),
@@ -57,13 +58,20 @@ def row(tmp_path: Path, asked: Exchange) -> dict[str, Any]:
 
 
 async def test_a_request_is_on_record_before_its_answer_and_complete_after(gateway: Gateway, tmp_path: Path) -> None:
-    asked, url = exchange(), f"sqlite:///{tmp_path / 'events.db'}"
-    assert not await known(gateway, asked.id)
-    async with recorded(gateway, asked) as result:
-        assert await known(gateway, asked.id)
-        assert request(url, asked.id) is not None and finished(url, asked.id) is None
+    sent, url = exchange(), f"sqlite:///{tmp_path / 'events.db'}"
+    assert await asked(gateway, sent.id) is None
+    async with recorded(gateway, sent) as result:
+        assert await asked(gateway, sent.id) == ("u", sent.created)
+        assert request(url, sent.id) is not None and finished(url, sent.id) is None
         result.output, result.completion_tokens = "boat", 1
-    assert (row(tmp_path, asked)["outcome"], row(tmp_path, asked)["output"]) == ("ok", "boat")
+    assert (row(tmp_path, sent)["outcome"], row(tmp_path, sent)["output"]) == ("ok", "boat")
+
+
+def test_of_metadata_only_what_the_parameters_list_is_kept() -> None:
+    rules = Feedback(max_age_days=7.0, segments={"plan": ["free", "paid"], "country": ["de"]})
+    told = {"plan": "paid", "country": "ada@example.org", "email": "ada@example.org"}
+    assert segments(rules, told) == {"plan": "paid", "country": "other"}
+    assert segments(rules, None) == {}
 
 
 async def test_a_slow_model_is_a_504_under_the_recorded_id(gateway: Gateway, tmp_path: Path) -> None:

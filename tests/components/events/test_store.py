@@ -34,11 +34,11 @@ async def test_a_second_feedback_of_the_same_key_is_ignored(url: str) -> None:
     assert [row["value"] for row in read(url, "feedback")] == [1.0]
 
 
-async def test_only_accepted_requests_are_known(url: str) -> None:
+async def test_only_accepted_requests_are_known_with_who_asked(url: str) -> None:
     store = await EventStore.open(url)
     await store.append(accepted("r1"))
     await store.append(like("r2", "k"))
-    assert [await store.knows(name) for name in ("r1", "r2", "", "r1\x00")] == [True, False, False, False]
+    assert [await store.asked(name) for name in ("r1", "r2", "", "r1\x00")] == [("u", 1.0), None, None, None]
     await store.close()
 
 

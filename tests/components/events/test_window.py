@@ -10,7 +10,7 @@ import pytest
 
 from components.events import window
 from components.events.database import EventStoreError, bounded
-from components.events.schema import Event
+from components.events.schema import KINDS, Event
 from components.events.store import EventStore
 from tests.components.events.examples import accepted, finished, like
 
@@ -81,7 +81,7 @@ def test_an_experiment_is_streamed_in_order(url: str, monkeypatch: pytest.Monkey
     traffic(url)
     monkeypatch.setattr(window, "BATCH", 7)
     assert [row["request_id"] for row in window.experiment_requests(url, "colours", 20)] == [f"r{i}" for i in range(20)]
-    assert [row["time"] for row in window.experiment_feedback(url, "colours", 5)] == [1.0, 2.0, 4.0]
+    assert [row["time"] for row in window.experiment_feedback(url, "colours", 5, "like")] == [1.0, 2.0, 4.0]
     assert list(window.experiment_requests(url, "shapes", 20)) == []
 
 
@@ -97,7 +97,7 @@ def test_an_experiment_s_users_come_with_their_past_and_how_their_requests_ended
         ("blank", "ok", ""),
         ("open", None, None),
     ]
-    assert [row["request_id"] for row in window.experiment_feedback(url, "colours", 20)] == ["before"]
+    assert [row["request_id"] for row in window.experiment_feedback(url, "colours", 20, "like")] == ["before"]
 
 
 def test_a_deployment_s_first_request_is_found(url: str) -> None:
@@ -116,3 +116,21 @@ def test_a_locked_database_is_waited_for_as_long_as_its_url_says_and_said_in_wor
             window.reactions(bounded(url, 1), 0, 30)
         assert 1 <= time.monotonic() - began < 5
     other.close()
+
+
+def test_of_each_kind_the_newest_word_of_who_asked_is_joined_to_their_request(url: str) -> None:
+    def said(key: str, kind: str, value: float, **changes: object) -> Event:
+        return like("r1", key, value=value).model_copy(update={"kind": kind} | changes)
+
+    events = [
+        said("a", "like", 1.0, time=5.0, received=5.0),
+        said("b", "like", 0.0, time=5.0, received=6.0),  # the same time: what was received last
+        said("c", "like", 1.0, time=4.0, received=9.0),
+        said("d", "save", 1.0, user_key="forger"),
+        said("e", "dwell", 7.5),
+        said("f", "click", 1.0, time=99.0),
+    ]
+    fill(url, [accepted("r1").model_copy(update={"segments": '{"plan": "paid"}'}), accepted("r2"), *events])
+    first, second = sorted(window.experiment_reactions(url, "colours", 20), key=lambda row: str(row["segments"]))
+    assert {kind: first[kind] for kind in KINDS} == dict(zip(KINDS, (0.0, None, None, None, 7.5), strict=True))
+    assert [second[kind] for kind in KINDS] == [None] * 5

@@ -29,7 +29,7 @@ def test_constant_outcomes_are_no_difference_and_are_pointed_out(liked: float) -
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (exposure(7, float("nan")), "user 7: liked is nan"),
+        (exposure(7, float("nan")), "user 7: value is nan"),
         (exposure(7, time=float("nan")), "user 7: time is nan"),
         (exposure(7, propensity=0.0), "user 7: propensity is 0.0"),
     ],

@@ -22,7 +22,7 @@ def audience(seed: int, users: int, effect: float, *, per_user: int = 3, share: 
                     time=arrival + 0.1 * visit * rng.random(),
                     variant="treatment" if treated else "control",
                     propensity=share if treated else 1 - share,
-                    liked=float(rng.random() < chance),
+                    value=float(rng.random() < chance),
                 )
             )
     return sorted(rows, key=lambda row: row.time)
