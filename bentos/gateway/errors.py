@@ -61,6 +61,11 @@ def unexpected() -> ApiError:
     return ApiError(500, "unexpected error; the gateway's log has its cause", kind="server_error", code="internal")
 
 
+def not_finite() -> ApiError:
+    message = "the model's picture came out NaN or infinite; ask again with other words or another seed"
+    return ApiError(500, message, kind="server_error", code="not_finite")
+
+
 def http_error(request: Request, status: int, headers: Mapping[str, str] | None = None) -> ApiError:
     """The shape for what the router itself refuses: an unknown path or a method that a path does not have."""
     path = f"{request.method} {request.url.path}"

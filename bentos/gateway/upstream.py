@@ -13,7 +13,7 @@ from http import HTTPStatus
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
-from bentos.gateway.errors import ApiError, overloaded, timed_out, too_long, unavailable, unexpected
+from bentos.gateway.errors import ApiError, not_finite, overloaded, timed_out, too_long, unavailable, unexpected
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components.config import Line
 
@@ -85,7 +85,10 @@ class Upstream:
 
     async def paint(self, slot: Slot, job: ImageJob) -> Picture:
         async with self._post(slot, "generate", f'{{"jobs":[{job.model_dump_json()}]}}', job.id) as response:
-            return PICTURES.validate_json(await response.read())[0]
+            picture = PICTURES.validate_json(await response.read())[0]
+        if picture.not_finite:
+            raise not_finite()
+        return picture
 
     async def write(self, slot: Slot, job: TextJob) -> Written:
         async with self._post(slot, "generate", job.model_dump_json()) as response:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, cast
 
 import bentoml
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from components.runtimes.image import Engine
 
 SERVING = load().serving
+log = logging.getLogger("bentoml.image")
 ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
@@ -75,16 +78,29 @@ class ImageBento:
         batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
     )
     def generate(self, jobs: Annotated[list[ImageJob], Field(min_length=1, max_length=1)]) -> list[Picture]:
-        from components.runtimes.base import ImageRequest
-
         wanted = [job for job in jobs if not CancelledJobs.forget(job.id)]
-        requests = [ImageRequest(job.prompt, job.seed, job.steps, job.guidance) for job in wanted]
-        painted = dict(zip((job.id for job in wanted), self._runtime.generate(requests), strict=True)) if wanted else {}
-        return [self._picture(job, painted.get(job.id), len(wanted)) for job in jobs]
+        painted = dict(zip((job.id for job in wanted), self._paint(wanted), strict=True))
+        return [self._picture(job, painted, len(wanted)) for job in jobs]
 
-    def _picture(self, job: ImageJob, pixels: NDArray[np.uint8] | None, batch_size: int) -> Picture:
-        png = "" if pixels is None else base64.b64encode(encode_png(pixels, job.side)).decode()
-        return Picture(png=png, batch_size=batch_size, deployment=self._info.deployment)
+    def _paint(self, jobs: list[ImageJob]) -> list[NDArray[np.uint8] | None]:
+        """None where the model's output is not finite: whoever was painted in the same batch gets their picture."""
+        from components.runtimes.base import ImageRequest, NotFiniteError
+
+        try:
+            return [*self._runtime.generate([ImageRequest(j.prompt, j.seed, j.steps, j.guidance) for j in jobs])]
+        except NotFiniteError as error:
+            log.error("%s: %s", self._info.deployment, error)
+            return error.pictures
+
+    def _picture(self, job: ImageJob, painted: Mapping[str, NDArray[np.uint8] | None], batch_size: int) -> Picture:
+        """A job that is not in `painted` was cancelled."""
+        pixels = painted.get(job.id)
+        return Picture(
+            png="" if pixels is None else base64.b64encode(encode_png(pixels, job.side)).decode(),
+            not_finite=job.id in painted and pixels is None,
+            batch_size=batch_size,
+            deployment=self._info.deployment,
+        )
 
 
 # The decorator has made a service of the class.

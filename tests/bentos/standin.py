@@ -2,7 +2,7 @@
 
 Text answers are "you said: <prompt>" word by word; pictures are one colour, chosen by the seed. A prompt that contains
 `HOLD` waits until its caller disconnects; `FAIL` answers 500; `CUT` ends a stream without its result. `POST /mode`
-makes every later text answer an `error`, `slow` (seconds late), `empty`, or `ok` again.
+makes every later text answer an `error`, `slow` (seconds late), `empty`, every picture `not_finite`, or all `ok` again.
 """
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ async def generate_image(request: Request) -> Response:
             return PlainTextResponse("")
     if "FAIL" in job.prompt:
         return PlainTextResponse("out of memory", 500)
+    if mode == "not_finite":
+        return JSONResponse([Picture(png="", not_finite=True, batch_size=4, deployment=f"image-{NAME}").model_dump()])
     side = job.side or NATIVE
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), (job.seed % 256, 0, 0)).save(buffer, "PNG")
