@@ -40,7 +40,7 @@ class StraightBackend:
 
 
 def write_tiny_artifact(folder: Path, broken: str = "") -> Path:
-    """What the PyTorch engine needs; states of a caption with the word `broken` are NaN, as of weights that overflowed."""
+    """What the PyTorch engine needs; captions with the word `broken` are NaN, as after an overflow."""
     denoiser.save(tiny_denoiser(), folder / "denoiser")
     weights = write_tiny_encoder(folder / "encoder") / "model.safetensors"
     tensors = load_file(weights)

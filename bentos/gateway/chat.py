@@ -12,13 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError, unexpected
-from bentos.gateway.exchange import Exchange, Gateway, Result, recorded
+from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
 from bentos.gateway.trial import Attempt, answer, shadow
 from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
-from components.experiments.assignment import assign
 from monitoring import metrics
 
 
@@ -30,9 +29,7 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     tokens = max_new_tokens(request, gateway.serving.text_max_new_tokens)
     user = gateway.keys.user_key(request.user, api_key)
     # Who chooses a temperature is not in the experiment: their answer would tell nothing of its variants.
-    running = gateway.experiment.line == "text" and request.temperature is None
-    assignment = assign(gateway.experiment, user) if running else None
-    variant = gateway.experiment.variants[assignment.variant] if assignment else None
+    assignment, variant = assigned(gateway, "text", user) if request.temperature is None else (None, None)
     job = _job(request, *sampling(request, variant, gateway.serving), tokens)
     route = await gateway.traffic.route("text", user)
     asked = route.info.deployment
@@ -49,8 +46,9 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
 
 def sampling(request: ChatRequest, variant: Variant | None, serving: Serving) -> tuple[float, float]:
     """Temperature and top-p: the request's own, else those of the experiment's variant, else the line's defaults."""
-    default = variant.temperature if variant else serving.text_temperature
-    return default if request.temperature is None else request.temperature, request.top_p or serving.text_top_p
+    chosen = (request.temperature, variant.temperature if variant else None)
+    temperature = next((value for value in chosen if value is not None), serving.text_temperature)
+    return temperature, request.top_p or serving.text_top_p
 
 
 def _prompt(request: ChatRequest) -> str:

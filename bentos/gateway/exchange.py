@@ -15,11 +15,11 @@ from bentos.gateway.background import Background
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
-from components.config import Experiment, Line, Serving
+from components.config import Experiment, Line, Serving, Variant
 from components.events.database import EventStoreError
 from components.events.schema import Accepted, Event, Finished, Outcome
 from components.events.store import EventStore
-from components.experiments.assignment import Assignment
+from components.experiments.assignment import Assignment, assign
 from monitoring import metrics
 
 CLIENT_GONE = 499  # status of a request whose client left first, as nginx writes it
@@ -92,6 +92,14 @@ class Result:
     batch_size: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+def assigned(gateway: Gateway, line: Line, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
+    """A user's variant in the running experiment, if that is one of the line."""
+    if gateway.experiment.line != line:
+        return None, None
+    assignment = assign(gateway.experiment, user_key)
+    return assignment, gateway.experiment.variants[assignment.variant]
 
 
 async def store(gateway: Gateway, event: Event) -> bool:

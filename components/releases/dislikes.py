@@ -1,19 +1,21 @@
 """Whether users dislike a candidate on trial more than the champion: looked at every second, it ends within seconds.
 
-A user's side is drawn by their key alone. So where the candidate is no worse, each user who dislikes an answer is one of
-the candidate's with the probability of its share at most, whoever reacts and however many do: a sequential test of one
-proportion, by a confidence sequence (package `ville`) that holds for all looks. A user counts once in a window, however
-often they click. Windows are short, so that good years do not hide a bad minute; all windows of a state together keep
-`alpha`. What only long evidence shows is the driver's to find (`decide`).
+A user's side is drawn by their key alone. So where the candidate is no worse, each user who dislikes an answer is one
+of the candidate's with the probability of its share at most, whoever reacts and however many do: a sequential test of
+one proportion, by a confidence sequence (package `ville`) that holds for all looks. A user counts once in a window,
+however often they click. Windows are short, so that good hours do not hide a bad minute; all windows of a state
+together keep `alpha`. What only long evidence shows is the driver's to find (`decide`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from sqlalchemy import Engine, select
 
+from components.config import Line
 from components.events.schema import ACCEPTED, FEEDBACK, Trial
 from components.releases.database import reading
 from components.releases.decide import TESTS, share
@@ -38,7 +40,7 @@ def verdict(engine: Engine, candidate: Release, champion: str, alpha: float) -> 
         request_id=candidate.release,
         time=now,
         kind="breaker",
-        line=candidate.line,
+        line=cast(Line, candidate.line),
         deployment=candidate.deployment,
         reason=REASON,
         latency_s=0.0,

@@ -52,7 +52,7 @@ class NotFiniteError(ArithmeticError):
         bad = [request for request, picture in zip(requests, pictures, strict=True) if picture is None]
         super().__init__(
             f"{len(bad)} of {len(pictures)} pictures came out NaN or infinite, the first at guidance "
-            f"{bad[0].guidance:g} in {bad[0].steps} steps from seed {bad[0].seed}: verify the artifact, or lower guidance"
+            f"{bad[0].guidance:g} in {bad[0].steps} steps from seed {bad[0].seed}: verify the artifact"
         )
         self.pictures = pictures
 

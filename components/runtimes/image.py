@@ -50,7 +50,7 @@ class Sampler:
         self._empty_LD, self._empty_mask_L = (array[0] for array in backend.encode([""]))
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
-        """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`, as a clipped NaN would look like a picture."""
+        """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`: NaN would become black."""
         if not requests:
             return []
         text_BLD, mask_BL = self.backend.encode([request.prompt for request in requests])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -59,10 +60,17 @@ def named_standin(folder: Path, name: str) -> Iterator[str]:
 
 @contextmanager
 def serve_gateway(
-    folder: Path, standin: str, text: str, image: str, awaited: str = "/readyz", events: str = "", **serving: int
+    folder: Path,
+    standin: str,
+    text: str,
+    image: str,
+    awaited: str = "/readyz",
+    events: str = "",
+    experiment: Mapping[str, Any] | None = None,
+    **serving: int,
 ) -> Iterator[Running]:
     """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
-    workspace(folder, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
+    workspace(folder, experiment, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
     events = events or f"sqlite:///{folder / 'events.db'}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"

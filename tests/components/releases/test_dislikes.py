@@ -1,4 +1,4 @@
-"""A candidate that users dislike is cut off within a few of them, and one that is as good as the champion hardly ever."""
+"""A candidate that users dislike is cut off within a few of them, and one as good as the champion hardly ever."""
 
 from __future__ import annotations
 
