@@ -13,9 +13,11 @@ from starlette.types import Send
 
 from bentos.gateway.errors import ApiError, unexpected
 from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded
+from bentos.gateway.retries import asked
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
 from bentos.gateway.trial import Attempt, answer, shadow
+from bentos.gateway.upstream import Slot
 from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
 from monitoring import metrics
@@ -78,7 +80,7 @@ def _usage(written: Written) -> dict[str, int]:
 
 
 async def _write(gateway: Gateway, job: TextJob, attempt: Attempt) -> Written:
-    written = await gateway.upstream.write(attempt.slot, job)
+    written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job))
     attempt.require(bool(written.text.strip()))
     return written
 
@@ -120,9 +122,15 @@ async def _stream(gateway: Gateway, exchange: Exchange, route: Route, job: TextJ
 
 
 async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result, attempt: Attempt) -> Written:
+    return await asked(gateway, attempt, partial(_pass_on, gateway, job, events, result, attempt))
+
+
+async def _pass_on(
+    gateway: Gateway, job: TextJob, events: _Events, result: Result, attempt: Attempt, slot: Slot
+) -> Written:
     """Pass a stream on. A candidate's begins with its first words, as until then the champion can take over."""
     held = ""
-    async with aclosing(gateway.upstream.stream(attempt.slot, job)) as lines:
+    async with aclosing(gateway.upstream.stream(slot, job)) as lines:
         async for line in lines:
             if held and (line.piece or line.result):
                 attempt.require(line.piece is not None or bool(line.result and line.result.text.strip()))
@@ -132,6 +140,7 @@ async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result
             if line.deployment is not None and attempt.on_trial:
                 held = line.deployment
             elif line.deployment is not None:
+                attempt.begin()
                 await events.start(line.deployment)
             elif line.piece is not None:
                 if not result.output:

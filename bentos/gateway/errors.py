@@ -24,6 +24,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.kind, self.param, self.code = status, message, kind, param, code
         self.headers = dict(headers or {})
+        self.unanswered = False  # whether a model gave no byte of an answer, so that it may be asked again
         self.on_record = False  # whether the request it ends was stored and counted
 
     def body(self) -> dict[str, object]:

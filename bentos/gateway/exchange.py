@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
+from bentos.gateway.budget import RetryBudget
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
@@ -37,6 +38,7 @@ class Gateway:
     events: EventStore
     traffic: Traffic
     background: Background
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from starlette.types import Send
 
 from bentos.gateway.errors import unavailable
 from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded
+from bentos.gateway.retries import asked
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.gateway.trial import Attempt, answer, shadow
 from bentos.protocol import ImageJob, Info, Picture
@@ -84,7 +85,9 @@ async def _paint(
     ]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(gateway.upstream.paint(attempt.slot, job)) for job in jobs]
+            tasks = [
+                group.create_task(asked(gateway, attempt, partial(gateway.upstream.paint, job=job))) for job in jobs
+            ]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     pictures = [task.result() for task in tasks]
