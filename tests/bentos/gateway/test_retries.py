@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from components.releases.database import opened
 from tests.bentos.gateway.conftest import Running, named_standin, serve_gateway
+from tests.components.releases.examples import record, release_directly
 
 
 def retries(gateway: Running, line: str = "text") -> int:
@@ -52,7 +54,11 @@ def test_neither_a_model_s_own_error_nor_an_answer_that_has_begun_is_repeated(
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Running, ExitStack]]:
-    """A gateway over two places that serve the same, and what ends the first of them."""
+    """A gateway over two places that serve the champion, and what ends the first of them."""
+    events = f"sqlite:///{tmp_path / 'events.db'}"
+    record(events, "text-twin")
+    with opened(events) as engine:
+        release_directly(engine, "text-twin")
     with ExitStack() as stack, ExitStack() as first:
         urls = [
             place.enter_context(named_standin(tmp_path / name, "twin"))
@@ -60,7 +66,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Running, ExitStack]]:
         ]
         text = ",".join(f"{url}/text" for url in urls)
         yield (
-            stack.enter_context(serve_gateway(tmp_path / "gateway", urls[1], text, f"{urls[1]}/image")),
+            stack.enter_context(serve_gateway(tmp_path / "gateway", urls[1], text, f"{urls[1]}/image", events=events)),
             first,
         )
 
