@@ -45,9 +45,13 @@ class ImageJob(Message):
 
 
 class Picture(Message):
-    """A painted picture as base64 of a PNG, empty where the job was cancelled; how many were painted together."""
+    """A painted picture as base64 of a PNG, empty where the job was cancelled; how many were painted together.
+
+    `not_finite`: the model's output was NaN or infinite, and there is no picture.
+    """
 
     png: str
+    not_finite: bool = False
     batch_size: int
     deployment: str
 

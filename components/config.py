@@ -283,8 +283,13 @@ class Release(Stage):
 
 
 class Variant(Stage):
+    """What a variant's users are served with: `temperature` of text, `guidance` and `steps` of pictures, each where it
+    differs from the defaults in `serving`."""
+
     weight: Fraction
-    temperature: Annotated[float, Field(ge=0, le=2)]
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=50)] | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class Guardrails(Stage):
@@ -337,6 +342,14 @@ class Experiment(Stage):
         total = sum(v.weight for v in self.variants.values())
         if abs(total - 1) > 1e-9:
             raise ValueError(f"variant weights sum to {total}, not 1")
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_of_the_line(self) -> Experiment:
+        known = {"text": {"temperature"}, "image": {"guidance", "steps"}}[self.line] | {"weight"}
+        for name, variant in self.variants.items():
+            if wrong := variant.model_dump(exclude_none=True).keys() - known:
+                raise ValueError(f"variant {name} sets {', '.join(sorted(wrong))}, which the {self.line} line has not")
         return self
 
 

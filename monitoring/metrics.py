@@ -43,6 +43,7 @@ CANDIDATE = Counter(
 CANDIDATE_SECONDS = Histogram(
     "atelier_candidate_seconds", "Time a candidate took for a call", ["deployment"], buckets=LATENCY
 )
+RETRIES = Counter("atelier_retries", "Calls to a champion that were made a second time", ["line"])
 SHADOWS_DROPPED = Counter("atelier_shadows_dropped", "Copies of requests that found no place")
 BREAKERS_OPENED = Counter("atelier_breakers_opened", "Candidates that were cut off, and why", ["deployment", "reason"])
 EVENT_FAILURES = Counter("atelier_event_failures", "Events that could not be stored or looked up")

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from components.artifact import seal
 from components.config import ImageModel
+from components.models import denoiser
 from components.models.denoiser import TEXT_WIDTH, Denoiser
 from components.runtimes.image import Floats
 
@@ -34,6 +37,18 @@ class StraightBackend:
     def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
         self.batches.append(len(latents_BCHW))
         return (latents_BCHW - text_BLD[:, 0, :, None, None]) / time_B[:, None, None, None]
+
+
+def write_tiny_artifact(folder: Path, broken: str = "") -> Path:
+    """What the PyTorch engine needs; captions with the word `broken` are NaN, as after an overflow."""
+    denoiser.save(tiny_denoiser(), folder / "denoiser")
+    weights = write_tiny_encoder(folder / "encoder") / "model.safetensors"
+    tensors = load_file(weights)
+    if broken:
+        tensors["embeddings.word_embeddings.weight"][WORDS.index(broken)] = torch.nan
+    save_file(tensors, weights, {"format": "pt"})
+    seal(folder, line="image", kind="export", parents={}, parameters={}, metrics={})
+    return folder
 
 
 def tiny_denoiser() -> Denoiser:

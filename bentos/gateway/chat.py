@@ -12,13 +12,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError, unexpected
-from bentos.gateway.exchange import Exchange, Gateway, Result, recorded, segments
+from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded, segments
+from bentos.gateway.retries import asked
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
 from bentos.gateway.trial import Attempt, answer, shadow
+from bentos.gateway.upstream import Slot
 from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
-from components.experiments.assignment import assign
 from monitoring import metrics
 
 
@@ -30,13 +31,11 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     tokens = max_new_tokens(request, gateway.serving.text_max_new_tokens)
     user = gateway.keys.user_key(request.user, api_key)
     # Who chooses a temperature is not in the experiment: their answer would tell nothing of its variants.
-    running = gateway.experiment.line == "text" and request.temperature is None
-    assignment = assign(gateway.experiment, user) if running else None
-    variant = gateway.experiment.variants[assignment.variant] if assignment else None
+    assignment, variant = assigned(gateway, "text", user) if request.temperature is None else (None, None)
     job = _job(request, *sampling(request, variant, gateway.serving), tokens)
     route = await gateway.traffic.route("text", user)
-    asked, kept = route.info.deployment, segments(gateway.feedback, request.metadata)
-    exchange = Exchange("text", request.model, user, asked, _prompt(request), assignment, "chatcmpl", kept)
+    kept, prompt = segments(gateway.feedback, request.metadata), _prompt(request)
+    exchange = Exchange("text", request.model, user, route.info.deployment, prompt, assignment, "chatcmpl", kept)
     response = None
     if request.stream:
         usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -49,8 +48,9 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
 
 def sampling(request: ChatRequest, variant: Variant | None, serving: Serving) -> tuple[float, float]:
     """Temperature and top-p: the request's own, else those of the experiment's variant, else the line's defaults."""
-    default = variant.temperature if variant else serving.text_temperature
-    return default if request.temperature is None else request.temperature, request.top_p or serving.text_top_p
+    chosen = (request.temperature, variant.temperature if variant else None)
+    temperature = next((value for value in chosen if value is not None), serving.text_temperature)
+    return temperature, request.top_p or serving.text_top_p
 
 
 def _prompt(request: ChatRequest) -> str:
@@ -80,7 +80,7 @@ def _usage(written: Written) -> dict[str, int]:
 
 
 async def _write(gateway: Gateway, job: TextJob, attempt: Attempt) -> Written:
-    written = await gateway.upstream.write(attempt.slot, job)
+    written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job))
     attempt.require(bool(written.text.strip()))
     return written
 
@@ -122,9 +122,15 @@ async def _stream(gateway: Gateway, exchange: Exchange, route: Route, job: TextJ
 
 
 async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result, attempt: Attempt) -> Written:
+    return await asked(gateway, attempt, partial(_pass_on, gateway, job, events, result, attempt))
+
+
+async def _pass_on(
+    gateway: Gateway, job: TextJob, events: _Events, result: Result, attempt: Attempt, slot: Slot
+) -> Written:
     """Pass a stream on. A candidate's begins with its first words, as until then the champion can take over."""
     held = ""
-    async with aclosing(gateway.upstream.stream(attempt.slot, job)) as lines:
+    async with aclosing(gateway.upstream.stream(slot, job)) as lines:
         async for line in lines:
             if held and (line.piece or line.result):
                 attempt.require(line.piece is not None or bool(line.result and line.result.text.strip()))
@@ -134,6 +140,7 @@ async def _relay(gateway: Gateway, job: TextJob, events: _Events, result: Result
             if line.deployment is not None and attempt.on_trial:
                 held = line.deployment
             elif line.deployment is not None:
+                attempt.begin()
                 await events.start(line.deployment)
             elif line.piece is not None:
                 if not result.output:

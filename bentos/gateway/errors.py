@@ -24,6 +24,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.message, self.kind, self.param, self.code = status, message, kind, param, code
         self.headers = dict(headers or {})
+        self.unanswered = False  # whether a model gave no byte of an answer, so that it may be asked again
         self.on_record = False  # whether the request it ends was stored and counted
 
     def body(self) -> dict[str, object]:
@@ -59,6 +60,11 @@ def timed_out(seconds: float) -> ApiError:
 
 def unexpected() -> ApiError:
     return ApiError(500, "unexpected error; the gateway's log has its cause", kind="server_error", code="internal")
+
+
+def not_finite() -> ApiError:
+    message = "the model's picture came out NaN or infinite; ask again with other words or another seed"
+    return ApiError(500, message, kind="server_error", code="not_finite")
 
 
 def http_error(request: Request, status: int, headers: Mapping[str, str] | None = None) -> ApiError:

@@ -14,14 +14,15 @@ from bentos.calls import CLIENT_GONE, current
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
+from bentos.gateway.budget import RetryBudget
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
-from components.config import Experiment, Feedback, Line, Serving
+from components.config import Experiment, Feedback, Line, Serving, Variant
 from components.events.database import EventStoreError
 from components.events.schema import OTHER, Accepted, Event, Finished, Outcome
 from components.events.store import EventStore
-from components.experiments.assignment import Assignment
+from components.experiments.assignment import Assignment, assign
 from monitoring import metrics
 
 
@@ -38,6 +39,7 @@ class Gateway:
     events: EventStore
     traffic: Traffic
     background: Background
+    retries: RetryBudget = field(default_factory=RetryBudget)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,14 @@ class Result:
     batch_size: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+def assigned(gateway: Gateway, line: Line, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
+    """A user's variant in the running experiment, if that is one of the line."""
+    if gateway.experiment.line != line:
+        return None, None
+    assignment = assign(gateway.experiment, user_key)
+    return assignment, gateway.experiment.variants[assignment.variant]
 
 
 async def store(gateway: Gateway, event: Event) -> bool:

@@ -15,10 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import unavailable
-from bentos.gateway.exchange import Exchange, Gateway, recorded, segments
+from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded, segments
+from bentos.gateway.retries import asked
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.gateway.trial import Attempt, answer, shadow
 from bentos.protocol import ImageJob, Info, Picture
+from components.config import Serving, Variant
 from monitoring import metrics
 
 
@@ -38,9 +40,9 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     route = await gateway.traffic.route("image", user)
     if route.trial is None:  # a size that a candidate cannot paint may be one that the champion can
         side_of(request.size, _native(route.info))
-    kept = segments(gateway.feedback, request.metadata)
-    exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, None, "img", kept)
-    paint = partial(_paint, gateway, exchange, request)
+    kept, (assignment, variant) = segments(gateway.feedback, request.metadata), assigned(gateway, "image", user)
+    exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, assignment, "img", kept)
+    paint = partial(_paint, gateway, exchange, request, variant)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
@@ -62,15 +64,30 @@ def _native(info: Info) -> int:
     return info.side
 
 
-async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, attempt: Attempt) -> Painted:
+async def _paint(
+    gateway: Gateway, exchange: Exchange, request: ImagesRequest, variant: Variant | None, attempt: Attempt
+) -> Painted:
     """All pictures at once, picture i from seed + i; when one fails, the others are cancelled."""
     native = _native(await gateway.upstream.info(attempt.slot))
     side = side_of(request.size, native)
     first = secrets.randbits(32) if request.seed is None else request.seed
-    jobs = [_job(gateway, exchange, request.prompt, i, (first + i) % 2**32, side) for i in range(request.n or 1)]
+    steps, guidance = sampling(variant, gateway.serving)
+    jobs = [
+        ImageJob(
+            id=f"{exchange.id}-{i}",
+            prompt=request.prompt,
+            seed=(first + i) % 2**32,
+            steps=steps,
+            guidance=guidance,
+            side=side,
+        )
+        for i in range(request.n or 1)
+    ]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(gateway.upstream.paint(attempt.slot, job)) for job in jobs]
+            tasks = [
+                group.create_task(asked(gateway, attempt, partial(gateway.upstream.paint, job=job))) for job in jobs
+            ]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     pictures = [task.result() for task in tasks]
@@ -78,15 +95,12 @@ async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, a
     return Painted(pictures, side or native)
 
 
-def _job(gateway: Gateway, exchange: Exchange, prompt: str, index: int, seed: int, side: int | None) -> ImageJob:
-    serving = gateway.serving
-    return ImageJob(
-        id=f"{exchange.id}-{index}",
-        prompt=prompt,
-        seed=seed,
-        steps=serving.image_steps,
-        guidance=serving.image_guidance,
-        side=side,
+def sampling(variant: Variant | None, serving: Serving) -> tuple[int, float]:
+    """Steps and guidance: those of the experiment's variant, else the line's defaults."""
+    steps, guidance = (variant.steps, variant.guidance) if variant else (None, None)
+    return (
+        serving.image_steps if steps is None else steps,
+        serving.image_guidance if guidance is None else guidance,
     )
 
 

@@ -83,7 +83,7 @@ class GatewayBento:
         events = await EventStore.open(url)
         upstream = Upstream(upstream_urls(), serving.request_timeout)
         self._engine = connect(url)
-        traffic = Traffic(upstream, self._engine)
+        traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
         # Before the first request: who is champion, and where.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
         self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]

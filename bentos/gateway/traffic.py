@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
@@ -20,11 +20,15 @@ from bentos.gateway.schemas import MODELS
 from bentos.gateway.upstream import Slot, Upstream
 from bentos.protocol import Info
 from components.config import Line
+from components.events.database import EventStoreError
 from components.events.schema import TRIALS
-from components.releases import store
+from components.events.store import commit
+from components.releases import dislikes, store
 from components.releases.database import reading
 from components.releases.errors import ReleaseError
-from components.releases.plan import TrafficPlan, chooses_candidate, traffic_plan
+from components.releases.plan import TrafficPlan, candidate_of, champion_of, chooses_candidate, traffic_plan
+from components.releases.schema import Release
+from monitoring import metrics
 
 PLAN_SECONDS = 1.0
 REMEMBERED = 200  # of the champion's latencies
@@ -56,23 +60,37 @@ class Route:
         return None if self.shadow else self.candidate
 
 
-def read_plans(engine: Engine) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:
+def read_plans(engine: Engine, alpha: float) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:
     """The plan of each line, and of the releases in them whose breaker is open, by which reason."""
-    plans: dict[Line, TrafficPlan] = {line: traffic_plan(line, store.current(engine, line)) for line in MODELS}
+    releases = {line: store.current(engine, line) for line in MODELS}
+    plans: dict[Line, TrafficPlan] = {line: traffic_plan(line, found) for line, found in releases.items()}
     salts = [plan.salt for plan in plans.values() if plan.candidate]
     if not salts:
         return plans, {}
+    for found in releases.values():
+        cut_off_disliked(engine, found, alpha)
     query = select(TRIALS.c.request_id, TRIALS.c.reason)
     with reading(engine) as connection:
         rows = connection.execute(query.where(TRIALS.c.kind == "breaker", TRIALS.c.request_id.in_(salts)))
         return plans, {row.request_id: row.reason for row in rows}
 
 
+def cut_off_disliked(engine: Engine, releases: Sequence[Release], alpha: float) -> None:
+    """Open the breaker of a candidate that users dislike: here and, by its row, in every gateway and for the driver."""
+    candidate, champion = candidate_of(releases), champion_of(releases)
+    if candidate is None or champion is None:
+        return
+    verdict = dislikes.verdict(engine, candidate, champion.deployment, alpha)
+    if verdict and commit(engine, [verdict])[0]:
+        metrics.BREAKERS_OPENED.labels(verdict.deployment, verdict.reason).inc()
+        log.error("%s gets no more traffic: its breaker opened (%s)", verdict.deployment, verdict.reason)
+
+
 class Traffic:
     """Plans, breakers and the champions' latencies of one gateway."""
 
-    def __init__(self, upstream: Upstream, engine: Engine) -> None:
-        self._upstream, self._engine = upstream, engine
+    def __init__(self, upstream: Upstream, engine: Engine, alpha: float) -> None:
+        self._upstream, self._engine, self._alpha = upstream, engine, alpha
         self._plans: Mapping[Line, TrafficPlan] = {}
         self._breakers: dict[str, Breaker] = {}
         self._latencies: dict[Line, deque[float]] = {line: deque(maxlen=REMEMBERED) for line in MODELS}
@@ -86,8 +104,8 @@ class Traffic:
 
     async def refresh(self) -> None:
         try:
-            plans, opened = await asyncio.to_thread(read_plans, self._engine)
-        except ReleaseError as error:
+            plans, opened = await asyncio.to_thread(read_plans, self._engine, self._alpha)
+        except (ReleaseError, EventStoreError) as error:
             if not self._failing:
                 log.warning("the traffic plans stay as they are: %s", error)
             self._failing = True

@@ -14,7 +14,7 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from bentos.calls import outgoing
-from bentos.gateway.errors import ApiError, overloaded, timed_out, too_long, unavailable, unexpected
+from bentos.gateway.errors import ApiError, not_finite, overloaded, timed_out, too_long, unavailable, unexpected
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components.config import Line
 
@@ -63,6 +63,12 @@ class Upstream:
         slot = max(serving, key=lambda slot: said[slot][0], default=None)
         return (slot, said[slot][1]) if slot else None
 
+    def twin(self, slot: Slot) -> Slot | None:
+        """Another place that said last that it serves the same."""
+        known = self._infos.get(slot)
+        same = (other for other, (_, info) in self._infos.items() if known and info.deployment == known[1].deployment)
+        return next((other for other in same if other != slot), None)
+
     async def follow(self) -> None:
         """Ask every slot again and again what it serves, until cancelled: no request waits for one that is down."""
         while True:
@@ -86,7 +92,10 @@ class Upstream:
 
     async def paint(self, slot: Slot, job: ImageJob) -> Picture:
         async with self._post(slot, "generate", f'{{"jobs":[{job.model_dump_json()}]}}', job.id) as response:
-            return PICTURES.validate_json(await response.read())[0]
+            picture = PICTURES.validate_json(await response.read())[0]
+        if picture.not_finite:
+            raise not_finite()
+        return picture
 
     async def write(self, slot: Slot, job: TextJob) -> Written:
         async with self._post(slot, "generate", job.model_dump_json()) as response:
@@ -108,7 +117,7 @@ class Upstream:
 
     @asynccontextmanager
     async def _post(self, slot: Slot, api: str, body: str, job: str = "") -> AsyncIterator[aiohttp.ClientResponse]:
-        line = slot.line
+        line, began = slot.line, False
         headers = JSON | ({JOB_ID: job} if job else {})
         try:
             with outgoing(f"upstream {line} {api}") as named:
@@ -117,13 +126,16 @@ class Upstream:
                 ) as response:
                     if response.status != HTTPStatus.OK:
                         raise _failure(line, response.status, self._timeout)
+                    began = True
                     yield response
         except TimeoutError as error:
             raise timed_out(self._timeout) from error
         except aiohttp.ClientError as error:
             if slot in self._infos:
                 self._infos[slot] = (-math.inf, self._infos[slot][1])
-            raise unavailable(line) from error
+            failure = unavailable(line)
+            failure.unanswered = not began
+            raise failure from error
         except ValidationError as error:  # another version of the protocol, or not our Bento at all
             raise unavailable(line) from error
 
@@ -135,4 +147,8 @@ def _failure(line: Line, status: int, timeout: float) -> ApiError:
         return too_long()
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return timed_out(timeout)
-    return unavailable(line) if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND) else unexpected()
+    if status not in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND):
+        return unexpected()
+    failure = unavailable(line)
+    failure.unanswered = status == HTTPStatus.SERVICE_UNAVAILABLE
+    return failure

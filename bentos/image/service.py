@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, cast
 
 import bentoml
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from components.runtimes.image import Engine
 
 SERVING = load().serving
+log = logging.getLogger("bentoml.image")
 ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
@@ -86,20 +89,33 @@ class ImageBento:
         batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
     )
     def generate(self, jobs: Annotated[list[ImageJob], Field(min_length=1, max_length=1)]) -> list[Picture]:
-        from components.runtimes.base import ImageRequest
-
         wanted = [job for job in jobs if not CancelledJobs.forget(job.id)]
-        requests = [ImageRequest(job.prompt, job.seed, job.steps, job.guidance) for job in wanted]
         began = time.time_ns()
-        painted = dict(zip((job.id for job in wanted), self._runtime.generate(requests), strict=True)) if wanted else {}
+        painted = dict(zip((job.id for job in wanted), self._paint(wanted), strict=True)) if wanted else {}
         for job in wanted:
             if call := of_job(job.id):
                 call.generated(began, len(wanted))
-        return [self._picture(job, painted.get(job.id), len(wanted)) for job in jobs]
+        return [self._picture(job, painted, len(wanted)) for job in jobs]
 
-    def _picture(self, job: ImageJob, pixels: NDArray[np.uint8] | None, batch_size: int) -> Picture:
-        png = "" if pixels is None else base64.b64encode(encode_png(pixels, job.side)).decode()
-        return Picture(png=png, batch_size=batch_size, deployment=self._info.deployment)
+    def _paint(self, jobs: list[ImageJob]) -> list[NDArray[np.uint8] | None]:
+        """None where the model's output is not finite: whoever was painted in the same batch gets their picture."""
+        from components.runtimes.base import ImageRequest, NotFiniteError
+
+        try:
+            return [*self._runtime.generate([ImageRequest(j.prompt, j.seed, j.steps, j.guidance) for j in jobs])]
+        except NotFiniteError as error:
+            log.error("%s: %s", self._info.deployment, error)
+            return error.pictures
+
+    def _picture(self, job: ImageJob, painted: Mapping[str, NDArray[np.uint8] | None], batch_size: int) -> Picture:
+        """A job that is not in `painted` was cancelled."""
+        pixels = painted.get(job.id)
+        return Picture(
+            png="" if pixels is None else base64.b64encode(encode_png(pixels, job.side)).decode(),
+            not_finite=job.id in painted and pixels is None,
+            batch_size=batch_size,
+            deployment=self._info.deployment,
+        )
 
 
 # The decorator has made a service of the class.

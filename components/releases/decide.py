@@ -19,7 +19,7 @@ from components.experiments.exposures import Exposure, by_user
 from components.releases.machine import NEXT, SHARES, State
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-TESTS = 3  # failures, slowness, likes: each gets its part of alpha
+TESTS = 4  # failures, slowness, likes, and dislikes at once (`dislikes`): each gets its part of alpha
 
 
 class Action(StrEnum):

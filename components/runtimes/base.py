@@ -45,11 +45,23 @@ class TextResult:
     finish_reason: str
 
 
+class NotFiniteError(ArithmeticError):
+    """Of a batch, `pictures` [size, size, 3] that could be painted, None where values came out NaN or infinite."""
+
+    def __init__(self, requests: Sequence[ImageRequest], pictures: list[NDArray[np.uint8] | None]) -> None:
+        bad = [request for request, picture in zip(requests, pictures, strict=True) if picture is None]
+        super().__init__(
+            f"{len(bad)} of {len(pictures)} pictures came out NaN or infinite, the first at guidance "
+            f"{bad[0].guidance:g} in {bad[0].steps} steps from seed {bad[0].seed}: verify the artifact"
+        )
+        self.pictures = pictures
+
+
 class ImageRuntime(Protocol):
     """Paints batches of pictures."""
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
-        """One uint8 picture [size, size, 3] per request, in order."""
+        """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`."""
         ...
 
 

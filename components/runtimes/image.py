@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.artifact import ArtifactError, verify
-from components.runtimes.base import ImageRequest, ImageRuntime
+from components.runtimes.base import ImageRequest, ImageRuntime, NotFiniteError
 
 Floats = NDArray[np.float32]
 Engine = Literal["pytorch", "onnxruntime", "openvino"]
@@ -50,7 +50,7 @@ class Sampler:
         self._empty_LD, self._empty_mask_L = (array[0] for array in backend.encode([""]))
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
-        """One uint8 picture [size, size, 3] per request, in order."""
+        """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`: NaN would become black."""
         if not requests:
             return []
         text_BLD, mask_BL = self.backend.encode([request.prompt for request in requests])
@@ -66,6 +66,8 @@ class Sampler:
             change = 1.5 * velocity - 0.5 * previous_BCHW[active] if extrapolated else velocity
             previous_BCHW[active] = velocity
             x_BCHW[active] -= change / steps_B[active].astype(np.float32).reshape(-1, 1, 1, 1)
+        if not np.isfinite(x_BCHW).all():
+            raise NotFiniteError(requests, [to_picture(x) if np.isfinite(x).all() else None for x in x_BCHW])
         return [to_picture(x_CHW) for x_CHW in x_BCHW]
 
     def _guided(self, x_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats, guidance_B: Floats) -> Floats:

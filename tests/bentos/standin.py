@@ -1,8 +1,9 @@
 """A stand-in for both model Bentos: the wire protocol over made-up answers, on loopback, with no model behind it.
 
 Text answers are "you said: <prompt>" word by word; pictures are one colour, chosen by the seed. A prompt that contains
-`HOLD` waits until its caller disconnects; `FAIL` answers 500; `CUT` ends a stream without its result. `POST /mode`
-makes every later text answer an `error`, `slow` (seconds late), `empty`, or `ok` again.
+`HOLD` waits until its caller disconnects; `FAIL` answers 500; `BUSY` 503 the first time that a text job comes; `CUT`
+ends a stream without its result. `POST /mode` makes every later text answer an `error`, `slow` (seconds late), `empty`,
+every later picture `not_finite`, or all `ok` again.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ async def generate_text(request: Request) -> Response:
     job = TextJob.model_validate_json(await request.body())
     jobs.append(job.model_dump())
     prompt = job.messages[-1][1]
+    if "BUSY" in prompt and sum(seen == jobs[-1] for seen in jobs) == 1:
+        return PlainTextResponse("busy", 503)
     if "FAIL" in prompt or mode == "error":
         return PlainTextResponse("out of memory", 500)
     if mode == "slow":
@@ -120,6 +123,8 @@ async def generate_image(request: Request) -> Response:
             return PlainTextResponse("")
     if "FAIL" in job.prompt:
         return PlainTextResponse("out of memory", 500)
+    if mode == "not_finite":
+        return JSONResponse([Picture(png="", not_finite=True, batch_size=4, deployment=f"image-{NAME}").model_dump()])
     side = job.side or NATIVE
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), (job.seed % 256, 0, 0)).save(buffer, "PNG")

@@ -41,6 +41,11 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("serving.gateway_port", "3000", "serving.gateway_port: Input should be a valid integer (got '3000')"),
         ("train.text.learning_rate", float("nan"), "train.text.learning_rate: Input should be a finite number"),
         ("train.text.strategy", "magic", "train.text.strategy: Input should be 'auto', 'ddp'"),
+        (
+            "experiment.variants.control.steps",
+            9,
+            "experiment: Value error, variant control sets steps, which the text line has not",
+        ),
         ("experiment.variants.control.weight", 0.9, "experiment: Value error, variant weights sum to 1.4"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),

@@ -1,6 +1,8 @@
 """A release under load: `make bench-release`, about three minutes, prints its figures, fails where one is wrong.
 
-The real gateway process, two stand-in text Bentos and a real SQLite database; the driver's own steps move the release.
+The real gateway process and a real SQLite database; the driver's own steps move the release. Text comes from two
+stand-ins, pictures from two real image Bentos with tiny models. Users are simulated: each likes 9 of 10 answers, of a
+disliked candidate 1 of 10, and says so once per answer.
 The load is open-loop: a request is sent when its time has come, whether or not earlier ones were answered.
 """
 
@@ -8,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +23,7 @@ import pytest
 from scipy import stats
 from sqlalchemy import Engine
 
-from components.config import Params
+from components.config import Line, Params
 from components.events.read import read
 from components.releases import store
 from components.releases.database import opened
@@ -27,13 +32,16 @@ from components.releases.machine import SHARES, WAY, State
 from components.releases.schema import Release
 from flows import canary
 from tests.bentos.gateway.conftest import KEY, Running, named_standin, serve_gateway
+from tests.bentos.processes import bento_command, free_port, workspace
+from tests.bentos.processes import running as server
 from tests.components.releases.examples import NOTE, record, release_directly
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
+from tests.tiny_image import write_tiny_artifact
 
 RATE, USERS = 20.0, 1500  # requests per second, and whose in turn
 SEEN = 2.5  # seconds after which every gateway has read a move: it looks about once a second
-LIMIT = 240.0  # seconds after which the load ends, whatever happens
+LIMIT = 300.0  # seconds after which the load ends, whatever happens
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,13 @@ class Answer:
 
 @dataclass
 class Load:
-    """Requests of one user after another, until stopped."""
+    """Requests of one user after another, until stopped, and what each says of the answer."""
 
     gateway: Running
+    line: Line = "text"
+    prompt: str = "a boat"
+    disliked: str = ""  # the deployment whose answers users dislike
+    taste: random.Random = field(default_factory=lambda: random.Random(7))
     answers: list[Answer] = field(default_factory=list)
     stopped: bool = False
 
@@ -66,13 +78,27 @@ class Load:
                     return
                 group.create_task(self._ask(session, f"user-{number % USERS}"))
 
+    async def become(self, **changes: str) -> None:
+        """Other words or another taste; a taste that is not named is the usual one."""
+        for name, value in ({"disliked": ""} | changes).items():
+            setattr(self, name, value)
+
     async def _ask(self, session: aiohttp.ClientSession, user: str) -> None:
-        body = {"model": "atelier-text", "messages": [{"role": "user", "content": "a boat"}], "user": user}
+        if self.line == "text":
+            path, words = "chat/completions", {"messages": [{"role": "user", "content": self.prompt}]}
+        else:
+            path, words = "images/generations", {"prompt": self.prompt}
+        body = {"model": f"atelier-{self.line}", "user": user} | words
         sent = time.time()
         try:
-            async with session.post(f"{self.gateway.url}/v1/chat/completions", json=body) as answer:
+            async with session.post(f"{self.gateway.url}/v1/{path}", json=body) as answer:
                 await answer.read()
                 found = Answer(sent, user, answer.status, answer.headers.get("x-deployment", ""))
+                request = answer.headers.get("x-request-id", "")
+            likes = self.taste.random() < (0.1 if found.deployment == self.disliked else 0.9)
+            reaction = {"request_id": request, "kind": "like", "value": int(likes), "user": user}
+            async with session.post(f"{self.gateway.url}/v1/feedback", json=reaction) as said:
+                found = found if said.status == 201 else Answer(sent, user, said.status, "feedback")
         except (TimeoutError, aiohttp.ClientError):
             found = Answer(sent, user, 0, "")
         self.answers.append(found)
@@ -86,20 +112,21 @@ class Stand:
     standins: dict[str, str]
     engine: Engine
     params: Params
+    line: Line = "text"
 
     async def mode(self, deployment: str, mode: str) -> None:
         async with aiohttp.ClientSession() as session, session.post(f"{self.standins[deployment]}/mode", data=mode):
             pass
 
     def begin(self, deployment: str, to: State) -> Release:
-        with held(self.engine, "text", "ada", 30, 10) as lease:
+        with held(self.engine, self.line, "ada", 30, 10) as lease:
             release = store.register(self.engine, deployment, NOTE, lease.token)
             for state in WAY[1 : WAY.index(to) + 1]:
                 release = store.move(self.engine, release.release, release.version, state, NOTE, lease.token)
         return release
 
     def state(self, release: str) -> State:
-        return next(found.state for found in store.current(self.engine, "text") if found.release == release)
+        return next(found.state for found in store.current(self.engine, self.line) if found.release == release)
 
     async def drive(self, release: str, until: State) -> None:
         """The driver's step, once a second instead of once a minute."""
@@ -107,7 +134,7 @@ class Stand:
         while await asyncio.to_thread(self.state, release) is not until:
             assert time.monotonic() - began < 120, f"{release} stays {self.state(release)}"
             await asyncio.sleep(1)
-            await asyncio.to_thread(canary.step, "text", self.params)
+            await asyncio.to_thread(canary.step, self.line, self.params)
 
 
 @pytest.fixture
@@ -128,6 +155,31 @@ def stand(machine: Machine, tmp_path: Path) -> Iterator[Stand]:
             yield Stand(gateway, {"text-a": a, "text-b": b}, engine, params)
 
 
+@pytest.fixture
+def painted(machine: Machine, tmp_path: Path) -> Iterator[Stand]:
+    """Two real image Bentos; the one of image-a gives NaN for every rocket."""
+    url = machine.params.events.url
+    record(url, "image-a", "image-b", line="image")
+    with ExitStack() as stack:
+        engine = stack.enter_context(opened(url))
+        release_directly(engine, "image-b", "image")
+        urls = []
+        for name, broken in (("b", ""), ("a", "rocket")):
+            port, folder = free_port(), workspace(tmp_path / name)
+            environment = {
+                "ATELIER_IMAGE_ARTIFACT": str(write_tiny_artifact(tmp_path / f"artifact-{name}", broken)),
+                "ATELIER_IMAGE_ENGINE": "pytorch",
+                "ATELIER_DEPLOYMENT": f"image-{name}",
+            }
+            urls.append(f"http://127.0.0.1:{port}")
+            command = bento_command("bentos.image.service:ImageBento", port)
+            stack.enter_context(server(command, folder, f"{urls[-1]}/readyz", environment))
+        text = stack.enter_context(named_standin(tmp_path / "text", "a"))
+        bounds = {"max_concurrency": 64, "max_queue": 256}
+        gateway = serve_gateway(tmp_path / "gateway", text, f"{text}/text", ",".join(urls), events=url, **bounds)
+        yield Stand(stack.enter_context(gateway), {}, engine, machine.params, "image")
+
+
 async def test_a_release_under_load(stand: Stand) -> None:
     load = Load(stand.gateway)
     running = asyncio.create_task(load.run())
@@ -141,12 +193,32 @@ async def test_a_release_under_load(stand: Stand) -> None:
         await asyncio.sleep(SEEN)
         report_rollback(load, await rolled_back(stand, back), "text-a")
         for fault in ("error", "slow", "empty"):
-            await report_fault(load, stand, fault)
+            await report_fault(
+                load, stand, fault, partial(stand.mode, "text-a", fault), partial(stand.mode, "text-a", "ok")
+            )
+        await report_fault(load, stand, "disliked", partial(load.become, disliked="text-a"), partial(load.become))
     finally:
         load.stopped = True
         await running
+    report_requests(load)
+
+
+async def test_a_candidate_whose_pictures_are_not_finite(painted: Stand) -> None:
+    load = Load(painted.gateway, "image", "red apple")
+    running = asyncio.create_task(load.run())
+    try:
+        await asyncio.sleep(3)
+        rocket, apple = (partial(load.become, prompt=f"red {thing}") for thing in ("rocket", "apple"))
+        await report_fault(load, painted, "NaN pictures", rocket, apple)
+    finally:
+        load.stopped = True
+        await running
+    report_requests(load)
+
+
+def report_requests(load: Load) -> None:
     failed = [answer for answer in load.answers if answer.status != 200]
-    print(f"requests {len(load.answers)} at {RATE:g}/s, failed {len(failed)}")
+    print(f"{load.line} requests {len(load.answers)} at {RATE:g}/s, failed {len(failed)}")
     assert not failed
 
 
@@ -185,21 +257,27 @@ def report_rollback(load: Load, moved: float, deployment: str) -> None:
     assert max(later, default=0.0) < SEEN
 
 
-async def report_fault(load: Load, stand: Stand, fault: str) -> None:
+async def report_fault(
+    load: Load, stand: Stand, fault: str, turn: Callable[[], Awaitable[None]], back: Callable[[], Awaitable[None]]
+) -> None:
     """A candidate that has served well at 5 % of users turns bad."""
-    candidate = stand.begin("text-a", State.CANARY_5)
+    deployment = f"{stand.line}-a"
+    candidate = stand.begin(deployment, State.CANARY_5)
     await asyncio.sleep(SEEN)
-    await stand.mode("text-a", fault)
+    await turn()
+    turned = time.time()
     await stand.drive(candidate.release, State.ROLLED_BACK)
     await asyncio.sleep(SEEN)
-    await stand.mode("text-a", "ok")
+    await back()
     rows = await asyncio.to_thread(read, stand.gateway.events, "trials", candidate.since)
     asked = await asyncio.to_thread(read, stand.gateway.events, "accepted", candidate.since)
-    bad = min(row["time"] for row in rows if row["reason"])
-    last = max(row["time"] for row in asked if row["deployment"] == "text-a")
-    move = store.history(stand.engine, "text")[-1]
+    times = [row["time"] for row in asked if row["deployment"] == deployment and row["time"] >= turned]
+    reasons = {row["reason"] for row in rows if row["kind"] == "breaker"}
+    move = store.history(stand.engine, stand.line)[-1]
+    bad, last = min(times), max(times)
     print(
-        f"{fault}: {max(last - bad, 0.0):.1f} s from the first bad answer to no traffic, {move.time - bad:.1f} s to "
-        f"rolled back; {sum(row['kind'] == 'failure' for row in rows)} answers made good by the champion"
+        f"{fault}: {last - bad:.1f} s from the first bad answer to no traffic, {move.time - bad:.1f} s to rolled back; "
+        f"{len(times)} requests met it, {sum(row['kind'] == 'failure' for row in rows)} answers made good by the "
+        f"champion; cut off as {', '.join(reasons)}"
     )
     assert last - bad < 30

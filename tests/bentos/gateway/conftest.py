@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -67,10 +68,11 @@ def serve_gateway(
     events: str = "",
     service: str = "bentos.gateway.service:GatewayBento",
     variables: Mapping[str, str] | None = None,
+    experiment: Mapping[str, Any] | None = None,
     **serving: int,
 ) -> Iterator[Running]:
     """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
-    workspace(folder, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
+    workspace(folder, experiment, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
     events = events or f"sqlite:///{folder / 'events.db'}"
     port = free_port()
     url = f"http://127.0.0.1:{port}"

@@ -15,6 +15,7 @@ import pytest
 from components.events.read import read
 from tests.bentos.gateway.conftest import Running, serve_gateway
 
+USER = "u" * 200  # fills a disk sooner
 CHAT = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}
 LOCKER = """
 import sqlite3, sys
@@ -26,7 +27,7 @@ sys.stdin.read()
 
 
 def ask(gateway: Running) -> httpx.Response:
-    return gateway.post("/v1/chat/completions", json=CHAT | {"user": "u" * 200})
+    return gateway.post("/v1/chat/completions", json=CHAT | {"user": USER})
 
 
 def assert_refused(answer: httpx.Response) -> None:
@@ -82,7 +83,7 @@ def test_a_full_disk(standin: str, tmp_path: Path) -> None:
             while answers[-1].status_code == 200 and len(answers) < 2000:
                 answers.append(ask(gateway))
             assert_refused(answers[-1])
-            feedback = {"request_id": answers[0].json()["id"], "kind": "like", "value": 1}
+            feedback = {"request_id": answers[0].json()["id"], "kind": "like", "value": 1, "user": USER}
             assert_refused(gateway.post("/v1/feedback", json=feedback))
             assert_on_record(gateway, answers)
             (disk / "ballast").unlink()

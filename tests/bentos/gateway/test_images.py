@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from PIL import Image
 
-from tests.bentos.gateway.conftest import Running
+from bentos.gateway.images import sampling
+from components.config import Variant, load
+from tests.bentos.gateway.conftest import Running, serve_gateway
 from tests.bentos.gateway.test_chat import rows
 
 
@@ -48,3 +51,29 @@ def test_when_one_picture_fails_the_request_fails_and_is_recorded(gateway: Runni
     with pytest.raises(openai.InternalServerError) as caught:
         generate(gateway, prompt="FAIL", n=2)
     assert caught.value.body["code"] == "internal"  # type: ignore[index]
+
+
+def test_the_variant_of_a_picture_decides_guidance_and_steps_and_is_on_record(standin: str, tmp_path: Path) -> None:
+    arms = {
+        "weak": {"weight": 0.5, "guidance": 1.5, "steps": 5},
+        "strong": {"weight": 0.5, "guidance": 6.0, "steps": 9},
+    }
+    experiment = {"name": "guidance", "line": "image", "salt": "guidance-1", "variants": arms}
+    urls = f"{standin}/text", f"{standin}/image"
+    seen = set()
+    with serve_gateway(tmp_path / "gateway", standin, *urls, experiment=experiment) as gateway:
+        for user in ("ann", "bob", "cid", "dora", "eve", "finn", "gus", "hal"):
+            raw = generate(gateway, prompt=f"a boat of {user}", model="atelier-image", user=user)
+            variant = raw.headers["x-variant"]
+            accepted, _ = rows(gateway, raw.headers["x-request-id"])
+            assert (accepted.experiment, accepted.variant, accepted.propensity) == ("guidance", variant, 0.5)
+            (job,) = [found for found in gateway.log()["jobs"] if found.get("prompt") == f"a boat of {user}"]  # type: ignore[attr-defined]
+            assert (job["guidance"], job["steps"]) == (arms[variant]["guidance"], arms[variant]["steps"])  # type: ignore[index]
+            seen.add(variant)
+    assert seen == set(arms)
+
+
+def test_what_a_variant_leaves_out_is_the_lines_default() -> None:
+    serving = load().serving
+    assert sampling(None, serving) == (serving.image_steps, serving.image_guidance)
+    assert sampling(Variant(weight=0.5, guidance=0.0), serving) == (serving.image_steps, 0.0)

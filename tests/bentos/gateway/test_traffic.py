@@ -72,14 +72,14 @@ async def asked(traffic: Traffic, users: int = 200) -> list[str]:
 
 
 async def test_without_releases_the_first_slot_is_asked(engine: Engine, upstream: Upstream) -> None:
-    traffic = Traffic(upstream, engine)
+    traffic = Traffic(upstream, engine, 0.05)
     for _ in range(2):
         assert set(await asked(traffic)) == {"text-a"}
         await traffic.refresh()
 
 
 async def test_a_promotion_alone_moves_users_to_the_other_slot(engine: Engine, upstream: Upstream) -> None:
-    traffic = Traffic(upstream, engine)
+    traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CHAMPION)
     await traffic.refresh()
     assert set(await asked(traffic)) == {"text-b"}
@@ -88,7 +88,7 @@ async def test_a_promotion_alone_moves_users_to_the_other_slot(engine: Engine, u
 async def test_a_canary_gets_its_share_and_a_failing_database_changes_nothing(
     engine: Engine, upstream: Upstream, tmp_path: Path
 ) -> None:
-    traffic = Traffic(upstream, engine)
+    traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CANARY_25)
     await traffic.refresh()
     before = await asked(traffic)
@@ -103,7 +103,7 @@ async def test_a_canary_gets_its_share_and_a_failing_database_changes_nothing(
 async def test_in_shadow_users_ask_the_champion_and_the_candidate_may_get_copies(
     engine: Engine, upstream: Upstream
 ) -> None:
-    traffic = Traffic(upstream, engine)
+    traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.SHADOW)
     await traffic.refresh()
     route = await traffic.route("text", "u")
@@ -114,7 +114,7 @@ async def test_in_shadow_users_ask_the_champion_and_the_candidate_may_get_copies
 async def test_a_breaker_that_any_gateway_opened_stops_it_here_until_the_next_release(
     engine: Engine, upstream: Upstream
 ) -> None:
-    traffic = Traffic(upstream, engine)
+    traffic = Traffic(upstream, engine, 0.05)
     release = candidate(engine, State.CANARY_50)
     row = Trial(
         request_id=release.release,
@@ -140,7 +140,7 @@ async def test_a_breaker_that_any_gateway_opened_stops_it_here_until_the_next_re
 async def test_a_slot_that_went_away_keeps_its_role_and_its_users_get_an_honest_error(
     engine: Engine, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic = Traffic(upstream, engine)
+    traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CANARY_50)
     await traffic.refresh()
     monkeypatch.setattr(upstream_module, "INFO_SECONDS", 0.0)

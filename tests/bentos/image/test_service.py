@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from PIL import Image
 
 from bentos.protocol import JOB_ID
 from tests.bentos.image.conftest import SHAPE
+from tests.bentos.processes import bento_command, free_port, running, workspace
+from tests.tiny_image import write_tiny_artifact
 
 
 def job(name: str, **changes: Any) -> dict[str, Any]:
@@ -73,3 +76,19 @@ async def test_a_call_carries_one_job(image_bento: str) -> None:
     async with httpx.AsyncClient() as client:
         for jobs in ([], [job("first"), job("second")]):
             assert (await client.post(f"{image_bento}/generate", json={"jobs": jobs})).status_code == 400
+
+
+async def test_output_that_is_not_finite_is_no_picture_and_spoils_none_of_its_batch(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    artifact = write_tiny_artifact(tmp_path / "artifact", broken="rocket")
+    environment = {"ATELIER_IMAGE_ARTIFACT": str(artifact), "ATELIER_IMAGE_ENGINE": "pytorch"}
+    folder = workspace(tmp_path / "bento", image_max_batch=8)
+    with running(bento_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
+        async with httpx.AsyncClient() as client:
+            prompts = ["red apple", "red rocket"] * 8
+            calls = (paint(client, url, name=f"n-{i}", prompt=prompt) for i, prompt in enumerate(prompts))
+            painted = await asyncio.gather(*calls)
+    assert [picture["not_finite"] for picture in painted] == [False, True] * 8
+    assert all(bool(picture["png"]) != picture["not_finite"] for picture in painted)
+    assert "came out NaN or infinite" in (folder / "server.log").read_text()

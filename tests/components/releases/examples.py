@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from sqlalchemy import Engine
 
+from components.config import Line
 from components.events.read import record_deployment
 from components.releases import store
 from components.releases.leases import held
@@ -16,14 +17,14 @@ from tests.components.events.examples import DEPLOYMENT
 NOTE = Note("ada", "it is better", {"kid": 0.01})
 
 
-def record(url: str, *deployments: str) -> None:
+def record(url: str, *deployments: str, line: Line = "text") -> None:
     for deployment in deployments:
-        record_deployment(url, DEPLOYMENT.model_copy(update={"deployment": deployment}))
+        record_deployment(url, DEPLOYMENT.model_copy(update={"deployment": deployment, "line": line}))
 
 
-def release_directly(engine: Engine, deployment: str) -> Release:
+def release_directly(engine: Engine, deployment: str, line: Line = "text") -> Release:
     """Register, validate and make champion."""
-    with held(engine, "text", "ada", 30) as lease:
+    with held(engine, line, "ada", 30) as lease:
         made = store.register(engine, deployment, NOTE, lease.token)
         made = store.move(engine, made.release, made.version, State.VALIDATED, NOTE, lease.token)
         return store.move(engine, made.release, made.version, State.CHAMPION, NOTE, lease.token, direct=True)

@@ -11,7 +11,7 @@ import pytest
 
 from components.artifact import ArtifactError, seal
 from components.runtimes import image
-from components.runtimes.base import ImageRequest
+from components.runtimes.base import ImageRequest, NotFiniteError
 from components.runtimes.image import Engine, Floats, Sampler, Solver, load_image, starting_noise
 from tests.tiny_image import StraightBackend
 
@@ -117,3 +117,20 @@ def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_engine_is_refused_with_what_there_is(tiny_image_export: Path) -> None:
     with pytest.raises(ArtifactError, match="expected pytorch, onnxruntime or openvino"):
         load_image(tiny_image_export, "tvm")  # type: ignore[arg-type]
+
+
+def test_a_picture_that_is_not_finite_is_refused_by_name_and_its_neighbours_are_kept() -> None:
+    class Broken(StraightBackend):
+        """As good as its model, but for the states of the prompt "broken"."""
+
+        def encode(self, prompts):  # type: ignore[no-untyped-def]
+            states, mask = super().encode(prompts)
+            states[[prompt == "broken" for prompt in prompts]] = np.nan
+            return states, mask
+
+    requests = [ImageRequest(prompt, 5, 2, 3.0) for prompt in ("red", "broken", "red")]
+    with pytest.raises(NotFiniteError, match=r"1 of 3 pictures came out NaN or infinite, .*guidance 3 in 2 steps") as e:
+        Sampler(Broken(), 4).generate(requests)
+    first, broken, last = e.value.pictures
+    assert broken is None and first is not None and last is not None
+    assert (first == [255, 0, 0]).all() and (last == [255, 0, 0]).all()

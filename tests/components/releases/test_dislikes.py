@@ -1,0 +1,91 @@
+"""A candidate that users dislike is cut off within a few of them, and one as good as the champion hardly ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from sqlalchemy import Engine
+
+from components.events.store import commit
+from components.releases import dislikes, store
+from components.releases.database import opened
+from components.releases.leases import held
+from components.releases.machine import SHARES, WAY, State
+from components.releases.schema import Release
+from tests.components.events.examples import accepted, like
+from tests.components.releases.examples import NOTE, record, release_directly
+
+ALPHA = 0.05
+
+
+def ever_cut(rng: np.random.Generator, portion: float, rates: tuple[float, float]) -> bool:
+    """Two windows of 200 simulated users, looked at whenever one more dislikes the candidate; champion's rate first."""
+    for window in range(2):
+        treated = rng.random(200) < portion
+        disliked = treated[rng.random(200) < np.where(treated, rates[1], rates[0])].tolist()
+        if any(dislikes.worse(disliked[: n + 1], portion, window, ALPHA) for n in np.flatnonzero(disliked)):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("portion", [0.05, 0.5])
+def test_of_200_candidates_as_good_as_the_champion_no_more_than_alpha_are_cut_off(portion: float) -> None:
+    rng = np.random.default_rng(3)
+    cut = sum(ever_cut(rng, portion, (0.2, 0.2)) for _ in range(200))
+    assert stats.binomtest(cut, 200, ALPHA, alternative="greater").pvalue > 0.01, cut
+
+
+@pytest.mark.parametrize(("portion", "users"), [(0.01, 2), (0.05, 3), (0.25, 6), (0.5, 13)])
+def test_a_handful_of_users_who_dislike_only_the_candidate_are_enough(portion: float, users: int) -> None:
+    assert dislikes.worse([True] * users, portion, 0, ALPHA)
+    assert not dislikes.worse([True], portion, 0, ALPHA)
+    assert not dislikes.worse([False] * 1000, portion, 0, ALPHA)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    record(url, "text-a", "text-b")
+    with opened(url) as engine:
+        yield engine
+
+
+def candidate(engine: Engine) -> Release:
+    release_directly(engine, "text-a")
+    with held(engine, "text", "ada", 30) as lease:
+        release = store.register(engine, "text-b", NOTE, lease.token)
+        for state in WAY[1 : WAY.index(State.CANARY_5) + 1]:
+            release = store.move(engine, release.release, release.version, state, NOTE, lease.token)
+    return release
+
+
+def dislike(engine: Engine, deployment: str, user: str, *, by: str = "", value: float = 0.0) -> None:
+    """A user's answer and the reaction to it, of themselves or of someone else."""
+    now, name = time.time(), f"{deployment}-{user}-{time.monotonic_ns()}"
+    asked = accepted(name, at=now, user=user).model_copy(update={"deployment": deployment})
+    commit(engine, [asked, like(name, name, at=now, user=by or user, value=value)])
+
+
+def test_the_row_names_the_release_for_every_gateway(engine: Engine) -> None:
+    release = candidate(engine)
+    assert SHARES[release.state] == 0.05
+    for user in ("u1", "u2", "u3"):
+        assert dislikes.verdict(engine, release, "text-a", ALPHA) is None
+        dislike(engine, "text-b", user)
+    row = dislikes.verdict(engine, release, "text-a", ALPHA)
+    assert row is not None
+    assert (row.request_id, row.kind, row.reason) == (release.release, "breaker", "disliked")
+
+
+def test_a_user_counts_once_and_neither_likes_nor_reactions_to_others_answers_count(engine: Engine) -> None:
+    release = candidate(engine)
+    for number in range(20):
+        dislike(engine, "text-b", "angry")
+        dislike(engine, "text-b", f"happy-{number}", value=1.0)
+        dislike(engine, "text-b", f"asker-{number}", by="angry")
+    assert dislikes.verdict(engine, release, "text-a", ALPHA) is None
