@@ -337,9 +337,13 @@ class Experiment(Stage):
     min_users: Count = 20
     guardrails: Guardrails | None = None
 
+    @property
+    def weights(self) -> dict[str, float]:
+        return {name: variant.weight for name, variant in self.variants.items()}
+
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Experiment:
-        total = sum(v.weight for v in self.variants.values())
+        total = sum(self.weights.values())
         if abs(total - 1) > 1e-9:
             raise ValueError(f"variant weights sum to {total}, not 1")
         return self

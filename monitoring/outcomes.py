@@ -1,25 +1,33 @@
-"""The experiment's rows from events: which requests were in it, and what its metric makes of each. Pure."""
+"""What an experiment's metrics and guardrails make of its users' requests, as the events' reader gives them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.config import Experiment, Guardrails
-from components.events.schema import NEWEST
+from components.events.schema import KINDS
 from components.experiments.exposures import Exposure
-from components.experiments.metrics import scaled
-from components.experiments.statistics import Analysis, analyse
 
 Row = dict[str, Any]
 
 
-def reactions(experiment: Experiment, feedback: Iterable[Row]) -> dict[tuple[str, str], float]:
-    """What the metric makes of each user's last word on each response, in [0, 1], by (request id, user key)."""
-    kind, cap = experiment.metric, experiment.dwell_cap_s
-    mine = (row for row in feedback if row["kind"] == kind)
-    ordered = sorted(mine, key=lambda row: tuple(row[column.name] for column in NEWEST))
-    return {(row["request_id"], row["user_key"]): scaled(kind, row["value"], cap) for row in ordered}
+def exposures(experiment: Experiment, requests: Iterable[Row], now: float) -> Iterator[Exposure]:
+    """Every request with its values, one at a time; of those before a user entered only what the deciding metric is."""
+    cap, limits = experiment.dwell_cap_s, experiment.guardrails
+    for row in requests:
+        past = row["experiment"] != experiment.name
+        kinds = (experiment.metric,) if past else KINDS
+        values: dict[str, float] = {kind: scaled(kind, row[kind], cap) for kind in kinds}
+        if limits and not past:
+            values |= breaches(limits, row, now)
+        known = {name: row[name] for name in ("user_key", "time", "variant", "propensity", "segments")}
+        yield Exposure(**known, values=values, past=past)
+
+
+def scaled(kind: str, value: float | None, cap: float) -> float:
+    """A reaction's value in [0, 1]; `cap` is the seconds of dwell that count as 1. No reaction is 0."""
+    return min(max((value or 0.0) / (cap if kind == "dwell" else 1.0), 0.0), 1.0)
 
 
 def breaches(limits: Guardrails, request: Row, now: float) -> dict[str, bool]:
@@ -33,48 +41,3 @@ def breaches(limits: Guardrails, request: Row, now: float) -> dict[str, bool]:
         empty = request["outcome"] == "ok" and not request["output"].strip()
         found |= {"failed": request["outcome"] == "error", "refused": empty}
     return found
-
-
-def exposures(
-    experiment: Experiment, requests: Iterable[Row], feedback: Iterable[Row], now: float = float("inf")
-) -> list[Exposure]:
-    """Every request inside the experiment with its value; others' feedback on a user's response does not count."""
-    said, limits = reactions(experiment, feedback), experiment.guardrails
-    return [
-        Exposure(
-            user_key=row["user_key"],
-            time=row["time"],
-            variant=row["variant"],
-            propensity=row["propensity"],
-            value=said.get((row["request_id"], row["user_key"]), 0.0),
-            breaches=breaches(limits, row, now) if limits else {},
-        )
-        for row in requests
-        if row["experiment"] == experiment.name
-    ]
-
-
-def pasts(experiment: Experiment, requests: Sequence[Row], feedback: Iterable[Row]) -> dict[str, float]:
-    """Mean value of the requests on the experiment's line of each of its users, from before they first saw a variant.
-
-    A reaction that came later is left out as well: a variant may have coloured it.
-    """
-    entered: dict[str, float] = {}
-    for row in requests:
-        if row["experiment"] == experiment.name:
-            entered[row["user_key"]] = min(row["time"], entered.get(row["user_key"], row["time"]))
-    before = (row for row in feedback if row["time"] < entered.get(row["user_key"], 0.0))
-    earlier = reactions(experiment, before)
-    found: dict[str, list[float]] = {}
-    for row in requests:
-        if row["line"] == experiment.line and row["time"] < entered.get(row["user_key"], 0.0):
-            found.setdefault(row["user_key"], []).append(earlier.get((row["request_id"], row["user_key"]), 0.0))
-    return {user: sum(values) / len(values) for user, values in found.items()}
-
-
-def experiment_result(
-    experiment: Experiment, requests: Sequence[Row], feedback: Sequence[Row], now: float = float("inf")
-) -> Analysis:
-    """The experiment's analysis; give it all rows since users' pasts began, as its interval covers every look."""
-    rows = exposures(experiment, requests, feedback, now)
-    return analyse(experiment, rows, pasts(experiment, requests, feedback), now)

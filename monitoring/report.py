@@ -16,16 +16,17 @@ from components.config import Params, load
 from components.events import window
 from components.events.read import read
 from components.events.schema import OTHER
-from components.experiments.metrics import Reading, fold
+from components.experiments.exposures import User, fold
+from components.experiments.metrics import Reading
 from components.experiments.metrics import read as read_metrics
-from components.experiments.statistics import Analysis
+from components.experiments.statistics import Analysis, analyse
 from components.stage import StageError, run
 from monitoring import charts, history, page
 from monitoring.advice import Advice, advise
 from monitoring.columns import once_per_user
 from monitoring.drift import Drift, Severity
 from monitoring.embedding import load_embed
-from monitoring.outcomes import experiment_result
+from monitoring.outcomes import exposures
 from monitoring.severity import worst
 from monitoring.simulated import AudienceRun, audience_folder, read_runs
 from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
@@ -117,7 +118,9 @@ def summarise(
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
     notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
-    experiment = experiment_of(params, until)
+    users, listed = experiment_users(params, until), params.feedback.segments.items()
+    experiment = analyse(params.experiment, users)
+    segments = [f"{key}={value}" for key, values in listed for value in (*values, OTHER)]
     return Summary(
         since=since,
         until=until,
@@ -132,25 +135,17 @@ def summarise(
         drift=drifts,
         notes=notes,
         experiment=experiment,
-        metrics=metrics_of(params, until),
+        metrics=read_metrics(params.experiment, users, segments),
         deployments=served_by(counts, read(url, "deployments")),
         advice=advise(traffic, drifts, experiment, bool(simulated)),
     )
 
 
-def experiment_of(params: Params, until: float) -> Analysis:
-    """The experiment's analysis of everything before `until`, by the metric that decides it."""
-    url, name = params.events.url, params.experiment.name
-    asked = window.experiment_requests(url, name, until)
-    reacted = window.experiment_feedback(url, name, until, params.experiment.metric)
-    return experiment_result(params.experiment, list(asked), list(reacted), until)
-
-
-def metrics_of(params: Params, until: float) -> list[Reading]:
-    """The experiment's other metrics, and all of them by the segments that the parameters know."""
-    people = fold(params.experiment, window.experiment_reactions(params.events.url, params.experiment.name, until))
-    listed = params.feedback.segments.items()
-    return read_metrics(params.experiment, people, [f"{key}={v}" for key, values in listed for v in (*values, OTHER)])
+def experiment_users(params: Params, until: float) -> list[User]:
+    """Everyone in the experiment before `until`, with what they did inside it and before."""
+    experiment = params.experiment
+    requests = window.experiment_requests(params.events.url, experiment.name, experiment.line, until)
+    return fold(exposures(experiment, requests, until), experiment.weights)
 
 
 def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int, later_runs: int) -> list[str]:

@@ -16,6 +16,7 @@ from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Tab
 Outcome = Literal["ok", "error", "cancelled"]
 Kind = Literal["like", "click", "save", "regenerate", "dwell"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+LIKE: Kind = "like"
 OTHER = "other"  # a segment's value that the parameters do not list
 
 

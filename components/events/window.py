@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, Subquery, and_, case, cast, func, select
+from sqlalchemy import Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, KINDS, NEWEST, Kind
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
 
 Row = dict[str, Any]
 BATCH = 1000
-LIKE: Kind = "like"
 
 
 def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
@@ -122,55 +121,45 @@ def known(url: str, request_ids: Sequence[str], since: float, until: float) -> i
         return sum(connection.execute(query).scalar_one() for query in queries)
 
 
-def experiment_requests(url: str, experiment: str, until: float) -> Iterator[Row]:
-    """Every request of an experiment's users, oldest first, as a stream: those inside it and those before it.
+def experiment_requests(url: str, experiment: str, line: str, until: float) -> Iterator[Row]:
+    """Every request inside an experiment, and of its users those on `line` from before they entered, oldest first.
 
-    With how it ended (None where it has not); of its output the first character that is not white space.
+    A stream, each with how it ended (None where it has not; of its output the first character that is not white space)
+    and with what its user last said of each kind, None where nothing: of a request before, until they entered.
     """
-    shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
-    columns = (ACCEPTED.c[name] for name in ("request_id", "user_key", "time", "line", "experiment", "variant"))
-    query = (
-        select(*columns, ACCEPTED.c.propensity, FINISHED.c.latency_s, FINISHED.c.outcome, shown)
-        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
-        .where(ACCEPTED.c.user_key.in_(_users(experiment)), ACCEPTED.c.time < until)
+    inside = ACCEPTED.c.experiment == experiment
+    entered = (
+        select(ACCEPTED.c.user_key, func.min(ACCEPTED.c.time).label("time"))
+        .where(inside, ACCEPTED.c.time < until)
+        .group_by(ACCEPTED.c.user_key)
+        .cte()
     )
-    return _stream(url, query.order_by(ACCEPTED.c.time))
-
-
-def experiment_feedback(url: str, experiment: str, until: float, kind: Kind) -> Iterator[Row]:
-    """Every reaction of a kind by an experiment's users, oldest first, as a stream."""
-    within = (FEEDBACK.c.user_key.in_(_users(experiment)), FEEDBACK.c.time < until, FEEDBACK.c.kind == kind)
-    return _stream(url, select(FEEDBACK).where(*within).order_by(*NEWEST))
-
-
-def experiment_reactions(url: str, experiment: str, until: float) -> Iterator[Row]:
-    """Every request inside an experiment as a stream, with what its user last said of each kind; None where nothing."""
-    last = standing(ACCEPTED.c.experiment == experiment, FEEDBACK.c.time < until)
+    mine = ACCEPTED.c.user_key == entered.c.user_key
+    seen = case((inside, until), else_=entered.c.time)  # of what came before, nothing that a variant may have coloured
+    asked = (ACCEPTED.c.time < seen, or_(inside, ACCEPTED.c.line == line))
+    last = standing(mine, *asked, FEEDBACK.c.time < seen)
     each = [func.max(case((last.c.kind == kind, last.c.value))).label(kind) for kind in KINDS]
     said = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
-    columns = (ACCEPTED.c[name] for name in ("user_key", "time", "variant", "segments"))
+    shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
+    names = ("request_id", "user_key", "time", "experiment", "variant", "propensity", "segments")
+    columns = [ACCEPTED.c[name] for name in names] + [FINISHED.c.latency_s, FINISHED.c.outcome, shown]
     query = (
         select(*columns, *(said.c[kind] for kind in KINDS))
+        .join(entered, mine)
+        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
         .join(said, ACCEPTED.c.request_id == said.c.request_id, isouter=True)
-        .where(ACCEPTED.c.experiment == experiment, ACCEPTED.c.time < until)
+        .where(*asked)
+        .order_by(ACCEPTED.c.time)
     )
-    return _stream(url, query)
-
-
-def _users(experiment: str) -> Select[tuple[str]]:
-    return select(ACCEPTED.c.user_key).where(ACCEPTED.c.experiment == experiment)
+    with reading(url) as connection:
+        for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
+            yield dict(row)
 
 
 def _requests() -> Select[Any]:
     """Requests with how they finished, None in all that where they have not."""
     ended = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
     return select(ACCEPTED, *ended).join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
-
-
-def _stream(url: str, query: Select[Any]) -> Iterator[Row]:
-    with reading(url) as connection:
-        for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
-            yield dict(row)
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.experiments.cuped import predictions
-from components.experiments.exposures import User, pair
+from components.experiments.exposures import User, pair, roles
 from components.experiments.sequence import interval
 
 Floats = NDArray[np.float64]
@@ -54,25 +54,24 @@ def confidence_sequence(
 
 
 def compare(
-    users: Sequence[User], control: str, treatments: Sequence[str], weights: Mapping[str, float], alpha: float
+    users: Sequence[User], measure: str, weights: Mapping[str, float], alpha: float, *, cuped: bool
 ) -> tuple[Comparison, ...]:
-    """Every treatment against control, each at alpha / treatments (Bonferroni).
+    """Every treatment against control in a measure, each at alpha / treatments (Bonferroni); `cuped` by users' pasts.
 
     Each interval holds for all looks, so by the union bound all hold for all looks together. e-BH on e-values is more
     powerful with dozens of variants, but bounds the share of wrong winners, gives no interval, and can take back a
     winner when another treatment's evidence falls; with a few treatments, one of which is shipped, the error that
     costs is any wrong winner.
     """
-    return tuple(_compare(users, control, name, weights, alpha / len(treatments)) for name in treatments)
-
-
-def _compare(
-    users: Sequence[User], control: str, treatment: str, weights: Mapping[str, float], alpha: float
-) -> Comparison:
-    two = pair(users, control, treatment, weights)
-    outcomes = np.array([user.outcome for user in two.users], dtype=np.float64)
-    before = np.array([user.before for user in two.users], dtype=np.float64)
-    difference, low, high = confidence_sequence(outcomes, two.treated, two.share, alpha, before)
-    without = np.sum((outcomes - predictions(outcomes, np.full_like(before, np.nan))) ** 2)
-    left = np.sum((outcomes - predictions(outcomes, before)) ** 2)
-    return Comparison(treatment, difference, (low, high), float(1 - left / without) if without else 0.0)
+    control, treatments = roles(weights)
+    found = []
+    for treatment in treatments:
+        two = pair(users, control, treatment, weights)
+        outcomes = np.array([user.outcome(measure) for user in two.users], dtype=np.float64)
+        unknown = np.full_like(outcomes, np.nan)
+        before = np.array([user.before(measure) for user in two.users], dtype=np.float64) if cuped else unknown
+        difference, low, high = confidence_sequence(outcomes, two.treated, two.share, alpha / len(treatments), before)
+        without, left = (np.sum((outcomes - predictions(outcomes, past)) ** 2) for past in (unknown, before))
+        explained = float(1 - left / without) if without else 0.0
+        found.append(Comparison(treatment, difference, (low, high), explained))
+    return tuple(found)

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from components.experiments.comparison import confidence_sequence
-from components.experiments.exposures import User, pair
+from components.experiments.exposures import User, pair, roles
 
 Status = Literal["harm", "safe", "undecided"]
 
@@ -33,18 +33,14 @@ class Guard:
 
 
 def guard(
-    users: Sequence[User],
-    control: str,
-    treatments: Sequence[str],
-    weights: Mapping[str, float],
-    margins: Mapping[str, float],
-    alpha: float,
+    users: Sequence[User], weights: Mapping[str, float], margins: Mapping[str, float], alpha: float
 ) -> tuple[Guard, ...]:
     """Every guardrail of every treatment; a margin is the difference of shares that is still accepted.
 
     Treatments share alpha, guardrails do not: each has its own, as a missed harm costs more than a false alarm, and an
     alarm where nothing got worse is rarer than alpha by the whole margin.
     """
+    control, treatments = roles(weights)
     return tuple(
         _guard(users, control, treatment, weights, name, margin, alpha / len(treatments))
         for treatment in treatments
@@ -61,8 +57,8 @@ def _guard(
     margin: float,
     alpha: float,
 ) -> Guard:
-    two = pair([user for user in users if name in user.breaches], control, treatment, weights)
-    shares = np.array([user.breaches[name] for user in two.users], dtype=np.float64)
+    two = pair([user for user in users if name in user.inside], control, treatment, weights)
+    shares = np.array([user.outcome(name) for user in two.users], dtype=np.float64)
     # Two one-sided bounds at alpha are a two-sided interval at 2 alpha.
     _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))
     status: Status = "harm" if low > margin else "safe" if high < margin else "undecided"

@@ -1,4 +1,4 @@
-"""Statistics of a running experiment, valid however often they are looked at. Pure: rows in, numbers and words out.
+"""Statistics of a running experiment, valid however often they are looked at. Pure: users in, numbers and words out.
 
 Every treatment against control (`comparison`), and its guardrails (`guardrails`); this folder's tests and `bench` hold
 both to account by simulation.
@@ -6,18 +6,16 @@ both to account by simulation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy import stats
 
 from components.config import Experiment
 from components.events.schema import Kind
-from components.experiments.comparison import Comparison, compare, confidence_sequence
-from components.experiments.exposures import Exposure, User, by_user, check
+from components.experiments.comparison import Comparison, compare
+from components.experiments.exposures import User, roles
 from components.experiments.guardrails import Guard, guard
-
-__all__ = ["Analysis", "Arm", "Exposure", "analyse", "confidence_sequence", "decide", "sample_ratio"]
 
 MORE: dict[str, str] = {
     "like": "is liked more than",
@@ -74,38 +72,25 @@ def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> flo
     return float(stats.chisquare(observed, scaled).pvalue)
 
 
-def analyse(
-    experiment: Experiment,
-    exposures: Iterable[Exposure],
-    before: Mapping[str, float] | None = None,
-    now: float = float("inf"),
-) -> Analysis:
-    """Analyse all exposures of an experiment so far: `control` (or the first variant by name) against every other.
+def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
+    """Analyse all users of an experiment so far: `control` (or the first variant by name) against every other.
 
-    `before`: users' outcomes before they entered. A user seen in several variants is left out and
-    counted, as nothing they did can be credited to one of them; so is a request later than `now` (epoch s). Raises
-    `ExperimentError` for a value that is no number or a propensity outside (0, 1].
+    A user seen in several variants is left out and counted, as nothing they did can be credited to one of them.
     """
-    known = [row for row in exposures if row.variant in experiment.variants]
-    check(known)
-    rows = [row for row in known if row.time <= now]
-    everyone = by_user(rows, before or {})
-    users = [user for user in everyone.values() if user is not None]
-    weights = {name: variant.weight for name, variant in experiment.variants.items()}
+    users = [user for user in everyone if not user.crossed]
+    metric, weights = experiment.metric, experiment.weights
     control, treatments = roles(weights)
     margins = experiment.guardrails.margins() if experiment.guardrails else {}
-    arms = tuple(_arm(name, users) for name in sorted(weights))
+    arms = tuple(_arm(name, users, metric) for name in sorted(weights))
     p_value = sample_ratio({arm.variant: arm.users for arm in arms}, weights)
-    comparisons = compare(users, control, treatments, weights, experiment.alpha)
-    guards = guard(users, control, treatments, weights, margins, experiment.alpha)
+    comparisons = compare(users, metric, weights, experiment.alpha, cuped=True)
+    guards = guard(users, weights, margins, experiment.alpha)
     lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
-    reweighted = any(abs(row.propensity - weights[row.variant]) > 1e-9 for row in rows)
-    verdict, reason = decide(
-        control, comparisons, guards, p_value < experiment.srm_alpha, reweighted, MORE[experiment.metric]
-    )
+    reweighted = any(user.reweighted for user in everyone)
+    verdict, reason = decide(control, comparisons, guards, p_value < experiment.srm_alpha, reweighted, MORE[metric])
     return Analysis(
         experiment=experiment.name,
-        metric=experiment.metric,
+        metric=metric,
         control=control,
         treatment=lead.treatment,
         arms=arms,
@@ -116,10 +101,10 @@ def analyse(
         alpha=experiment.alpha,
         srm_p_value=p_value,
         srm=p_value < experiment.srm_alpha,
-        crossed_over=sum(user is None for user in everyone.values()),
+        crossed_over=len(everyone) - len(users),
         verdict=verdict,
         reason=reason,
-        notes=_notes(users, [control, *treatments], len(known) - len(rows)),
+        notes=_notes(users, [control, *treatments], {user.outcome(metric) for user in users}),
     )
 
 
@@ -158,24 +143,15 @@ def decide(
     return "inconclusive", "The interval contains 0: the data so far agree with no difference. More users narrow it."
 
 
-def roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
-    """(control, treatments): `control`, or the first by name, against every other that gets traffic."""
-    names = sorted(name for name, weight in weights.items() if weight > 0)
-    control = "control" if "control" in names else names[0]
-    return control, [name for name in names if name != control]
-
-
-def _arm(variant: str, users: Sequence[User]) -> Arm:
+def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
     mine = [user for user in users if user.variant == variant]
-    mean = sum(user.outcome for user in mine) / len(mine) if mine else 0.0
+    mean = sum(user.outcome(metric) for user in mine) / len(mine) if mine else 0.0
     return Arm(variant, len(mine), sum(user.requests for user in mine), mean)
 
 
-def _notes(users: Sequence[User], names: Sequence[str], future: int) -> tuple[str, ...]:
+def _notes(users: Sequence[User], names: Sequence[str], outcomes: set[float]) -> tuple[str, ...]:
     seen = {user.variant for user in users}
     notes = [f"No user has seen {name} yet." for name in names if users and name not in seen]
-    if len(users) > 1 and len({user.outcome for user in users}) == 1:
-        notes.append(f"Every user's outcome is {users[0].outcome:g}: check that reactions are recorded.")
-    if future:
-        notes.append(f"A clock jumped: requests that carry a time in the future and are left out: {future}.")
+    if len(users) > 1 and len(outcomes) == 1:
+        notes.append(f"Every user's outcome is {outcomes.pop():g}: check that reactions are recorded.")
     return tuple(notes)

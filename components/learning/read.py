@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from sqlalchemy import and_, func, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, NEWEST
-from components.events.window import BATCH, LIKE
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST
+from components.events.window import BATCH
 from components.learning.harvest import Judged
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import ville
 
 from components.config import Release as Rules
+from components.events.schema import LIKE
 from components.experiments.comparison import confidence_sequence
-from components.experiments.exposures import Exposure, by_user
+from components.experiments.exposures import Exposure, fold
 from components.releases.machine import NEXT, SHARES, State
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -71,11 +72,11 @@ def weigh(
     state: State, seconds: float, calls: Sequence[Call], exposures: Sequence[Exposure], breaker: str, alpha: float
 ) -> Evidence:
     """Turn what was seen into evidence; exposures are of variants `candidate` and `champion`."""
-    everyone = by_user(exposures, {}).values()  # None for who was seen with both: on the seam of two states
-    users = sorted((user for user in everyone if user is not None), key=lambda user: user.first)
+    everyone = fold(exposures, {CANDIDATE: 1.0, CHAMPION: 1.0})
+    users = [user for user in everyone if not user.crossed]  # those who were seen with both: on the seam of two states
     interval = (-1.0, 1.0)
     if state in SHARES:
-        outcomes = np.array([user.outcome for user in users], dtype=np.float64)
+        outcomes = np.array([user.outcome(LIKE) for user in users], dtype=np.float64)
         treated = np.array([user.variant == CANDIDATE for user in users], dtype=np.bool_)
         interval = confidence_sequence(outcomes, treated, SHARES[state], alpha / TESTS)[1:]
     return Evidence(

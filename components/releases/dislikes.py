@@ -16,10 +16,9 @@ from typing import cast
 from sqlalchemy import Engine, select
 
 from components.config import Line
-from components.events.schema import ACCEPTED, FEEDBACK, Trial
+from components.events.schema import ACCEPTED, FEEDBACK, LIKE, Trial
 from components.releases.database import reading
 from components.releases.decide import TESTS, share
-from components.releases.evidence import LIKE
 from components.releases.machine import SHARES
 from components.releases.schema import Release
 

@@ -9,14 +9,12 @@ from sqlalchemy import Connection, Engine, select
 
 from components.config import Line
 from components.config import Release as Rules
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, NEWEST, TRIALS
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST, TRIALS
 from components.experiments.exposures import Exposure
 from components.releases.database import reading
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
 from components.releases.machine import State
 from components.releases.schema import Release
-
-LIKE = "like"
 
 
 def gather(engine: Engine, candidate: Release, champion: Release | None, rules: Rules) -> Evidence:
@@ -72,7 +70,7 @@ def exposures(engine: Engine, release: Release, champion: str | None) -> list[Ex
                 time=row.time,
                 variant=CANDIDATE if row.deployment == release.deployment else CHAMPION,
                 propensity=1.0,
-                value=min(max(reactions.get((row.request_id, row.user_key), 0.0), 0.0), 1.0),
+                values={LIKE: min(max(reactions.get((row.request_id, row.user_key), 0.0), 0.0), 1.0)},
             )
             for row in connection.execute(asked)
         ]
