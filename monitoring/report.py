@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifact import write_text
-from components.config import Params, load
+from components.config import Experiment, Params, load
 from components.events import window
 from components.events.read import read
 from components.events.schema import OTHER
@@ -118,7 +118,7 @@ def summarise(
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
     notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
-    users, listed = experiment_users(params, until), params.feedback.segments.items()
+    users, listed = experiment_users(url, params.experiment, until), params.feedback.segments.items()
     experiment = analyse(params.experiment, users)
     segments = [f"{key}={value}" for key, values in listed for value in (*values, OTHER)]
     return Summary(
@@ -141,10 +141,9 @@ def summarise(
     )
 
 
-def experiment_users(params: Params, until: float) -> list[User]:
+def experiment_users(url: str, experiment: Experiment, until: float) -> list[User]:
     """Everyone in the experiment before `until`, with what they did inside it and before."""
-    experiment = params.experiment
-    requests = window.experiment_requests(params.events.url, experiment.name, experiment.line, until)
+    requests = window.experiment_requests(url, experiment.name, experiment.line, until)
     return fold(exposures(experiment, requests, until), experiment.weights)
 
 

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from components.experiments.statistics import Exposure, analyse
+from components.experiments.exposures import Exposure
 from monitoring.advice import advise
 from monitoring.drift import ColumnTest, Drift
 from monitoring.traffic import by_line
-from tests.components.experiments.examples import experiment
+from tests.components.experiments.examples import analysed, experiment
 from tests.monitoring.examples import counted, row, running
 
-WON = analyse(
+WON = analysed(
     experiment(),
-    [Exposure(str(i), float(i), ("control", "treatment")[i % 2], 0.5, float(i % 2)) for i in range(300)],
+    [Exposure(str(i), float(i), ("control", "treatment")[i % 2], 0.5, {"like": float(i % 2)}) for i in range(300)],
 )
-UNDECIDED = analyse(experiment(), [])
+UNDECIDED = analysed(experiment(), [])
 ONE = by_line(counted([row("r")]), {})
 MOVED = ColumnTest("meaning 1", True, True, "moved", windows=3)
 PROMPTS = Drift("text prompts", "the training data (0123abcd)", "act", "", 90, 90, (MOVED,))

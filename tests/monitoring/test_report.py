@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.config import Params, load
 from components.events.database import EventStoreError
 from components.events.read import record_deployment
-from components.events.schema import Event
+from components.events.schema import Accepted, Event, Feedback
 from components.events.store import EventStore
-from monitoring.report import write_report
+from monitoring.report import experiment_users, write_report
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
 
@@ -159,6 +161,52 @@ def test_the_same_report_twice_is_one_run(params: Params) -> None:
     first, second = write_report(params, NOW), write_report(params, NOW)
     assert first == second
     assert (first.parent.parent / "index.html").read_text().count("report.html") == 1
+
+
+def random_events(seed: int) -> list[Event]:
+    """Users of two variants with pasts, some of whom cross over, answer each other's requests or say nothing."""
+    rng, events = np.random.default_rng(seed), list[Event]()
+    outside = {"experiment": "", "variant": "", "propensity": 1.0}
+    for i in range(int(rng.integers(1, 150))):
+        user, at = int(rng.integers(20)), float(rng.uniform(0, NOW))
+        variant = ("control", "treatment")[user % 2 if rng.random() < 0.98 else 0]
+        request = accepted(f"r{i}", at=at, user=f"u{user}", variant=variant)
+        events.append(request.model_copy(update=outside) if rng.random() < 0.4 else request)
+        for k in range(int(rng.integers(4))):
+            who = f"u{user if rng.random() < 0.9 else rng.integers(20)}"
+            later = at + float(rng.choice([1.0, NOW / 4]))
+            events.append(like(f"r{i}", f"k{i}-{k}", at=later, user=who, value=float(rng.integers(2))))
+    return events
+
+
+def told(events: list[Event], user: str, until: float) -> tuple[float, float]:
+    """(outcome, outcome before) of a user by all events at once, as its definition says."""
+
+    def mean(requests: list[Accepted], heard: float) -> float:
+        liked = []
+        for r in requests:
+            own = [e for e in events if isinstance(e, Feedback) and (e.request_id, e.user_key) == (r.request_id, user)]
+            said = sorted((e for e in own if e.time < heard), key=lambda e: (e.time, e.received, e.key))
+            liked.append(said[-1].value if said else 0.0)
+        return sum(liked) / len(liked) if liked else math.nan
+
+    mine = [e for e in events if isinstance(e, Accepted) and e.user_key == user and e.time < until]
+    inside = [request for request in mine if request.experiment]
+    entered = min(request.time for request in inside)
+    return mean(inside, until), mean([r for r in mine if r.time < entered], entered)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_users_folded_from_the_stream_are_those_of_all_events_at_once(params: Params, seed: int) -> None:
+    events, until = random_events(seed), NOW * 0.8
+    store(params.events.url, events)
+    users = experiment_users(params.events.url, params.experiment, until)
+    inside = [e for e in events if isinstance(e, Accepted) and e.experiment and e.time < until]
+    names = {e.user_key: None for e in sorted(inside, key=lambda e: e.time)}
+    found = [(user.outcome("like"), user.before("like")) for user in users]
+    assert found == [pytest.approx(told(events, name, until), nan_ok=True) for name in names]
+    seen = [{e.variant for e in inside if e.user_key == name} for name in names]
+    assert [user.crossed for user in users] == [len(variants) > 1 for variants in seen]
 
 
 def test_without_events_there_is_a_clear_error(params: Params) -> None:

@@ -80,24 +80,33 @@ def test_ids_are_looked_up_in_parts(url: str, monkeypatch: pytest.MonkeyPatch) -
 def test_an_experiment_is_streamed_in_order(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic(url)
     monkeypatch.setattr(window, "BATCH", 7)
-    assert [row["request_id"] for row in window.experiment_requests(url, "colours", 20)] == [f"r{i}" for i in range(20)]
-    assert [row["time"] for row in window.experiment_feedback(url, "colours", 5, "like")] == [1.0, 2.0, 4.0]
-    assert list(window.experiment_requests(url, "shapes", 20)) == []
+    rows = list(window.experiment_requests(url, "colours", "text", 20))
+    assert [row["request_id"] for row in rows] == [f"r{i}" for i in range(20)]
+    assert [row["like"] for row in rows[:4]] == [1.0, None, None, 1.0]
+    assert list(window.experiment_requests(url, "shapes", "text", 20)) == []
 
 
 def test_an_experiment_s_users_come_with_their_past_and_how_their_requests_ended(url: str) -> None:
     outside = {"experiment": "", "variant": "", "propensity": 1.0}
-    before = accepted("before", at=1.0).model_copy(update=outside)
-    stranger = accepted("stranger", at=2.0, user="v").model_copy(update=outside)
+    before, stranger, image, between = (
+        accepted(name, at=at, user=user).model_copy(update=outside | {"line": line})
+        for name, at, user, line in (
+            ("before", 1.0, "u", "text"),
+            ("stranger", 2.0, "v", "text"),
+            ("image", 1.5, "u", "image"),
+            ("between", 3.5, "u", "text"),
+        )
+    )
     answers = [finished("before", output=" \n fox"), finished("blank", output=" \n"), finished("stranger")]
-    fill(url, [before, stranger, accepted("blank", at=3.0), accepted("open", at=4.0), *answers, like("before", "a")])
-    rows = list(window.experiment_requests(url, "colours", 20))
-    assert [(row["request_id"], row["outcome"], row["output"]) for row in rows] == [
-        ("before", "ok", "f"),
-        ("blank", "ok", ""),
-        ("open", None, None),
+    inside = [accepted("blank", at=3.0), accepted("open", at=4.0)]
+    said = [like("before", "a", at=2.9), like("before", "b", at=3.1, value=0.0), like("blank", "c", at=9.0)]
+    fill(url, [before, stranger, image, between, *inside, *answers, *said])
+    rows = list(window.experiment_requests(url, "colours", "text", 20))
+    assert [(row["request_id"], row["outcome"], row["output"], row["like"]) for row in rows] == [
+        ("before", "ok", "f", 1.0),  # the dislike came when a variant had been seen
+        ("blank", "ok", "", 1.0),
+        ("open", None, None, None),
     ]
-    assert [row["request_id"] for row in window.experiment_feedback(url, "colours", 20, "like")] == ["before"]
 
 
 def test_a_deployment_s_first_request_is_found(url: str) -> None:
@@ -131,6 +140,9 @@ def test_of_each_kind_the_newest_word_of_who_asked_is_joined_to_their_request(ur
         said("f", "click", 1.0, time=99.0),
     ]
     fill(url, [accepted("r1").model_copy(update={"segments": '{"plan": "paid"}'}), accepted("r2"), *events])
-    first, second = sorted(window.experiment_reactions(url, "colours", 20), key=lambda row: str(row["segments"]))
+    first, second = sorted(
+        window.experiment_requests(url, "colours", "text", 20), key=lambda row: str(row["request_id"])
+    )
+    assert first["segments"] == '{"plan": "paid"}'
     assert {kind: first[kind] for kind in KINDS} == dict(zip(KINDS, (0.0, None, None, None, 7.5), strict=True))
     assert [second[kind] for kind in KINDS] == [None] * 5

@@ -1,8 +1,12 @@
-"""An experiment for tests, with the weights that a test needs."""
+"""An experiment for tests, with the weights that a test needs, and what it says of requests."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from components.config import Experiment, Variant
+from components.experiments.exposures import Exposure, fold
+from components.experiments.statistics import Analysis, analyse
 
 
 def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt", alpha: float = 0.05) -> Experiment:
@@ -11,3 +15,7 @@ def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt",
         "control": Variant(weight=control, temperature=0.7),
     }
     return Experiment(name="colours", line="text", salt=salt, variants=variants, alpha=alpha, srm_alpha=0.001)
+
+
+def analysed(running: Experiment, rows: Iterable[Exposure]) -> Analysis:
+    return analyse(running, fold(rows, running.weights))

@@ -1,27 +1,25 @@
-"""Metrics beside the one that decides, from rows as the events' reader gives them."""
+"""Metrics beside the one that decides."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
-import pytest
 
 from components.events.schema import KINDS
-from components.experiments.metrics import EVERYONE, Reading, fold, read, scaled
+from components.experiments.exposures import Exposure, fold
+from components.experiments.metrics import EVERYONE, Reading, read
 from tests.components.experiments.examples import experiment
 
 SEGMENTS = ("plan=free", "plan=paid", "plan=other")
 
 
-def row(user: str, variant: str = "control", *, at: float = 1.0, plan: str = "free", **said: float) -> dict[str, Any]:
-    """One request; kinds that are not named are None, as where its user did nothing."""
-    known = {"user_key": user, "time": at, "variant": variant, "segments": json.dumps({"plan": plan})}
-    return known | dict.fromkeys(KINDS) | said
+def row(user: str, variant: str = "control", *, at: float = 1.0, plan: str = "free", **said: float) -> Exposure:
+    """One request; kinds that are not named are 0, as where its user did nothing."""
+    return Exposure(user, at, variant, 0.5, dict.fromkeys(KINDS, 0.0) | said, json.dumps({"plan": plan}))
 
 
-def audience(users: int, paid_lift: float, seed: int = 0) -> list[dict[str, Any]]:
+def audience(users: int, paid_lift: float, seed: int = 0) -> list[Exposure]:
     """Users of two variants and plans; only who pays saves more under treatment."""
     rng, rows = np.random.default_rng(seed), []
     for i in range(users):
@@ -31,8 +29,8 @@ def audience(users: int, paid_lift: float, seed: int = 0) -> list[dict[str, Any]
     return rows
 
 
-def results(rows: list[dict[str, Any]]) -> dict[tuple[str, str], Reading]:
-    return {(r.metric, r.segment): r for r in read(experiment(), fold(experiment(), rows), SEGMENTS)}
+def results(rows: list[Exposure]) -> dict[tuple[str, str], Reading]:
+    return {(r.metric, r.segment): r for r in read(experiment(), fold(rows, experiment().weights), SEGMENTS)}
 
 
 def test_a_lift_in_one_segment_is_found_there_and_not_elsewhere() -> None:
@@ -59,24 +57,6 @@ def test_small_segments_and_one_user_are_not_compared() -> None:
     assert results(audience(300, 0.0))["save", "plan=other"].interval is None
 
 
-def test_a_user_s_outcome_is_the_mean_over_requests_and_silence_is_zero() -> None:
-    (person,) = fold(experiment(), [row("u", like=1.0, dwell=60.0), row("u"), row("u", dwell=1e9)])
-    assert person.requests == 3
-    assert person.sums == {"like": 1.0, "click": 0.0, "save": 0.0, "regenerate": 0.0, "dwell": 1.5}
-
-
-@pytest.mark.parametrize(("value", "share"), [(None, 0.0), (30.0, 0.25), (120.0, 1.0), (86_400.0, 1.0), (-5.0, 0.0)])
-def test_dwell_is_capped(value: float | None, share: float) -> None:
-    assert scaled("dwell", value, 120.0) == share
-
-
-def test_who_saw_two_variants_and_variants_that_are_gone_are_left_out() -> None:
-    rows = [row("both"), row("both", "treatment"), row("gone", "retired"), row("stays"), row("stays", "retired")]
-    assert [person.requests for person in fold(experiment(), rows)] == [1]
-
-
-def test_a_segment_is_that_of_the_first_request_in_whatever_order_they_come() -> None:
-    rows = [row("u", at=5.0, plan="paid"), row("u", at=1.0, plan="free")]
-    for order in (rows, rows[::-1]):
-        (person,) = fold(experiment(), order)
-        assert (person.first, json.loads(person.segments)) == (1.0, {"plan": "free"})
+def test_who_saw_two_variants_counts_nowhere() -> None:
+    both = [row("both"), row("both", "treatment"), row("one")]
+    assert {reading.users for reading in results(both).values()} == {(1, 0), (0, 0)}

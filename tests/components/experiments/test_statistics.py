@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.statistics import Exposure, analyse, confidence_sequence, sample_ratio
-from tests.components.experiments.examples import experiment
+from components.experiments.comparison import confidence_sequence
+from components.experiments.exposures import Exposure
+from components.experiments.statistics import sample_ratio
+from tests.components.experiments.examples import analysed, experiment
 
 
 def audience(seed: int, users: int, effect: float, *, per_user: int = 3, share: float = 0.5) -> list[Exposure]:
@@ -22,7 +24,7 @@ def audience(seed: int, users: int, effect: float, *, per_user: int = 3, share: 
                     time=arrival + 0.1 * visit * rng.random(),
                     variant="treatment" if treated else "control",
                     propensity=share if treated else 1 - share,
-                    value=float(rng.random() < chance),
+                    values={"like": float(rng.random() < chance)},
                 )
             )
     return sorted(rows, key=lambda row: row.time)
@@ -33,7 +35,7 @@ def test_looking_often_at_equal_variants_seldom_finds_a_winner() -> None:
     false = 0
     for seed in range(60):
         rows = audience(seed, users=90, effect=0.0)
-        looks = [analyse(experiment(), rows[: len(rows) * look // 6]) for look in range(1, 7)]
+        looks = [analysed(experiment(), rows[: len(rows) * look // 6]) for look in range(1, 7)]
         false += any(look.verdict != "inconclusive" for look in looks)
     assert false <= 5
 
@@ -52,7 +54,7 @@ def test_a_fixed_sample_interval_would_not_have_been_safe() -> None:
 
 @pytest.mark.parametrize(("effect", "verdict"), [(0.35, "treatment better"), (-0.35, "control better")])
 def test_a_large_difference_is_found(effect: float, verdict: str) -> None:
-    result = analyse(experiment(), audience(1, users=400, effect=effect))
+    result = analysed(experiment(), audience(1, users=400, effect=effect))
     assert result.verdict == verdict
     assert result.interval[0] < effect < result.interval[1]
 
@@ -67,15 +69,18 @@ def test_the_interval_covers_the_difference_under_unequal_weights() -> None:
 
 def test_one_enthusiast_with_many_requests_counts_as_one_user() -> None:
     rows = audience(2, users=60, effect=0.0)
-    fan = [Exposure("fan", 2.0 + i, "treatment", 0.5, 1.0) for i in range(5000)]
-    result = analyse(experiment(), rows + fan)
+    fan = [Exposure("fan", 2.0 + i, "treatment", 0.5, {"like": 1.0}) for i in range(5000)]
+    result = analysed(experiment(), rows + fan)
     assert result.verdict == "inconclusive"
     assert sum(arm.users for arm in result.arms) == 61
 
 
 def test_a_wrong_split_of_users_makes_the_verdict_inconclusive() -> None:
-    rows = [Exposure(str(i), float(i), "treatment" if i % 4 else "control", 0.5, float(i % 4 > 0)) for i in range(400)]
-    result = analyse(experiment(), rows)
+    rows = [
+        Exposure(str(i), float(i), "treatment" if i % 4 else "control", 0.5, {"like": float(i % 4 > 0)})
+        for i in range(400)
+    ]
+    result = analysed(experiment(), rows)
     assert result.srm
     assert result.verdict == "inconclusive"
     assert "sample-ratio" in result.reason
@@ -89,18 +94,21 @@ def test_sample_ratio_follows_the_weights() -> None:
 
 def test_weights_changed_under_way_make_the_verdict_inconclusive() -> None:
     rows = audience(5, users=400, effect=0.4, share=0.5)
-    result = analyse(experiment(control=0.4, treatment=0.6, alpha=0.05), rows)
+    result = analysed(experiment(control=0.4, treatment=0.6, alpha=0.05), rows)
     assert result.verdict == "inconclusive"
     assert "weights changed" in result.reason
 
 
 def test_a_user_of_both_variants_is_left_out_and_counted() -> None:
-    both = [Exposure("both", 0.0, "control", 0.5, 1.0), Exposure("both", 1.0, "treatment", 0.5, 1.0)]
-    result = analyse(experiment(), both)
+    both = [
+        Exposure("both", 0.0, "control", 0.5, {"like": 1.0}),
+        Exposure("both", 1.0, "treatment", 0.5, {"like": 1.0}),
+    ]
+    result = analysed(experiment(), both)
     assert result.crossed_over == 1
     assert sum(arm.users for arm in result.arms) == 0
 
 
 def test_before_the_first_user_nothing_is_known() -> None:
-    result = analyse(experiment(), [])
+    result = analysed(experiment(), [])
     assert (result.verdict, result.interval) == ("inconclusive", (-1.0, 1.0))

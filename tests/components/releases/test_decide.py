@@ -27,7 +27,7 @@ def liking(candidate: float, champion: float, users: int, seed: int = 1) -> list
     rng = np.random.default_rng(seed)
     rates = {CANDIDATE: candidate, CHAMPION: champion}
     return [
-        Exposure(f"{name}-{i}", i, name, 1.0, float(rng.random() < rate))
+        Exposure(f"{name}-{i}", i, name, 1.0, {"like": float(rng.random() < rate)})
         for i in range(users)
         for name, rate in rates.items()
     ]
@@ -67,7 +67,7 @@ def test_one_failure_or_a_few_slow_answers_prove_nothing() -> None:
 
 
 def test_users_seen_with_both_count_for_neither() -> None:
-    both = [Exposure("u", 1.0, name, 1.0, 1.0) for name in (CANDIDATE, CHAMPION)]
+    both = [Exposure("u", 1.0, name, 1.0, {"like": 1.0}) for name in (CANDIDATE, CHAMPION)]
     assert seen([], exposures=both).users == 0
 
 
