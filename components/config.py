@@ -356,13 +356,15 @@ class Experiment(Stage):
 class Learning(Stage):
     """What users' reactions and annotators' labels may teach, and when it is worth a training.
 
-    `min_new`: pairs that the last data version did not have; `min_likes`: by how many more users an answer must be
+    `window_days`: reactions that are older teach no longer; `min_new`: pairs by which the data version must change;
+    `min_likes`: by how many more users an answer must be
     liked than disliked; `held_out_users`: share of users who teach nothing, so that their likes can test what was
     learned; `max_per_user`, `max_per_minute` (judged answers) and `uninformative` (reactions that are all alike) bound
     what one user, a program or a spammer can do; `label_batch`: prompts sent to annotators when users' prompts have
     moved away from the training data; `simulated`: whether a simulated audience teaches too, as in the proof.
     """
 
+    window_days: Count
     min_new: Count
     min_likes: Count
     seed: Seed

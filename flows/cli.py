@@ -103,7 +103,8 @@ def learn() -> None:
     use_server_if_running()
     from flows.learn import learn as run_learn
 
-    typer.echo(run_learn())
+    learned = run_learn()
+    typer.echo(f"{learned.words}{f' {learned.deployment}' if learned.deployment else ''}")
 
 
 @app.command()
