@@ -18,7 +18,7 @@ def write(path: Path, rows: list[tuple[str, str, dict[str, str]]]) -> Path:
         {"id": str(i), "text": text, "label": label, "source": "s", "meta": json.dumps(meta)}
         for i, (text, label, meta) in enumerate(rows)
     ]
-    schema = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "meta")])
+    schema = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "source", "meta")])
     pq.write_table(pa.Table.from_pylist(samples, schema=schema), path)
     return path
 
