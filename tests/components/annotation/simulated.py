@@ -18,6 +18,7 @@ from components.data.clean import clean
 from components.data.picture import encode_png
 from components.data.prepare import prepare
 from components.data.split import split
+from tests.components.annotation.examples import TIERS
 from tests.label_studio_server import Server
 
 FOOD = ["apple", "bread", "cherry", "cheese", "grape", "lemon", "melon", "onion", "peach", "salad", "tomato", "walnut"]
@@ -39,7 +40,7 @@ WRONG = "horse"  # labelled as food in the set
 
 
 def settings(url: str, project: str, batch: int = 6) -> Annotation:
-    return Annotation(url=url, project=project, template="category", batch=batch)
+    return Annotation(url=url, project=project, template="category", batch=batch, tiers=TIERS)
 
 
 def write_set(folder: Path) -> Path:
