@@ -35,7 +35,7 @@ class World:
     items: int = 1000
     annotators: int = 20
     reviewers: int = 4
-    waves: int = 4
+    waves: int = 10
 
 
 @dataclass(frozen=True)
