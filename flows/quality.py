@@ -20,8 +20,9 @@ def write_report(params: Params, out: Path) -> Path:
     project = Project(params.annotation)
     labels = sorted(project.categories())
     with opened(params.events.url) as engine:
-        read = (f(engine, project.title) for f in (tier_store.tasks, tier_store.records, tier_store.history))
-        found = report(project.title, *read, labels, params.annotation.tiers, time.time())
+        tasks, moves = tier_store.tasks(engine, project.title), tier_store.history(engine, project.title)
+        recorded = tier_store.records(engine, project.title)
+    found = report(project.title, tasks, recorded, moves, labels, params.annotation.tiers, time.time())
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page(asdict(found)))
     return out

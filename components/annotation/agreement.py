@@ -13,8 +13,8 @@ from itertools import combinations
 import krippendorff
 import numpy as np
 import pandas as pd
-from cleanlab.rank import get_label_quality_scores
 from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
 from crowdkit.aggregation import DawidSkene
 from numpy.typing import NDArray
 from scipy import stats

@@ -15,7 +15,6 @@ from components.annotation.agreement import (
     Curve,
     Estimate,
     Floats,
-    Given,
     Pair,
     accuracy,
     alpha,
@@ -95,9 +94,7 @@ def report(
     gold = {task.task: task.gold for task in tasks if task.gold}
     answers = current_answers(recorded)
     crowd = get_to_know(answers, gold, labels, tiers)
-    given = {
-        task: [(a.person, a.label) for a in some if a.label in labels] for task, some in answers.items()
-    }
+    given = {task: [(a.person, a.label) for a in some if a.label in labels] for task, some in answers.items()}
     each, probable = confusions(given, labels)
     doubts = [
         Suspicion(task.sample, task.label, likeliest, sure, "the answers")
@@ -180,7 +177,7 @@ def _truth(task: Task, probable: Mapping[str, float]) -> str:
 
 def _mixes_up(confusion_CC: Floats, labels: Sequence[str]) -> str:
     wrong_CC = confusion_CC * (1 - np.eye(len(labels)))
-    truth, said = np.unravel_index(wrong_CC.argmax(), wrong_CC.shape)
+    truth, said = divmod(int(wrong_CC.argmax()), len(labels))
     share = float(wrong_CC[truth, said])
     return f"{labels[truth]} taken for {labels[said]}: {100 * share:.0f} %" if share >= 0.05 else ""
 

@@ -18,6 +18,7 @@ from components.annotation.tier_schema import ANSWERS, Record, Task
 from components.annotation.tiers import ORDER, Answer, Kind, State, Tier, TierError, check_allowed, next_step
 from components.annotation.trust import Crowd
 from components.config import Tiers
+from components.releases.database import writing
 
 SERVER = "label-studio"  # who deleted an annotation it does not say
 
@@ -52,7 +53,7 @@ def reconcile(
     for task in known:
         given = sorted(elsewhere.get(task.sample, ()), key=_order)
         if _due(task, recorded.get(task.task, []), given, crowd, tiers):
-            with tier_store.writing(engine, f"annotations of {task.sample}") as connection:
+            with writing(engine, f"annotations of {task.sample}") as connection:
                 tier_store.fence(connection, project, token)
                 _bring_up_to_date(connection, tier_store.lock(connection, task.task), given, crowd, tiers, found)
     strange = elsewhere.keys() - {task.sample for task in known}
@@ -133,7 +134,11 @@ def _take(
 def _tier(task: Task, person: str, tiers: Tiers) -> Tier:
     """A verdict where the task waits for one and the person may give it; else one more annotation, which always helps."""
     waits_for_verdict = task.state in (State.REVIEW, State.ARBITRATE) and not task.gold
-    return Tier(task.state) if waits_for_verdict and tier_store.role(person, tiers) == task.state else Tier.ANNOTATE
+    return (
+        Tier(task.state)
+        if waits_for_verdict and tier_store.role(person, tiers).value == task.state.value
+        else Tier.ANNOTATE
+    )
 
 
 def _reopen(connection: Connection, task: Task, ended: Sequence[Record], who: str, what: str, now: float) -> Task:

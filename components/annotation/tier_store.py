@@ -94,7 +94,7 @@ def submit(engine: Engine, seen: Task, answer: Answer, crowd: Crowd, tiers: Tier
         task, now = lock(connection, seen.task), time.time()
         if answer.tier is not Tier.ANNOTATE and task.version != seen.version:
             raise _overtaken(task, seen.version)
-        if task.state != answer.tier:
+        if task.state.value != answer.tier.value:
             raise TierError(f"task {task.sample} is at {task.state} and takes nobody's answer to {answer.tier}")
         check_role(answer, tiers)
         earlier = find_records(connection, ANSWERS.c.task == task.task)
@@ -122,7 +122,7 @@ def open_for(engine: Engine, project: str, person: str, count: int, crowd: Crowd
     recorded = records(engine, project)
     untouched = [t for t in tasks(engine, project) if all(r.person != person for r in recorded.get(t.task, ()))]
     untouched.sort(key=lambda t: hashlib.sha256(f"{person}/{t.sample}".encode()).digest())
-    ordinary = [t for t in untouched if not t.gold and t.state == tier]
+    ordinary = [t for t in untouched if not t.gold and t.state.value == tier.value]
     gold = [t for t in untouched if t.gold][: round(min(count, len(ordinary)) * tiers.gold_share)]
     mixed = [*ordinary[: count - len(gold)], *gold]
     return sorted(mixed, key=lambda t: hashlib.sha256(f"{t.sample}/{person}".encode()).digest())
@@ -196,9 +196,7 @@ def settle(connection: Connection, task: Task, who: str, crowd: Crowd, tiers: Ti
     """Make the moves that a task's current answers are due; gold tasks stay where they are."""
     while not task.gold:
         current = [r for r in find_records(connection, ANSWERS.c.task == task.task) if r.ended is None]
-        step = next_step(
-            task.state, [r.answer for r in current], _rejections(connection, task), crowd.believe, tiers
-        )
+        step = next_step(task.state, [r.answer for r in current], _rejections(connection, task), crowd.believe, tiers)
         if step is None:
             break
         if step.kind is Kind.REJECT:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from components.config import Tiers, load
 from components.stage import run
 
 OUT = Path("metrics/annotation/tiers.json")
-SEEDS = range(2)
+SEEDS = range(20)
 GOAL = 0.99
 
 WORLDS = {
@@ -35,11 +36,12 @@ WORLDS = {
 # Other policies, where the questions are clearest: what each part of the policy in use is worth.
 POLICIES: dict[str, dict[str, float]] = {
     "one annotator, everything reviewed": {"first": 1, "certain": 1.0, "review_from": 0.0},
-    "two annotators, reviewed where not certain": {"first": 2, "review_from": 0.0},
-    "surer before review": {"review_from": 0.95},
-    "less certain at the end": {"certain": 0.97},
+    "one annotator at first, review from 0.9": {"first": 1, "review_from": 0.9},
+    "two annotators, then review": {"review_from": 0.0},
+    "certain from 0.97": {"certain": 0.97},
+    "certain from 0.995": {"certain": 0.995},
 }
-COMPARED = ()
+COMPARED = ("2 labels", "8 labels")
 
 Figures = dict[str, list[float]]  # mean over seeds, low and high end of its 95 % interval
 
@@ -55,8 +57,12 @@ def measure(world: World, tiers: Tiers) -> Figures:
         "accuracy": over_seeds(lambda o: o.accuracy),
         "answers": over_seeds(lambda o: o.cost),
         "majority of five": over_seeds(lambda o: o.majority),
-        **{name: over_seeds(lambda o, name=name: o.answers[name]) for name in (*Tier, "gold")},
+        **{name: over_seeds(partial(_part, name=name)) for name in (*Tier, "gold")},
     }
+
+
+def _part(outcome: Outcome, name: str) -> float:
+    return outcome.answers[name]
 
 
 def show(title: str, rows: dict[str, Figures]) -> None:
@@ -65,7 +71,13 @@ def show(title: str, rows: dict[str, Figures]) -> None:
         table.add_column(column, justify="right" if i else "left")
     for name, found in rows.items():
         split = " + ".join(f"{found[part][0]:.2f}" for part in (*Tier, "gold"))
-        table.add_row(name, _span(found["accuracy"], 100), _span(found["answers"], 1), split, _span(found["majority of five"], 100))
+        table.add_row(
+            name,
+            _span(found["accuracy"], 100),
+            _span(found["answers"], 1),
+            split,
+            _span(found["majority of five"], 100),
+        )
     Console(width=150).print(table)
 
 

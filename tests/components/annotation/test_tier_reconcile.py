@@ -1,4 +1,4 @@
-"""What people do in Label Studio counts here once and in order, however often, by whomever and until when it is read."""
+"""What people do in Label Studio counts here once and in order, however often, and by how many, it is read."""
 
 from __future__ import annotations
 

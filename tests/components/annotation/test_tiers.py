@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from components.annotation.tiers import MOVES, Answer, Kind, OwnWorkError, State, Tier, TierError, check_allowed, next_step
+from components.annotation.tiers import (
+    MOVES,
+    Answer,
+    Kind,
+    OwnWorkError,
+    State,
+    Tier,
+    TierError,
+    check_allowed,
+    next_step,
+)
 from tests.components.annotation.examples import CROWD, LABELS, TIERS
 
 

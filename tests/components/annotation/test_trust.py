@@ -11,7 +11,7 @@ SKILLS = {"careful": 0.95, "middling": 0.8, "hasty": 0.7, "guessing": 0.25}
 
 
 def answered(tasks: int, gold: int, seed: int = 7) -> tuple[dict[int, list[Answer]], dict[int, str]]:
-    """Everybody's answers to every task; a mistake is `face` for `food` wherever it can be. The first tasks are gold."""
+    """Everybody's answers to every task, the first of them gold; food is taken for a face."""
     rng = np.random.default_rng(seed)
     truth = [LABELS[i] for i in rng.integers(len(LABELS), size=tasks)]
     answers: dict[int, list[Answer]] = {}
