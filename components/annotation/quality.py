@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 
 from components.annotation.agreement import (
     Curve,
@@ -22,6 +24,7 @@ from components.annotation.agreement import (
     curve,
     fleiss,
     pairs,
+    suspects,
 )
 from components.annotation.tier_schema import Move, Record, Task
 from components.annotation.tier_store import current_answers, role
@@ -29,6 +32,7 @@ from components.annotation.tiers import State, Tier
 from components.annotation.trust import DISPUTED, Crowd, get_to_know
 from components.config import Tiers
 
+FOLDS = 5
 LISTED = 25  # rows of a list at most: pairs, suspicions, moves
 
 
@@ -84,17 +88,17 @@ def report(
     tasks: Sequence[Task],
     recorded: Mapping[int, Sequence[Record]],
     moves: Sequence[Move],
-    labels: Sequence[str],
     tiers: Tiers,
     now: float,
     suspicions: Sequence[Suspicion] = (),
 ) -> Report:
     """Everything on the page, from the rows of `tier_store`."""
+    labels = _labels(tasks, recorded)
     by_number = {task.task: task for task in tasks}
     gold = {task.task: task.gold for task in tasks if task.gold}
     answers = current_answers(recorded)
     crowd = get_to_know(answers, gold, labels, tiers)
-    given = {task: [(a.person, a.label) for a in some if a.label in labels] for task, some in answers.items()}
+    given = {task: [(a.person, a.label) for a in some if a.label] for task, some in answers.items()}
     each, probable = confusions(given, labels)
     doubts = [
         Suspicion(task.sample, task.label, likeliest, sure, "the answers")
@@ -108,7 +112,7 @@ def report(
     return Report(
         project=project,
         time=now,
-        labels=tuple(labels),
+        labels=labels,
         min_accuracy=tiers.min_accuracy,
         states={state: sum(task.state is state and not task.gold for task in tasks) for state in State},
         cost=_cost(recorded, gold),
@@ -124,6 +128,26 @@ def report(
         suspicions=tuple(everything[:LISTED]),
         moves=tuple((by_number[move.task].sample, move) for move in list(moves)[: -LISTED - 1 : -1]),
     )
+
+
+def doubts_of_a_model(tasks: Sequence[Task], vectors_BD: Floats) -> list[Suspicion]:
+    """Settled labels that look wrong to a model of their samples' features (confident learning, five folds).
+
+    Nothing where fewer than five samples of a label are settled, or only one label.
+    """
+    labels = [task.label for task in tasks]
+    if len(set(labels)) < 2 or min(Counter(labels).values()) < FOLDS:
+        return []
+    model = LogisticRegression(max_iter=500, class_weight="balanced")
+    probable_BC = cross_val_predict(model, vectors_BD, labels, method="predict_proba", cv=FOLDS)
+    found = suspects(labels, probable_BC, sorted(set(labels)))
+    return [Suspicion(tasks[i].sample, labels[i], likelier, 1 - quality, "a model") for i, likelier, quality in found]
+
+
+def _labels(tasks: Sequence[Task], recorded: Mapping[int, Sequence[Record]]) -> tuple[str, ...]:
+    """Every label that anybody has used."""
+    known = {task.gold for task in tasks} | {task.label for task in tasks}
+    return tuple(sorted((known | {r.label for given in recorded.values() for r in given}) - {""}))
 
 
 def _cost(recorded: Mapping[int, Sequence[Record]], gold: Mapping[int, str]) -> dict[str, int]:
@@ -179,7 +203,7 @@ def _mixes_up(confusion_CC: Floats, labels: Sequence[str]) -> str:
     wrong_CC = confusion_CC * (1 - np.eye(len(labels)))
     truth, said = divmod(int(wrong_CC.argmax()), len(labels))
     share = float(wrong_CC[truth, said])
-    return f"{labels[truth]} taken for {labels[said]}: {100 * share:.0f} %" if share >= 0.05 else ""
+    return f"{labels[truth]} taken for {labels[said]}: {100 * share:.0f}\u00a0%" if share >= 0.05 else ""
 
 
 def _overall(each: Mapping[str, Floats], crowd: Crowd, labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:

@@ -1,4 +1,4 @@
-"""Annotations elsewhere (Label Studio) become answers here: new, edited and deleted ones, each once, whoever asks again.
+"""Annotations elsewhere (Label Studio) become answers here: new, edited and deleted ones, each once.
 
 Polling is the truth. A task is brought up to date in one transaction, so that a reconcile that is killed is carried on
 by the next. Of two at once the one that began later goes on, as it read the newer annotations; the other stops.
@@ -41,7 +41,7 @@ def reconcile(
     labels: Sequence[str],
     tiers: Tiers,
 ) -> Summary:
-    """Bring a project's tasks up to date with what `poll` reads. Raises `OvertakenError` where a later one has begun."""
+    """Bring the tasks up to date with what `poll` reads; raises `OvertakenError` where a later one has begun."""
     token = tier_store.begin(engine, project)
     elsewhere: dict[str, list[label_studio.Answer]] = {}
     for annotation in poll():
@@ -132,13 +132,9 @@ def _take(
 
 
 def _tier(task: Task, person: str, tiers: Tiers) -> Tier:
-    """A verdict where the task waits for one and the person may give it; else one more annotation, which always helps."""
-    waits_for_verdict = task.state in (State.REVIEW, State.ARBITRATE) and not task.gold
-    return (
-        Tier(task.state)
-        if waits_for_verdict and tier_store.role(person, tiers).value == task.state.value
-        else Tier.ANNOTATE
-    )
+    """A verdict where the task waits for one that the person may give; else one more annotation, which always helps."""
+    highest = tier_store.role(person, tiers)
+    return highest if task.state.value == highest.value and not task.gold else Tier.ANNOTATE
 
 
 def _reopen(connection: Connection, task: Task, ended: Sequence[Record], who: str, what: str, now: float) -> Task:

@@ -34,7 +34,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Record:
-    """An answer as it is kept. `source`, `stamp`: the annotation elsewhere and its last edit there, where it has one."""
+    """An answer as it is kept; `source`, `stamp`: the annotation elsewhere and its last edit there, if any."""
 
     number: int
     task: int

@@ -1,4 +1,4 @@
-"""The one place that changes labelling tasks: each call is one transaction on one task, recorded with who, when and why.
+"""The one place that changes labelling tasks: each call one transaction on one task, recorded with who, when and why.
 
 Whoever comes second to a task waits for the first and then reads what that one made of it. A call that raises
 (`TierError`, or `DatabaseRefusedError` where the database is away) has changed nothing.
@@ -153,7 +153,7 @@ def begin(engine: Engine, project: str) -> int:
 
 
 def fence(connection: Connection, project: str, token: int) -> None:
-    """Raises `OvertakenError` where a newer reconcile of the project has begun; none begins before the transaction ends."""
+    """Raises `OvertakenError` where a newer reconcile of the project has begun; none begins until it ends."""
     newest = _lock_project(connection, project)
     if newest != token:
         raise OvertakenError(
@@ -258,6 +258,6 @@ def _move(row: Any) -> Move:
 
 def _overtaken(task: Task, seen: int) -> OvertakenError:
     return OvertakenError(
-        f"task {task.sample} is not at version {seen}, but at {task.version} ({task.state}): somebody changed it first; "
-        "look at it again and decide anew"
+        f"task {task.sample} is not at version {seen}, but at {task.version} ({task.state}): somebody changed it "
+        "first; look at it again and decide anew"
     )

@@ -1,8 +1,8 @@
 """The life of a labelling task: annotate → review → arbitrate, and what the answers so far make of it.
 
-Pure: knows no database, no clock and no people, only their answers. How sure the answers make one of a label is asked of
-`believe`. k annotators answer, more where they disagree; a reviewer is asked where the answers are not certain by
-themselves; an arbiter only where the tiers disagree.
+Pure: knows no database, no clock and no people, only their answers. How sure these make one of a label is asked of
+`believe`. k annotators answer, more where they disagree; a reviewer is asked where these are not certain by themselves,
+an arbiter only where the tiers disagree.
 """
 
 from __future__ import annotations

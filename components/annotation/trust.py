@@ -72,7 +72,7 @@ class Crowd:
 def strangers(labels: Sequence[str], tiers: Tiers) -> Crowd:
     """People of whom nothing is known yet."""
     count = len(labels)
-    evenly_CC = (1 - np.eye(count)) / (count - 1)
+    evenly_CC = (1 - np.eye(count)) / max(count - 1, 1)
     return Crowd(tuple(labels), {tier: tiers.expected[tier] for tier in Tier}, evenly_CC)
 
 

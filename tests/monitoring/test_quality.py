@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from components.annotation.quality import report
 from monitoring.quality import page
-from tests.components.annotation.examples import LABELS, PROJECT, TIERS
+from tests.components.annotation.examples import PROJECT, TIERS
 from tests.components.annotation.test_quality import build
 
 
@@ -25,5 +25,5 @@ def test_names_from_outside_are_escaped() -> None:
 
 
 def test_an_empty_project_has_a_page() -> None:
-    html = page(asdict(report(PROJECT, [], {}, [], LABELS, TIERS, 1e9)))
+    html = page(asdict(report(PROJECT, [], {}, [], TIERS, 1e9)))
     assert "Nobody has answered yet" in html

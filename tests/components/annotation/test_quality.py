@@ -1,4 +1,4 @@
-"""The report says what a lead must know of a project whose people and truths are known; and nothing breaks when empty."""
+"""The report says what a lead must know of a project whose people and truths are known, and of an empty one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.annotation.quality import Report, Suspicion, report
+from components.annotation.quality import Report, Suspicion, doubts_of_a_model, report
 from components.annotation.tier_schema import Move, Record, Task
 from components.annotation.tiers import Kind, State, Tier
 from tests.components.annotation.examples import LABELS, PROJECT, TIERS
@@ -16,7 +16,7 @@ TASKS, GOLD = 240, 30
 
 
 def rows(seed: int = 7) -> tuple[list[Task], dict[int, list[Record]], list[Move]]:
-    """Four people answer everything; `3` guesses, `4` tires for the last 40; two settled labels and one gold are wrong."""
+    """Four people answer everything; `3` guesses, `4` tires in the end; two settled labels and one gold are wrong."""
     rng = np.random.default_rng(seed)
     tasks, records = [], {}
     for number in range(TASKS):
@@ -38,7 +38,7 @@ def rows(seed: int = 7) -> tuple[list[Task], dict[int, list[Record]], list[Move]
 
 
 def build(suspicions: tuple[Suspicion, ...] = ()) -> Report:
-    return report(PROJECT, *rows(), LABELS, TIERS, 1e9, suspicions)
+    return report(PROJECT, *rows(), TIERS, 1e9, suspicions)
 
 
 def test_it_names_who_guesses_who_tires_and_what_is_wrong() -> None:
@@ -64,5 +64,16 @@ def test_every_answer_is_a_cost_also_the_replaced_ones_and_gold() -> None:
 
 
 def test_a_project_without_answers_has_a_report_too() -> None:
-    found = report(PROJECT, rows()[0][GOLD:31], {}, [], LABELS, TIERS, 1e9)
+    found = report(PROJECT, rows()[0][GOLD:31], {}, [], TIERS, 1e9)
     assert (found.alpha, found.fleiss, found.people, found.confusion_CC) == (None, None, (), ())
+
+
+def test_a_model_doubts_the_label_that_does_not_fit_its_sample() -> None:
+    rng = np.random.default_rng(7)
+    truth = ["food", "face"] * 20
+    vectors = np.array([[1.0, 0.0] if label == "food" else [0.0, 1.0] for label in truth]) + rng.normal(0, 0.1, (40, 2))
+    labels = ["face", *truth[1:]]
+    tasks = [Task(i, PROJECT, f"s{i}", "", State.DONE, label, 2, 0.0) for i, label in enumerate(labels)]
+    (doubt,) = doubts_of_a_model(tasks, vectors)
+    assert (doubt.sample, doubt.label, doubt.likelier) == ("s0", "face", "food")
+    assert doubts_of_a_model(tasks[:4], vectors[:4]) == []
