@@ -49,11 +49,11 @@ def kinds(engine: Engine) -> list[Kind]:
     return [move.kind for move in tier_store.history(engine, PROJECT)]
 
 
-def check(engine: Engine) -> None:
+def check(engine: Engine, project: str = PROJECT) -> None:
     """Whole histories, one current answer a person, nobody's work judged by themselves, no annotation twice."""
-    recorded = tier_store.records(engine, PROJECT)
-    moves = tier_store.history(engine, PROJECT)
-    for task in tier_store.tasks(engine, PROJECT):
+    recorded = tier_store.records(engine, project)
+    moves = tier_store.history(engine, project)
+    for task in tier_store.tasks(engine, project):
         mine = [move for move in moves if move.task == task.task]
         assert all(a.target is b.source and a.version < b.version for a, b in pairwise(mine))
         assert (mine[0].kind, mine[-1].target, mine[-1].version <= task.version) == (Kind.CREATE, task.state, True)

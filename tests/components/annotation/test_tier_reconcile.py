@@ -8,17 +8,22 @@ import random
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event
 
 from components.annotation import tier_store
+from components.annotation.label_studio import TOKEN, Project
 from components.annotation.label_studio import Answer as Annotation
+from components.annotation.prelabel import tasks as make_tasks
 from components.annotation.tier_reconcile import Summary, reconcile
 from components.annotation.tiers import Kind, OvertakenError, State
 from components.events.database import connect
 from components.releases.database import opened
 from tests.components.annotation.examples import LABELS, PROJECT, TIERS, annotation, check, kinds, only_task
+from tests.components.annotation.simulated import SimulatedAnnotator, another_account, embed, settings
+from tests.label_studio_server import Server
 
 FORK = multiprocessing.get_context("fork")
 DISAGREED = [annotation(1, "cat", 1, "food"), annotation(2, "cat", 2, "face", 1), annotation(3, "cat", 3, "food", 2)]
@@ -204,3 +209,45 @@ def _next_turn(
         first = old[0]
         old[0] = annotation(first.annotation, first.sample_id, first.annotator, choice(LABELS), 5 * turn + 1)
     return [*old, *new]
+
+
+@pytest.mark.timeout(900)  # the first run on a machine installs the server
+def test_four_accounts_on_a_real_server(
+    label_studio: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Annotate, review, edit after review and delete, each as its own SIMULATED person, read as the flow reads it."""
+    monkeypatch.setenv(TOKEN, label_studio.token)
+    project = Project(settings(label_studio.url, "three tiers"))
+    categories, wanted = make_tasks(data / "split", embed, 2)
+    project.ensure(categories)
+    project.upload(wanted)
+    people = [SimulatedAnnotator(another_account(label_studio, f"person{i}"), project) for i in range(4)]
+    tiers = TIERS.model_copy(update={"reviewers": (people[3].number,), "certain": 0.995, "review_from": 0.9})
+    text, animal, food = wanted[0].text, "Animals & Nature", "Food & Drink"
+
+    def state(engine: Engine) -> tuple[State, str]:
+        reconcile(engine, "real", project.answers, sorted(categories), tiers)
+        assert reconcile(engine, "real", project.answers, sorted(categories), tiers) == Summary()
+        check(engine, "real")
+        task = tier_store.tasks(engine, "real")[0]
+        return task.state, task.label
+
+    with opened(f"sqlite:///{tmp_path / 'events.db'}") as engine:
+        tier_store.add(engine, "real", {wanted[0].sample_id: "", wanted[1].sample_id: ""}, "lead")
+        first = people[0].answer(text, animal)
+        people[1].answer(text, animal)
+        assert state(engine) == (State.REVIEW, "")
+        review = people[3].answer(text, animal)
+        assert state(engine) == (State.DONE, animal)
+        people[0].edit(first, food)
+        assert state(engine) == (State.ANNOTATE, "")
+        people[2].answer(text, animal)
+        people[0].edit(first, animal)
+        assert state(engine) == (State.REVIEW, "") or state(engine) == (State.DONE, animal)
+        people[3].edit(review, animal)
+        assert state(engine) == (State.DONE, animal)
+        people[0].delete(first)
+        moves = [(m.kind, m.who) for m in tier_store.history(engine, "real")]
+        assert state(engine)[0] in (State.DONE, State.REVIEW)
+        assert (Kind.REOPEN, people[0].number) in moves
+        assert tier_store.history(engine, "real")[len(moves)].who == "label-studio"
