@@ -108,7 +108,7 @@ def report(
         if likeliest != task.label and sure >= DISPUTED
     ]
     everything = sorted([*doubts, *suspicions], key=lambda s: -s.sure)
-    first_tier = {task: some for task, some in given.items() if task not in crowd.disputed}
+    undisputed = {task: some for task, some in given.items() if task not in crowd.disputed}
     return Report(
         project=project,
         time=now,
@@ -116,8 +116,8 @@ def report(
         min_accuracy=tiers.min_accuracy,
         states={state: sum(task.state is state and not task.gold for task in tasks) for state in State},
         cost=_cost(recorded, gold),
-        alpha=alpha(first_tier, labels),
-        fleiss=fleiss(first_tier, labels),
+        alpha=alpha(undisputed, labels),
+        fleiss=fleiss(undisputed, labels),
         pairs=tuple(pairs(given)[:LISTED]),
         people=_people(tasks, recorded, crowd, each, probable, tiers),
         confusion_CC=_overall(each, crowd, labels),

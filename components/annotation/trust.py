@@ -1,11 +1,13 @@
 """How far to trust each person's answers, and how sure several answers make one of a label.
 
-A person is right with some accuracy whatever the label (Dawid and Skene's model with one coin, fitted by crowd-kit);
-which wrong label is taken instead is learned from everybody together, as no single person has given enough answers.
+What is true is estimated from all answers by Dawid and Skene's model (crowd-kit). From that come one accuracy for each
+person, whatever the label, and which wrong label is taken for which, learned from everybody together: no single person
+has given enough answers for a table of their own.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,46 +82,48 @@ def get_to_know(answers: Answers, gold: Mapping[int, str], labels: Sequence[str]
     """The people behind the answers; `gold`: tasks whose label is known.
 
     A gold label that three answers or more contradict almost surely counts for nobody and against nobody until a lead
-    has looked at it.
+    has looked at it. A task of one answer tells nothing of anybody, unless it is gold.
     """
-    crowd = strangers(labels, tiers)
+    crowd, place = strangers(labels, tiers), {label: i for i, label in enumerate(labels)}
     several = {task: given for task, given in answers.items() if len(given) > 1 or task in gold}
-    if not several:
+    rows = [(task, a.person, a.label) for task, given in several.items() for a in given if a.label in place]
+    if not rows:
         return crowd
-    rows = [(task, a.person, a.label) for task, given in several.items() for a in given if a.label]
-    frame = pd.DataFrame(rows, columns=["task", "worker", "label"])
-    fitted = DawidSkene(n_iter=ITERATIONS).fit_predict_proba(frame)
-    truth_TC = fitted.reindex(columns=list(labels), fill_value=0.0)
-    disputed = _disputed(truth_TC, gold, several)
-    for task in truth_TC.index.intersection(list(gold.keys() - disputed.keys())):
-        truth_TC.loc[task] = [float(label == gold[task]) for label in labels]
-    place = {label: i for i, label in enumerate(labels)}
-    truth = truth_TC.drop(index=list(disputed)).to_dict("index")
+    truth, disputed = _truth(rows, gold, labels)
     right: dict[str, float] = {}
     counted: dict[str, float] = {}
-    tier_of = {a.person: a.tier for given in answers.values() for a in given}
     mistakes_CC = crowd.mistakes_CC.copy()  # the even spread is worth one mistake of each label
     for task, person, label in rows:
-        if task in truth:
-            chances = truth[task]
+        if chances := truth.get(task):
             right[person] = right.get(person, 0.0) + chances[label]
             counted[person] = counted.get(person, 0.0) + 1
             for other, chance in chances.items():
                 if other != label:
                     mistakes_CC[place[other], place[label]] += chance
+    tiers_of: dict[str, set[Tier]] = {}
+    for answer in (a for given in answers.values() for a in given):
+        tiers_of.setdefault(answer.person, set()).add(answer.tier)
     accuracy = {
-        person: (PRIOR * crowd.expected[tier_of[person]] + right[person]) / (PRIOR + count)
+        person: (PRIOR * max(crowd.expected[tier] for tier in tiers_of[person]) + right[person]) / (PRIOR + count)
         for person, count in counted.items()
     }
-    mistakes_CC /= mistakes_CC.sum(axis=1, keepdims=True)
+    mistakes_CC /= np.maximum(mistakes_CC.sum(axis=1, keepdims=True), 1e-12)
     return Crowd(crowd.labels, crowd.expected, mistakes_CC, accuracy, counted, disputed)
 
 
-def _disputed(truth_TC: pd.DataFrame, gold: Mapping[int, str], answers: Answers) -> dict[int, str]:
-    asked = [task for task in gold if task in truth_TC.index and len(answers[task]) > 2]
-    likeliest = truth_TC.loc[asked].agg(["idxmax", "max"], axis=1) if asked else pd.DataFrame()
-    return {
-        task: str(row["idxmax"])
-        for task, row in likeliest.iterrows()
-        if row["idxmax"] != gold[task] and row["max"] >= DISPUTED
-    }
+def _truth(
+    rows: Sequence[tuple[int, str, str]], gold: Mapping[int, str], labels: Sequence[str]
+) -> tuple[dict[int, dict[str, float]], dict[int, str]]:
+    """How probable each label of each task is, gold taken for certain; and the disputed gold, left out of that."""
+    frame = pd.DataFrame(rows, columns=["task", "worker", "label"])
+    fitted = DawidSkene(n_iter=ITERATIONS).fit_predict_proba(frame).reindex(columns=list(labels), fill_value=0.0)
+    truth: dict[int, dict[str, float]] = fitted.to_dict("index")
+    asked, disputed = Counter(task for task, *_ in rows), {}
+    for task in gold.keys() & truth.keys():
+        likeliest = max(labels, key=lambda label: truth[task][label])
+        if likeliest != gold[task] and asked[task] > 2 and truth[task][likeliest] >= DISPUTED:
+            disputed[task] = likeliest
+            del truth[task]
+        else:
+            truth[task] = {label: float(label == gold[task]) for label in labels}
+    return truth, disputed
