@@ -158,6 +158,14 @@ def reconcile() -> None:
     typer.echo(run_reconcile())
 
 
+@annotate.command()
+def quality(project: str, out: Path = Path(".atelier/quality.html")) -> None:
+    """Write a page about a project's people, their agreement, labels that look wrong and what they have cost."""
+    from flows.quality import write_report
+
+    typer.echo(write_report(load(), project, out))
+
+
 @app.command()
 def up() -> None:
     """Start the stack and leave it running; makes and releases both models first where none is deployed."""
