@@ -6,7 +6,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint proof bench bench-drift bench-online bench-release lock setup
+.PHONY: demo test up down repro lint proof bench bench-drift bench-online bench-release bench-annotation lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -41,6 +41,9 @@ bench-release: setup  ## a release under load, from shadow to champion, and bad 
 
 bench-drift: setup  ## cost, delay and false alarms of the drift report, on simulated events
 	python -m monitoring.bench
+
+bench-annotation: setup  ## labels that active learning saves against random choice, on four data sets
+	python -m components.annotation.bench
 
 proof: setup  ## unattended: drift, labels, retraining, trial, recovery; then a bad model that goes back by itself
 	python -m flows.proof

@@ -1,1 +1,1 @@
-"""Which samples to label next, and when to stop: active learning on arrays. Knows no model, no file and no Label Studio."""
+"""Which samples to label next, and when to stop: active learning on arrays. Knows no model, file or Label Studio."""

@@ -63,7 +63,9 @@ def strength(data: Dataset) -> float:
 
 def replay(data: Dataset, strategy: str, seed: int, strength: float) -> Curve:
     """One curve: label by `strategy` until the budget is spent."""
-    pool, test = next(GroupShuffleSplit(1, test_size=TEST_SHARE, random_state=seed).split(data.x_ND, groups=data.groups_N))
+    pool, test = next(
+        GroupShuffleSplit(1, test_size=TEST_SHARE, random_state=seed).split(data.x_ND, groups=data.groups_N)
+    )
     x_ND, y_N, classes = data.x_ND[pool], data.y_N[pool], int(data.y_N.max()) + 1
     rng, labelled_N = np.random.default_rng(seed), np.zeros(len(pool), bool)
     probabilities_MNC = np.full((1, len(pool), classes), 1 / classes)

@@ -1,7 +1,8 @@
 """When to stop labelling: what the labels that are left would still add, read off the learning curve so far.
 
 A power law, accuracy = limit - slope * labels^-decay, as learning curves follow (Hestness et al. 2017,
-arXiv:1712.00409), fitted to held-out accuracy; its interval is a parametric bootstrap.
+arXiv:1712.00409), fitted to held-out accuracy; its interval is a parametric bootstrap. A power law holds for the later
+part of a curve only, and least for chosen labels, which teach most at first: the recent part is what is fitted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.optimize import curve_fit
 Floats = NDArray[np.float64]
 
 POINTS = 5  # a curve of three parameters says nothing with fewer
+RECENT = 4  # the part fitted starts at this fraction of the labels so far
 BOOTSTRAPS, LEVEL = 100, 0.9
 BOUNDS = ([0.0, 0.0, 0.1], [1.0, 50.0, 2.0])  # limit, slope, decay
 POINT = 0.01
@@ -30,9 +32,11 @@ class CurveError(ValueError):
 class Outlook:
     """What labelling everything that is left is expected to add to accuracy: `gain`, between `low` and `high`.
 
-    `next_point` is how many more labels the next 0.01 of accuracy takes, None where all that are left do not bring it.
+    `accuracy` is today's, smoothed by the curve. `next_point` is how many more labels the next 0.01 of accuracy takes,
+    None where all that are left do not bring it.
     """
 
+    accuracy: float
     left: int
     gain: float
     low: float
@@ -59,9 +63,13 @@ def outlook(labels: Floats, accuracies: Floats, held_out: int, left: int, rng: n
     `left` rows have no label yet. Raises `CurveError` for fewer than five points, or values that are no accuracy.
     """
     if len(labels) != len(accuracies) or len(labels) < POINTS:
-        raise CurveError(f"{len(labels)} label counts and {len(accuracies)} accuracies; expected {POINTS} or more of each")
+        raise CurveError(
+            f"{len(labels)} label counts and {len(accuracies)} accuracies; expected {POINTS} or more of each"
+        )
     if not np.all((accuracies >= 0) & (accuracies <= 1)) or np.any(labels < 1) or held_out < 1:
         raise CurveError("expected accuracies from 0 to 1, label counts and held-out rows of 1 or more")
+    recent = (labels >= labels[-1] / RECENT) | (np.arange(len(labels)) >= len(labels) - POINTS)
+    labels, accuracies = labels[recent], accuracies[recent]
     best = float(accuracies.max())
     start = (min(best + 0.02, 0.999), max(best - float(accuracies[0]), 0.01) * math.sqrt(labels[0]), 0.5)
     fit = _fit(labels, accuracies, held_out, start)
@@ -71,7 +79,7 @@ def outlook(labels: Floats, accuracies: Floats, held_out: int, left: int, rng: n
     low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     gain = _gain(fit, now, end)
     needed = _labels_for(fit, now, POINT) if gain >= POINT else None
-    return Outlook(left, gain, float(low), float(high), needed)
+    return Outlook(float(_law(labels, *fit)[-1]), left, gain, float(low), float(high), needed)
 
 
 def _law(labels: Floats, limit: float, slope: float, decay: float) -> Floats:
