@@ -17,7 +17,7 @@ from components.annotation.active.strategies import Floats, Rows, select
 
 TEST_SHARE, BUDGET_SHARE = 0.3, 0.8  # of all rows, and of the rows that may be labelled
 TARGET = 0.95  # of the accuracy that all labels give
-BATCH, GROWTH = 10, 10  # a batch is 10 rows, or a tenth of the labels so far where that is more
+BATCH, GROWTH = 10, 5  # a batch is 10 rows, or a fifth of the labels so far where that is more
 MEMBERS = 5  # bootstrap fits for the strategy that needs several
 STRENGTHS = (0.1, 1.0, 10.0)  # of inverse regularisation, chosen once for a data set and all its strategies
 

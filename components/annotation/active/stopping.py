@@ -86,11 +86,19 @@ def _law(labels: Floats, limit: float, slope: float, decay: float) -> Floats:
     return limit - slope * labels**-decay
 
 
+def _slopes(labels: Floats, _: float, slope: float, decay: float) -> Floats:
+    """The law's derivatives by limit, slope and decay, K x 3."""
+    power = labels**-decay
+    return np.stack([np.ones_like(labels), -power, slope * power * np.log(labels)], axis=1)
+
+
 def _fit(labels: Floats, accuracies: Floats, held_out: int, start: Sequence[float] | Floats) -> Floats:
     # One row more and one less right, so that an accuracy of 0 or 1 keeps a deviation.
     smoothed = (accuracies * held_out + 1) / (held_out + 2)
     deviations = np.sqrt(smoothed * (1 - smoothed) / held_out)
-    return np.asarray(curve_fit(_law, labels, accuracies, start, deviations, bounds=BOUNDS, max_nfev=500)[0])
+    return np.asarray(
+        curve_fit(_law, labels, accuracies, start, deviations, bounds=BOUNDS, jac=_slopes, max_nfev=500)[0]
+    )
 
 
 def _gain(fit: Floats, now: float, end: float) -> float:

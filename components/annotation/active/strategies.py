@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
@@ -24,7 +24,6 @@ Rows = NDArray[np.intp]
 Strategy = Callable[[Floats, Floats, Mask, int, np.random.Generator], Rows]
 
 NEIGHBOURS = 20  # of TypiClust, as in the paper
-MINI_BATCHES_ABOVE = 50  # clusters, as in TypiClust's code
 # `mixed` weighs candidates, the most uncertain tenth, by how much uncertainty they cover among landmarks. The bounds
 # keep a batch from a pool of any size under a second and 20 MB.
 CANDIDATES, LANDMARKS, UNCERTAIN_SHARE, PER_PLACE = 1000, 2000, 0.1, 10
@@ -138,8 +137,7 @@ def typiclust(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rn
     Needs no model, so it serves the cold start. Typical is who has the nearest neighbours in its own cluster.
     """
     clusters = min(int(labelled_N.sum()) + count, len(np.unique(embeddings_ND, axis=0)))
-    means = KMeans if clusters <= MINI_BATCHES_ABOVE else MiniBatchKMeans
-    cluster_N = means(clusters, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(embeddings_ND)
+    cluster_N = KMeans(clusters, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(embeddings_ND)
     labels_C = np.bincount(cluster_N[labelled_N], minlength=clusters)
     free_C = np.bincount(cluster_N[~labelled_N], minlength=clusters)
     chosen: list[int] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,12 @@ def test_a_strategy_that_never_gets_there_is_marked_in_table_and_plot(
     assert "2 of 2" in capsys.readouterr().out
     bench.draw([("mine", both)], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_curves_of_unequal_length_are_summed_up_and_drawn(tmp_path: Path) -> None:
+    """Splits by group leave pools of different sizes."""
+    both = curves(random=[40, 80], mixed=[20, 30])
+    short = both["mixed"][1]
+    both["mixed"][1] = replace(short, labels=short.labels[:-2], accuracies=short.accuracies[:-2])
+    assert bench.summary(both)["mixed"]["saved"] == (0.5 + 0.625) / 2
+    bench.draw([("mine", both)], tmp_path / "plot.png")

@@ -33,9 +33,13 @@ def test_a_curve_gone_flat_says_stop_and_a_rising_one_goes_on_and_prices_a_point
     assert flat.next_point is None
     assert "less than one point" in str(flat)
     assert not rising.enough(worth=0.02)
-    # The true curve needs 55 more labels for a point.
-    assert rising.next_point is not None and 25 <= rising.next_point <= 110
-    assert f"about {rising.next_point} more labels for the next point" in str(rising)
+    assert rising.low <= 0.0505 <= rising.high  # what the true curve still gains
+
+
+def test_the_next_point_is_priced_in_labels() -> None:
+    exact = outlook(LABELS, 0.95 - 1.5 * LABELS**-0.35, 10**6, 600, np.random.default_rng(0))
+    assert exact.next_point == pytest.approx(68, abs=2)  # of the true curve, by hand
+    assert f"about {exact.next_point} more labels for the next point" in str(exact)
 
 
 def test_nothing_left_to_label_brings_nothing() -> None:
