@@ -173,7 +173,7 @@ def main(
         rows = summary(curves)
         show(one.name, rows, SEEDS)
         stopping = forecasts(curves)
-        told = "the gain not above its upper end {not_above_upper_end:.0%}, advice right {advice_right:.0%}, e.g. {example}"
+        told = "gain not above its upper end {not_above_upper_end:.0%}, advice right {advice_right:.0%}, e.g. {example}"
         print(f"stopping rule: {told.format(**stopping)}\n")
         found[one.name] = {"rows": len(one.x_ND), "strategies": rows, "stopping": stopping}
         drawn.append((one.name, curves))
