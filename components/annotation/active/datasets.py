@@ -1,4 +1,4 @@
-"""Data with known labels to compare strategies on: three that come with the project, or anybody's file of arrays."""
+"""Data with known labels to compare strategies on: four that come with the project, or anybody's file of arrays."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Strategy = Callable[[Floats, Floats, Mask, int, np.random.Generator], Rows]
 
 NEIGHBOURS = 20  # of TypiClust, as in the paper
 # `mixed` weighs candidates, the most uncertain tenth, by how much uncertainty they cover among landmarks. The bounds
-# keep a batch from a pool of any size under a second and 20 MB.
+# keep its arrays at 2 million values for a pool of any size.
 CANDIDATES, LANDMARKS, UNCERTAIN_SHARE, PER_PLACE = 1000, 2000, 0.1, 10
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from components.annotation.active import datasets
 from components.annotation.active.datasets import built_in, from_file
+from components.data import sample
 from components.stage import StageError
 
 
@@ -56,11 +57,20 @@ def test_no_file_and_no_archive_are_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_projects_own_data_have_no_rare_class_and_a_concept_keeps_two_phrases(
-    assets: Path, monkeypatch: pytest.MonkeyPatch
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real packages; only every tenth drawing, so that it takes seconds."""
+    """The real packages; only every tenth drawing, so that it takes seconds, and a few phrases of the text line."""
+    phrases = [
+        sample.Sample(
+            f"{group}-{i}", f"a {group} of kind {i // 3}", meta={"group": group, "concept": f"{group}{i // 3}"}
+        )
+        for group, count in (("animal", 60), ("food", 60), ("flag", 12))
+        for i in range(count)
+    ]
+    sample.write(tmp_path / "phrases.parquet", phrases)
     rendered = datasets.openmoji.samples
-    monkeypatch.setattr(datasets.openmoji, "samples", lambda folder, size, _: rendered(folder, size, 450))
+    monkeypatch.setattr(datasets.openmoji, "samples", lambda folder, size, _: rendered(assets, size, 450))
+    monkeypatch.setattr(datasets, "PHRASES", [tmp_path / "phrases.parquet"])
     found = {one.name: one for one in built_in()}
     assert list(found) == ["digits", "OpenMoji captions", "OpenMoji pictures", "phrases"]
     assert all(np.bincount(one.y_N).min() >= datasets.RARE for one in found.values())
