@@ -6,7 +6,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint proof bench bench-drift bench-events bench-online bench-release lock setup
+.PHONY: demo test up down repro lint proof bench bench-annotation bench-drift bench-events bench-online bench-release bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -45,6 +45,11 @@ bench-release: setup  ## a release under load, from shadow to champion, and bad 
 
 bench-drift: setup  ## cost, delay and false alarms of the drift report, on simulated events
 	python -m monitoring.bench
+
+bench-tiers: setup  ## labels through annotators, reviewers and an arbiter: how right and how dear, by simulation
+	python -m components.annotation.tiers_bench
+bench-annotation: setup  ## labels that active learning saves against random choice, on four data sets
+	python -m components.annotation.bench
 
 proof: setup  ## unattended: drift, labels, retraining, trial, recovery; then a bad model that goes back by itself
 	atelier proof

@@ -222,6 +222,36 @@ class Registry(Stage):
     experiment: str
 
 
+class Tiers(Stage):
+    """How many answers a label takes, and who judges; `make bench-tiers` measures the policy.
+
+    `first`, `most`: annotators at the start and at the most; `certain`: probability from which no further answer is
+    asked for; `review_from`: the one from which a reviewer is asked, not another annotator; `rejections`: how often a
+    reviewer sends a task back before an arbiter has it; `gold_share`: of everybody's tasks, those whose label is known;
+    `min_accuracy`: who is surely below it gets no more tasks; `expected`: accuracy of a stranger in each tier;
+    `reviewers`, `arbiters`: Label Studio's numbers of their accounts.
+    """
+
+    first: Count
+    most: Count
+    certain: Fraction
+    review_from: Fraction
+    rejections: Annotated[int, Field(ge=0)]
+    gold_share: Annotated[float, Field(ge=0, lt=1)]
+    min_accuracy: Fraction
+    expected: dict[str, Annotated[float, Field(gt=0, lt=1)]]
+    reviewers: tuple[str, ...] = ()
+    arbiters: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Tiers:
+        if self.first > self.most:
+            raise ValueError("first must not exceed most")
+        if set(self.expected) != {"annotate", "review", "arbitrate"}:
+            raise ValueError("expected needs annotate, review and arbitrate, and nothing else")
+        return self
+
+
 class Annotation(Stage):
     """A Label Studio server, the project's title there, and how many samples people are asked about."""
 
@@ -229,6 +259,7 @@ class Annotation(Stage):
     project: Annotated[str, Field(min_length=3, max_length=30)]
     template: Literal["category"]
     batch: Annotated[int, Field(ge=1, le=100_000)]
+    tiers: Tiers
 
 
 class Serving(Stage):
@@ -360,13 +391,15 @@ class Experiment(Stage):
 class Learning(Stage):
     """What users' reactions and annotators' labels may teach, and when it is worth a training.
 
-    `min_new`: pairs that the last data version did not have; `min_likes`: by how many more users an answer must be
+    `window_days`: reactions that are older teach no longer; `min_new`: pairs by which the data version must change;
+    `min_likes`: by how many more users an answer must be
     liked than disliked; `held_out_users`: share of users who teach nothing, so that their likes can test what was
     learned; `max_per_user`, `max_per_minute` (judged answers) and `uninformative` (reactions that are all alike) bound
     what one user, a program or a spammer can do; `label_batch`: prompts sent to annotators when users' prompts have
     moved away from the training data; `simulated`: whether a simulated audience teaches too, as in the proof.
     """
 
+    window_days: Count
     min_new: Count
     min_likes: Count
     seed: Seed

@@ -81,7 +81,6 @@ def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] 
     url = f"http://{params.serving.host}:{params.serving.gateway_port}/v1"
     client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=params.serving.request_timeout)
     run = asyncio.run(visit(client, params.audience, phrases, folder, drift, drifted))
-    write_run(folder, run)
     if not run.request_ids:
         raise StageError(f"none of the simulated audience's {run.failed} requests was answered by {url}")
     return {
@@ -105,34 +104,37 @@ async def visit(
     drift: float,
     drifted: Mapping[str, str] = DRIFTED,
 ) -> AudienceRun:
-    """All users' sessions, at most `audience.concurrency` at a time; pictures are kept in `folder`."""
+    """All users' sessions, at most `audience.concurrency` at a time; pictures and the run's record are in `folder`."""
     started = time.time()
     tally = _Tally()
     turn = asyncio.Semaphore(audience.concurrency)
-    async with client:
-        run = f"{int(started)}-{audience.seed}"
-        shared = Visit(client, phrases, audience.image_share, drift, drifted, folder, run, tally)
+    run = f"{int(started)}-{audience.seed}"
+    shared = Visit(client, phrases, audience.image_share, drift, drifted, folder, run, tally)
 
-        async def user(number: int) -> None:
-            async with turn:
-                await session(shared, audience, number)
+    async def user(number: int) -> None:
+        async with turn:
+            await session(shared, audience, number)
 
-        async with asyncio.TaskGroup() as group:
+    try:
+        async with client, asyncio.TaskGroup() as group:
             for number in range(audience.users):
                 group.create_task(user(number))
-    return AudienceRun(
-        seed=audience.seed,
-        users=audience.users,
-        started=started,
-        ended=time.time(),
-        drift=drift,
-        request_ids=tally.request_ids,
-        failed_ids=tally.failed_ids,
-        failed=tally.failed,
-        likes=tally.likes,
-        dislikes=tally.dislikes,
-        pictures=tally.pictures,
-    )
+    finally:  # also of a visit that was cut short, or its requests would pass for people's
+        record = AudienceRun(
+            seed=audience.seed,
+            users=audience.users,
+            started=started,
+            ended=time.time(),
+            drift=drift,
+            request_ids=tally.request_ids,
+            failed_ids=tally.failed_ids,
+            failed=tally.failed,
+            likes=tally.likes,
+            dislikes=tally.dislikes,
+            pictures=tally.pictures,
+        )
+        write_run(folder, record)
+    return record
 
 
 async def session(shared: Visit, audience: Audience, number: int) -> None:

@@ -103,7 +103,8 @@ def learn() -> None:
     use_server_if_running()
     from flows.learn import learn as run_learn
 
-    typer.echo(run_learn())
+    learned = run_learn()
+    typer.echo(f"{learned.words}{f' {learned.deployment}' if learned.deployment else ''}")
 
 
 @app.command()
@@ -155,6 +156,14 @@ def reconcile() -> None:
     from flows.annotate import reconcile as run_reconcile
 
     typer.echo(run_reconcile())
+
+
+@annotate.command()
+def quality(project: str, out: Path = Path(".atelier/quality.html")) -> None:
+    """Write a page about a project's people, their agreement, labels that look wrong and what they have cost."""
+    from flows.quality import write_report
+
+    typer.echo(write_report(load(), project, out))
 
 
 @app.command()

@@ -25,8 +25,8 @@ def listed(params: Params) -> str:
 
 def record(params: Params, path: Path) -> str:
     """Take the answers of a file, all or none: the first line that is wrong is named before any is stored."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    answers = [_answer(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+    with path.open(encoding="utf-8", newline="\n") as file:
+        answers = [_answer(line, f"{path}:{number}") for number, line in enumerate(file, 1) if line.strip()]
     with opened(params.events.url) as engine:
         labels.answer(engine, answers, time.time())
     return f"{len(answers)} answers recorded; `atelier learn` trains on them"

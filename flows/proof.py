@@ -13,7 +13,7 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,12 @@ class Proof:
             self.visit(drift)
         return Path(monitor())
 
-    def liked(self, since: float) -> NDArray[np.float64]:
-        """Of every user who has judged an answer since then, the share of those they liked."""
+    def liked(self, since: float, without: Collection[str] = ()) -> NDArray[np.float64]:
+        """Of every user who has judged an answer since then, the share of those they liked; not of some prompts."""
         users: dict[str, list[bool]] = {}
         for answer in judged(self.params.events.url, since, time.time()):
-            users.setdefault(answer.user_key, []).append(answer.liked)
+            if answer.prompt not in without:
+                users.setdefault(answer.user_key, []).append(answer.liked)
         return np.array([np.mean(likes) for likes in users.values()])
 
     def trial(self, deployment: str) -> State:
@@ -163,17 +164,20 @@ def recover(proof: Proof, before: NDArray[np.float64]) -> None:
     right = {phrase: prompts[concept] for phrase, concept in proof.meant.items()}
     answers = answer_all(proof.params.events.url, right, seed=proof.params.learning.seed)
     proof.timeline.add("simulated annotators answer", f"{answers['answered']} answers", answers)
-    told = learn()
-    proof.timeline.add("learned", told)
-    deployment = told.rpartition(": ")[2].removesuffix(" is on trial")
-    ended = proof.trial(deployment)
+    labelled = answered_phrases(proof.params)
+    learned = learn()
+    proof.timeline.add("learned", learned.words)
+    if learned.deployment is None:
+        raise StageError(learned.words)
+    ended = proof.trial(learned.deployment)
     promoted = ended is State.CHAMPION
     proof.timeline.add("trial of what was learned", f"ended as {ended}", expected="champion", held=promoted)
     since = time.time()
     proof.window(drift=1.0)
-    after = proof.liked(since)
+    after, unseen = proof.liked(since), proof.liked(since, without=labelled)
     low, high = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
-    told = f"liked: {described(after)}; {low:+.1%} to {high:+.1%} (95 %) against the drift before"
+    told = f"liked: {described(after)}, of phrases that nobody labelled {described(unseen)}; "
+    told += f"{low:+.1%} to {high:+.1%} (95 %) against the drift before"
     proof.timeline.add("recovery", told, expected="users like the answers more", held=bool(low > 0))
 
 
@@ -202,6 +206,11 @@ def prompts_drift(report: Path) -> dict[str, Any]:
     return found
 
 
+def answered_phrases(params: Params) -> set[str]:
+    with opened(params.events.url) as engine:
+        return {label.phrase for label in labels.answered(engine)}
+
+
 def described(shares: NDArray[np.float64]) -> str:
     low, high = stats.t.interval(0.95, len(shares) - 1, shares.mean(), stats.sem(shares))
     return f"{shares.mean():.1%} [{low:.1%}, {high:.1%}] of {len(shares)} users"
@@ -214,6 +223,8 @@ def in_workspace() -> int:
 
 def proof(params: Params) -> Path:
     """Run it here, in its workspace, and print the timeline; returns its page. Raises `StageError` with what failed."""
+    if environment.ROOT.parent.name != environment.STATE.name:
+        raise StageError(f"{environment.ROOT} is no workspace of a proof, and it would lose what it has learned")
     page = environment.ROOT / params.monitor.report / "proof.html"
     timeline = prove(params, page)
     for one in timeline.steps:

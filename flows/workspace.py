@@ -5,6 +5,7 @@ parameters, databases, artifacts and releases apart from the project's.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,9 +25,9 @@ def create(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
     if folder.exists():
         stop = ("supervisor.supervisorctl", "-c", "infra/supervisord.conf", "shutdown")
         run(folder, *stop)  # what a killed run has left running holds the ports
-        _git("worktree", "remove", "--force", str(folder))
-    _git("worktree", "prune")
-    _git("worktree", "add", "--detach", str(folder), "HEAD")
+        shutil.rmtree(folder)
+    _git("worktree", "prune", "--expire=now")
+    _git("worktree", "add", "--force", "--force", "--detach", str(folder), "HEAD")
     write_text(folder / ".dvc/config.local", f"[cache]\n    dir = {ROOT / '.dvc/cache'}\n")
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     for section, values in changes.items():

@@ -34,8 +34,8 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     assignment, variant = assigned(gateway, "text", user) if request.temperature is None else (None, None)
     job = _job(request, *sampling(request, variant, gateway.serving), tokens)
     route = await gateway.traffic.route("text", user)
-    kept, prompt = segments(gateway.feedback, request.metadata), _prompt(request)
-    exchange = Exchange("text", request.model, user, route.info.deployment, prompt, assignment, "chatcmpl", kept)
+    kept, count, asks = segments(gateway.feedback, request.metadata), _counted(request), route.info.deployment
+    exchange = Exchange("text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count)
     response = None
     if request.stream:
         usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -51,6 +51,11 @@ def sampling(request: ChatRequest, variant: Variant | None, serving: Serving) ->
     chosen = (request.temperature, variant.temperature if variant else None)
     temperature = next((value for value in chosen if value is not None), serving.text_temperature)
     return temperature, request.top_p or serving.text_top_p
+
+
+def _counted(request: ChatRequest) -> int:
+    """How many messages the answer rests on; 0 where the last is not the user's."""
+    return len(request.messages) if request.messages[-1].role == "user" else 0
 
 
 def _prompt(request: ChatRequest) -> str:

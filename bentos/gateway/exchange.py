@@ -57,6 +57,7 @@ class Exchange:
     assignment: Assignment | None
     prefix: str
     segments: Mapping[str, str] = field(default_factory=dict)
+    messages: int = 1
     created: float = field(default_factory=time.time)  # epoch seconds
     began: float = field(default_factory=time.monotonic)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -86,6 +87,7 @@ class Exchange:
             variant=assigned.variant,
             propensity=assigned.propensity,
             segments=json.dumps(self.segments, sort_keys=True),
+            messages=self.messages,
         )
 
 

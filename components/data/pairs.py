@@ -13,6 +13,8 @@ from pyarrow import ArrowInvalid
 from components.data.sample import LEARNED
 from components.stage import StageError
 
+MOST_REPEATS = 30
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -48,11 +50,12 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
 def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:
     """`pairs` with the learned ones repeated until they are about `share` of all, where there are fewer.
 
-    A model that is trained for some hundreds of steps would hardly see a hundred new pairs among thousands.
+    A model that is trained for some hundreds of steps would hardly see a hundred new pairs among thousands. No pair is
+    repeated more than `MOST_REPEATS` times: a handful must not make up a model.
     """
     learned = [pair for pair in pairs if pair.learned]
     others = len(pairs) - len(learned)
     if not learned:
         return list(pairs)
-    times = max(1, round(share / (1 - share) * others / len(learned)))
+    times = max(1, min(MOST_REPEATS, round(share / (1 - share) * others / len(learned))))
     return [*pairs, *learned * (times - 1)]

@@ -108,10 +108,12 @@ def _grouped(
 ) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
     pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
+    pairs += same_key([sample.text.casefold() for sample in samples])
     if line == "image":
-        pairs += same_key([sample.text.casefold() for sample in samples])
         pairs += similar_pictures(thumbnails, similarity)
     else:
+        # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
+        pairs += same_key([str(s.meta.get("completion") or "").casefold() for s in samples])
         pairs += similar_texts([f"{s.text} {s.meta.get('completion', '')}" for s in samples], similarity)
     members: dict[int, list[int]] = defaultdict(list)
     for position, root in enumerate(groups(len(samples), pairs)):

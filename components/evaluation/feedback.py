@@ -1,8 +1,9 @@
 """Stage `evaluate_feedback`: what held-out users thought of answers, against what the model before and after thinks.
 
-Nothing of these users was learned from. A model that has learned what users like gives the answers they liked a higher
-probability than those they disliked: `ranking` is the chance that it does (area under the ROC curve; 0.5 says nothing),
-by the mean log-probability per token. `loss_liked` is the loss on the liked ones alone, in nats per token.
+Nothing of these users was learned from, and their prompts are none that others taught. A model that has learned what
+users like gives the answers they liked a higher probability than those they disliked: `ranking` is the chance that it
+does (area under the ROC curve; 0.5 says nothing), by the mean log-probability per token. `loss_liked` is the loss on
+the liked ones alone, in nats per token.
 """
 
 from __future__ import annotations

@@ -96,7 +96,8 @@ def evaluate(
     """The metrics document and its evidence; `models` are called `before` and `after`."""
     count = min(max(LOSS_PAIRS, settings.samples), len(test))
     test = random.Random(settings.seed).sample(list(test), count)  # noqa: S311 – a sample
-    asked = test[: settings.samples]
+    # What users wrote is not printed, and a learned pair names no concept that could be looked for.
+    asked = [pair for pair in test if not pair.learned][: settings.samples]
     names = [pair.concept for pair in asked]
     tried = {name: try_out(model, tokenizer, test, asked, settings) for name, model in models.items()}
     near = {name: similarities(encoder, texts, names) for name, (_, texts) in tried.items()}

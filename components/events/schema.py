@@ -42,7 +42,8 @@ class Event(BaseModel):
 class Accepted(Event):
     """A request was admitted; outside an experiment `experiment` and `variant` are empty and `propensity` is 1.
 
-    `segments`: of the user, such as plan=paid, as a JSON object.
+    `segments`: of the user, such as plan=paid, as a JSON object. `messages`: how many the caller sent, the
+    last of them the user's; with more than one the prompt alone does not explain the answer. 0 where nobody counted.
     """
 
     user_key: Name
@@ -53,6 +54,7 @@ class Accepted(Event):
     variant: Stored = ""
     propensity: Annotated[float, Field(gt=0, le=1)] = 1.0
     segments: Stored = "{}"
+    messages: Annotated[int, Field(ge=0)] = 1
 
 
 class Finished(Event):
@@ -131,6 +133,7 @@ ACCEPTED = Table(
     *(_text(name) for name in ("user_key", "line", "deployment", "model", "experiment", "variant")),
     Column("propensity", Float(53), nullable=False),
     Column("segments", Text, nullable=False, server_default="{}"),
+    Column("messages", Integer, nullable=False, server_default="0"),
 )
 FINISHED = Table(
     "finished",

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 
 def least_covered(
-    candidates_BD: NDArray[np.float32], covered_RD: NDArray[np.float32], count: int, near: float
+    candidates_BD: NDArray[np.floating], covered_RD: NDArray[np.floating], count: int, near: float
 ) -> list[int]:
     """Positions of at most `count` candidates, each the farthest from what is covered and from those chosen before it.
 
     The greedy core-set of Sener and Savarese (2018) on unit vectors, by cosine; ends where every candidate that is
-    left has a similarity of `near` to something covered.
+    left has a similarity of `near` to something covered (infinite: only where none is left).
     """
     if not len(candidates_BD):
         return []
@@ -24,4 +24,5 @@ def least_covered(
             break
         chosen.append(farthest)
         closest_B = np.maximum(closest_B, candidates_BD @ candidates_BD[farthest])
+        closest_B[farthest] = np.inf  # never again, even where all that are left are its equals
     return chosen

@@ -3,7 +3,8 @@
 From answers that users liked come pairs to fine-tune on (as in RAFT, Dong et al. 2023); from prompts with a liked and
 a disliked answer, preferences (the `prompt`, `chosen`, `rejected` of direct preference optimisation). Users who look
 like programs count for nothing, one user's weight is bounded, and held-out users teach nothing: what they like is what
-a model that has learned is tested on. Knows no database and no clock.
+a model that has learned is tested on. Knows no database and no clock. Who a user is, the client says: whoever holds an
+API key can invent some, so that the bounds hold per name and not per key.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from components.data.filters import normalise
 MINUTE = 60.0
 
 
+def same_prompt(text: str) -> str:
+    """What two prompts have in common that count as the same."""
+    return normalise(text).casefold()
+
+
 @dataclass(frozen=True)
 class Judged:
     """An answer and what the user who asked thought of it last; `time` is the request's, in epoch seconds."""
@@ -34,8 +40,7 @@ class Judged:
 
     @property
     def asked(self) -> str:
-        """What makes two prompts the same."""
-        return normalise(self.prompt).casefold()
+        return same_prompt(self.prompt)
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,7 @@ def harvest(answers: Iterable[Judged], settings: Learning, simulated: AbstractSe
     for user, own in by_user.items():
         kept, rejected = _of_one_user(own, settings, simulated)
         found.rejects += rejected
-        # Nothing of a held-out user is learned, now or later: the draw depends on the key alone.
-        (found.held_out if draw(user, settings.seed) < settings.held_out_users else usable).extend(kept)
+        (found.held_out if is_held_out(user, settings) else usable).extend(kept)
     found.held_out.sort(key=lambda answer: answer.time)
     by_prompt: dict[str, list[Judged]] = defaultdict(list)
     for answer in usable:
@@ -94,6 +98,17 @@ def harvest(answers: Iterable[Judged], settings: Learning, simulated: AbstractSe
     for own in by_prompt.values():
         _learn(own, settings.min_likes, found)
     return found
+
+
+def is_held_out(user_key: str, settings: Learning) -> bool:
+    """Whether nothing of a user may teach, now or later: it depends on the key alone."""
+    return draw(user_key, settings.seed) < settings.held_out_users
+
+
+def set_apart(found: Harvest, taught: AbstractSet[str]) -> None:
+    """Reject what held-out users think of prompts that others have taught (`taught`: as `Judged.asked`)."""
+    found.rejects += [Rejected(a, "taught by others") for a in found.held_out if a.asked in taught]
+    found.held_out = [answer for answer in found.held_out if answer.asked not in taught]
 
 
 def _of_one_user(

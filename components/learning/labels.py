@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from components.data.filters import normalise
 from components.events.schema import LABEL_ANSWERS, LABEL_TASKS
+from components.learning.harvest import same_prompt
 from components.stage import StageError
 
 
@@ -49,13 +50,13 @@ class Label:
 
     @property
     def asked(self) -> str:
-        return normalise(self.phrase).casefold()
+        return same_prompt(self.phrase)
 
 
 def task_of(phrase: str, written: str, why: str) -> Task:
     """A task named by its phrase, so that the same phrase is the same task."""
     phrase = normalise(phrase)
-    return Task(hashlib.sha256(phrase.casefold().encode()).hexdigest()[:16], phrase, written, why)
+    return Task(hashlib.sha256(same_prompt(phrase).encode()).hexdigest()[:16], phrase, written, why)
 
 
 def enqueue(engine: Engine, tasks: Sequence[Task], time: float) -> int:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST
-from components.events.window import BATCH
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE
+from components.events.window import BATCH, standing
 from components.learning.harvest import Judged
 
 
 def judged(url: str, since: float, until: float) -> Iterator[Judged]:
-    """Answers accepted in since <= time < until with the last reaction of the user who asked; others' do not count."""
-    newest = func.row_number().over(partition_by=FEEDBACK.c.request_id, order_by=[column.desc() for column in NEWEST])
-    last = (
-        select(FEEDBACK.c.request_id, FEEDBACK.c.value, newest.label("rank"))
-        .join(
-            ACCEPTED, and_(ACCEPTED.c.request_id == FEEDBACK.c.request_id, ACCEPTED.c.user_key == FEEDBACK.c.user_key)
-        )
-        .where(FEEDBACK.c.kind == LIKE, ACCEPTED.c.line == "text")
-        .where(ACCEPTED.c.time >= since, ACCEPTED.c.time < until)
-        .subquery()
-    )
+    """Answers accepted in since <= time < until with the last reaction of the user who asked, in the order of time.
+
+    Of requests of one message alone: what others said before, or a system prompt, would be missing from the pair.
+    """
+    within = (ACCEPTED.c.time >= since, ACCEPTED.c.time < until, ACCEPTED.c.line == "text", ACCEPTED.c.messages == 1)
+    last = standing(*within, FEEDBACK.c.kind == LIKE)
     columns = (*(ACCEPTED.c[n] for n in ("request_id", "time", "user_key", "deployment")), FINISHED.c.prompt)
     query = (
         select(*columns, FINISHED.c.output, last.c.value)

@@ -17,7 +17,7 @@ from typing import Any
 from components.artifact import MANIFEST, Manifest, read_manifest, seal, staged, verify, write_text
 from components.config import Learning
 from components.data.sample import REACTION, WRITTEN, Sample
-from components.learning.harvest import Harvest, Judged
+from components.learning.harvest import Harvest, Judged, set_apart
 from components.learning.labels import Label
 
 FEEDBACK = Path("data/feedback")
@@ -25,9 +25,13 @@ PAIRS, HELD_OUT = "pairs.jsonl", "held_out.jsonl"
 
 
 def pairs_of(harvest: Harvest, labels: Iterable[Label]) -> list[dict[str, str]]:
-    """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase."""
+    """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase.
+
+    Held-out answers to what is taught now are rejected from `harvest`.
+    """
     rows = {answer.asked: _row(REACTION, answer.prompt, answer.output, _origin(answer)) for answer in harvest.pairs}
     rows |= {label.asked: _row(WRITTEN, label.phrase, label.completion, f"task {label.task}") for label in labels}
+    set_apart(harvest, rows.keys())
     return sorted(rows.values(), key=lambda row: row["id"])
 
 
@@ -58,14 +62,12 @@ def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learn
         HELD_OUT: [asdict(answer) for answer in harvest.held_out],
         "rejects.jsonl": [{**asdict(r.answer), "reason": r.reason} for r in harvest.rejects],
     }
-    before = digest(folder)
     with staged(folder) as partial:
         for name, rows in files.items():
             write_text(partial / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         metrics = {**harvest.counts(), "pairs": len(pairs), "reasons": harvest.reasons()}
-        parents = {"before": before} if before else {}
         parameters = settings.model_dump()
-        return seal(partial, line="text", kind="feedback", parents=parents, parameters=parameters, metrics=metrics)
+        return seal(partial, line="text", kind="feedback", parents={}, parameters=parameters, metrics=metrics)
 
 
 def samples(folder: Path) -> Iterator[Sample]:
@@ -87,4 +89,5 @@ def held_out(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8", newline="\n") as file:  # `splitlines` would cut at what Unicode calls a line too
+        return [json.loads(line) for line in file]

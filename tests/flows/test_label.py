@@ -36,7 +36,7 @@ def test_what_is_listed_can_be_answered(params: Params, tmp_path: Path) -> None:
     ("line", "words"),
     [
         ('{"task": "t"}', "answers.jsonl:1: completion: Field required"),
-        ("not json", "answers.jsonl:1: line: Invalid JSON"),
+        ("\n\nnot json", "answers.jsonl:3: line: Invalid JSON"),
         ('{"task": "t", "completion": 3, "annotator": "ada"}', "answers.jsonl:1: completion: Input should be"),
         ('{"task": "t", "completion": "x", "annotator": "ada"}', "no task 't'"),
     ],

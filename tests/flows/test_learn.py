@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from components.config import Params
 from components.events.schema import Event
 from components.events.store import commit
 from components.learning import labels, version
 from components.releases.database import opened
+from components.releases.plan import TrafficPlan
 from components.stage import StageError
 from flows import learn
 from monitoring.simulated import AudienceRun, audience_folder, write_run
@@ -24,14 +27,23 @@ class Calls:
     """The stages and the release that the flow asks for are noted instead of run."""
 
     def __init__(self, params: Params, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.params, self.folder, self.made = params, folder / "feedback", []
+        self.params, self.folder = params, folder / "feedback"
         self.made: list[Any] = []
+        self.gate: StageError | None = None
         self.refusal: StageError | None = None
         patch.setattr(learn, "load", lambda: self.params)
         patch.setattr(learn, "FOLDER", self.folder)
-        patch.setattr(learn, "pipeline", self.made.append)
+        patch.setattr(learn, "STATE", folder)
+        patch.setattr(learn, "pipeline", self._pipeline)
+        patch.setattr(learn, "trained_on", lambda: self.trained)
         patch.setattr(learn, "release", self._release)
-        patch.setattr(learn, "REACTIONS_SETTLE", 0.0)
+        self.trained: str | None = None
+
+    def _pipeline(self, targets: list[str]) -> None:
+        if self.gate:
+            raise self.gate
+        self.made.append(targets)
+        self.trained = version.digest(self.folder)
 
     def _release(self, lines: list[str], canary: bool) -> dict[str, str]:
         if self.refusal:
@@ -44,9 +56,10 @@ class Calls:
             commit(engine, events)
 
     def reactions(self, count: int) -> None:
+        now = time.time()
         for n in range(count):
             self.write(
-                accepted(f"r{n}", at=100.0 + n, user=f"u{n}"),
+                accepted(f"r{n}", at=now - 100 + n, user=f"u{n}"),
                 finished(f"r{n}", prompt=f"thing {n}", output=f"thing {n}: nice"),
                 like(f"r{n}", f"k{n}", user=f"u{n}"),
             )
@@ -64,31 +77,54 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 def test_enough_that_is_new_is_trained_on_once(calls: Calls, prefect_server: None) -> None:
     calls.reactions(4)
-    assert learn.learn() == "fewer than 5 new pairs: nothing to train"
+    assert learn.learn().words == "4 pairs have changed, 5 are needed: nothing to train"
     assert calls.made == [] and not calls.folder.exists()
     with opened(calls.params.events.url) as engine:
         labels.enqueue(engine, [labels.task_of("ein Boot", "x", "new")], 1.0)
         labels.answer(engine, [labels.Answer(next(iter(labels.known(engine))), "boat: sea", "ada")], 2.0)
-    assert "5 new pairs" in learn.learn()
+    assert learn.learn().deployment == "text-9"
     assert calls.made == [["package@text", "evaluate_feedback"], (["text"], True)]
     assert {s.text for s in version.samples(calls.folder)} == {"ein Boot", *(f"thing {n}" for n in range(4))}
-    assert learn.learn() == "fewer than 5 new pairs: nothing to train"
+    assert learn.learn().words == "0 pairs have changed, 5 are needed: nothing to train"
 
 
 def test_a_refused_model_is_told_and_no_failure_of_the_flow(calls: Calls, prefect_server: None) -> None:
     calls.reactions(5)
-    calls.refusal = StageError("the gate says no")
-    assert learn.learn() == "5 new pairs, and the model made from them is refused: the gate says no"
+    calls.gate = StageError("the gate says no")
+    assert learn.learn().words == "the model made from 5 pairs is not released: the gate says no"
+    calls.gate, calls.refusal = None, StageError("worse than the champion")
+    assert learn.learn().words.endswith("not released: worse than the champion")  # untrained: it is tried again
+
+
+def test_a_version_that_a_killed_run_left_untrained_is_trained_by_the_next(calls: Calls, prefect_server: None) -> None:
+    calls.reactions(5)
+    calls.gate = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        learn._learn(calls.params)
+    calls.gate = None
+    assert learn.learn().deployment == "text-9"
+
+
+def test_one_learns_at_a_time(calls: Calls, prefect_server: None) -> None:
+    with FileLock(calls.params.monitor.report + "/../learn.lock"), pytest.raises(StageError, match="another"):
+        learn.learn()
+
+
+def test_a_trial_is_waited_for(calls: Calls, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls.reactions(5)
+    monkeypatch.setattr(learn, "plan", lambda *_: TrafficPlan("text", 3, "text-1", "text-2", 0.5, False, ""))
+    assert learn.learn().words == "text-2 is on trial: learning goes on when that has ended"
+    assert not calls.folder.exists()
 
 
 def test_nothing_is_learned_from_a_simulated_audience_by_default(calls: Calls, prefect_server: None) -> None:
     calls.reactions(6)
     folder = audience_folder(calls.params.monitor.report)
-    ids = [f"r{n}" for n in range(6)]
-    write_run(folder, AudienceRun(7, 6, 50.0, 300.0, 0.0, ids, [], 0, 6, 0, []))
-    assert learn.learn().startswith("fewer than 5")
+    ids, now = [f"r{n}" for n in range(6)], time.time()
+    write_run(folder, AudienceRun(7, 6, now - 200, now, 0.0, ids, [], 0, 6, 0, []))
+    assert learn.learn().deployment is None
     calls.rule(simulated=True)
-    assert "6 new pairs" in learn.learn()
+    assert learn.learn().deployment == "text-9"
 
 
 def test_only_prompts_that_have_moved_for_long_enough_ask_for_labels(tmp_path: Path) -> None:

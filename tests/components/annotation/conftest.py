@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.components.annotation.simulated import write_data, write_set
+from tests.components.events.conftest import postgresql_server as postgresql_server
+from tests.components.events.conftest import url as url
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from label_studio_sdk import LabelStudio
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from components.data.clean import clean
 from components.data.picture import encode_png
 from components.data.prepare import prepare
 from components.data.split import split
+from tests.components.annotation.examples import TIERS
 from tests.label_studio_server import Server
 
 FOOD = ["apple", "bread", "cherry", "cheese", "grape", "lemon", "melon", "onion", "peach", "salad", "tomato", "walnut"]
@@ -39,7 +42,7 @@ WRONG = "horse"  # labelled as food in the set
 
 
 def settings(url: str, project: str, batch: int = 6) -> Annotation:
-    return Annotation(url=url, project=project, template="category", batch=batch)
+    return Annotation(url=url, project=project, template="category", batch=batch, tiers=TIERS)
 
 
 def write_set(folder: Path) -> Path:
@@ -72,20 +75,37 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.array([[np.cos(found[t]), np.sin(found[t])] for t in texts], dtype=np.float32)
 
 
+def another_account(server: Server, name: str) -> Server:
+    """The server as a new account of the same organisation sees it."""
+    with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
+        browser.get("/user/signup/")
+        form = {"email": f"{name}@example.org", "password": secrets.token_hex(8)}
+        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+        browser.post("/user/signup/", data=form, headers={"Referer": server.url}).raise_for_status()
+        token = browser.get("/api/current-user/token").raise_for_status().json()["token"]
+    return Server(server.url, token)
+
+
 class SimulatedAnnotator:
     """Answers as the labelling page does, by request to the server."""
 
     def __init__(self, server: Server, project: Project) -> None:
         self.client = LabelStudio(base_url=server.url, api_key=server.token)
+        self.number = str(self.client.users.whoami().id)
         (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
 
     def tasks(self) -> list[Any]:
         return list(self.client.tasks.list(project=self.project.id))
 
-    def answer(self, text: str, category: str) -> None:
-        value = {"choices": [category]}
-        result = {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": value}
-        self.client.annotations.create(self._task(text).id, result=[result])
+    def answer(self, text: str, category: str) -> int:
+        """Returns the annotation's number."""
+        return int(self.client.annotations.create(self._task(text).id, result=[_result(category)]).id)
+
+    def edit(self, annotation: int, category: str) -> None:
+        self.client.annotations.update(annotation, result=[_result(category)])
+
+    def delete(self, annotation: int) -> None:
+        self.client.annotations.delete(annotation)
 
     def skip(self, text: str) -> None:
         self.client.annotations.create(self._task(text).id, result=[], was_cancelled=True)
@@ -93,3 +113,7 @@ class SimulatedAnnotator:
     def _task(self, text: str) -> Any:
         (task,) = [task for task in self.tasks() if task.data["text"] == text]
         return task
+
+
+def _result(category: str) -> dict[str, Any]:
+    return {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": {"choices": [category]}}

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.data.pairs import Pair, read_pairs
+from components.data.pairs import MOST_REPEATS, Pair, read_pairs, repeated
 from components.stage import StageError
 
 
 def write(path: Path, rows: list[tuple[str, str, dict[str, str]]]) -> Path:
     samples = [
-        {"id": str(i), "text": text, "label": label, "meta": json.dumps(meta)}
+        {"id": str(i), "text": text, "label": label, "source": "s", "meta": json.dumps(meta)}
         for i, (text, label, meta) in enumerate(rows)
     ]
-    schema = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "meta")])
+    schema = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "source", "meta")])
     pq.write_table(pa.Table.from_pylist(samples, schema=schema), path)
     return path
 
@@ -44,3 +44,12 @@ def test_a_missing_or_broken_file_says_which_stage_to_run(tmp_path: Path) -> Non
     for name in ("broken.parquet", "none.parquet"):
         with pytest.raises(StageError, match="run the data stages first"):
             read_pairs(tmp_path / name)
+
+
+def test_learned_pairs_are_repeated_up_to_their_share_and_a_handful_not_without_end() -> None:
+    source = [Pair(f"phrase {n}", "x", "x") for n in range(900)]
+    learned = [Pair(f"learned {n}", "y", "y", learned=True) for n in range(60)]
+    assert len(repeated(source + learned, 0.4)) == 900 + 600
+    assert len(repeated(source + learned[:1], 0.4)) == 900 + MOST_REPEATS
+    assert repeated(source, 0.4) == source
+    assert repeated(learned, 0.4) == learned

@@ -96,6 +96,19 @@ def test_nearly_equal_samples_without_a_concept_share_a_side(tmp_path: Path) -> 
     assert len({side for name, side in sides_of(tmp_path / "out2").items() if name.startswith("twin")}) == 1
 
 
+def test_what_users_taught_is_on_the_side_of_what_means_the_same(tmp_path: Path) -> None:
+    source = [phrase(concept, number) for concept in range(60) for number in range(3)]
+    taught = [
+        Sample(id=f"written-{n}", text=f"Wort {n}", source="written", meta={"completion": s.meta["completion"].upper()})
+        for n, s in enumerate(source)
+    ]
+    cleaned(tmp_path / "clean", source + taught)
+    split("text", TEXT, tmp_path / "clean", tmp_path / "split")
+    sides = sides_of(tmp_path / "split")
+    assert {sides[s.id] for s in source} == set(SIDES)
+    assert all(sides[t.id] == sides[s.id] for t, s in zip(taught, source, strict=True))
+
+
 def test_a_group_of_several_concepts_is_held_out_if_one_of_them_is() -> None:
     held_out = next(str(n) for n in range(100) if draw(str(n), 7) < 0.2)
     free = [str(n) for n in range(100) if draw(str(n), 7) > 0.5]

@@ -6,11 +6,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from components.annotation.tier_schema import METADATA  # that of the events, with the tables of labelling tasks
 from components.events.database import EventStoreError, bounded, connect, migrate
-from components.releases.schema import METADATA  # that of the events, with the tables of releases
+from components.releases.schema import RELEASES
 
 
 def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:
+    assert RELEASES.metadata is METADATA  # with those of releases too
     engine = connect(url, create=True)
     migrate(engine)
     migrate(engine)

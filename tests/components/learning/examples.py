@@ -8,6 +8,7 @@ from components.config import Learning
 from components.learning.harvest import Judged
 
 SETTINGS = Learning(
+    window_days=90,
     min_new=1,
     min_likes=1,
     seed=7,

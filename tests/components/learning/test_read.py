@@ -21,6 +21,9 @@ def test_the_newest_reaction_of_who_asked_counts(url: str) -> None:
         like("a", "k2", at=21.0, user="u-a", value=0.0),
         like("a", "k3", at=22.0, user="somebody else", value=1.0),
         *(like(name, f"k-{name}", user=f"u-{name}") for name in ("old", "b", "c")),
+        accepted("said", at=13.0, user="u-said").model_copy(update={"messages": 2}),
+        finished("said"),
+        like("said", "k-said", user="u-said"),
         like("b", "k5", user="u-b").model_copy(update={"kind": "click", "time": 90.0, "value": 0.0}),
     ]
     with opened(url) as engine:

@@ -27,12 +27,29 @@ def test_pairs_become_samples_of_the_line_and_annotators_overrule_reactions(tmp_
     assert [json.loads(line)["reason"] for line in rejects] == ["liked by too few"]
 
 
-def test_a_version_names_the_one_before_it(tmp_path: Path) -> None:
+def test_equal_material_is_the_same_version(tmp_path: Path) -> None:
     folder = tmp_path / "text"
     assert version.known_pairs(folder) == set() and version.digest(folder) is None
     first = version.write_version([], harvest([], SETTINGS), SETTINGS, folder)
-    second = version.write_version([], harvest([], SETTINGS), SETTINGS, folder)
-    assert second.parents == {"before": first.digest}
+    assert version.write_version([], harvest([], SETTINGS), SETTINGS, folder).digest == first.digest
+
+
+def test_whatever_users_write_can_be_read_again(tmp_path: Path) -> None:
+    odd = "a\u2028boat\u2029in\u0085fog"
+    settings = SETTINGS.model_copy(update={"held_out_users": 0.5})
+    found = harvest([answer(f"{odd} {n}", odd, True, f"u{n}") for n in range(20)], settings)
+    version.write_version(version.pairs_of(found, []), found, settings, tmp_path / "text")
+    held_out, learned = version.held_out(tmp_path / "text"), list(version.samples(tmp_path / "text"))
+    assert held_out and learned and len(held_out) + len(learned) == 20
+    assert {row["output"] for row in held_out} == {odd} == {s.meta["completion"] for s in learned}
+
+
+def test_what_others_taught_tests_nobody(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"held_out_users": 0.5})
+    found = harvest([answer("a boat", "boat", True, f"u{n}") for n in range(20)], settings)
+    assert found.held_out
+    version.pairs_of(found, [])
+    assert found.held_out == [] and found.reasons()["taught by others"] > 0
 
 
 def test_a_changed_file_is_refused_and_nothing_learned_gives_no_samples(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Phrases for annotators, and what they wrote."""
+"""Phrases for annotators and what they wrote; how many messages a request had."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
+    op.add_column("accepted", sa.Column("messages", sa.Integer, nullable=False, server_default="0"))
     op.create_table(
         "label_tasks",
         sa.Column("task", sa.String(32), primary_key=True),
@@ -28,3 +29,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("label_answers")
     op.drop_table("label_tasks")
+    op.drop_column("accepted", "messages")

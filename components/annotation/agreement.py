@@ -1,0 +1,171 @@
+"""How far people agree, what they mix up, whether somebody is getting worse, and which labels look wrong.
+
+Pure. The statistics are those of krippendorff, statsmodels, scikit-learn, crowd-kit, SciPy and cleanlab.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import krippendorff
+import numpy as np
+import pandas as pd
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from crowdkit.aggregation import DawidSkene
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
+from statsmodels.stats.proportion import proportion_confint
+
+Given = Mapping[int, Sequence[tuple[str, str]]]  # by task: (person, label), in the order of answers
+Floats = NDArray[np.float64]
+
+RESAMPLES = 500
+PAIR = 10  # tasks in common from which a pair of people is compared
+WINDOW = 30  # answers of a person that are one point of their curve, and the newest that drift is looked for in
+DRIFT = 0.01  # chance of a false word of drift about any of the people
+
+
+@dataclass(frozen=True)
+class Estimate:
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two people's agreement beyond chance (Cohen) on their common tasks, and what they most often mix up."""
+
+    people: tuple[str, str]
+    tasks: int
+    kappa: float
+    mixed_up: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A person's share of right answers over time, in windows, and the chance of its newest fall without a reason."""
+
+    right: tuple[float, ...]
+    times: tuple[float, ...]
+    p_value: float
+    drifts: bool
+
+
+def alpha(given: Given, labels: Sequence[str], seed: int = 7) -> Estimate | None:
+    """Krippendorff's alpha with a 95 % interval (bootstrap over tasks), or None where nobody answered the same task.
+
+    Of each task the first two answers: later ones are asked for because these disagreed, and would count that twice.
+    """
+    counts_TC = _counts({task: pairs[:2] for task, pairs in given.items() if len(pairs) > 1}, labels)
+    if not len(counts_TC) or np.count_nonzero(counts_TC.sum(axis=0)) < 2:
+        return None
+
+    def of(rows: NDArray[np.int64]) -> float:
+        if np.count_nonzero(counts_TC[rows].sum(axis=0)) < 2:
+            return 1.0  # a sample of one label only, on which all agree
+        return float(krippendorff.alpha(value_counts=counts_TC[rows], level_of_measurement="nominal"))
+
+    rows = np.arange(len(counts_TC))
+    drawn = stats.bootstrap(
+        (rows,), of, n_resamples=RESAMPLES, vectorized=False, method="percentile", rng=np.random.default_rng(seed)
+    )
+    return Estimate(of(rows), float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
+
+
+def fleiss(given: Given, labels: Sequence[str]) -> tuple[float, int, int] | None:
+    """Fleiss' kappa with the answers and the number of its tasks: those that have the commonest number of answers."""
+    sizes = Counter(len(pairs) for pairs in given.values() if len(pairs) > 1)
+    if not sizes:
+        return None
+    size, tasks = sizes.most_common(1)[0]
+    place = {label: i for i, label in enumerate(labels)}
+    ratings = [[place[label] for _, label in pairs] for pairs in given.values() if len(pairs) == size]
+    table, _ = aggregate_raters(np.array(ratings), n_cat=len(labels))
+    with np.errstate(invalid="ignore"):
+        kappa = float(fleiss_kappa(table))
+    return (kappa, size, tasks) if np.isfinite(kappa) else None
+
+
+def pairs(given: Given) -> list[Pair]:
+    """Every two people with enough tasks in common, those that agree least first."""
+    common: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for answers in given.values():
+        for (one, said), (other, other_said) in combinations(sorted(answers), 2):
+            common.setdefault((one, other), []).append((said, other_said))
+    found = [_pair(people, said) for people, said in common.items() if len(said) >= PAIR]
+    return sorted(found, key=lambda pair: pair.kappa)
+
+
+def confusions(given: Given, labels: Sequence[str]) -> tuple[dict[str, Floats], dict[int, dict[str, float]]]:
+    """By Dawid and Skene's model: each person's confusion (C×C, truth by answer), and each task's probable labels.
+
+    Only tasks of two answers or more tell anything of either.
+    """
+    rows = [(task, person, label) for task, pairs in given.items() if len(pairs) > 1 for person, label in pairs]
+    if not rows:
+        return {}, {}
+    model = DawidSkene(n_iter=50).fit(pd.DataFrame(rows, columns=["task", "worker", "label"]))
+    errors, probable = model.errors_, model.probas_
+    assert errors is not None and probable is not None
+    people = {
+        person: errors.loc[person].reindex(index=labels, columns=labels, fill_value=0.0).to_numpy().T
+        for person in errors.index.get_level_values("worker").unique()
+    }
+    return people, probable.to_dict("index")
+
+
+def accuracy(right: int, count: int) -> Estimate:
+    """A share of right answers with its 95 % interval (Wilson)."""
+    low, high = proportion_confint(right, count, method="wilson")
+    return Estimate(right / count, float(low), float(high))
+
+
+def curve(right: Sequence[bool], times: Sequence[float], people: int) -> Curve | None:
+    """A person's answers in order of time, or None where they are too few; `people`: how many are looked at.
+
+    Drift is a fall: the newest window is less often right than everything before it (Fisher's exact test, one-sided).
+    """
+    if len(right) < 2 * WINDOW:
+        return None
+    starts = range(len(right) % WINDOW, len(right), WINDOW)
+    new, old = np.array(right[-WINDOW:]), np.array(right[:-WINDOW])
+    table = [[new.sum(), (~new).sum()], [old.sum(), (~old).sum()]]
+    p_value = float(stats.fisher_exact(table, alternative="less").pvalue)
+    shares = tuple(float(np.mean(right[start : start + WINDOW])) for start in starts)
+    return Curve(shares, tuple(times[start] for start in starts), p_value, p_value < DRIFT / people)
+
+
+def suspects(labels: Sequence[str], probable_TC: Floats, names: Sequence[str]) -> list[tuple[int, str, float]]:
+    """Positions whose label looks wrong, worst first, with the likelier label and the label's quality (0 to 1).
+
+    Confident learning; `probable_TC`: what a model that never saw an example says of it, columns in order of `names`.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    given = np.array([place[label] for label in labels])
+    found = find_label_issues(given, probable_TC, return_indices_ranked_by="self_confidence", n_jobs=1)
+    quality = get_label_quality_scores(given, probable_TC)
+    return [(int(i), names[int(probable_TC[i].argmax())], float(quality[i])) for i in found]
+
+
+def _counts(given: Given, labels: Sequence[str]) -> NDArray[np.int64]:
+    """How often each task (row) was given each label."""
+    place = {label: i for i, label in enumerate(labels)}
+    counts_TC = np.zeros((len(given), len(labels)), dtype=np.int64)
+    for row, pairs in zip(counts_TC, given.values(), strict=True):
+        for _, label in pairs:
+            row[place[label]] += 1
+    return counts_TC
+
+
+def _pair(people: tuple[str, str], said: Sequence[tuple[str, str]]) -> Pair:
+    one, other = zip(*said, strict=True)
+    kappa = 1.0 if len({*one, *other}) == 1 else float(cohen_kappa_score(one, other))
+    mixed = Counter(tuple(sorted(labels)) for labels in said if labels[0] != labels[1]).most_common(1)
+    return Pair(people, len(said), kappa, " and ".join(mixed[0][0]) if mixed else "")

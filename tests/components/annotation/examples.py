@@ -1,0 +1,67 @@
+"""People, annotations and a check of everything that must hold of a project's tasks, whatever has happened to them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from sqlalchemy import Engine
+
+from components.annotation import tier_store
+from components.annotation.label_studio import Answer as Annotation
+from components.annotation.tier_schema import Task
+from components.annotation.tiers import Answer, Kind, State, Tier
+from components.annotation.trust import strangers
+from components.config import Tiers
+
+PROJECT = "stickers"
+LABELS = ("animal", "face", "food", "place")
+TIERS = Tiers(
+    first=2,
+    most=4,
+    certain=0.97,
+    review_from=0.8,
+    rejections=1,
+    gold_share=0.2,
+    min_accuracy=0.6,
+    expected={"annotate": 0.8, "review": 0.92, "arbitrate": 0.95},
+    reviewers=("7", "8"),
+    arbiters=("9",),
+)
+CROWD = strangers(LABELS, TIERS)
+
+
+def annotation(number: int, sample: str, person: int, label: str, minute: int = 0) -> Annotation:
+    """An annotation in Label Studio, last edited at that minute."""
+    return Annotation(1, number, sample, label, person, f"2026-01-01T10:{minute:02}:00+00:00")
+
+
+def only_task(engine: Engine) -> Task:
+    (task,) = tier_store.tasks(engine, PROJECT)
+    return task
+
+
+def answer(engine: Engine, person: str, tier: Tier, label: str, why: str = "") -> Task:
+    """A person answers the only task, as it stands."""
+    return tier_store.submit(engine, only_task(engine), Answer(person, tier, label, why), CROWD, TIERS)
+
+
+def kinds(engine: Engine) -> list[Kind]:
+    return [move.kind for move in tier_store.history(engine, PROJECT)]
+
+
+def check(engine: Engine, project: str = PROJECT) -> None:
+    """Whole histories, one current answer a person, nobody's work judged by themselves, no annotation twice."""
+    recorded = tier_store.records(engine, project)
+    moves = tier_store.history(engine, project)
+    for task in tier_store.tasks(engine, project):
+        mine = [move for move in moves if move.task == task.task]
+        assert all(a.target is b.source and a.version < b.version for a, b in pairwise(mine))
+        assert (mine[0].kind, mine[-1].target, mine[-1].version <= task.version) == (Kind.CREATE, task.state, True)
+        assert all(move.who and move.why and move.time for move in mine)
+        assert bool(task.label) is (task.state is State.DONE)
+        given = recorded.get(task.task, [])
+        current = [record.person for record in given if record.ended is None]
+        assert len(current) == len(set(current))
+        assert all(len({r.tier for r in given if r.person == person}) == 1 for person in current)
+        forms = [(record.source, record.stamp) for record in given if record.source]
+        assert len(forms) == len(set(forms))

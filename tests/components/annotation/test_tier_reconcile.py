@@ -1,0 +1,253 @@
+"""What people do in Label Studio counts here once and in order, however often, and by how many, it is read."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event
+
+from components.annotation import tier_store
+from components.annotation.label_studio import TOKEN, Project
+from components.annotation.label_studio import Answer as Annotation
+from components.annotation.prelabel import tasks as make_tasks
+from components.annotation.tier_reconcile import Summary, reconcile
+from components.annotation.tiers import Kind, OvertakenError, State
+from components.events.database import connect
+from components.releases.database import opened
+from tests.components.annotation.examples import LABELS, PROJECT, TIERS, annotation, check, kinds, only_task
+from tests.components.annotation.simulated import SimulatedAnnotator, another_account, embed, settings
+from tests.label_studio_server import Server
+
+FORK = multiprocessing.get_context("fork")
+DISAGREED = [annotation(1, "cat", 1, "food"), annotation(2, "cat", 2, "face", 1), annotation(3, "cat", 3, "food", 2)]
+ACCEPTED = [*DISAGREED, annotation(4, "cat", 7, "food", 3)]
+
+
+def read(engine: Engine, given: Sequence[Annotation]) -> Summary:
+    found = reconcile(engine, PROJECT, lambda: given, LABELS, TIERS)
+    check(engine)
+    return found
+
+
+def with_cat(engine: Engine, given: Sequence[Annotation]) -> None:
+    tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+    read(engine, given)
+
+
+def test_annotations_become_answers_once_and_a_reviewers_becomes_a_verdict(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+        assert read(engine, ACCEPTED).new == 4
+        assert (only_task(engine).state, only_task(engine).label) == (State.DONE, "food")
+        assert kinds(engine) == [Kind.CREATE, Kind.SUBMIT, Kind.ACCEPT]
+        assert read(engine, ACCEPTED) == Summary()
+
+
+def test_an_annotation_edited_after_review_reopens_the_task_and_sets_the_review_aside(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, ACCEPTED)
+        edited = [annotation(1, "cat", 1, "face", 9), *ACCEPTED[1:]]
+        found = read(engine, edited)
+        assert (found.edited, found.new, only_task(engine).state) == (1, 0, State.REVIEW)
+        moves = tier_store.history(engine, PROJECT)
+        assert [(m.kind, m.who) for m in moves[-2:]] == [(Kind.REOPEN, "1"), (Kind.SUBMIT, "1")]
+        assert moves[-2].why == "the answer of 1 was edited"
+        assert read(engine, edited) == Summary()  # the old verdict is not taken again
+        again = [*edited[:3], annotation(4, "cat", 7, "face", 12)]
+        read(engine, again)
+        assert only_task(engine).label == "face"
+
+
+def test_an_annotation_deleted_after_review_takes_the_task_back_to_the_annotators(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, ACCEPTED)
+        assert read(engine, ACCEPTED[1:]).deleted == 1
+        assert (only_task(engine).state, only_task(engine).label) == (State.ANNOTATE, "")
+        reopened = tier_store.history(engine, PROJECT)[-1]
+        assert (reopened.who, reopened.why) == ("label-studio", "the answer of 1 was deleted")
+
+
+def test_a_deleted_review_leaves_the_annotations_and_asks_for_another(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, ACCEPTED)
+        read(engine, DISAGREED)
+        assert only_task(engine).state is State.REVIEW
+        read(engine, [*DISAGREED, annotation(5, "cat", 8, "place", 20)])
+        assert only_task(engine).state is State.ARBITRATE
+
+
+def test_an_edited_ruling_replaces_the_label(url: str) -> None:
+    with opened(url) as engine:
+        disputed = [*DISAGREED, annotation(4, "cat", 7, "place", 3), annotation(5, "cat", 9, "face", 4)]
+        with_cat(engine, disputed)
+        assert only_task(engine).label == "face"
+        read(engine, [*disputed[:-1], annotation(5, "cat", 9, "food", 30)])
+        assert only_task(engine).label == "food"
+        assert kinds(engine)[-3:] == [Kind.DECIDE, Kind.REOPEN, Kind.DECIDE]
+
+
+def test_what_cannot_count_is_said_and_the_rest_counts(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+        given = [
+            annotation(1, "cat", 7, "food"),
+            annotation(2, "cat", 2, "face", 1),
+            annotation(3, "cat", 3, "sports", 2),
+            annotation(4, "cat", 4, "food", 3),
+            annotation(5, "dog", 4, "food", 3),
+        ]
+        words = [
+            "sample cat, annotation 3 of 3: the template does not know the label 'sports'; it knows animal, face, "
+            "food, place",
+            "sample dog: the project has no such task",
+        ]
+        assert read(engine, given).refused == words
+        assert only_task(engine).state is State.REVIEW
+        # The reviewer who annotated it edits their annotation: they still review nothing.
+        found = read(engine, [annotation(1, "cat", 7, "place", 8), *given[1:]])
+        assert (found.edited, found.refused, only_task(engine).state) == (1, words, State.ANNOTATE)
+        assert read(engine, [annotation(1, "cat", 7, "place", 8), *given[1:]]).changed_tasks == 0
+
+
+def test_an_edit_to_an_unknown_label_takes_the_old_one_back(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, ACCEPTED)
+        found = read(engine, [annotation(1, "cat", 1, "sports", 9), *ACCEPTED[1:]])
+        assert len(found.refused) == 1
+        assert (only_task(engine).state, only_task(engine).label) == (State.ANNOTATE, "")
+
+
+def test_of_two_reconciles_at_once_the_older_view_changes_nothing(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, ACCEPTED)
+        newer = [annotation(1, "cat", 1, "face", 9), *ACCEPTED[1:]]
+
+        def slow() -> Sequence[Annotation]:
+            read(engine, newer)  # another reconcile begins and ends while this one still reads
+            return ACCEPTED[1:]
+
+        before = len(tier_store.history(engine, PROJECT))
+        with pytest.raises(OvertakenError, match="reconcile 2 of stickers read the annotations before reconcile 3"):
+            reconcile(engine, PROJECT, slow, LABELS, TIERS)
+        assert len(tier_store.history(engine, PROJECT)) == before + 2
+        check(engine)
+
+
+def test_many_reconciles_at_once_count_everything_once(url: str) -> None:
+    samples = [f"sample {i}" for i in range(10)]
+    given = [annotation(10 * i + p, s, p, "food" if p else "face", p) for i, s in enumerate(samples) for p in range(3)]
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, dict.fromkeys(samples, ""), "lead")
+
+        def attempt(_: int) -> bool:
+            try:
+                return bool(reconcile(engine, PROJECT, lambda: given, LABELS, TIERS))
+            except OvertakenError:
+                return False
+
+        with ThreadPoolExecutor(4) as pool:
+            assert any(pool.map(attempt, range(8)))
+        assert read(engine, given) == Summary()
+        assert sum(map(len, tier_store.records(engine, PROJECT).values())) == len(given)
+
+
+def killed(url: str, given: Sequence[Annotation], after: int) -> bool:
+    """Reconcile in a process of its own that is killed before its statement or commit number `after`."""
+
+    def work() -> None:
+        engine = connect(url)
+        left = iter(range(after))
+
+        def count(*_: object) -> None:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        event.listen(engine, "before_cursor_execute", count)
+        event.listen(engine, "commit", count)
+        reconcile(engine, PROJECT, lambda: given, LABELS, TIERS)
+
+    process = FORK.Process(target=work)
+    process.start()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def test_reconciles_killed_anywhere_are_carried_on(url: str) -> None:
+    chance, kills = random.Random(7), 0
+    with opened(url) as engine:
+        samples = [f"sample {i}" for i in range(4)]
+        tier_store.add(engine, PROJECT, dict.fromkeys(samples, ""), "lead")
+        given: list[Annotation] = []
+        for turn in range(5):
+            given = _next_turn(given, samples, turn, chance.choice)
+            while killed(url, given, chance.randint(20, 80)):
+                kills += 1
+                check(engine)
+            assert read(engine, given).changed_tasks == 0
+        assert kills > 5
+        current = [r for rs in tier_store.records(engine, PROJECT).values() for r in rs if r.ended is None]
+        assert {(r.source, r.stamp) for r in current} <= {(f"label-studio:{a.annotation}", a.time) for a in given}
+
+
+def _next_turn(
+    given: list[Annotation], samples: list[str], turn: int, choice: Callable[[Sequence[str]], str]
+) -> list[Annotation]:
+    """Every sample is answered by one more person; one annotation is edited and one deleted."""
+    people = (1, 2, 3, 7, 8, 9)
+    new = [
+        annotation(100 * turn + i, sample, people[turn], choice(LABELS), 5 * turn) for i, sample in enumerate(samples)
+    ]
+    old = given[1:]
+    if old:
+        first = old[0]
+        old[0] = annotation(first.annotation, first.sample_id, first.annotator, choice(LABELS), 5 * turn + 1)
+    return [*old, *new]
+
+
+@pytest.mark.timeout(900)  # the first run on a machine installs the server
+def test_four_accounts_on_a_real_server(
+    label_studio: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Annotate, review, edit after review and delete, each as its own SIMULATED person, read as the flow reads it."""
+    monkeypatch.setenv(TOKEN, label_studio.token)
+    project = Project(settings(label_studio.url, "three tiers"))
+    categories, wanted = make_tasks(data / "split", embed, 2)
+    project.ensure(categories)
+    project.upload(wanted)
+    people = [SimulatedAnnotator(another_account(label_studio, f"person{i}"), project) for i in range(4)]
+    tiers = TIERS.model_copy(update={"reviewers": (people[3].number,), "certain": 0.995, "review_from": 0.9})
+    text, animal, food = wanted[0].text, "Animals & Nature", "Food & Drink"
+
+    def state(engine: Engine) -> tuple[State, str]:
+        reconcile(engine, "real", project.answers, sorted(categories), tiers)
+        assert reconcile(engine, "real", project.answers, sorted(categories), tiers) == Summary()
+        check(engine, "real")
+        task = tier_store.tasks(engine, "real")[0]
+        return task.state, task.label
+
+    with opened(f"sqlite:///{tmp_path / 'events.db'}") as engine:
+        tier_store.add(engine, "real", {wanted[0].sample_id: "", wanted[1].sample_id: ""}, "lead")
+        first = people[0].answer(text, animal)
+        people[1].answer(text, animal)
+        assert state(engine) == (State.REVIEW, "")
+        review = people[3].answer(text, animal)
+        assert state(engine) == (State.DONE, animal)
+        people[0].edit(first, food)
+        assert state(engine) == (State.ANNOTATE, "")
+        people[2].answer(text, animal)
+        people[0].edit(first, animal)
+        assert state(engine)[0] in (State.DONE, State.REVIEW)
+        people[3].edit(review, animal)
+        assert state(engine) == (State.DONE, animal)
+        people[0].delete(first)
+        moves = [(m.kind, m.who) for m in tier_store.history(engine, "real")]
+        assert state(engine)[0] in (State.DONE, State.REVIEW)  # by how well the rest is known by now
+        assert (Kind.REOPEN, people[0].number) in moves
+        assert tier_store.history(engine, "real")[len(moves)].who == "label-studio"

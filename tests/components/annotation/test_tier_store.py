@@ -1,0 +1,126 @@
+"""Tasks go through the tiers whole, once and in order, whoever answers, and nobody judges their own work."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from components.annotation import tier_store
+from components.annotation.tiers import Answer, Kind, OvertakenError, OwnWorkError, State, Tier, TierError
+from components.annotation.trust import get_to_know
+from components.releases.database import opened
+from tests.components.annotation.examples import CROWD, LABELS, PROJECT, TIERS, answer, check, kinds, only_task
+
+
+def test_a_task_goes_through_all_tiers_with_who_when_and_why(url: str) -> None:
+    with opened(url) as engine:
+        assert tier_store.add(engine, PROJECT, {"cat": ""}, "lead") == 1
+        assert tier_store.add(engine, PROJECT, {"cat": ""}, "lead") == 0
+        for person, label in (("1", "food"), ("2", "face"), ("3", "food")):
+            answer(engine, person, Tier.ANNOTATE, label)
+        assert answer(engine, "7", Tier.REVIEW, "", "blurred\x00").state is State.ANNOTATE
+        answer(engine, "4", Tier.ANNOTATE, "food")
+        assert answer(engine, "5", Tier.ANNOTATE, "food").label == "food"
+        assert kinds(engine) == [Kind.CREATE, Kind.SUBMIT, Kind.REJECT, Kind.AGREE]
+        rejected = tier_store.history(engine, PROJECT)[2]
+        assert (rejected.who, rejected.why) == ("7", "blurred\ufffd")
+        ended = [r for r in tier_store.records(engine, PROJECT)[only_task(engine).task] if r.ended]
+        assert [r.person for r in ended] == ["1", "2", "3", "7"]
+        assert ended[0].ended_why == "rejected by 7: blurred\ufffd"
+        check(engine)
+
+
+def test_arbitration_settles_what_the_tiers_disagree_on(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+        for person, label in (("1", "food"), ("2", "face"), ("3", "food")):
+            answer(engine, person, Tier.ANNOTATE, label)
+        assert answer(engine, "7", Tier.REVIEW, "place").state is State.ARBITRATE
+        assert answer(engine, "9", Tier.ARBITRATE, "face", "it smiles").label == "face"
+        assert tier_store.history(engine, PROJECT)[-1].why == "it smiles"
+        check(engine)
+
+
+def test_what_is_refused_says_why_and_changes_nothing(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+        early = only_task(engine)
+        for person, label in (("1", "food"), ("7", "face"), ("3", "food")):
+            answer(engine, person, Tier.ANNOTATE, label)
+        seen = only_task(engine)
+        before = tier_store.history(engine, PROJECT), tier_store.records(engine, PROJECT)
+        refused: list[tuple[type[TierError], str, Answer]] = [
+            (OwnWorkError, "7 has had a hand", Answer("7", Tier.REVIEW, "food")),
+            (TierError, "2 is not among those who review", Answer("2", Tier.REVIEW, "food")),
+            (TierError, "takes nobody's answer to arbitrate", Answer("9", Tier.ARBITRATE, "food")),
+            (TierError, "takes nobody's answer to annotate", Answer("4", Tier.ANNOTATE, "food")),
+            (TierError, "does not know the label 'sports'", Answer("8", Tier.REVIEW, "sports")),
+        ]
+        for kind, words, given in refused:
+            with pytest.raises(kind, match=words):
+                tier_store.submit(engine, seen, given, CROWD, TIERS)
+        with pytest.raises(OvertakenError, match="cat is not at version 1, but at 5"):
+            tier_store.submit(engine, early, Answer("8", Tier.REVIEW, "food"), CROWD, TIERS)
+        with pytest.raises(TierError, match="no project 'other'"):
+            tier_store.begin(engine, "other")
+        assert (tier_store.history(engine, PROJECT), tier_store.records(engine, PROJECT)) == before
+
+
+def test_of_two_reviewers_at_once_one_is_told_to_look_again(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+        for person, label in (("1", "food"), ("2", "face"), ("3", "food")):
+            answer(engine, person, Tier.ANNOTATE, label)
+        seen, together = only_task(engine), Barrier(2)
+
+        def attempt(person: str) -> State | None:
+            together.wait()
+            try:
+                return tier_store.submit(engine, seen, Answer(person, Tier.REVIEW, "food"), CROWD, TIERS).state
+            except TierError:
+                return None
+
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(attempt, ("7", "8")), key=str) == [None, State.DONE]
+        check(engine)
+
+
+def test_the_database_itself_refuses_a_second_current_answer_of_a_person(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {"cat": ""}, "lead")
+        task = answer(engine, "1", Tier.ANNOTATE, "food")
+        with pytest.raises(IntegrityError), engine.begin() as connection:
+            tier_store.put(connection, task, Answer("1", Tier.REVIEW, "food"), 0.0)
+
+
+def test_gold_is_mixed_in_unmarked_and_never_ends(url: str) -> None:
+    with opened(url) as engine:
+        samples = {f"sample {i}": "" for i in range(40)} | {f"gold {i}": "food" for i in range(20)}
+        tier_store.add(engine, PROJECT, samples, "lead")
+        mine, theirs = (tier_store.open_for(engine, PROJECT, person, 20, CROWD, TIERS) for person in ("1", "2"))
+        assert len(mine) == 20
+        assert sum(bool(task.gold) for task in mine) == 4
+        assert [task.sample for task in mine] != [task.sample for task in theirs]
+        gold = next(task for task in mine if task.gold)
+        for person in ("1", "2", "3"):
+            tier_store.submit(engine, gold, Answer(person, Tier.ANNOTATE, "food"), CROWD, TIERS)
+        assert gold.task not in [t.task for t in tier_store.open_for(engine, PROJECT, "1", 60, CROWD, TIERS)]
+        assert tier_store.open_for(engine, PROJECT, "7", 20, CROWD, TIERS) == []  # nothing to review yet
+        now = next(task for task in tier_store.tasks(engine, PROJECT) if task.task == gold.task)
+        assert (now.state, now.label) == (State.ANNOTATE, "")
+        settled = tier_store.settle_gold(engine, now, "face", "lead", "the drawing is a face")
+        assert settled.gold == "face"
+        with pytest.raises(OvertakenError):
+            tier_store.settle_gold(engine, now, "food", "lead", "no")
+
+
+def test_who_answers_at_random_gets_no_more_tasks(url: str) -> None:
+    with opened(url) as engine:
+        tier_store.add(engine, PROJECT, {f"gold {i}": "food" for i in range(25)} | {"cat": ""}, "lead")
+        guesses = {i: [Answer("1", Tier.ANNOTATE, LABELS[i % 4])] for i in range(25)}
+        crowd = get_to_know(guesses, dict.fromkeys(range(25), "food"), LABELS, TIERS)
+        assert tier_store.open_for(engine, PROJECT, "1", 5, crowd, TIERS) == []
+        assert tier_store.open_for(engine, PROJECT, "2", 5, crowd, TIERS)
