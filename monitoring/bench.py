@@ -67,7 +67,7 @@ def fill(url: str, pairs: Sequence[Pair]) -> int:
 
 
 def _write(engine: Any, chunk: list[tuple[Row, Row | None]]) -> int:
-    extra = {"model": "", "batch_size": 4, "status": 200, "prompt_tokens": 8}
+    extra = {"model": "", "batch_size": 4, "status": 200, "prompt_tokens": 8, "messages": 1}
     experiment = load().experiment
     rows = [row | extra | _assigned(experiment, row) for row, _ in chunk]
     ends = [row | {"time": row["time"] + row["latency_s"]} for row in rows]
