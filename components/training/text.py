@@ -68,10 +68,17 @@ def train(
     key: str,
     logger: Logger | None = None,
 ) -> tuple[PeftModel, Fitted]:
-    """The adapted model after `settings.max_steps` and how it got there; the same settings give the same weights."""
+    """The adapted model and how it got there, after `settings.max_steps`, with learned pairs proportionally more.
+
+    The same settings give the same weights.
+    """
     pl.seed_everything(settings.seed, verbose=False)
     tokenizer = load_tokenizer(base)
-    samples = [encode(tokenizer, pair, settings.max_length) for pair in repeated(pairs, settings.learned_share)]
+    seen = repeated(pairs, settings.learned_share)
+    # Learned pairs come on top: the source's are seen as often as without them, or what they teach would be forgotten.
+    source = sum(not pair.learned for pair in seen) or len(seen)
+    settings = settings.model_copy(update={"max_steps": round(settings.max_steps * len(seen) / source)})
+    samples = [encode(tokenizer, pair, settings.max_length) for pair in seen]
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     model = add_adapter(
         load_base(base, dtype), rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout

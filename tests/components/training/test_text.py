@@ -26,6 +26,7 @@ SETTINGS = TrainText(
     devices=1,
     checkpoint_every=5,
     max_length=128,
+    learned_share=0.5,
     lora_rank=4,
     lora_alpha=8,
     lora_dropout=0.0,
@@ -71,3 +72,9 @@ def test_resumable_state_does_not_hold_the_frozen_base(tiny_base: Path, tmp_path
     (state,) = tmp_path.rglob("*.ckpt")
     weights = torch.load(state, weights_only=True)["state_dict"]
     assert weights and all("lora_" in name for name in weights)
+
+
+def test_learned_pairs_come_on_top_of_the_source(tiny_base: Path, tmp_path: Path) -> None:
+    learned = [Pair("zeichne einen Hund", "dog: flat", "dog", learned=True)]
+    _, fitted = text.train(tiny_base, PAIRS + learned, SETTINGS, state_dir=tmp_path, key="k")
+    assert len(fitted.losses) == 2 * SETTINGS.max_steps
