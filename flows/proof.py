@@ -13,7 +13,7 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from components.releases import store
 from components.releases.database import opened
 from components.releases.machine import State
 from components.releases.plan import champion_of
+from components.releases.schema import Move
 from components.stage import StageError
 from flows import environment, german, stack
 from flows.annotators import answer_all
@@ -101,10 +102,10 @@ class Proof:
                 trial, moves = on_trial(store.current(engine, "text")), store.history(engine, "text")
             if trial is None:
                 break
-        for move in moves:
-            if move.release.startswith(deployment):
-                self.timeline.add(f"{move.release}: {move.target}", f"{move.why} (by {move.who})", at=move.time)
-        return next(move.target for move in reversed(moves) if move.release.startswith(deployment))
+        own = moves_of_newest(deployment, moves)
+        for move in own:
+            self.timeline.add(f"{move.release}: {move.target}", f"{move.why} (by {move.who})", at=move.time)
+        return own[-1].target
 
 
 def prove(params: Params, page: Path) -> Timeline:
@@ -199,6 +200,12 @@ def harm(proof: Proof) -> None:
     proof.timeline.add("trial of that model", told, expected="it goes back by itself", held=held)
 
 
+def moves_of_newest(deployment: str, moves: Sequence[Move]) -> list[Move]:
+    """The moves of a deployment's newest release: it may have been champion before, under another number."""
+    own = [move for move in moves if move.release.rpartition(".")[0] == deployment]
+    return [move for move in own if move.release == own[-1].release]
+
+
 def prompts_drift(report: Path) -> dict[str, Any]:
     """What a report says of the text line's prompts."""
     summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
@@ -212,7 +219,8 @@ def answered_phrases(params: Params) -> set[str]:
 
 
 def described(shares: NDArray[np.float64]) -> str:
-    low, high = stats.t.interval(0.95, len(shares) - 1, shares.mean(), stats.sem(shares))
+    interval = stats.t.interval(0.95, len(shares) - 1, shares.mean(), stats.sem(shares))
+    low, high = np.clip(interval, 0, 1)
     return f"{shares.mean():.1%} [{low:.1%}, {high:.1%}] of {len(shares)} users"
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from components.annotation.tier_schema import ANSWERS, MOVES, PROJECTS, TASKS, Move, Record, Task
 from components.annotation.tiers import (
@@ -28,15 +27,15 @@ from components.annotation.tiers import (
 )
 from components.annotation.trust import Crowd, get_to_know
 from components.config import Tiers
+from components.events.database import insert_new
 from components.events.schema import storable
 from components.releases.database import writing
 
 
 def add(engine: Engine, project: str, samples: Mapping[str, str], who: str) -> int:
     """Add the samples that the project has no task for, with the known label of those that are gold (else empty)."""
-    dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
     with writing(engine, f"tasks of {project}") as connection:
-        connection.execute(dialect.insert(PROJECTS).values(project=project, token=0).on_conflict_do_nothing())
+        connection.execute(insert_new(engine, PROJECTS).values(project=project, token=0))
         _lock_project(connection, project)  # of two that add the same samples, the second sees the first's
         known = set(connection.scalars(select(TASKS.c.sample).where(TASKS.c.project == project)))
         missing = {sample: gold for sample, gold in samples.items() if sample not in known}

@@ -12,9 +12,11 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.dml import Insert
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x61746C72  # "atlr": one migration at a time, whatever process starts it
@@ -109,3 +111,10 @@ def _lock(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+
+
+def insert_new(engine: Engine, table: Table) -> Insert:
+    """An INSERT that leaves rows alone whose key is known; its row count is that of the new ones."""
+    dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
+    # Without `preserve_rowcount` the driver's count of an INSERT is dropped, and new rows look like known ones.
+    return dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

@@ -13,11 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.sql.dml import Insert
 
-from components.events.database import EventStoreError, connect, migrate
+from components.events.database import EventStoreError, connect, insert_new, migrate
 from components.events.schema import (
     ACCEPTED,
     FEEDBACK,
@@ -136,7 +134,7 @@ def commit(engine: Engine, events: Sequence[Event]) -> list[bool]:
     try:
         with engine.begin() as connection:
             return [
-                connection.execute(_insert(engine, TABLES[type(event)]), event.model_dump()).rowcount == 1
+                connection.execute(insert_new(engine, TABLES[type(event)]), event.model_dump()).rowcount == 1
                 for event in events
             ]
     except SQLAlchemyError as error:
@@ -152,9 +150,3 @@ def accepted(engine: Engine, request_id: str) -> tuple[str, float] | None:
             return (row.user_key, row.time) if row else None
     except SQLAlchemyError as error:
         raise EventStoreError(f"events cannot be read: {error}") from error
-
-
-def _insert(engine: Engine, table: Table) -> Insert:
-    dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-    # Without `preserve_rowcount` the driver's count of an INSERT is dropped, and new rows look like known ones.
-    return dialect.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from components.config import Learning
 from components.data.concept import draw
@@ -105,10 +105,11 @@ def is_held_out(user_key: str, settings: Learning) -> bool:
     return draw(user_key, settings.seed) < settings.held_out_users
 
 
-def set_apart(found: Harvest, taught: AbstractSet[str]) -> None:
-    """Reject what held-out users think of prompts that others have taught (`taught`: as `Judged.asked`)."""
-    found.rejects += [Rejected(a, "taught by others") for a in found.held_out if a.asked in taught]
-    found.held_out = [answer for answer in found.held_out if answer.asked not in taught]
+def set_apart(found: Harvest, taught: AbstractSet[str]) -> Harvest:
+    """`found` with what held-out users think of prompts that others have taught (as `Judged.asked`) rejected."""
+    known = [Rejected(answer, "taught by others") for answer in found.held_out if answer.asked in taught]
+    apart = [answer for answer in found.held_out if answer.asked not in taught]
+    return replace(found, held_out=apart, rejects=found.rejects + known)
 
 
 def _of_one_user(

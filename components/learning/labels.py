@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, Select, and_, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from components.data.filters import normalise
+from components.events.database import insert_new
 from components.events.schema import LABEL_ANSWERS, LABEL_TASKS
 from components.learning.harvest import same_prompt
 from components.stage import StageError
@@ -61,9 +61,7 @@ def task_of(phrase: str, written: str, why: str) -> Task:
 
 def enqueue(engine: Engine, tasks: Sequence[Task], time: float) -> int:
     """Add the tasks that the queue does not know; returns how many."""
-    dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-    # Without `preserve_rowcount` the driver's count of an INSERT is dropped.
-    insert = dialect.insert(LABEL_TASKS).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    insert = insert_new(engine, LABEL_TASKS)
     with engine.begin() as connection:
         return sum(connection.execute(insert, {**vars(task), "time": time}).rowcount for task in tasks)
 

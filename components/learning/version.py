@@ -17,7 +17,7 @@ from typing import Any
 from components.artifact import MANIFEST, Manifest, read_manifest, seal, staged, verify, write_text
 from components.config import Learning
 from components.data.sample import REACTION, WRITTEN, Sample
-from components.learning.harvest import Harvest, Judged, set_apart
+from components.learning.harvest import Harvest, Judged, same_prompt, set_apart
 from components.learning.labels import Label
 
 FEEDBACK = Path("data/feedback")
@@ -25,13 +25,9 @@ PAIRS, HELD_OUT = "pairs.jsonl", "held_out.jsonl"
 
 
 def pairs_of(harvest: Harvest, labels: Iterable[Label]) -> list[dict[str, str]]:
-    """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase.
-
-    Held-out answers to what is taught now are rejected from `harvest`.
-    """
+    """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase."""
     rows = {answer.asked: _row(REACTION, answer.prompt, answer.output, _origin(answer)) for answer in harvest.pairs}
     rows |= {label.asked: _row(WRITTEN, label.phrase, label.completion, f"task {label.task}") for label in labels}
-    set_apart(harvest, rows.keys())
     return sorted(rows.values(), key=lambda row: row["id"])
 
 
@@ -55,7 +51,11 @@ def known_pairs(folder: Path) -> set[str]:
 
 
 def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learning, folder: Path) -> Manifest:
-    """Put the new version in the place of the one at hand, whole or not at all."""
+    """Put the new version in the place of the one at hand, whole or not at all.
+
+    Held-out answers to prompts that `pairs` teach become rejects.
+    """
+    harvest = set_apart(harvest, {same_prompt(pair["prompt"]) for pair in pairs})
     files: dict[str, list[Any]] = {
         PAIRS: pairs,
         "preferences.jsonl": [asdict(preference) for preference in harvest.preferences],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,22 +18,14 @@ from bentos.protocol import Info
 from components.events.schema import Trial
 from components.events.store import commit
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import WAY, State
 from components.releases.schema import Release
 from tests.bentos.processes import free_port
-from tests.components.releases.examples import NOTE, record, release_directly
+from tests.components.releases.examples import NOTE, release_directly
+from tests.components.releases.examples import engine as engine
 
 away: set[str] = set()  # slots that answer 503
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'events.db'}"
-    record(url, "text-a", "text-b")
-    with opened(url) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -48,8 +48,8 @@ def test_what_others_taught_tests_nobody(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"held_out_users": 0.5})
     found = harvest([answer("a boat", "boat", True, f"u{n}") for n in range(20)], settings)
     assert found.held_out
-    version.pairs_of(found, [])
-    assert found.held_out == [] and found.reasons()["taught by others"] > 0
+    manifest = version.write_version(version.pairs_of(found, []), found, settings, tmp_path / "text")
+    assert version.held_out(tmp_path / "text") == [] and manifest.metrics["reasons"]["taught by others"] > 0
 
 
 def test_a_changed_file_is_refused_and_nothing_learned_gives_no_samples(tmp_path: Path) -> None:

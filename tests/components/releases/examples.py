@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from components.config import Line
 from components.events.read import record_deployment
 from components.releases import store
+from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import State
 from components.releases.schema import Move, Note, Release
 from tests.components.events.examples import DEPLOYMENT
 
 NOTE = Note("ada", "it is better", {"kid": 0.01})
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A database in which text-a and text-b are recorded."""
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    record(url, "text-a", "text-b")
+    with opened(url) as engine:
+        yield engine
 
 
 def record(url: str, *deployments: str, line: Line = "text") -> None:

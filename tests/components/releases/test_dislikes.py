@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +11,12 @@ from sqlalchemy import Engine
 
 from components.events.store import commit
 from components.releases import dislikes, store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import SHARES, WAY, State
 from components.releases.schema import Release
 from tests.components.events.examples import accepted, like
-from tests.components.releases.examples import NOTE, record, release_directly
+from tests.components.releases.examples import NOTE, release_directly
+from tests.components.releases.examples import engine as engine
 
 ALPHA = 0.05
 
@@ -45,14 +43,6 @@ def test_a_handful_of_users_who_dislike_only_the_candidate_are_enough(portion: f
     assert dislikes.worse([True] * users, portion, 0, ALPHA)
     assert not dislikes.worse([True], portion, 0, ALPHA)
     assert not dislikes.worse([False] * 1000, portion, 0, ALPHA)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'events.db'}"
-    record(url, "text-a", "text-b")
-    with opened(url) as engine:
-        yield engine
 
 
 def candidate(engine: Engine) -> Release:

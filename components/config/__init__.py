@@ -1,0 +1,157 @@
+"""Configuration: `params.yaml` becomes one frozen, strict, typed object per stage.
+
+Knows the names, types and bounds of every parameter and nothing of what the stages do with them. Credentials are never
+read here: they come from the environment of the process that needs them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from components.config.base import Line, Precision, Stage, Strategy
+from components.config.service import (
+    Annotation,
+    Audience,
+    Events,
+    Experiment,
+    Feedback,
+    Guardrails,
+    Learning,
+    Monitor,
+    Registry,
+    Release,
+    Serving,
+    Tiers,
+    Variant,
+)
+from components.config.stages import (
+    Clean,
+    EvaluateImage,
+    EvaluateText,
+    Example,
+    ExportImage,
+    ExportText,
+    Fetch,
+    GateImage,
+    GateText,
+    ImageModel,
+    Package,
+    Prepare,
+    Split,
+    TrainBase,
+    TrainImage,
+    TrainText,
+    Tune,
+    TuneSampling,
+    VerifyImage,
+    VerifyText,
+)
+
+__all__ = [
+    "Annotation",
+    "Audience",
+    "ByLine",
+    "Clean",
+    "ConfigError",
+    "EvaluateImage",
+    "EvaluateText",
+    "Events",
+    "Example",
+    "Experiment",
+    "ExportImage",
+    "ExportText",
+    "Feedback",
+    "Fetch",
+    "GateImage",
+    "GateText",
+    "Guardrails",
+    "ImageModel",
+    "Learning",
+    "Line",
+    "Monitor",
+    "Package",
+    "Params",
+    "Precision",
+    "Prepare",
+    "Registry",
+    "Release",
+    "Serving",
+    "Split",
+    "Stage",
+    "Strategy",
+    "Tiers",
+    "TrainBase",
+    "TrainImage",
+    "TrainText",
+    "Tune",
+    "TuneSampling",
+    "Variant",
+    "VerifyImage",
+    "VerifyText",
+    "load",
+]
+
+TextT = TypeVar("TextT", bound=Stage)
+ImageT = TypeVar("ImageT", bound=Stage)
+
+
+class ConfigError(ValueError):
+    """A parameter is unknown, mistyped or out of range; the message names the key, the value and what was expected."""
+
+
+class ByLine(Stage, Generic[TextT, ImageT]):
+    text: TextT
+    image: ImageT
+
+
+class Params(Stage):
+    """The whole of `params.yaml`."""
+
+    fetch: Fetch
+    example: Example
+    prepare: ByLine[Prepare, Prepare]
+    clean: ByLine[Clean, Clean]
+    split: ByLine[Split, Split]
+    train: ByLine[TrainText, TrainImage]
+    tune: Tune
+    tune_sampling: TuneSampling
+    evaluate: ByLine[EvaluateText, EvaluateImage]
+    export: ByLine[ExportText, ExportImage]
+    verify: ByLine[VerifyText, VerifyImage]
+    gate: ByLine[GateText, GateImage]
+    registry: Registry
+    annotation: Annotation
+    serving: Serving
+    events: Events
+    release: Release
+    feedback: Feedback
+    experiment: Experiment
+    learning: Learning
+    audience: Audience
+    monitor: Monitor
+
+
+@lru_cache
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate the parameters file; raises `ConfigError` listing every wrong key at once."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    try:
+        # Strict JSON validation accepts lists for tuples and strings for paths, and still coerces nothing else.
+        return Params.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" + ("" if e["type"] == "missing" else f" (got {e['input']!r})")
+            for e in error.errors()
+        )
+        raise ConfigError(f"{path}: " + "; ".join(problems)) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error

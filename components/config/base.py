@@ -1,0 +1,23 @@
+"""What every parameter object shares: strictness, and the bounds that recur."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Line = Literal["text", "image"]
+Strategy = Literal["auto", "ddp", "deepspeed_stage_2", "deepspeed_stage_3"]
+Precision = Literal["fp32", "bf16"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Segment = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Stage(BaseModel):
+    """Base of every parameter object: unknown keys, NaN and infinity are refused, and no value is coerced."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
