@@ -41,7 +41,7 @@ from components.models.language import (
 )
 from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
-from components.runtimes.text import OpenVinoText, load_text
+from components.runtimes.text import PRECISION, OpenVinoText, load_text
 from components.stage import StageError, run
 from components.training.text import CHECKPOINT, SPLIT
 
@@ -56,9 +56,8 @@ class OpenVinoLogits:
     """The exported graph run directly, to see the logits that the serving pipeline keeps to itself."""
 
     def __init__(self, folder: Path) -> None:
-        self._request = (
-            ov.Core().compile_model(folder / "openvino" / "openvino_model.xml", "CPU").create_infer_request()
-        )
+        model = folder / "openvino" / "openvino_model.xml"
+        self._request = ov.Core().compile_model(model, "CPU", PRECISION).create_infer_request()
         self._inputs = {name for port in self._request.model_inputs for name in port.names}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
