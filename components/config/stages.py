@@ -64,9 +64,13 @@ class TrainBase(Stage):
 
 
 class TrainText(TrainBase):
-    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these."""
+    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
+
+    `preference_weight`: of the loss on the answers that users disliked, beside that on the pairs.
+    """
 
     learned_share: Annotated[float, Field(ge=0, lt=1)]
+    preference_weight: Annotated[float, Field(ge=0)]
     max_length: Annotated[int, Field(ge=8, le=2048)]
     lora_rank: Count
     lora_alpha: Count

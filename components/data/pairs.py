@@ -20,13 +20,15 @@ MOST_REPEATS = 30
 class Pair:
     """`phrase` is the user's, `completion` what the model shall write, `concept` the name of the intended picture.
 
-    `learned`: it comes from users' reactions or from annotators.
+    `learned`: it comes from users' reactions or from annotators. `rejected`: what users disliked instead, empty where
+    that is not known.
     """
 
     phrase: str
     completion: str
     concept: str
     learned: bool = False
+    rejected: str = ""
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -41,10 +43,12 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _pair(path: Path, row: dict[str, str | None]) -> Pair:
-    completion = json.loads(row["meta"] or "{}").get("completion")
+    meta = json.loads(row["meta"] or "{}")
+    completion = meta.get("completion")
     if not row["text"] or not completion:
         raise StageError(f"{path}: sample {row['id']!r} has no text or no meta.completion")
-    return Pair(row["text"], completion, row["label"] or completion, learned=(row["source"] or "") in LEARNED)
+    learned = (row["source"] or "") in LEARNED
+    return Pair(row["text"], completion, row["label"] or completion, learned, meta.get("rejected", ""))
 
 
 def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:

@@ -1,9 +1,9 @@
 """Reactions become training material: pure rules on rows, every judged answer either used or dropped with a reason.
 
-From answers that users liked come pairs to fine-tune on (as in RAFT, Dong et al. 2023); from prompts with a liked and
-a disliked answer, preferences (the `prompt`, `chosen`, `rejected` of direct preference optimisation). Users who look
-like programs count for nothing, one user's weight is bounded, and held-out users teach nothing: what they like is what
-a model that has learned is tested on. Knows no database and no clock. Who a user is, the client says: whoever holds an
+From answers that users liked come pairs to fine-tune on (as in RAFT, Dong et al. 2023); a disliked answer becomes what
+the model shall rather not write, wherever a user or an annotator has a better one for its prompt. Users who look like
+programs count for nothing, one user's weight is bounded, and held-out users teach nothing: what they like is what a
+model that has learned is tested on. Knows no database and no clock. Who a user is, the client says: whoever holds an
 API key can invent some, so that the bounds hold per name and not per key.
 """
 
@@ -51,22 +51,15 @@ class Rejected:
     reason: str
 
 
-@dataclass(frozen=True)
-class Preference:
-    """Two answers to one prompt, of which users liked one."""
-
-    prompt: str
-    chosen: str
-    rejected: str
-    request_ids: tuple[str, str]
-
-
 @dataclass
 class Harvest:
-    """`pairs`: liked answers, the best one of each prompt; `held_out`: all answers of held-out users that count."""
+    """Of each prompt the answer that most users like (`pairs`) and the one that most dislike, where `min_likes` do.
+
+    `held_out`: all answers of held-out users that count.
+    """
 
     pairs: list[Judged] = field(default_factory=list)
-    preferences: list[Preference] = field(default_factory=list)
+    disliked: list[Judged] = field(default_factory=list)
     held_out: list[Judged] = field(default_factory=list)
     rejects: list[Rejected] = field(default_factory=list)
     read: int = 0
@@ -106,10 +99,20 @@ def is_held_out(user_key: str, settings: Learning) -> bool:
 
 
 def set_apart(found: Harvest, taught: AbstractSet[str]) -> Harvest:
-    """`found` with what held-out users think of prompts that others have taught (as `Judged.asked`) rejected."""
+    """`found` where others teach the prompts `taught` (as `Judged.asked`).
+
+    What held-out users think of those is rejected, and so is a disliked answer to any other prompt.
+    """
     known = [Rejected(answer, "taught by others") for answer in found.held_out if answer.asked in taught]
-    apart = [answer for answer in found.held_out if answer.asked not in taught]
-    return replace(found, held_out=apart, rejects=found.rejects + known)
+    lone = [
+        Rejected(answer, "disliked, with no better answer") for answer in found.disliked if answer.asked not in taught
+    ]
+    return replace(
+        found,
+        held_out=[answer for answer in found.held_out if answer.asked not in taught],
+        disliked=[answer for answer in found.disliked if answer.asked in taught],
+        rejects=found.rejects + known + lone,
+    )
 
 
 def _of_one_user(
@@ -149,7 +152,7 @@ def like_a_program(answers: Sequence[Judged], settings: Learning) -> str:
 
 
 def _learn(answers: list[Judged], min_likes: int, found: Harvest) -> None:
-    """The pair and the preference that the answers to one prompt give, if any; every other answer becomes a reject."""
+    """The best and the worst of the answers to one prompt, if they are that; every other answer becomes a reject."""
     votes: Counter[str] = Counter()
     for answer in answers:
         votes[answer.output] += 1 if answer.liked else -1
@@ -159,9 +162,8 @@ def _learn(answers: list[Judged], min_likes: int, found: Harvest) -> None:
     if votes[best] >= min_likes:
         found.pairs.append(first[best])
         taught.add(first[best].request_id)
-    if votes[best] >= min_likes and votes[worst] < 0:
-        ids = (first[best].request_id, first[worst].request_id)
-        found.preferences.append(Preference(answers[0].prompt, best, worst, ids))
+    if votes[worst] <= -min_likes:
+        found.disliked.append(first[worst])
         taught.add(first[worst].request_id)
     for answer in answers:
         if answer.request_id not in taught:

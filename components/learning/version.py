@@ -1,8 +1,9 @@
 """The material that was learned, as files: `data/feedback/text`, sealed, taken up by the stage `prepare` of the line.
 
-`pairs.jsonl` is what to train on, `preferences.jsonl` what to tune on, `held_out.jsonl` what held-out users thought,
-`rejects.jsonl` every answer that teaches nothing, with its reason. The folder is the newest version; DVC sees that its
-bytes have changed, and what was made from it stays in DVC's cache. Users' words never enter git.
+`pairs.jsonl` is what to train on, with the answer that users disliked where there is one, `held_out.jsonl` what
+held-out users thought, `rejects.jsonl` every answer that teaches nothing, with its reason. The folder is the newest
+version; DVC sees that its bytes have changed, and what was made from it stays in DVC's cache. Users' words never enter
+git.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def pairs_of(harvest: Harvest, labels: Iterable[Label]) -> list[dict[str, str]]:
     """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase."""
     rows = {answer.asked: _row(REACTION, answer.prompt, answer.output, _origin(answer)) for answer in harvest.pairs}
     rows |= {label.asked: _row(WRITTEN, label.phrase, label.completion, f"task {label.task}") for label in labels}
+    for answer in harvest.disliked:
+        if answer.asked in rows:
+            rows[answer.asked] |= {"rejected": answer.output}
     return sorted(rows.values(), key=lambda row: row["id"])
 
 
@@ -58,7 +62,6 @@ def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learn
     harvest = set_apart(harvest, {same_prompt(pair["prompt"]) for pair in pairs})
     files: dict[str, list[Any]] = {
         PAIRS: pairs,
-        "preferences.jsonl": [asdict(preference) for preference in harvest.preferences],
         HELD_OUT: [asdict(answer) for answer in harvest.held_out],
         "rejects.jsonl": [{**asdict(r.answer), "reason": r.reason} for r in harvest.rejects],
     }
@@ -76,7 +79,7 @@ def samples(folder: Path) -> Iterator[Sample]:
         return
     verify(folder)
     for row in _read(folder / PAIRS):
-        meta = {"completion": row["completion"], "origin": row["origin"]}
+        meta = {name: value for name, value in row.items() if name not in ("id", "prompt")}
         yield Sample(id=row["id"], text=row["prompt"], source=row["id"].partition("-")[0], meta=meta)
 
 

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from components.data.pairs import Pair
 from components.runtimes.chat import Message, conversation
 
+SURE = 1e-4  # nats per token, below which odds are not told apart: those of a certain completion are infinite
 IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entropy
 # LoRA on every linear layer of the decoder, not on attention alone: "LoRA Without Regret" finds the MLP matters most.
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -100,6 +101,21 @@ def completion_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean cross entropy (nats) over the completion tokens of the batch."""
     logits_NV, tokens_N = completion_logits(model, batch)
     return functional.cross_entropy(logits_NV, tokens_N)
+
+
+def preference_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """How far the model is from preferring the batch's first half of completions to the second, row by row.
+
+    The odds-ratio term of ORPO, equation 6 of Hong, Lee and Thorne (2024): it needs no second model as a reference.
+    """
+    logits_NV, tokens_N = completion_logits(model, batch)
+    rows_N = (batch.labels_BL[:, 1:] != IGNORED).nonzero()[:, 0]
+    summed_B = logits_NV.new_zeros(len(batch.ids_BL)).index_add(
+        0, rows_N, functional.cross_entropy(logits_NV, tokens_N, reduction="none")
+    )
+    mean_B = -(summed_B / rows_N.bincount(minlength=len(summed_B)).clamp(min=1)).clamp(min=SURE)
+    liked_P, disliked_P = (mean_B - torch.log1p(-mean_B.exp())).chunk(2)
+    return -functional.logsigmoid(liked_P - disliked_P).mean()
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ The loop is `components.training.trainer`'s; here are the step, the optimizer an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from components.models.language import (
     held_out_loss,
     load_base,
     load_tokenizer,
+    preference_loss,
 )
 from components.stage import run
 from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
@@ -40,19 +42,23 @@ STATE = Path(".atelier/training/text")
 
 
 class TextModule(pl.LightningModule):
-    """Loss on the completion's tokens alone; only the adapter is trained."""
+    """Loss on the completion's tokens alone, and on what users disliked instead; only the adapter is trained."""
 
-    def __init__(self, model: PeftModel, learning_rate: float) -> None:
+    def __init__(self, model: PeftModel, settings: config.TrainText) -> None:
         super().__init__()
-        self.model, self.learning_rate = model.train(), learning_rate
+        self.model, self.settings = model.train(), settings
         self.strict_loading = False  # a checkpoint holds the adapter; the frozen base comes from its own folder
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        return completion_loss(adapted(self.model), batch)
+    def training_step(self, batch: tuple[Batch, Batch | None], index: int) -> Tensor:
+        pairs, contrasts = batch
+        loss = completion_loss(adapted(self.model), pairs)
+        if contrasts is not None:
+            loss = loss + self.settings.preference_weight * preference_loss(adapted(self.model), contrasts)
+        return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=0.0)
+        return torch.optim.AdamW(trained, lr=self.settings.learning_rate, weight_decay=0.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
@@ -79,15 +85,23 @@ def train(
     source = sum(not pair.learned for pair in seen) or len(seen)
     settings = settings.model_copy(update={"max_steps": round(settings.max_steps * len(seen) / source)})
     samples = [encode(tokenizer, pair, settings.max_length) for pair in seen]
+    disliked = {
+        i: encode(tokenizer, replace(pair, completion=pair.rejected), settings.max_length)
+        for i, pair in enumerate(seen)
+        if pair.rejected
+    }
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     model = add_adapter(
         load_base(base, dtype), rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout
     )
 
-    def batch_of(indices: list[int]) -> Batch:
-        return collate([samples[i] for i in indices], tokenizer.pad_token_id)
+    def batch_of(indices: list[int]) -> tuple[Batch, Batch | None]:
+        both = [i for i in indices if i in disliked]
+        contrasts = [samples[i] for i in both] + [disliked[i] for i in both]
+        pad = tokenizer.pad_token_id
+        return collate([samples[i] for i in indices], pad), collate(contrasts, pad) if both else None
 
-    module = TextModule(model, settings.learning_rate)
+    module = TextModule(model, settings)
     fitted = fit(module, len(samples), batch_of, settings, state_dir=state_dir, key=key, logger=logger)
     module.load_state_dict(fitted.weights, strict=False)
     return model.eval(), fitted

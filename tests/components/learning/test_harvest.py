@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.learning.harvest import Harvest, Judged, harvest
+from components.learning.harvest import Harvest, Judged, harvest, set_apart
 from tests.components.learning.examples import SETTINGS, answer
 
 
@@ -13,7 +13,7 @@ def taught(found: Harvest) -> list[tuple[str, str]]:
     return [(pair.prompt, pair.output) for pair in found.pairs]
 
 
-def test_a_liked_answer_becomes_a_pair_and_a_disliked_one_to_the_same_prompt_a_preference() -> None:
+def test_a_liked_answer_becomes_a_pair_and_a_disliked_one_what_not_to_write() -> None:
     found = harvest(
         [
             answer("a boat", "boat: sea", True),
@@ -23,14 +23,16 @@ def test_a_liked_answer_becomes_a_pair_and_a_disliked_one_to_the_same_prompt_a_p
         SETTINGS,
     )
     assert taught(found) == [("a boat", "boat: sea")]
-    assert [(p.prompt, p.chosen, p.rejected) for p in found.preferences] == [("a boat", "boat: sea", "car: road")]
-    assert [r.reason for r in found.rejects] == ["liked by too few"]
+    assert [answer.output for answer in found.disliked] == ["car: road", "x"] and not found.rejects
+    apart = set_apart(found, {"a boat"})
+    assert [answer.output for answer in apart.disliked] == ["car: road"]
+    assert [r.reason for r in apart.rejects] == ["disliked, with no better answer"]
 
 
 def test_what_more_users_dislike_than_like_teaches_nothing() -> None:
     votes = [("ada", True), ("bob", False), ("eve", False)]
     found = harvest([answer("a boat", "boat", liked, user) for user, liked in votes], SETTINGS)
-    assert not found.pairs and not found.preferences and len(found.rejects) == 3
+    assert not found.pairs and len(found.disliked) == 1 and len(found.rejects) == 2
 
 
 def test_one_like_may_be_chance() -> None:
@@ -103,7 +105,7 @@ ANSWERS = st.lists(
 @given(ANSWERS)
 def test_every_answer_is_used_once_or_dropped_with_a_reason(answers: list[Judged]) -> None:
     found = harvest(answers, SETTINGS)
-    used = [pair.request_id for pair in found.pairs] + [p.request_ids[1] for p in found.preferences]
+    used = [pair.request_id for pair in found.pairs] + [answer.request_id for answer in found.disliked]
     dropped = [r.answer.request_id for r in found.rejects]
     assert sorted(used + dropped) == sorted(a.request_id for a in answers)
     assert all(r.reason for r in found.rejects)

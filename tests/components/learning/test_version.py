@@ -15,16 +15,18 @@ from tests.components.learning.examples import SETTINGS, answer
 
 
 def test_pairs_become_samples_of_the_line_and_annotators_overrule_reactions(tmp_path: Path) -> None:
-    found = harvest([answer("A boat", "boat", True), answer("a car", "car", True), answer("fog", "x", False)], SETTINGS)
+    liked = [answer("A boat", "boat", True), answer("a car", "car", True)]
+    found = harvest([*liked, answer("fog", "x", False), answer("a boat", "bus", False, "bob")], SETTINGS)
     pairs = version.pairs_of(found, [Label("t1", "a boat", "boat: sea, ship", "eve")])
     manifest = version.write_version(pairs, found, SETTINGS, tmp_path / "text")
     samples = {s.text: s for s in version.samples(tmp_path / "text")}
     assert {text: s.meta["completion"] for text, s in samples.items()} == {"a boat": "boat: sea, ship", "a car": "car"}
     assert samples["a boat"].source == "written" and samples["a car"].source == "reaction"
+    assert samples["a boat"].meta["rejected"] == "bus" and "rejected" not in samples["a car"].meta
     assert samples["a boat"].meta["origin"] == "task t1" and "text-1" in samples["a car"].meta["origin"]
-    assert manifest.metrics["read"] == 3 and manifest.metrics["reasons"] == {"liked by too few": 1}
+    assert manifest.metrics["read"] == 4 and manifest.metrics["disliked"] == 1
     rejects = (tmp_path / "text" / "rejects.jsonl").read_text().splitlines()
-    assert [json.loads(line)["reason"] for line in rejects] == ["liked by too few"]
+    assert [json.loads(line)["reason"] for line in rejects] == ["disliked, with no better answer"]
 
 
 def test_equal_material_is_the_same_version(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from components.models.language import (
     load_base,
     load_merged,
     load_tokenizer,
+    preference_loss,
     write,
 )
 from components.runtimes.chat import SYSTEM_PROMPT
@@ -66,6 +67,17 @@ def test_loss_is_the_ordinary_one_of_a_causal_model(tiny_base: Path, tokenizer: 
     logits_BLV = model(batch.ids_BL, attention_mask=batch.mask_BL).logits
     ordinary = functional.cross_entropy(logits_BLV[0, :-1], batch.labels_BL[0, 1:], ignore_index=IGNORED)
     assert completion_loss(model, batch).item() == pytest.approx(ordinary.item(), rel=1e-4)
+
+
+def test_what_is_preferred_is_compared_by_the_odds_of_a_token(
+    tiny_base: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = load_base(tiny_base, torch.float32)
+    samples = [encode(tokenizer, pair, 256) for pair in PAIRS]
+    liked, disliked = (torch.exp(-completion_loss(model, collate([sample], 2))) for sample in samples)
+    odds_ratio = liked / (1 - liked) * (1 - disliked) / disliked
+    expected = -functional.logsigmoid(torch.log(odds_ratio)).item()
+    assert preference_loss(model, collate(samples, 2)).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_merged_adapter_computes_what_the_adapter_computed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from components.artifact import verify
 from components.config import TrainText
 from components.data.pairs import Pair
-from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
+from components.models.language import adapted, held_out_loss, load_base, load_merged, load_tokenizer
 from components.training import text
 from components.training.trainer import Fitted
 
@@ -27,6 +28,7 @@ SETTINGS = TrainText(
     checkpoint_every=5,
     max_length=128,
     learned_share=0.5,
+    preference_weight=1.0,
     lora_rank=4,
     lora_alpha=8,
     lora_dropout=0.0,
@@ -78,3 +80,14 @@ def test_learned_pairs_come_on_top_of_the_source(tiny_base: Path, tmp_path: Path
     learned = [Pair("zeichne einen Hund", "dog: flat", "dog", learned=True)]
     _, fitted = text.train(tiny_base, PAIRS + learned, SETTINGS, state_dir=tmp_path, key="k")
     assert len(fitted.losses) == 2 * SETTINGS.max_steps
+
+
+def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path) -> None:
+    rejected = [replace(pair, rejected="nothing of the kind") for pair in PAIRS]
+    disliked = [replace(pair, completion=pair.rejected) for pair in rejected]
+    models = [
+        text.train(tiny_base, pairs, SETTINGS, state_dir=tmp_path, key=k)[0]
+        for k, pairs in (("a", PAIRS), ("b", rejected))
+    ]
+    plain, contrasted = (held_out_loss(adapted(model), load_tokenizer(tiny_base), disliked, 128) for model in models)
+    assert contrasted > plain + 0.1
