@@ -41,10 +41,11 @@ from flows.learn import FOLDER, learn, prompts_moved
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
-from flows.workspace import create, run
+from flows.workspace import change, create, run
 from monitoring.timeline import Timeline
 
 SPLIT = Path("data/text/split")
+METRICS = environment.ROOT / "metrics/text"
 # What takes days with real users: a state of a release lasts half a minute instead of ten, a window a minute.
 CHANGES: dict[str, dict[str, Any]] = {
     "release": {"canary": True, "min_requests": 5, "min_seconds": 30},
@@ -185,9 +186,15 @@ def recover(proof: Proof, before: NDArray[np.float64]) -> None:
 def harm(proof: Proof) -> None:
     """A model trained as if nothing had been learned passes every offline gate; users have to send it back."""
     shutil.rmtree(FOLDER)
+    # As long as the champion, for its English to be as good: fewer steps, and the comparison offline refuses it.
+    steps = int(read_metrics(METRICS / "train.json")["steps"])
+    settings = proof.params.train.text.model_copy(update={"max_steps": steps})
+    change(environment.ROOT, {"train": {"text": settings.model_dump()}})
     pipeline(["package@text"])
-    passed = bool(read_metrics(environment.ROOT / "metrics/text/gate.json")["passed"])
-    told = "what was learned is deleted, and the model trained on the rest is verified, gated and packaged"
+    passed = bool(read_metrics(METRICS / "gate.json")["passed"])
+    told = (
+        f"what was learned is deleted; the model trained on the rest in {steps} steps is verified, gated and packaged"
+    )
     proof.timeline.add("a model that knows no German", told, expected="the offline gates pass it", held=passed)
     with opened(proof.params.events.url) as engine:
         champion = champion_of(store.current(engine, "text"))

@@ -29,11 +29,16 @@ def create(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
     _git("worktree", "prune", "--expire=now")
     _git("worktree", "add", "--force", "--force", "--detach", str(folder), "HEAD")
     write_text(folder / ".dvc/config.local", f"[cache]\n    dir = {ROOT / '.dvc/cache'}\n")
+    change(folder, changes)
+    return folder
+
+
+def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set section → key → value in the workspace's params.yaml."""
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     for section, values in changes.items():
         params[section] |= values
     write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
-    return folder
 
 
 def run(folder: Path, *arguments: str) -> int:
