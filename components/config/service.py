@@ -89,7 +89,9 @@ class Release(Stage):
     """How a candidate earns its users; `canary`: whether `atelier release` sends it that way without being told to.
 
     Of each state it needs `min_requests` and `min_seconds`. `max_failures` and `max_slow` are shares of its calls, slow
-    being over `slow_seconds` of the line; `alpha` is the chance that a good candidate is found bad in one state.
+    being over `slow_seconds` of the line; `max_less_liked` is by how much less its users may like it than the champion:
+    the A/B comparison goes on until that is shown. `alpha` is the chance that a good candidate is found bad in one
+    state.
     """
 
     canary: bool
@@ -99,6 +101,7 @@ class Release(Stage):
     max_failures: Annotated[float, Field(gt=0, lt=1)]
     max_slow: Annotated[float, Field(gt=0, lt=1)]
     slow_seconds: dict[Line, Positive]
+    max_less_liked: Annotated[float, Field(gt=0, le=1)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")

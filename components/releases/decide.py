@@ -98,7 +98,10 @@ def share(happened: Sequence[bool], alpha: float) -> Share:
 
 
 def decide(seen: Evidence, rules: Rules) -> Decision:
-    """A candidate goes back once it is shown to be bad, and on once it has had its chance to be shown so."""
+    """A candidate goes back once it is shown to be bad, and on once it has had its chance to be shown so.
+
+    Champion it becomes only once it is shown not to be liked much less (non-inferiority): too few users prove nothing.
+    """
     low, high = seen.likes
     if seen.breaker:
         return Decision(Action.ROLL_BACK, f"a gateway's breaker opened in {seen.state}: {seen.breaker}")
@@ -115,6 +118,12 @@ def decide(seen: Evidence, rules: Rules) -> Decision:
             Action.HOLD,
             f"{seen.state} has {seen.failures.of} of {rules.min_requests} calls and "
             f"{seen.seconds:.0f} of {rules.min_seconds} s",
+        )
+    if seen.state is State.AB and low < -rules.max_less_liked:
+        return Decision(
+            Action.HOLD,
+            f"{seen.users} users may like it less than the champion, by up to {-low:.1%}; to become it, it has to be "
+            f"shown that this is at most {rules.max_less_liked:.1%}",
         )
     return Decision(
         Action.ADVANCE,

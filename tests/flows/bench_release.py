@@ -139,7 +139,7 @@ class Stand:
 
 @pytest.fixture
 def stand(machine: Machine, tmp_path: Path) -> Iterator[Stand]:
-    rules = machine.params.release.model_copy(update={"min_requests": 3, "min_seconds": 6})
+    rules = machine.params.release.model_copy(update={"min_requests": 3, "min_seconds": 6, "max_less_liked": 1.0})
     url = machine.params.events.url
     record(url, "text-a", "text-b")
     with (

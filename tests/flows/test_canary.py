@@ -31,7 +31,7 @@ class Trials:
     def __init__(self, machine: Machine, patch: pytest.MonkeyPatch) -> None:
         self.machine = machine
         self.stopped: list[str] = []
-        rules = machine.params.release.model_copy(update={"min_requests": 5, "min_seconds": 0})
+        rules = machine.params.release.model_copy(update={"min_requests": 5, "min_seconds": 0, "max_less_liked": 1.0})
         self.params = machine.params.model_copy(update={"release": rules})
         patch.setattr(releases, "logger", lambda: logging.getLogger("releases"))
         patch.setattr(canary, "logger", lambda: logging.getLogger("releases"))
