@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from components.config import Experiment, Variant
+from components.experiments.assignment import Placed, place
 from components.experiments.exposures import Exposure, fold
+from components.experiments.intervals import UNITS
 from components.experiments.statistics import Analysis, analyse
 
 
@@ -17,5 +19,10 @@ def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt",
     return Experiment(name="colours", line="text", salt=salt, variants=variants, alpha=alpha, srm_alpha=0.001)
 
 
+def placed(running: Experiment) -> Placed:
+    """In force for all users of its line."""
+    return place(running, ((0, UNITS),))
+
+
 def analysed(running: Experiment, rows: Iterable[Exposure]) -> Analysis:
-    return analyse(running, fold(rows, running.weights))
+    return analyse(running, fold(rows, [(0.0, running.weights)]))

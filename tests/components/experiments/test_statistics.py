@@ -92,11 +92,11 @@ def test_sample_ratio_follows_the_weights() -> None:
     assert sample_ratio({}, {"control": 0.5, "treatment": 0.5}) == 1.0
 
 
-def test_weights_changed_under_way_make_the_verdict_inconclusive() -> None:
+def test_a_propensity_that_no_weights_gave_makes_the_verdict_inconclusive() -> None:
     rows = audience(5, users=400, effect=0.4, share=0.5)
     result = analysed(experiment(control=0.4, treatment=0.6, alpha=0.05), rows)
     assert result.verdict == "inconclusive"
-    assert "weights changed" in result.reason
+    assert "no recorded version of the weights" in result.reason
 
 
 def test_a_user_of_both_variants_is_left_out_and_counted() -> None:
