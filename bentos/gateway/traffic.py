@@ -113,14 +113,15 @@ class Traffic:
 
     async def refresh(self) -> None:
         try:
-            plans, opened = await asyncio.to_thread(read_plans, self._engine, self._alpha)
+            self._plan(*await asyncio.to_thread(read_plans, self._engine, self._alpha))
             self._run(await asyncio.to_thread(read_experiments, self._engine))
+            self._failing = False
         except (ReleaseError, EventStoreError, ExperimentRefusedError) as error:
             if not self._failing:
-                log.warning("traffic plans and experiments stay as they are: %s", error)
+                log.warning("the traffic plans and experiments stay as they are: %s", error)
             self._failing = True
-            return
-        self._failing = False
+
+    def _plan(self, plans: Mapping[Line, TrafficPlan], opened: Mapping[str, str]) -> None:
         self._plans = plans
         on_trial = {plan.salt for plan in plans.values() if plan.candidate}
         self._breakers = {release: self.breaker(release) for release in on_trial}
@@ -129,7 +130,7 @@ class Traffic:
 
     def _run(self, experiments: tuple[Placed, ...]) -> None:
         self.experiments = experiments
-        variants: dict[Line, list[str]] = {line: [""] for line in MODELS}
+        variants: dict[str, list[str]] = {line: [""] for line in MODELS}
         for placed in experiments:
             variants[placed.experiment.line] += placed.experiment.variants
         metrics.start_at_zero(variants)

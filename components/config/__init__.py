@@ -146,7 +146,8 @@ class Params(Stage):
             shares = {experiment.name: experiment.share for experiment in self.experiments if experiment.line == line}
             if sum(shares.values()) > 1 + 1e-9:
                 told = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
-                raise ValueError(f"experiments: shares of the {line} line sum to {sum(shares.values()):g}, over 1: {told}")
+                total = sum(shares.values())
+                raise ValueError(f"experiments: shares of the {line} line sum to {total:g}, over 1: {told}")
         return self
 
 

@@ -175,8 +175,8 @@ class Experiment(Stage):
 
     def weighted(self, weights: Mapping[str, float]) -> Experiment:
         """The same experiment with other weights."""
-        changed = {name: variant.model_copy(update={"weight": weights[name]}) for name, variant in self.variants.items()}
-        return self.model_copy(update={"variants": changed})
+        variants = {name: one.model_copy(update={"weight": weights[name]}) for name, one in self.variants.items()}
+        return self.model_copy(update={"variants": variants})
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Experiment:

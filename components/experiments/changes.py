@@ -88,7 +88,8 @@ def _require_same_users(current: Experiment, declared: Experiment, seen: Seen) -
     for field in FIXED:
         before, now = getattr(current, field), getattr(declared, field)
         if before != now:
-            raise ExperimentRefusedError(f"{name} runs, and its {field} cannot change from {before} to {now}: {instead}")
+            told = f"{name} runs, and its {field} cannot change from {before} to {now}"
+            raise ExperimentRefusedError(f"{told}: {instead}")
     gone = {variant for variant in current.variants if not _same_treatment(current, declared, variant)}
     if spoilt := sorted(gone & seen(name)) if gone else []:
         what = "is served otherwise" if spoilt[0] in declared.variants else "is missing"

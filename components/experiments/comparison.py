@@ -42,8 +42,9 @@ def confidence_sequence(
 ) -> tuple[float, float, float]:
     """(difference, low, high) of treatment minus control for outcomes in [0, 1] in order of first exposure.
 
-    `share` is the probability of treatment, of all or of each (n,) as it was before they were assigned; `before` each user's outcome before the experiment (NaN: none). Low and
-    high hold for all looks together with probability 1 - alpha.
+    `share` is the probability of treatment, one for all or (n,) as it was before each was assigned, `before` each
+    user's outcome before the experiment (NaN: none). Low and high hold for all looks together with probability
+    1 - alpha.
     """
     if not outcomes.size:
         return 0.0, -1.0, 1.0

@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 
 
 def bets(bound: float | Floats, mean: float) -> Floats:
-    """The bets (BETS,), or (BETS, n) for bounds (n,), that numbers in [-bound, bound], which fall bound + mean short at most, exceed `mean`.
-
-    So a bet against a low mean may be larger, as in Waudby-Smith and Ramdas: the first hundred users tell more by it.
+    """The bets (BETS,), or (BETS, n) for bounds (n,), that numbers in [-bound, bound] exceed `mean`, of which they fall
+    bound + mean short at most: so one against a low mean may be larger, as in Waudby-Smith and Ramdas, and the first
+    hundred users tell more by it.
     """
     return np.multiply.outer(0.5 ** np.arange(BETS), LARGEST / (bound + mean))
 

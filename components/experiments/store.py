@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Engine, func, insert, select
 
@@ -68,7 +69,7 @@ def seen(engine: Engine, name: str) -> set[str]:
 
 def _write(engine: Engine, known: Sequence[Version], changed: Sequence[Placed], state: State, note: Note) -> None:
     versions = {version.name: version.version for version in known}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "experiment": placed.experiment.name,
             "version": versions.get(placed.experiment.name, 0) + 1,
@@ -88,7 +89,7 @@ def _write(engine: Engine, known: Sequence[Version], changed: Sequence[Placed], 
         if last != max((version.number for version in known), default=None):
             row = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.number == last)).one()
             raise OvertakenError(
-                f"{row.experiment} was changed meanwhile, by {row.who}: {row.why}; nothing of this is recorded: look at "
-                "`atelier experiment list` and repeat it if it is still right"
+                f"{row.experiment} was changed meanwhile, by {row.who}: {row.why}. Nothing of this is recorded: look at "
+                "`atelier experiment list`, and repeat it if it is still right"
             )
         connection.execute(insert(EXPERIMENTS), rows)

@@ -1,4 +1,4 @@
-"""Transactions on the database of releases and experiments: one writer at a time, whole or not at all, and failures in words.
+"""Transactions on releases and experiments: one writer at a time, whole or not at all, and failures in words.
 
 SQLite's writer waits for the lock at its start (one that reads first and then wants to write would be refused at once),
 PostgreSQL's for the row of its line. Both wait 10 seconds at most.

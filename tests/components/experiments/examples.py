@@ -9,6 +9,9 @@ from components.experiments.assignment import Placed, place
 from components.experiments.exposures import Exposure, fold
 from components.experiments.intervals import UNITS
 from components.experiments.statistics import Analysis, analyse
+from components.experiments.store import apply
+from components.releases.database import opened
+from components.releases.schema import Note
 
 
 def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt", alpha: float = 0.05) -> Experiment:
@@ -22,6 +25,12 @@ def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt",
 def placed(running: Experiment) -> Placed:
     """In force for all users of its line."""
     return place(running, ((0, UNITS),))
+
+
+def in_force(url: str, *declared: Experiment) -> None:
+    """Apply these to the events database."""
+    with opened(url) as engine:
+        apply(engine, declared, Note("ada", "to see"))
 
 
 def analysed(running: Experiment, rows: Iterable[Exposure]) -> Analysis:
