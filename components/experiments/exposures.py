@@ -91,7 +91,7 @@ class Pair:
 
 
 def fold(rows: Iterable[Exposure], epochs: Sequence[Epoch]) -> list[User]:
-    """Users in order of first exposure, from rows in any order; of variants that the last epoch has not they are skipped.
+    """Users in order of first exposure, from rows in any order; those of variants that are gone are skipped.
 
     Whom a change of weights moved counts for the variant they saw first, with what they did under it: to leave them out
     would take users who come back out of those variants only that lost weight. A clock that jumped only permutes users,

@@ -89,7 +89,7 @@ def _write(engine: Engine, known: Sequence[Version], changed: Sequence[Placed], 
         if last != max((version.number for version in known), default=None):
             row = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.number == last)).one()
             raise OvertakenError(
-                f"{row.experiment} was changed meanwhile, by {row.who}: {row.why}. Nothing of this is recorded: look at "
-                "`atelier experiment list`, and repeat it if it is still right"
+                f"{row.experiment} was changed meanwhile, by {row.who}: {row.why}. Nothing of this is recorded: look "
+                "at `atelier experiment list`, and repeat it if it is still right"
             )
         connection.execute(insert(EXPERIMENTS), rows)
