@@ -47,7 +47,11 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
             9,
             "experiments.0: Value error, variant control sets steps, which the text line has not",
         ),
-        ("experiments.0.variants.control.weight", 0.9, "experiments.0: Value error, variant weights of text-temperature sum to 1.4"),
+        (
+            "experiments.0.variants.control.weight",
+            0.9,
+            "experiments.0: Value error, variant weights of text-temperature sum to 1.4",
+        ),
         ("experiments.0.share", 0.33333, "share 0.33333 of text-temperature is no multiple of 0.0001"),
         ("experiments.0.floor", 0.6, "experiments.0.floor: Input should be less than or equal to 0.5"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),

@@ -1,4 +1,4 @@
-"""Experiments in a real database: what is declared comes into force once, and what would spoil one is refused by name."""
+"""Experiments in a real database: what is declared comes into force once; what would spoil one is refused by name."""
 
 from __future__ import annotations
 
@@ -90,9 +90,7 @@ def test_a_variant_that_nobody_saw_may_go_and_another_may_come(engine: Engine) -
     apply(engine, [COLOURS], NOTE)
     commit(engine, [accepted("r1", variant="control")])
     arms = {"control": {"weight": 0.5, "temperature": 0.7}, "cold": {"weight": 0.5, "temperature": 0.1}}
-    assert apply(engine, [changed(variants=arms)], NOTE) == [
-        "colours changes: 1 of text users; control 0.5, cold 0.5"
-    ]
+    assert apply(engine, [changed(variants=arms)], NOTE) == ["colours changes: 1 of text users; control 0.5, cold 0.5"]
 
 
 def test_one_that_begins_or_grows_takes_users_who_are_in_none(engine: Engine) -> None:
@@ -103,7 +101,9 @@ def test_one_that_begins_or_grows_takes_users_who_are_in_none(engine: Engine) ->
     apply(engine, [first, second, third], NOTE)
     after = {version.name: version.placed.users for version in running(engine)}
     assert {name: after[name] for name in before} == before
-    with pytest.raises(ExperimentRefusedError, match=r"shares of the text line sum to 1\.1, over 1: .*0\.5 \(colours\)"):
+    with pytest.raises(
+        ExperimentRefusedError, match=r"shares of the text line sum to 1\.1, over 1: .*0\.5 \(colours\)"
+    ):
         apply(engine, [changed(share=0.5), second, third], NOTE)
     end(engine, "b", NOTE)
     apply(engine, [changed(share=0.5), third], NOTE)
