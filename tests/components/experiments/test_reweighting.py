@@ -1,4 +1,4 @@
-"""Weights that change while an experiment runs: who is moved counts once, and what is said of the variants stays true."""
+"""Weights that change under way: who is moved counts once, and what is said of the variants stays true."""
 
 from __future__ import annotations
 
