@@ -176,14 +176,15 @@ def up() -> None:
     environment.provide_secrets()
     use_server()
     params = load()
-    stack.start(params, ["prefect", "mlflow"])
     from flows.experiments import declare
+
+    for words in declare(params):
+        typer.echo(words)
+    stack.start(params, ["prefect", "mlflow"])
     from flows.pipeline import pipeline
     from flows.release import release as run_release
     from flows.slots import LINES, occupied, served
 
-    for words in declare(params):
-        typer.echo(words)
     if not all(served(line, None) for line in LINES):
         pipeline()
         run_release()

@@ -40,9 +40,20 @@ class Exposure:
 
 
 @dataclass(slots=True)
+class Seen:
+    """What a user did under one variant: requests, and sum and number of values by measure."""
+
+    requests: int = 0
+    sums: Sums = field(default_factory=dict)
+
+
+NOTHING = Seen()
+
+
+@dataclass(slots=True)
 class User:
-    """A user so far: first exposure (epoch s) with its variant, the weights then and segments; and the sum and number
-    of values by measure, of requests inside by the variant that they saw.
+    """A user so far: first exposure (epoch s) with its variant, the weights then and segments; what they did inside, by
+    variant, and before. `epochs`: (number, variant) of each in which they came.
 
     `crossed`: they saw several variants under the same weights, which no change of weights explains. `moved`: under
     different ones. `unexplained`: some request has a propensity that no weights had.
@@ -54,26 +65,22 @@ class User:
     segments: str = "{}"
     crossed: bool = False
     unexplained: bool = False
-    seen: dict[int, str] = field(default_factory=dict)
-    requests_in: dict[str, int] = field(default_factory=dict)
-    inside: dict[str, Sums] = field(default_factory=dict)
+    epochs: tuple[tuple[int, str], ...] = ()
+    inside: dict[str, Seen] = field(default_factory=dict)
     past: Sums = field(default_factory=dict)
 
     @property
     def moved(self) -> bool:
-        return not self.crossed and len(self.requests_in) > 1
+        return not self.crossed and len(self.inside) > 1
 
     @property
-    def requests(self) -> int:
-        """Those that count: in the variant of the first exposure."""
-        return self.requests_in.get(self.variant, 0)
+    def counted(self) -> Seen:
+        """What counts: the variant of the first exposure."""
+        return self.inside.get(self.variant, NOTHING)
 
-    def took(self, measure: str) -> bool:
-        return measure in self.inside.get(self.variant, {})
-
-    def outcome(self, measure: str, variant: str | None = None) -> float:
-        """Mean over the requests inside, in the variant of the first exposure or another; NaN where not taken."""
-        return _mean(self.inside.get(variant or self.variant, {}), measure)
+    def outcome(self, measure: str) -> float:
+        """Mean over the requests that count; NaN where the measure was not taken."""
+        return _mean(self.counted.sums, measure)
 
     def before(self, measure: str) -> float:
         """Mean over the requests before; NaN without a past."""
@@ -152,6 +159,8 @@ def _epoch(epochs: Sequence[Epoch], held: Mapping[tuple[str, float], list[int]],
     """The last epoch before the request in which its propensity was right; else the first of them, as a gateway's clock
     may be behind. None where there is none."""
     fitting = held.get((row.variant, round(row.propensity, 9)), [])
+    if len(fitting) == 1:
+        return fitting[0]
     before = bisect_right(fitting, row.time, key=lambda i: epochs[i][0])
     return fitting[max(before - 1, 0)] if fitting else None
 
@@ -169,11 +178,16 @@ def _check(row: Exposure) -> None:
 def _expose(user: User, row: Exposure, epoch: int | None, epochs: Sequence[Epoch]) -> None:
     at = len(epochs) - 1 if epoch is None else epoch
     user.unexplained |= epoch is None
-    user.crossed |= user.seen.setdefault(at, row.variant) != row.variant
-    user.requests_in[row.variant] = user.requests_in.get(row.variant, 0) + 1
+    if (at, row.variant) not in user.epochs:
+        user.crossed |= any(known == at for known, _ in user.epochs)
+        user.epochs += ((at, row.variant),)
     if row.time < user.first:
         user.first, user.variant, user.weights, user.segments = row.time, row.variant, epochs[at][1], row.segments
-    _add(user.inside.setdefault(row.variant, {}), row.values)
+    seen = user.inside.get(row.variant)
+    if seen is None:
+        seen = user.inside[row.variant] = Seen()
+    seen.requests += 1
+    _add(seen.sums, row.values)
 
 
 def _add(sums: Sums, values: Mapping[str, float]) -> None:

@@ -56,7 +56,7 @@ def _guard(
     margin: float,
     alpha: float,
 ) -> Guard:
-    two = pair([user for user in users if user.took(name)], control, treatment)
+    two = pair([user for user in users if name in user.counted.sums], control, treatment)
     shares = np.array([user.outcome(name) for user in two.users], dtype=np.float64)
     # Two one-sided bounds at alpha are a two-sided interval at 2 alpha.
     _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))

@@ -160,7 +160,7 @@ def decide(
 def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
     mine = [user for user in users if user.variant == variant]
     mean = sum(user.outcome(metric) for user in mine) / len(mine) if mine else 0.0
-    return Arm(variant, len(mine), sum(user.requests for user in mine), mean)
+    return Arm(variant, len(mine), sum(user.counted.requests for user in mine), mean)
 
 
 def _notes(users: Sequence[User], names: Sequence[str], outcomes: set[float]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def test_rows_out_of_order_change_nothing() -> None:
 def test_a_user_s_outcome_is_the_mean_over_requests_and_where_nothing_was_measured_there_is_none() -> None:
     values = ({"like": 1.0, "dwell": 0.5}, {"like": 0.0, "dwell": 1.0}, {"like": 0.0, "slow": 1.0})
     (user,) = fold([Exposure("u", float(i), "control", 0.5, v) for i, v in enumerate(values)], EVEN)
-    assert user.requests == 3
+    assert user.counted.requests == 3
     assert [user.outcome(m) for m in ("like", "dwell", "slow")] == [pytest.approx(1 / 3), 0.75, 1.0]
     assert np.isnan(user.outcome("failed")) and np.isnan(user.before("like"))
 
@@ -58,7 +58,7 @@ def test_a_user_s_outcome_is_the_mean_over_requests_and_where_nothing_was_measur
 def test_who_saw_two_variants_is_marked_and_variants_that_are_gone_are_left_out() -> None:
     seen = {"both": ("control", "treatment"), "gone": ("retired",), "stays": ("control", "retired")}
     rows = [Exposure(user, 1.0, variant, 0.5, {}) for user, variants in seen.items() for variant in variants]
-    assert [(user.requests, user.crossed) for user in fold(rows, EVEN)] == [(1, True), (1, False)]
+    assert [(user.counted.requests, user.crossed) for user in fold(rows, EVEN)] == [(1, True), (1, False)]
 
 
 def test_a_segment_is_that_of_the_first_request_in_whatever_order_they_come() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.exposures import User
+from components.experiments.exposures import Seen, User
 from components.experiments.guardrails import Guard, guard
 
 WEIGHTS = {"control": 0.5, "treatment": 0.5}
@@ -16,7 +16,7 @@ def watched(control: float, treatment: float, users: int = 1500, seed: int = 0, 
     for i in range(users):
         variant, rate = ("treatment", treatment) if rng.random() < 0.5 else ("control", control)
         broke = (float(rng.random() < rate), 1)
-        rows.append(User(float(i), variant, WEIGHTS, inside={variant: {"slow": broke}}))
+        rows.append(User(float(i), variant, WEIGHTS, inside={variant: Seen(1, {"slow": broke})}))
     return guard(rows, WEIGHTS, {"slow": margin}, alpha=0.05)[0]
 
 

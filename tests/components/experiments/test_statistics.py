@@ -147,7 +147,7 @@ def test_who_is_moved_counts_for_the_variant_they_saw_first_with_what_they_did_u
     ]
     for order in (rows, rows[::-1]):
         (user,) = fold(order, EPOCHS)
-        assert (user.variant, user.outcome("like"), user.requests) == ("control", 1.0, 1)
+        assert (user.variant, user.outcome("like"), user.counted.requests) == ("control", 1.0, 1)
         assert (user.moved, user.crossed, user.unexplained) == (True, False, False)
     (user,) = fold([*rows, Exposure("u", CHANGED + 2, "control", 0.2, {"like": 1.0})], EPOCHS)
     assert (user.moved, user.crossed) == (False, True)  # two variants under the same weights: a bug
