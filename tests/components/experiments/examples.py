@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from components.config import Experiment, Variant
 from components.experiments.assignment import Placed, place
@@ -22,6 +23,15 @@ def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt",
     return Experiment(name="colours", line="text", salt=salt, variants=variants, alpha=alpha, srm_alpha=0.001)
 
 
+COLOURS = experiment()
+NOTE = Note("ada", "to see")
+
+
+def changed(**changes: Any) -> Experiment:
+    """Another definition of the same experiment."""
+    return Experiment.model_validate(COLOURS.model_dump() | changes)
+
+
 def placed(running: Experiment) -> Placed:
     """In force for all users of its line."""
     return place(running, ((0, UNITS),))
@@ -30,7 +40,7 @@ def placed(running: Experiment) -> Placed:
 def in_force(url: str, *declared: Experiment) -> None:
     """Apply these to the events database."""
     with opened(url) as engine:
-        apply(engine, declared, Note("ada", "to see"))
+        apply(engine, declared, NOTE)
 
 
 def analysed(running: Experiment, rows: Iterable[Exposure]) -> Analysis:
