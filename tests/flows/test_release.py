@@ -21,6 +21,7 @@ from components.releases.database import opened
 from components.stage import StageError
 from flows import release, releases, slots, stack
 from flows.environment import ROOT
+from flows.experiments import declare
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
 
@@ -137,13 +138,19 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
     assert (releases.plan("text", params).champion, releases.plan("text", params).candidate) == (third, second)
     with opened(params.events.url) as engine:  # once, whatever number of releases
         assert [(v.name, v.why) for v in history(engine)] == [("text-temperature", "declared in params.yaml")]
+
+
+def test_an_experiment_that_would_be_spoilt_stops_a_release_before_anything_is_deployed(
+    machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, restarted = machine
+    declare(params)
     (running,) = params.experiments
     spoilt = params.model_copy(update={"experiments": (running.model_copy(update={"salt": "new"}),)})
     monkeypatch.setattr(release, "load", lambda: spoilt)
-    before = list(restarted)
-    with pytest.raises(StageError, match="text-temperature runs, and its salt cannot change"):
-        offer(b"4")
-    assert restarted == before
+    with disable_run_logger(), pytest.raises(StageError, match="text-temperature runs, and its salt cannot change"):
+        release.release.fn(["text"])
+    assert restarted == []
 
 
 def test_before_the_first_release_nothing_is_deployed(machine: tuple[Params, list[str]]) -> None:

@@ -24,7 +24,5 @@ def test_a_row_of_other_code_is_named(engine: Engine) -> None:
     apply(engine, [COLOURS], NOTE)
     with engine.begin() as connection:
         connection.execute(update(EXPERIMENTS).values(definition=COLOURS.model_dump() | {"colour": "red"}))
-    with pytest.raises(
-        ExperimentRefusedError, match="version 1 of experiment colours was written by other"
-    ):
+    with pytest.raises(ExperimentRefusedError, match="version 1 of experiment colours was written by other"):
         newest(engine)
