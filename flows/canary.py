@@ -21,6 +21,7 @@ from components.releases.machine import NEXT, TRIAL, State
 from components.releases.plan import candidate_of, champion_of
 from components.releases.schema import Note, Release
 from components.stage import StageError
+from flows import experiments
 from flows.ops import ops
 from flows.releases import LEASE_SECONDS, aliases, driver, logger, person, project
 from flows.slots import LINES, leave
@@ -28,9 +29,10 @@ from flows.slots import LINES, leave
 
 @flow(name="canary", flow_run_name="canary", persist_result=False)
 def canary() -> list[str]:
-    """One step of every line; returns what was decided, in words. The ops page is written whether or not that works."""
+    """One step of every line and experiment; returns what was decided, in words. The ops page is written whether or not
+    that works."""
     try:
-        return [step(line, load()) for line in LINES]
+        return [step(line, load()) for line in LINES] + experiments.step(load())
     finally:
         ops(load())
 

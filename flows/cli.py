@@ -10,11 +10,12 @@ import typer
 
 from components import stage
 from components.config import Line, load
-from flows import alerting, environment, stack
+from flows import alerting, cli_experiment, environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
 app.add_typer(annotate, name="annotate")
+app.add_typer(cli_experiment.app, name="experiment")
 
 
 def use_server() -> None:
@@ -72,11 +73,14 @@ def release(
 @app.command()
 def canary() -> None:
     """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from flows import experiments
     from flows.canary import step
     from flows.slots import LINES
 
     for line in LINES:
         typer.echo(step(line, load()))
+    for words in experiments.step(load()):
+        typer.echo(words)
 
 
 @app.command()
@@ -172,6 +176,10 @@ def up() -> None:
     environment.provide_secrets()
     use_server()
     params = load()
+    from flows.experiments import declare
+
+    for words in declare(params):
+        typer.echo(words)
     stack.start(params, ["prefect", "mlflow"])
     from flows.pipeline import pipeline
     from flows.release import release as run_release

@@ -113,19 +113,18 @@ def image_rows() -> list[tuple[str, str]]:
 
 
 def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str]]:
-    experiment = report["experiment"]
-    low, high = experiment["interval"]
-    return [
+    rows = [
         (
             "simulated audience",
             f"{traffic['users']} users, {traffic['answered']} of {traffic['requests']} requests answered, "
             f"{traffic['likes']} likes",
-        ),
-        (
-            f"experiment {experiment['experiment']}",
-            f"{experiment['verdict']}: difference {experiment['difference']:+.3f}, interval {low:+.3f} to {high:+.3f}",
-        ),
+        )
     ]
+    for experiment in (told["analysis"] for told in report["experiments"]):
+        low, high = experiment["interval"]
+        told = f"{experiment['verdict']}: difference {experiment['difference']:+.3f}"
+        rows.append((f"experiment {experiment['experiment']}", f"{told}, interval {low:+.3f} to {high:+.3f}"))
+    return rows
 
 
 def where_to_look(params: Params, report: str) -> str:

@@ -27,11 +27,12 @@ def monitor(window_minutes: int | None = None) -> str:
     summary = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     for advice in summary["advice"]:
         logger.info("%s", " · ".join(map(str, advice.values())))
-    experiment = summary["experiment"]
+    verdicts = [told["analysis"] for told in summary["experiments"]]
+    verdict = ". ".join(f"{one['experiment']}: **{one['verdict']}**" for one in verdicts) or "No experiment"
     create_markdown_artifact(
         key="ops-report",
         markdown=f"{summary['requests']} requests ({summary['simulated']} simulated). "
-        f"{experiment['experiment']}: **{experiment['verdict']}**. Drift: **{summary['severity']}**. Page: `{page}`; "
+        f"{verdict}. Drift: **{summary['severity']}**. Page: `{page}`; "
         f"all runs: `{page.parent.parent / 'index.html'}`",
     )
     if prompts_moved(page):

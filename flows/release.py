@@ -28,6 +28,7 @@ from components.events.schema import Deployment
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
+from flows.experiments import declare
 from flows.releases import plan, record_candidate, record_release, require_no_other_on_trial, require_not_rolled_back
 from flows.slots import LINES, deployed, place, served, slot_beside, slot_of
 
@@ -164,6 +165,8 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
         require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
         if canary:
             require_no_other_on_trial(line, f"{line}-{digest[:12]}-{code}", params)
+    for words in declare(params):
+        get_run_logger().info("%s", words)
     versions = {line: register_package(line) for line in digests}
     for line, digest in digests.items():
         compare(line, digest, params.registry, force)

@@ -31,11 +31,11 @@ class Advice:
 
 
 def advise(
-    traffic: Sequence[LineTraffic], drifts: Sequence[Drift], experiment: Analysis, simulated: bool
+    traffic: Sequence[LineTraffic], drifts: Sequence[Drift], experiments: Sequence[Analysis], simulated: bool
 ) -> list[Advice]:
-    """All advice, most urgent first; never empty. `simulated`: some of the experiment's users were no people."""
+    """All advice, most urgent first; never empty. `simulated`: some of the experiments' users were no people."""
     found = [a for line in traffic for a in on_traffic(line)]
-    found += [*on_drift(drifts), on_experiment(experiment, simulated)]
+    found += [*on_drift(drifts), *(on_experiment(experiment, simulated) for experiment in experiments)]
     if not traffic:
         found.append(Advice("act", "No request arrived in this window: check that the gateway runs and is reachable."))
     return sorted(found, key=lambda advice: ORDER[advice.urgency])
@@ -96,6 +96,5 @@ def on_experiment(result: Analysis, simulated: bool) -> Advice:
     if simulated:
         say = f"Experiment {result.experiment}: {winner} is better for a simulated audience"
         return Advice("watch", f"{say}. That tests the machinery; decide on real users only.")
-    return Advice(
-        "act", f"Experiment {result.experiment}: {winner} is better. Make it the default and end the experiment."
-    )
+    end = f"`atelier experiment end {result.experiment}`"
+    return Advice("act", f"Experiment {result.experiment}: {winner} is better. Make it the default and end it ({end}).")

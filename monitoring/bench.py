@@ -25,11 +25,13 @@ from sqlalchemy import insert
 from statsmodels.stats.proportion import proportion_confint
 
 from components.artifact import ArtifactError, read_manifest, write_text
-from components.config import Experiment, Line, Monitor, Params, load
+from components.config import Line, Monitor, Params, load
 from components.events.database import connect, migrate
 from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
-from components.experiments.assignment import assign
+from components.experiments import store, versions
+from components.experiments.assignment import Placed, served
+from components.releases.schema import Note
 from components.stage import StageError, run
 from monitoring.drift import Drift, compare
 from monitoring.embedding import Embed, load_embed
@@ -54,22 +56,23 @@ def fill(url: str, pairs: Sequence[Pair]) -> int:
     """Write the events of a day and of the hour after it; returns how many."""
     engine, written = connect(url, create=True), 0
     migrate(engine)
+    store.apply(engine, load().experiments, Note("bench", "part of the cost"))
+    running = [version.placed for version in versions.running(engine)]
     for (line, earlier), during in zip(BEFORE.items(), DURING.values(), strict=True):
         windows = ((0, earlier, NOW - HOUR - DAY, NOW - HOUR), (1, during, NOW - HOUR, NOW))
         events = chain.from_iterable(
             requests([number], pairs, rows, since, until, line, Planted()) for number, rows, since, until in windows
         )
         while chunk := list(islice(events, CHUNK)):
-            written += _write(engine, chunk)
+            written += _write(engine, chunk, running)
         record_deployment(url, _deployment(line))
     engine.dispose()
     return written
 
 
-def _write(engine: Any, chunk: list[tuple[Row, Row | None]]) -> int:
+def _write(engine: Any, chunk: list[tuple[Row, Row | None]], running: Sequence[Placed]) -> int:
     extra = {"model": "", "batch_size": 4, "status": 200, "prompt_tokens": 8, "messages": 1}
-    experiment = load().experiment
-    rows = [row | extra | _assigned(experiment, row) for row, _ in chunk]
+    rows = [row | extra | _assigned(running, row) for row, _ in chunk]
     ends = [row | {"time": row["time"] + row["latency_s"]} for row in rows]
     reactions = [reaction for _, reaction in chunk if reaction]
     with engine.begin() as connection:
@@ -80,13 +83,12 @@ def _write(engine: Any, chunk: list[tuple[Row, Row | None]]) -> int:
     return len(rows) + len(ends) + len(reactions)
 
 
-def _assigned(experiment: Experiment, row: Row) -> Row:
-    """The window's text requests are inside the experiment, so that its analysis is part of the cost."""
-    user = row["user_key"]
-    if row["line"] != experiment.line or row["time"] < NOW - HOUR:
+def _assigned(running: Sequence[Placed], row: Row) -> Row:
+    """The window's requests are inside the project's experiments, so that their analysis is part of the cost."""
+    given, _ = served(running, row["line"], row["user_key"])
+    if given is None or row["time"] < NOW - HOUR:
         return {"experiment": "", "variant": "", "propensity": 1.0, "segments": "{}"}
-    segments = ('{"plan": "free"}', '{"plan": "paid"}')[int(user[1:]) % 2]
-    return vars(assign(experiment, user)) | {"segments": segments}
+    return vars(given) | {"segments": ('{"plan": "free"}', '{"plan": "paid"}')[int(row["user_key"][1:]) % 2]}
 
 
 def _deployment(line: Line) -> Deployment:

@@ -118,7 +118,8 @@ def _reports(situation: Situation) -> Iterator[Concern]:
         yield Concern("watch", "the reports", say, "drift")
     if moved := [f"{drift.name} ({drift.severity})" for drift in newest.past.drifts if drift.moved]:
         yield Concern("watch", "drift", f"Drift of {', '.join(moved)}.", "drift")
-    yield from _experiment(newest.look)
+    for look in newest.looks:
+        yield from _experiment(look)
 
 
 def _experiment(look: Look) -> Iterator[Concern]:

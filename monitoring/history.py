@@ -20,7 +20,7 @@ from monitoring.severity import Past
 
 @dataclass(frozen=True)
 class Look:
-    """What one report said of the experiment: (low, high) bound treatment minus control; `users` of all variants."""
+    """What one report said of one experiment: (low, high) bound treatment minus control; `users` of all variants."""
 
     name: str
     control: str
@@ -42,7 +42,7 @@ class Run:
     severity: Severity
     requests: int
     simulated: int
-    look: Look
+    looks: tuple[Look, ...]
     advice: tuple[Advice, ...]
 
 
@@ -68,7 +68,8 @@ def _run(path: Path) -> Run | None:
         past = Past(float(summary["since"]), float(summary["until"]), drifts)
         advice = tuple(Advice(**a) for a in summary["advice"])
         counts = summary["requests"], summary["simulated"]
-        return Run(path.parent.name, past, summary["severity"], *counts, _look(summary["experiment"]), advice)
+        looks = tuple(_look(told["analysis"]) for told in summary["experiments"])
+        return Run(path.parent.name, past, summary["severity"], *counts, looks, advice)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,6 +1,6 @@
 """Prometheus metrics of the serving path; each Bento's `/metrics` exposes those its process touches.
 
-Every label has few values: lines, outcomes, variants of the running experiment, deployments on trial; never a user, a
+Every label has few values: lines, outcomes, variants of the running experiments, deployments on trial; never a user, a
 prompt or a request's id.
 Gauges say how they add up over worker processes (BentoML runs Prometheus' multi-process mode).
 """

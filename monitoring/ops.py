@@ -27,21 +27,20 @@ def write_ops(params: Params, urls: Mapping[str, str], now: float) -> Path:
     """
     situation = gather(params, urls, now)
     reports = Path(params.monitor.report)
-    write_text(reports / "ops.html", render(situation, params.experiment.name, reports))
+    write_text(reports / "ops.html", render(situation, reports))
     return reports / "ops.html"
 
 
-def render(situation: Situation, experiment: str, reports: Path) -> str:
+def render(situation: Situation, reports: Path) -> str:
     """The page for the folder `reports`, which its links start from."""
     found = concerns(situation)
-    looks = [run for run in situation.runs if run.look.name == experiment][: 2 * WINDOWS][::-1]
     return page.render(
         "ops.html",
         s=situation,
         concerns=found,
         verdict=verdict(found),
-        looks=looks,
-        intervals=intervals(looks),
+        experiments=experiments(situation.runs[: 2 * WINDOWS][::-1]),
+        intervals=intervals,
         windows=situation.runs[:WINDOWS][::-1],
         things=list(dict.fromkeys(drift.name for run in situation.runs[:WINDOWS] for drift in run.past.drifts)),
         moves=MOVES,
@@ -49,9 +48,15 @@ def render(situation: Situation, experiment: str, reports: Path) -> str:
     )
 
 
-def intervals(looks: Sequence[history.Run]) -> Markup:
-    """The experiment's interval at each report, from old to new."""
-    times = [run.past.until for run in looks]
-    newest = looks[-1].look if looks else None
-    names = (newest.control, newest.treatment) if newest else ("", "")
-    return charts.intervals(times, [(run.look.difference, *run.look.interval) for run in looks], *names)
+def experiments(runs: Sequence[history.Run]) -> list[list[tuple[history.Run, history.Look]]]:
+    """The looks at each experiment of the newest run, each with its run, from old to new."""
+    names = [look.name for look in runs[-1].looks] if runs else []
+    return [[(run, look) for run in runs for look in run.looks if look.name == name] for name in names]
+
+
+def intervals(looks: Sequence[tuple[history.Run, history.Look]]) -> Markup:
+    """An experiment's interval at each look, from old to new."""
+    times = [run.past.until for run, _ in looks]
+    newest = looks[-1][1]
+    bounds = [(look.difference, *look.interval) for _, look in looks]
+    return charts.intervals(times, bounds, newest.control, newest.treatment)

@@ -11,25 +11,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from components.artifact import write_text
-from components.config import Experiment, Params, load
+from components.config import Params, load
 from components.events import window
 from components.events.read import read
 from components.events.schema import OTHER
-from components.experiments.exposures import User, fold
-from components.experiments.metrics import Reading
-from components.experiments.metrics import read as read_metrics
-from components.experiments.statistics import Analysis, analyse
+from components.experiments.statistics import Analysis
 from components.stage import StageError, run
 from monitoring import charts, history, page
 from monitoring.advice import Advice, advise
 from monitoring.columns import once_per_user
 from monitoring.drift import Drift, Severity
 from monitoring.embedding import load_embed
-from monitoring.outcomes import exposures
 from monitoring.severity import worst
 from monitoring.simulated import AudienceRun, audience_folder, read_runs
 from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
+from monitoring.trials import Told, in_force, told
 from monitoring.watch import watch
 
 PICTURES = 12
@@ -63,8 +62,7 @@ class Summary:
     severity: Severity
     drift: list[Drift]
     notes: list[str]
-    experiment: Analysis
-    metrics: list[Reading]
+    experiments: list[Told]
     deployments: list[Row]
     advice: list[Advice]
 
@@ -83,13 +81,7 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     earlier = [run for run in kept if run.folder != name]
     summary = summarise(params, since, until, runs, reports / name, earlier)
     pictures = pictures_of(audience_folder(params.monitor.report), runs)
-    text = page.render(
-        "report.html",
-        s=summary,
-        pictures=pictures,
-        charts=charts_of(summary),
-        dwell_cap_s=params.experiment.dwell_cap_s,
-    )
+    text = page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary), interval=interval_of)
     write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
     write_text(reports / name / "report.html", text)
     history.remove(reports, history.load(reports)[params.monitor.keep :])
@@ -118,9 +110,9 @@ def summarise(
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
     notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
-    users, listed = experiment_users(url, params.experiment, until), params.feedback.segments.items()
-    experiment = analyse(params.experiment, users)
+    listed = params.feedback.segments.items()
     segments = [f"{key}={value}" for key, values in listed for value in (*values, OTHER)]
+    experiments = [told(url, versions, until, segments) for versions in in_force(url)]
     return Summary(
         since=since,
         until=until,
@@ -134,17 +126,10 @@ def summarise(
         severity=worst(drifts),
         drift=drifts,
         notes=notes,
-        experiment=experiment,
-        metrics=read_metrics(params.experiment, users, segments),
+        experiments=experiments,
         deployments=served_by(counts, read(url, "deployments")),
-        advice=advise(traffic, drifts, experiment, bool(simulated)),
+        advice=advise(traffic, drifts, [one.analysis for one in experiments], bool(simulated)),
     )
-
-
-def experiment_users(url: str, experiment: Experiment, until: float) -> list[User]:
-    """Everyone in the experiment before `until`, with what they did inside it and before."""
-    requests = window.experiment_requests(url, experiment.name, experiment.line, until)
-    return fold(exposures(experiment, requests, until), experiment.weights)
 
 
 def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int, later_runs: int) -> list[str]:
@@ -196,14 +181,16 @@ def charts_of(summary: Summary) -> dict[str, Any]:
     for name in names:
         latency[f"{name} p50"] = [bucket.p50.get(name) for bucket in buckets]
         latency[f"{name} p95"] = [bucket.p95.get(name) for bucket in buckets]
-    result = summary.experiment
     return {
         "requests": charts.stacked_bars(starts, counts, "requests over time"),
         "latency": charts.lines(starts, latency, " s", "latency over time"),
-        "interval": charts.interval(
-            *result.interval, result.difference, f"{result.control} better", f"{result.treatment} better"
-        ),
     }
+
+
+def interval_of(result: Analysis) -> Markup:
+    """The leading comparison of an experiment."""
+    names = f"{result.control} better", f"{result.treatment} better"
+    return charts.interval(*result.interval, result.difference, *names)
 
 
 def main() -> None:

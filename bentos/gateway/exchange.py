@@ -18,11 +18,11 @@ from bentos.gateway.budget import RetryBudget
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
-from components.config import Experiment, Feedback, Line, Serving, Variant
+from components.config import Feedback, Line, Serving, Variant
 from components.events.database import EventStoreError
 from components.events.schema import OTHER, Accepted, Event, Finished, Outcome
 from components.events.store import EventStore
-from components.experiments.assignment import Assignment, assign
+from components.experiments.assignment import Assignment, served
 from monitoring import metrics
 
 
@@ -31,7 +31,6 @@ class Gateway:
     """What every endpoint needs; made at start-up, closed at shutdown."""
 
     serving: Serving
-    experiment: Experiment
     feedback: Feedback
     keys: Keys
     admission: Admission
@@ -44,7 +43,7 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Who asks whom for what, and which variant of the experiment answers (None outside of it).
+    """Who asks whom for what, and which variant of an experiment answers (None outside of it).
 
     `deployment` is the one that is asked; where that is a candidate that fails, the champion answers.
     """
@@ -102,11 +101,8 @@ class Result:
 
 
 def assigned(gateway: Gateway, line: Line, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
-    """A user's variant in the running experiment, if that is one of the line."""
-    if gateway.experiment.line != line:
-        return None, None
-    assignment = assign(gateway.experiment, user_key)
-    return assignment, gateway.experiment.variants[assignment.variant]
+    """A user's variant in the experiment of the line that they are in, by the weights of this moment."""
+    return served(gateway.traffic.experiments, line, user_key)
 
 
 async def store(gateway: Gateway, event: Event) -> bool:

@@ -21,14 +21,12 @@ from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
-from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.database import connect
 from components.events.store import EventStore
 from components.stage import StageError
-from monitoring import metrics
 
 PARAMS = load()
 app = GatewayApp()
@@ -76,20 +74,17 @@ class GatewayBento:
     @bentoml.on_startup
     async def open(self) -> None:
         tracing.start("atelier-gateway")
-        serving, experiment = PARAMS.serving, PARAMS.experiment
-        running = {experiment.line: experiment.variants}
-        metrics.start_at_zero({line: ["", *running.get(line, ())] for line in MODELS})
+        serving = PARAMS.serving
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
         events = await EventStore.open(url)
         upstream = Upstream(upstream_urls(), serving.request_timeout)
         self._engine = connect(url)
         traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
-        # Before the first request: who is champion, and where.
+        # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
         self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]
         app.gateway = Gateway(
             serving=serving,
-            experiment=experiment,
             feedback=PARAMS.feedback,
             keys=self._keys,
             admission=Admission(serving.max_concurrency, serving.max_queue),

@@ -1,7 +1,7 @@
-"""Who is asked: the line's traffic plan over what each slot serves, and what breakers leave of it.
+"""Who is asked: the line's traffic plan over what each slot serves, and what breakers leave of it; and the experiments.
 
-The plans are read from the events database about once a second, in a thread; a database that fails leaves the last
-ones in force, so that neither it nor a slot that is down is waited for on a request's path.
+Plans and experiments are read from the events database about once a second, in a thread; a database that fails leaves
+the last ones in force, so that neither it nor a slot that is down is waited for on a request's path.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from components.config import Line
 from components.events.database import EventStoreError
 from components.events.schema import TRIALS
 from components.events.store import commit
+from components.experiments import versions
+from components.experiments.assignment import Placed
+from components.experiments.versions import ExperimentRefusedError
 from components.releases import dislikes, store
 from components.releases.database import reading
 from components.releases.errors import ReleaseError
@@ -60,6 +63,11 @@ class Route:
         return None if self.shadow else self.candidate
 
 
+def read_experiments(engine: Engine) -> tuple[Placed, ...]:
+    """What is in force."""
+    return tuple(version.placed for version in versions.running(engine))
+
+
 def read_plans(engine: Engine, alpha: float) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:
     """The plan of each line, and of the releases in them whose breaker is open, by which reason."""
     releases = {line: store.current(engine, line) for line in MODELS}
@@ -92,6 +100,7 @@ class Traffic:
     def __init__(self, upstream: Upstream, engine: Engine, alpha: float) -> None:
         self._upstream, self._engine, self._alpha = upstream, engine, alpha
         self._plans: Mapping[Line, TrafficPlan] = {}
+        self.experiments: tuple[Placed, ...] = ()
         self._breakers: dict[str, Breaker] = {}
         self._latencies: dict[Line, deque[float]] = {line: deque(maxlen=REMEMBERED) for line in MODELS}
         self._failing = False
@@ -104,18 +113,27 @@ class Traffic:
 
     async def refresh(self) -> None:
         try:
-            plans, opened = await asyncio.to_thread(read_plans, self._engine, self._alpha)
-        except (ReleaseError, EventStoreError) as error:
+            self._plan(*await asyncio.to_thread(read_plans, self._engine, self._alpha))
+            self._run(await asyncio.to_thread(read_experiments, self._engine))
+            self._failing = False
+        except (ReleaseError, EventStoreError, ExperimentRefusedError) as error:
             if not self._failing:
-                log.warning("the traffic plans stay as they are: %s", error)
+                log.warning("the traffic plans and experiments stay as they are: %s", error)
             self._failing = True
-            return
-        self._failing = False
+
+    def _plan(self, plans: Mapping[Line, TrafficPlan], opened: Mapping[str, str]) -> None:
         self._plans = plans
         on_trial = {plan.salt for plan in plans.values() if plan.candidate}
         self._breakers = {release: self.breaker(release) for release in on_trial}
         for release, reason in opened.items():  # by another gateway, or before this one started
             self._breakers[release].opened = self._breakers[release].opened or reason
+
+    def _run(self, experiments: tuple[Placed, ...]) -> None:
+        self.experiments = experiments
+        variants: dict[str, list[str]] = {line: [""] for line in MODELS}
+        for placed in experiments:
+            variants[placed.experiment.line] += placed.experiment.variants
+        metrics.start_at_zero(variants)
 
     def breaker(self, release: str) -> Breaker:
         return self._breakers.setdefault(release, Breaker())

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from components.config.base import Line, Precision, Stage, Strategy
 from components.config.service import (
@@ -131,10 +131,24 @@ class Params(Stage):
     events: Events
     release: Release
     feedback: Feedback
-    experiment: Experiment
+    experiments: tuple[Experiment, ...]
     learning: Learning
     audience: Audience
     monitor: Monitor
+
+    @model_validator(mode="after")
+    def _experiments_fit(self) -> Params:
+        for what in ("name", "salt"):
+            values = [getattr(experiment, what) for experiment in self.experiments]
+            if twice := {value for value in values if values.count(value) > 1}:
+                raise ValueError(f"experiments: {what} {sorted(twice)[0]!r} is given twice")
+        for line in get_args(Line):
+            shares = {experiment.name: experiment.share for experiment in self.experiments if experiment.line == line}
+            if sum(shares.values()) > 1 + 1e-9:
+                told = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
+                total = sum(shares.values())
+                raise ValueError(f"experiments: shares of the {line} line sum to {total:g}, over 1: {told}")
+        return self
 
 
 @lru_cache

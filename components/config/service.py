@@ -4,6 +4,7 @@ learning and monitoring.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -149,18 +150,23 @@ class Feedback(Stage):
 
 
 class Experiment(Stage):
-    """A running experiment; variant weights sum to 1. Without `guardrails` none is watched.
+    """An experiment; variant weights sum to 1. Without `guardrails` none is watched.
 
-    `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on an answer from which
-    longer counts as that. `min_users` of each variant: below it a segment is not compared.
+    `share`: of its line's users, in steps of 0.0001; a user is in one experiment of a line at most. `policy`: `fixed`
+    weights are an operator's to change; `thompson` moves them to what is liked, each at least `floor`, and those given
+    here are where it starts. `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on
+    an answer from which longer counts as that. `min_users` of each variant: below it a segment is not compared.
     """
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=100)]
     line: Line
-    salt: str
+    salt: Annotated[str, Field(min_length=1)]
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
     srm_alpha: Annotated[float, Field(gt=0, lt=1)]
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    policy: Literal["fixed", "thompson"] = "fixed"
+    floor: Annotated[float, Field(ge=0.001, le=0.5)] = 0.05
     metric: Literal["like", "click", "save", "dwell"] = "like"
     dwell_cap_s: Positive = 120.0
     min_users: Count = 20
@@ -170,11 +176,24 @@ class Experiment(Stage):
     def weights(self) -> dict[str, float]:
         return {name: variant.weight for name, variant in self.variants.items()}
 
+    def weighted(self, weights: Mapping[str, float]) -> Experiment:
+        """The same experiment with other weights."""
+        variants = {name: one.model_copy(update={"weight": weights[name]}) for name, one in self.variants.items()}
+        return self.model_copy(update={"variants": variants})
+
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Experiment:
         total = sum(self.weights.values())
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"variant weights sum to {total}, not 1")
+            raise ValueError(f"variant weights of {self.name} sum to {total}, not 1")
+        if self.policy == "thompson" and self.floor * len(self.variants) > 1:
+            raise ValueError(f"{self.name}: {len(self.variants)} variants of floor {self.floor} at least exceed 1")
+        return self
+
+    @model_validator(mode="after")
+    def _share_in_steps(self) -> Experiment:
+        if abs(self.share - round(self.share, 4)) > 1e-9:
+            raise ValueError(f"share {self.share} of {self.name} is no multiple of 0.0001")
         return self
 
     @model_validator(mode="after")

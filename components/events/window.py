@@ -124,8 +124,9 @@ def known(url: str, request_ids: Sequence[str], since: float, until: float) -> i
 def experiment_requests(url: str, experiment: str, line: str, until: float) -> Iterator[Row]:
     """Every request inside an experiment, and of its users those on `line` from before they entered, oldest first.
 
-    A stream, each with how it ended (None where it has not; of its output the first character that is not white space)
-    and with what its user last said of each kind, None where nothing: of a request before, until they entered.
+    A stream, each with how it ended (None where it has not; of its output the first character that is not white space,
+    of its prompt the length) and with what its user last said of each kind, None where nothing: of a request before,
+    until they entered.
     """
     inside = ACCEPTED.c.experiment == experiment
     entered = (
@@ -142,7 +143,8 @@ def experiment_requests(url: str, experiment: str, line: str, until: float) -> I
     said = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
     shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
     names = ("request_id", "user_key", "time", "experiment", "variant", "propensity", "segments")
-    columns = [ACCEPTED.c[name] for name in names] + [FINISHED.c.latency_s, FINISHED.c.outcome, shown]
+    length = func.length(FINISHED.c.prompt).label("prompt_length")
+    columns = [ACCEPTED.c[name] for name in names] + [FINISHED.c.latency_s, FINISHED.c.outcome, shown, length]
     query = (
         select(*columns, *(said.c[kind] for kind in KINDS))
         .join(entered, mine)
@@ -154,6 +156,27 @@ def experiment_requests(url: str, experiment: str, line: str, until: float) -> I
     with reading(url) as connection:
         for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
             yield dict(row)
+
+
+def tallies(url: str, experiment: str, kind: str, unit: float, until: float) -> dict[str, tuple[float, int]]:
+    """By variant, the sum over its users of their mean reaction of a kind, in `unit`s capped at 1, and their number.
+
+    Of requests before `until`; no reaction is 0. Whom a change of weights moved counts in each variant that they saw.
+    """
+    inside = (ACCEPTED.c.experiment == experiment, ACCEPTED.c.time < until)
+    last = standing(*inside, FEEDBACK.c.kind == kind)
+    share = func.coalesce(last.c.value, 0.0) / unit
+    bounded = case((share > 1, 1.0), (share < 0, 0.0), else_=share)
+    each = (
+        select(ACCEPTED.c.variant, func.avg(bounded).label("mean"))
+        .join(last, and_(last.c.request_id == ACCEPTED.c.request_id, last.c.rank == 1), isouter=True)
+        .where(*inside)
+        .group_by(ACCEPTED.c.variant, ACCEPTED.c.user_key)
+        .subquery()
+    )
+    query = select(each.c.variant, func.sum(each.c.mean), func.count()).group_by(each.c.variant)
+    with reading(url) as connection:
+        return {variant: (float(total), users) for variant, total, users in connection.execute(query)}
 
 
 def _requests() -> Select[Any]:

@@ -1,23 +1,43 @@
-"""Sticky assignment: which variant of an experiment a user sees, from the user's key alone.
+"""Sticky assignment: which experiment of a line a user is in, and which variant they see, from their key alone.
 
-Pure. The same user, salt and variants give the same variant in every process and at every time; a new salt shuffles.
+Pure. The line is the layer: a hash of the key with the line's salt gives a point, on which one experiment at most has
+its place; a hash with the experiment's own salt does the same for its variants, so that neither tells of the other.
+The same user and places give the same variant in every process; a new salt shuffles.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.config import Experiment
+from components.config import Experiment, Variant
+from components.experiments.intervals import UNITS, Intervals, allocate, in_units, owner, size
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A user's variant and the probability with which a random user gets it."""
+    """A user's variant and the probability with which a random user of the experiment gets it."""
 
     experiment: str
     variant: str
     propensity: float
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An experiment with its weights in whole units, its users' places on its line, and its variants' among them."""
+
+    experiment: Experiment
+    users: Intervals
+    variants: Mapping[str, Intervals]
+
+
+def place(experiment: Experiment, users: Intervals, before: Mapping[str, Intervals] | None = None) -> Placed:
+    """Give the variants their places, each keeping what it may of those `before`."""
+    variants = allocate(in_units(experiment.weights), before or {})
+    weights = {name: size(found) / UNITS for name, found in variants.items()}
+    return Placed(experiment.weighted(weights), users, variants)
 
 
 def uniform(user_key: str, salt: str) -> float:
@@ -26,16 +46,26 @@ def uniform(user_key: str, salt: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def assign(experiment: Experiment, user_key: str) -> Assignment:
-    """The variant whose cumulative bucket of weights holds the user; a variant of weight 0 is never assigned."""
-    point = uniform(user_key, experiment.salt)
-    cumulative = 0.0
-    # Sorted, so that reordering variants in a file moves nobody.
-    weighted = [(name, v.weight) for name, v in sorted(experiment.variants.items()) if v.weight > 0]
-    for name, weight in weighted:
-        cumulative += weight
-        if point < cumulative:
-            return Assignment(experiment.name, name, weight)
-    # Weights sum to 1 only within floating-point error: the remainder belongs to the last.
-    name, weight = weighted[-1]
-    return Assignment(experiment.name, name, weight)
+def inside(running: Sequence[Placed], line: str, user_key: str) -> Placed | None:
+    """The one experiment of a line that a user is in."""
+    mine = {placed.experiment.name: placed for placed in running if placed.experiment.line == line}
+    name = owner({name: placed.users for name, placed in mine.items()}, uniform(user_key, f"layer {line}"))
+    return mine[name] if name else None
+
+
+def assign(placed: Placed, user_key: str) -> Assignment:
+    """The variant of a user who is in the experiment; one of weight 0 is never assigned."""
+    experiment = placed.experiment
+    variant = owner(placed.variants, uniform(user_key, experiment.salt))
+    if variant is None:
+        raise ValueError(f"the variants of {experiment.name} leave places empty: {dict(placed.variants)}")
+    return Assignment(experiment.name, variant, experiment.variants[variant].weight)
+
+
+def served(running: Sequence[Placed], line: str, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
+    """A user's variant in the experiment of the line that they are in, if they are in one."""
+    placed = inside(running, line, user_key)
+    if placed is None:
+        return None, None
+    given = assign(placed, user_key)
+    return given, placed.experiment.variants[given.variant]

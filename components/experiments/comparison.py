@@ -32,24 +32,25 @@ class Comparison:
     explained: float
 
 
-def effects(outcomes: Floats, treated: NDArray[np.bool_], share: float, expected: Floats) -> Floats:
+def effects(outcomes: Floats, treated: NDArray[np.bool_], share: float | Floats, expected: Floats) -> Floats:
     """Numbers (n,) whose mean is the difference, within 1 / min(share, 1 - share) of 0, from outcomes in [0, 1]."""
     return (outcomes - expected) * np.where(treated, 1 / share, -1 / (1 - share))
 
 
 def confidence_sequence(
-    outcomes: Floats, treated: NDArray[np.bool_], share: float, alpha: float, before: Floats | None = None
+    outcomes: Floats, treated: NDArray[np.bool_], share: float | Floats, alpha: float, before: Floats | None = None
 ) -> tuple[float, float, float]:
     """(difference, low, high) of treatment minus control for outcomes in [0, 1] in order of first exposure.
 
-    `share` is the probability of treatment, `before` each user's outcome before the experiment (NaN: none). Low and
-    high hold for all looks together with probability 1 - alpha.
+    `share` is the probability of treatment, one for all or (n,) as it was before each was assigned, `before` each
+    user's outcome before the experiment (NaN: none). Low and high hold for all looks together with probability
+    1 - alpha.
     """
     if not outcomes.size:
         return 0.0, -1.0, 1.0
     past = np.full(outcomes.size, np.nan) if before is None else before
     x = effects(outcomes, treated, share, predictions(outcomes, past))
-    low, high = interval(x, 1 / min(share, 1 - share), alpha)
+    low, high = interval(x, 1 / np.minimum(share, 1 - share), alpha)
     return float(x.mean()), low, high
 
 
@@ -66,7 +67,7 @@ def compare(
     control, treatments = roles(weights)
     found = []
     for treatment in treatments:
-        two = pair(users, control, treatment, weights)
+        two = pair(users, control, treatment)
         outcomes = np.array([user.outcome(measure) for user in two.users], dtype=np.float64)
         unknown = np.full_like(outcomes, np.nan)
         before = np.array([user.before(measure) for user in two.users], dtype=np.float64) if cuped else unknown

@@ -7,6 +7,7 @@ mean over their requests of a number in [0, 1]. Requests are folded as they come
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Sums = dict[str, tuple[float, int]]
+Epoch = tuple[float, Mapping[str, float]]  # from when on (epoch s) which weights held
 
 
 class ExperimentError(ValueError):
@@ -38,24 +40,47 @@ class Exposure:
 
 
 @dataclass(slots=True)
-class User:
-    """A user so far: first exposure (epoch s) with its variant and segments, and sum and number of values by measure.
+class Seen:
+    """What a user did under one variant: requests, and sum and number of values by measure."""
 
-    `crossed`: they saw several variants. `reweighted`: some request had another propensity than its variant's weight.
+    requests: int = 0
+    sums: Sums = field(default_factory=dict)
+
+
+NOTHING = Seen()
+
+
+@dataclass(slots=True)
+class User:
+    """A user so far: first exposure (epoch s) with its variant, the weights then and segments; what they did inside, by
+    variant, and before. `epochs`: (number, variant) of each in which they came.
+
+    `crossed`: they saw several variants under the same weights, which no change of weights explains. `moved`: under
+    different ones. `unexplained`: some request has a propensity that no weights had.
     """
 
     first: float = math.inf
     variant: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
     segments: str = "{}"
-    requests: int = 0
     crossed: bool = False
-    reweighted: bool = False
-    inside: Sums = field(default_factory=dict)
+    unexplained: bool = False
+    epochs: tuple[tuple[int, str], ...] = ()
+    inside: dict[str, Seen] = field(default_factory=dict)
     past: Sums = field(default_factory=dict)
 
+    @property
+    def moved(self) -> bool:
+        return not self.crossed and len(self.inside) > 1
+
+    @property
+    def counted(self) -> Seen:
+        """What counts: the variant of the first exposure."""
+        return self.inside.get(self.variant, NOTHING)
+
     def outcome(self, measure: str) -> float:
-        """Mean over the requests inside; NaN where the measure was not taken."""
-        return _mean(self.inside, measure)
+        """Mean over the requests that count; NaN where the measure was not taken."""
+        return _mean(self.counted.sums, measure)
 
     def before(self, measure: str) -> float:
         """Mean over the requests before; NaN without a past."""
@@ -64,22 +89,26 @@ class User:
 
 @dataclass(frozen=True)
 class Pair:
-    """Users of control and one treatment in order of first exposure; `share` is the probability of treatment."""
+    """Users of control and one treatment in order of first exposure; `share` (n,): each one's probability of treatment,
+    given that it was one of the two, by the weights at their first exposure."""
 
     users: tuple[User, ...]
     treated: NDArray[np.bool_]
-    share: float
+    share: NDArray[np.float64]
 
 
-def fold(rows: Iterable[Exposure], weights: Mapping[str, float]) -> list[User]:
-    """Users in order of first exposure, from rows in any order; rows of variants that are not in `weights` are skipped.
+def fold(rows: Iterable[Exposure], epochs: Sequence[Epoch]) -> list[User]:
+    """Users in order of first exposure, from rows in any order; those of variants that are gone are skipped.
 
-    A clock that jumped only permutes users, which a sequence of equals allows. Raises `ExperimentError` for a value
-    outside [0, 1], a time that is no number and a propensity outside (0, 1].
+    Whom a change of weights moved counts for the variant they saw first, with what they did under it: to leave them out
+    would take users who come back out of those variants only that lost weight. A clock that jumped only permutes users,
+    which a sequence of equals allows. Raises `ExperimentError` for a value outside [0, 1], a time that is no number and
+    a propensity outside (0, 1].
     """
     users: dict[str, User] = {}
+    held = _by_propensity(epochs)
     for row in rows:
-        if not row.past and row.variant not in weights:
+        if not row.past and row.variant not in epochs[-1][1]:
             continue
         _check(row)
         user = users.get(row.user_key)
@@ -88,8 +117,8 @@ def fold(rows: Iterable[Exposure], weights: Mapping[str, float]) -> list[User]:
         if row.past:
             _add(user.past, row.values)
         else:
-            _expose(user, row, weights[row.variant])
-    return sorted((user for user in users.values() if user.requests), key=lambda user: user.first)
+            _expose(user, row, _epoch(epochs, held, row), epochs)
+    return sorted((user for user in users.values() if user.inside), key=lambda user: user.first)
 
 
 def roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
@@ -99,11 +128,41 @@ def roles(weights: Mapping[str, float]) -> tuple[str, list[str]]:
     return control, [name for name in names if name != control]
 
 
-def pair(users: Sequence[User], control: str, treatment: str, weights: Mapping[str, float]) -> Pair:
-    """The users of two variants."""
-    mine = tuple(user for user in users if user.variant in (control, treatment))
+def pair(users: Sequence[User], control: str, treatment: str) -> Pair:
+    """The users of two variants, of those who could have got either."""
+    mine = [user for user in users if user.variant in (control, treatment)]
+    mine = [user for user in mine if user.weights.get(control, 0) > 0 and user.weights.get(treatment, 0) > 0]
     treated = np.array([user.variant == treatment for user in mine], dtype=np.bool_)
-    return Pair(mine, treated, weights[treatment] / (weights[control] + weights[treatment]))
+    share = [user.weights[treatment] / (user.weights[control] + user.weights[treatment]) for user in mine]
+    return Pair(tuple(mine), treated, np.array(share, dtype=np.float64))
+
+
+def expected(users: Sequence[User]) -> dict[str, float]:
+    """How many of these users each variant should have, by the weights at their first exposures."""
+    found: dict[str, float] = {}
+    for user in users:
+        for name, weight in user.weights.items():
+            found[name] = found.get(name, 0.0) + weight
+    return found
+
+
+def _by_propensity(epochs: Sequence[Epoch]) -> dict[tuple[str, float], list[int]]:
+    """The epochs in which a variant had a weight, oldest first."""
+    found: dict[tuple[str, float], list[int]] = {}
+    for i, (_, weights) in enumerate(epochs):
+        for name, weight in weights.items():
+            found.setdefault((name, round(weight, 9)), []).append(i)
+    return found
+
+
+def _epoch(epochs: Sequence[Epoch], held: Mapping[tuple[str, float], list[int]], row: Exposure) -> int | None:
+    """The last epoch before the request in which its propensity was right; else the first of them, as a gateway's clock
+    may be behind. None where there is none."""
+    fitting = held.get((row.variant, round(row.propensity, 9)), [])
+    if len(fitting) == 1:
+        return fitting[0]
+    before = bisect_right(fitting, row.time, key=lambda i: epochs[i][0])
+    return fitting[max(before - 1, 0)] if fitting else None
 
 
 def _check(row: Exposure) -> None:
@@ -116,13 +175,19 @@ def _check(row: Exposure) -> None:
         raise ExperimentError(f"user {row.user_key}: propensity is {row.propensity}, not in (0, 1]")
 
 
-def _expose(user: User, row: Exposure, weight: float) -> None:
-    user.crossed |= user.variant not in ("", row.variant)
-    user.reweighted |= abs(row.propensity - weight) > 1e-9
-    user.requests += 1
+def _expose(user: User, row: Exposure, epoch: int | None, epochs: Sequence[Epoch]) -> None:
+    at = len(epochs) - 1 if epoch is None else epoch
+    user.unexplained |= epoch is None
+    if (at, row.variant) not in user.epochs:
+        user.crossed |= any(known == at for known, _ in user.epochs)
+        user.epochs += ((at, row.variant),)
     if row.time < user.first:
-        user.first, user.variant, user.segments = row.time, row.variant, row.segments
-    _add(user.inside, row.values)
+        user.first, user.variant, user.weights, user.segments = row.time, row.variant, epochs[at][1], row.segments
+    seen = user.inside.get(row.variant)
+    if seen is None:
+        seen = user.inside[row.variant] = Seen()
+    seen.requests += 1
+    _add(seen.sums, row.values)
 
 
 def _add(sums: Sums, values: Mapping[str, float]) -> None:

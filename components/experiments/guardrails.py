@@ -42,7 +42,7 @@ def guard(
     """
     control, treatments = roles(weights)
     return tuple(
-        _guard(users, control, treatment, weights, name, margin, alpha / len(treatments))
+        _guard(users, control, treatment, name, margin, alpha / len(treatments))
         for treatment in treatments
         for name, margin in margins.items()
     )
@@ -52,12 +52,11 @@ def _guard(
     users: Sequence[User],
     control: str,
     treatment: str,
-    weights: Mapping[str, float],
     name: str,
     margin: float,
     alpha: float,
 ) -> Guard:
-    two = pair([user for user in users if name in user.inside], control, treatment, weights)
+    two = pair([user for user in users if name in user.counted.sums], control, treatment)
     shares = np.array([user.outcome(name) for user in two.users], dtype=np.float64)
     # Two one-sided bounds at alpha are a two-sided interval at 2 alpha.
     _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))

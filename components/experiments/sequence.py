@@ -21,17 +21,20 @@ PRECISION = 1e-4
 Floats = NDArray[np.float64]
 
 
-def bets(bound: float, mean: float) -> Floats:
-    """The constant bets (BETS,) that numbers in [-bound, bound], which fall bound + mean short at most, exceed `mean`.
-
-    So a bet against a low mean may be larger, as in Waudby-Smith and Ramdas: the first hundred users tell more by it.
+def bets(bound: float | Floats, mean: float) -> Floats:
+    """The bets (BETS,), or (BETS, n) for bounds (n,), that numbers in [-bound, bound] exceed `mean`, of which they fall
+    bound + mean short at most: so one against a low mean may be larger, as in Waudby-Smith and Ramdas, and the first
+    hundred users tell more by it.
     """
-    return np.asarray(LARGEST / (bound + mean) * 0.5 ** np.arange(BETS), dtype=np.float64)
+    return np.multiply.outer(0.5 ** np.arange(BETS), LARGEST / (bound + mean))
 
 
-def log_wealth(x: Floats, mean: float, bound: float) -> Floats:
-    """Log of the wealth after each of `x` (n,), all in [-bound, bound], of a bet that their mean exceeds `mean`."""
-    each_KN = np.cumsum(np.log1p(bets(bound, mean)[:, None] * (x - mean)), axis=1)
+def log_wealth(x: Floats, mean: float, bound: float | Floats) -> Floats:
+    """Log of the wealth after each of `x` (n,), all in [-bound, bound], of a bet that their mean exceeds `mean`.
+
+    Bounds may differ (n,) where each was known before its number, as when weights change: so is then the bet.
+    """
+    each_KN = np.cumsum(np.log1p(bets(bound, mean).reshape(BETS, -1) * (x - mean)), axis=1)
     return np.asarray(np.logaddexp.reduce(each_KN, axis=0) - np.log(BETS))
 
 
@@ -41,14 +44,14 @@ def crossing(x: Floats, mean: float, bound: float, alpha: float) -> float:
     return float(reached[0]) + 1 if reached.size else float("inf")
 
 
-def interval(x: Floats, bound: float, alpha: float) -> tuple[float, float]:
+def interval(x: Floats, bound: float | Floats, alpha: float) -> tuple[float, float]:
     """(low, high) of a mean in [-1, 1]; they hold for all prefixes of `x` together with probability 1 - alpha."""
     low, high = _lower(x, bound, alpha / 2), -_lower(-x, bound, alpha / 2)
     # They cross where the mean moved under way: the interval is then what the two sides contradict each other about.
     return min(low, high), max(low, high)
 
 
-def _lower(x: Floats, bound: float, alpha: float) -> float:
+def _lower(x: Floats, bound: float | Floats, alpha: float) -> float:
     def excess(mean: float) -> float:  # falls with the mean, and so does its maximum over time
         return float(log_wealth(x, mean, bound).max() + np.log(alpha))
 

@@ -14,7 +14,7 @@ from scipy import stats
 from components.config import Experiment
 from components.events.schema import Kind
 from components.experiments.comparison import Comparison, compare
-from components.experiments.exposures import User, roles
+from components.experiments.exposures import User, expected, roles
 from components.experiments.guardrails import Guard, guard
 
 MORE: dict[str, str] = {
@@ -23,6 +23,8 @@ MORE: dict[str, str] = {
     "save": "is saved more than",
     "dwell": "is looked at longer than",
 }
+
+ALLOCATES = "Thompson sampling moves its weights to what is liked: no test for fixed weights applies to that."
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Arm:
 class Analysis:
     """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison.
 
-    `notes` says in words what was odd about the rows.
+    `crossed_over` users saw several variants at once, `moved` ones another after a change of weights. `notes` says in
+    words what was odd about the rows.
     """
 
     experiment: str
@@ -55,13 +58,17 @@ class Analysis:
     srm_p_value: float
     srm: bool
     crossed_over: int
+    moved: int
     verdict: str
     reason: str
     notes: tuple[str, ...]
 
 
 def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> float:
-    """p-value of Pearson's chi-square test that users fell into variants by their weights; 1 before the first user."""
+    """p-value of Pearson's chi-square test that users fell into variants by their weights; 1 before the first user.
+
+    `weights` need not sum to 1: the numbers of users that were to be expected will do.
+    """
     total = sum(counts.values())
     names = [name for name, weight in weights.items() if weight > 0]
     if total == 0 or len(names) < 2:
@@ -75,19 +82,25 @@ def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> flo
 def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
     """Analyse all users of an experiment so far: `control` (or the first variant by name) against every other.
 
-    A user seen in several variants is left out and counted, as nothing they did can be credited to one of them.
+    A user seen in several variants at once is left out and counted, as nothing they did can be credited to one of them.
+    Weights that an operator changed leave comparisons valid, as each user is weighted by those at their first exposure.
+    Thompson's follow the outcomes themselves, and decide who is moved: there is no comparison then, and no guardrail.
     """
     users = [user for user in everyone if not user.crossed]
     metric, weights = experiment.metric, experiment.weights
     control, treatments = roles(weights)
     margins = experiment.guardrails.margins() if experiment.guardrails else {}
     arms = tuple(_arm(name, users, metric) for name in sorted(weights))
-    p_value = sample_ratio({arm.variant: arm.users for arm in arms}, weights)
-    comparisons = compare(users, metric, weights, experiment.alpha, cuped=True)
-    guards = guard(users, weights, margins, experiment.alpha)
+    p_value = sample_ratio({arm.variant: arm.users for arm in arms}, expected(users))
+    fixed = experiment.policy == "fixed"
+    comparisons = compare(users, metric, weights, experiment.alpha, cuped=True) if fixed else ()
+    guards = guard(users, weights, margins, experiment.alpha) if fixed else ()
     lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
-    reweighted = any(user.reweighted for user in everyone)
-    verdict, reason = decide(control, comparisons, guards, p_value < experiment.srm_alpha, reweighted, MORE[metric])
+    unexplained = any(user.unexplained for user in everyone)
+    srm = p_value < experiment.srm_alpha
+    verdict, reason = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
+    if not (fixed or srm or unexplained):
+        reason = ALLOCATES
     return Analysis(
         experiment=experiment.name,
         metric=metric,
@@ -100,8 +113,9 @@ def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
         guards=guards,
         alpha=experiment.alpha,
         srm_p_value=p_value,
-        srm=p_value < experiment.srm_alpha,
+        srm=srm,
         crossed_over=len(everyone) - len(users),
+        moved=sum(user.moved for user in users),
         verdict=verdict,
         reason=reason,
         notes=_notes(users, [control, *treatments], {user.outcome(metric) for user in users}),
@@ -113,14 +127,14 @@ def decide(
     comparisons: Sequence[Comparison],
     guards: Sequence[Guard],
     srm: bool,
-    reweighted: bool,
+    unexplained: bool,
     more: str = MORE["like"],
 ) -> tuple[str, str]:
     """Verdict and its reason, in which `more` says what a winner does; a broken experiment is inconclusive."""
-    if reweighted:
+    if unexplained:
         return (
             "inconclusive",
-            "The variants' weights changed while it ran: give it a new name and salt and start again.",
+            "Some requests have a propensity that no recorded version of the weights gave them: find the bug.",
         )
     if srm:
         return (
@@ -146,7 +160,7 @@ def decide(
 def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
     mine = [user for user in users if user.variant == variant]
     mean = sum(user.outcome(metric) for user in mine) / len(mine) if mine else 0.0
-    return Arm(variant, len(mine), sum(user.requests for user in mine), mean)
+    return Arm(variant, len(mine), sum(user.counted.requests for user in mine), mean)
 
 
 def _notes(users: Sequence[User], names: Sequence[str], outcomes: set[float]) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 Thompson (1933), for yes-or-no rewards with uniform Beta priors: a variant is given with the probability that it is the
 best. That probability is the propensity to log, so it is integrated, not sampled. A floor keeps every propensity away
-from 0, without which no replay (`replay`) could value a variant that fell out of favour. The weights it returns change
-over time, so the sequences of `analyse`, which assume fixed ones, do not apply to what it allocates.
+from 0, without which no replay (`replay`) could value a variant that fell out of favour. The weights it returns follow
+the outcomes, so `analyse`, whose sequences assume weights that do not, compares nothing of what it allocates.
 """
 
 from __future__ import annotations

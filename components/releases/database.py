@@ -1,4 +1,4 @@
-"""Transactions on the database of releases: one writer at a time, whole or not at all, and failures in words.
+"""Transactions on releases and experiments: one writer at a time, whole or not at all, and failures in words.
 
 SQLite's writer waits for the lock at its start (one that reads first and then wants to write would be refused at once),
 PostgreSQL's for the row of its line. Both wait 10 seconds at most.
@@ -46,8 +46,8 @@ def writing(engine: Engine, what: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    with _in_words("releases cannot be read"), engine.connect() as connection:
+def reading(engine: Engine, what: str = "releases") -> Iterator[Connection]:
+    with _in_words(f"{what} cannot be read"), engine.connect() as connection:
         yield connection
 
 

@@ -72,7 +72,7 @@ def weigh(
     state: State, seconds: float, calls: Sequence[Call], exposures: Sequence[Exposure], breaker: str, alpha: float
 ) -> Evidence:
     """Turn what was seen into evidence; exposures are of variants `candidate` and `champion`."""
-    everyone = fold(exposures, {CANDIDATE: 1.0, CHAMPION: 1.0})
+    everyone = fold(exposures, [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})])
     users = [user for user in everyone if not user.crossed]  # those who were seen with both: on the seam of two states
     interval = (-1.0, 1.0)
     if state in SHARES:

@@ -27,10 +27,10 @@ def free_port() -> int:
 
 
 def workspace(folder: Path, experiment: Mapping[str, Any] | None = None, **serving: Any) -> Path:
-    """A folder to serve from: the project's params.yaml with these parameters of serving and experiment changed."""
+    """A folder to serve from: the project's params.yaml with these parameters of serving and its experiment changed."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["serving"] |= serving
-    document["experiment"] |= experiment or {}
+    document["experiments"][0] |= experiment or {}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(document))
     return folder

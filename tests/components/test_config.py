@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def load_with(folder: Path, key: str, value: Any) -> Params:
     node = document
     *parents, last = key.split(".")
     for name in parents:
-        node = node[name]
+        node = node[int(name) if isinstance(node, list) else name]
     node[last] = value
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -42,11 +43,17 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("train.text.learning_rate", float("nan"), "train.text.learning_rate: Input should be a finite number"),
         ("train.text.strategy", "magic", "train.text.strategy: Input should be 'auto', 'ddp'"),
         (
-            "experiment.variants.control.steps",
+            "experiments.0.variants.control.steps",
             9,
-            "experiment: Value error, variant control sets steps, which the text line has not",
+            "experiments.0: Value error, variant control sets steps, which the text line has not",
         ),
-        ("experiment.variants.control.weight", 0.9, "experiment: Value error, variant weights sum to 1.4"),
+        (
+            "experiments.0.variants.control.weight",
+            0.9,
+            "experiments.0: Value error, variant weights of text-temperature sum to 1.4",
+        ),
+        ("experiments.0.share", 0.33333, "share 0.33333 of text-temperature is no multiple of 0.0001"),
+        ("experiments.0.floor", 0.6, "experiments.0.floor: Input should be less than or equal to 0.5"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),
         ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
@@ -56,6 +63,29 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, messag
     with pytest.raises(ConfigError) as refused:
         load_with(tmp_path, key, value)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"salt": "b"}, "experiments: name 'text-temperature' is given twice"),
+        ({"name": "b"}, "experiments: salt 'text-temperature-1' is given twice"),
+        (
+            {"name": "b", "salt": "b", "share": 0.5},
+            "experiments: shares of the text line sum to 1.5, over 1: 1 (text-temperature) + 0.5 (b)",
+        ),
+    ],
+)
+def test_experiments_that_do_not_go_together_are_refused_by_name(
+    tmp_path: Path, second: dict[str, Any], message: str
+) -> None:
+    (first,) = yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"]
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_with(tmp_path, "experiments", [first, first | second])
+
+
+def test_there_may_be_no_experiment(tmp_path: Path) -> None:
+    assert load_with(tmp_path, "experiments", []).experiments == ()
 
 
 def test_every_wrong_key_is_listed_at_once(tmp_path: Path) -> None:

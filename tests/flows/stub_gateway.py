@@ -23,6 +23,7 @@ from components.config import Experiment
 from components.events.schema import Accepted, Feedback, Finished, hash_user
 from components.events.store import EventStore
 from components.experiments.assignment import Assignment, assign
+from tests.components.experiments.examples import placed
 
 Write = Callable[[str, str], str]  # (phrase, variant) -> answer
 
@@ -70,7 +71,7 @@ async def stub_gateway(url: str, experiment: Experiment, write: Write = good_or_
     async def chat(request: Request) -> JSONResponse:
         body = await request.json()
         phrase, user = body["messages"][-1]["content"], body["user"]
-        given = assign(experiment, hash_user(user, ""))
+        given = assign(placed(experiment), hash_user(user, ""))
         status = 500 if user.endswith("-13") else 200
         text = write(phrase, given.variant)
         identifier = await record("text", user, phrase, text if status == 200 else "", status, given)

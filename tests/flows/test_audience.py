@@ -9,8 +9,8 @@ from components.events.read import read, requests
 from components.events.schema import KINDS
 from components.experiments.statistics import analyse
 from flows.audience import DRIFTED, visit
-from monitoring.report import experiment_users
 from monitoring.simulated import AudienceRun
+from monitoring.trials import users_of
 from tests.components.experiments.examples import experiment
 from tests.flows.stub_gateway import good_or_lazy, stub_gateway
 
@@ -52,7 +52,7 @@ async def test_a_seed_makes_the_same_audience_twice(tmp_path: Path) -> None:
 async def test_a_worse_variant_loses_by_its_words_alone(tmp_path: Path) -> None:
     large = AUDIENCE.model_copy(update={"users": 90, "image_share": 0.0, "concurrency": 16})
     _, url = await go(tmp_path, audience=large)
-    result = analyse(experiment(), experiment_users(url, experiment(), float("inf")))
+    result = analyse(experiment(), users_of(url, experiment(), [(0.0, experiment().weights)], float("inf")))
     assert result.verdict == "control better"
 
 

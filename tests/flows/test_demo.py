@@ -46,7 +46,7 @@ def write_metrics(folder: Path) -> None:
 def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_metrics(tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path)
-    table = demo.summary(TRAFFIC, {"experiment": EXPERIMENT})
+    table = demo.summary(TRAFFIC, {"experiments": [{"analysis": EXPERIMENT}]})
     rows = dict(zip(*(column.cells for column in table.columns), strict=True))
     assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
     assert rows["text: names the picture"] == "25% before, 75% after"

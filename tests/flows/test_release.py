@@ -15,10 +15,13 @@ from components.artifact import read_manifest, seal, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.events.read import read
 from components.events.schema import Deployment
+from components.experiments.versions import history
 from components.registry.registry import register
+from components.releases.database import opened
 from components.stage import StageError
 from flows import release, releases, slots, stack
 from flows.environment import ROOT
+from flows.experiments import declare
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
 
@@ -133,6 +136,21 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
     third, anew = offer(b"3")  # by the direct path, in the champion's place and not in the candidate's
     assert (anew, slots.slot_of("text", third)) == (["text", "gateway"], "text")
     assert (releases.plan("text", params).champion, releases.plan("text", params).candidate) == (third, second)
+    with opened(params.events.url) as engine:  # once, whatever number of releases
+        assert [(v.name, v.why) for v in history(engine)] == [("text-temperature", "declared in params.yaml")]
+
+
+def test_an_experiment_that_would_be_spoilt_stops_a_release_before_anything_is_deployed(
+    machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, restarted = machine
+    declare(params)
+    (running,) = params.experiments
+    spoilt = params.model_copy(update={"experiments": (running.model_copy(update={"salt": "new"}),)})
+    monkeypatch.setattr(release, "load", lambda: spoilt)
+    with disable_run_logger(), pytest.raises(StageError, match="text-temperature runs, and its salt cannot change"):
+        release.release.fn(["text"])
+    assert restarted == []
 
 
 def test_before_the_first_release_nothing_is_deployed(machine: tuple[Params, list[str]]) -> None:
@@ -211,7 +229,9 @@ def project(
     registry: Registry,
     prefect_server: None,
 ) -> Project:
-    params = load().model_copy(update={"registry": registry})
+    params = load()
+    events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
+    params = params.model_copy(update={"registry": registry, "events": events})
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setattr(release, "load", lambda: params)

@@ -21,14 +21,14 @@ PROMPTS = Drift("text prompts", "the training data (0123abcd)", "act", "", 90, 9
 
 def test_failures_come_first_with_their_statuses() -> None:
     rows = [row(f"r{i}") for i in range(18)] + [row("e", outcome="error", status=503), running("u")]
-    first, *rest = advise(by_line(counted(rows), {"text": rows}), [], UNDECIDED, simulated=False)
+    first, *rest = advise(by_line(counted(rows), {"text": rows}), [], [UNDECIDED], simulated=False)
     assert first.urgency == "act"
     assert "1 with status 503" in first.words
     assert any("1 text requests were accepted and have not ended" in advice.words for advice in rest)
 
 
 def test_lasting_drift_from_training_asks_for_annotation_and_training() -> None:
-    first = advise(ONE, [PROMPTS], UNDECIDED, simulated=False)[0]
+    first = advise(ONE, [PROMPTS], [UNDECIDED], simulated=False)[0]
     assert first.urgency == "act"
     assert "meaning 1, for 3 windows in a row" in first.words
     assert first.words.count("annotated") == 1
@@ -36,33 +36,35 @@ def test_lasting_drift_from_training_asks_for_annotation_and_training() -> None:
 
 def test_each_column_has_its_remedy() -> None:
     slow = replace(MOVED, column="latency (s)"), replace(MOVED, column="liked of those who reacted")
-    words = advise(ONE, [replace(PROMPTS, name="text service", tests=slow)], UNDECIDED, simulated=False)[0].words
+    words = advise(ONE, [replace(PROMPTS, name="text service", tests=slow)], [UNDECIDED], simulated=False)[0].words
     assert "add a replica" in words and "roll it back" in words
     assert "annotated" not in words
 
 
 def test_drift_of_one_window_is_watched_and_missing_data_is_no_all_clear() -> None:
     drifts = [replace(PROMPTS, severity="watch"), Drift("image prompts", "x", "not enough data", "", 3, 90)]
-    found = [advice for advice in advise(ONE, drifts, UNDECIDED, simulated=False) if "text: 1 of 1" not in advice.words]
+    found = [
+        advice for advice in advise(ONE, drifts, [UNDECIDED], simulated=False) if "text: 1 of 1" not in advice.words
+    ]
     assert {advice.urgency for advice in found} == {"watch"}
     assert any("Look again after the next window" in advice.words for advice in found)
     assert any("Not enough data to check drift of image prompts" in advice.words for advice in found)
 
 
 def test_a_simulated_audience_never_leads_to_a_decision() -> None:
-    real = [advice.words for advice in advise(ONE, [], WON, simulated=False)]
-    simulated = [advice.words for advice in advise(ONE, [], WON, simulated=True)]
+    real = [advice.words for advice in advise(ONE, [], [WON], simulated=False)]
+    simulated = [advice.words for advice in advise(ONE, [], [WON], simulated=True)]
     assert any("Make it the default" in words for words in real)
     assert not any("Make it the default" in words for words in simulated)
     assert any("decide on real users only" in words for words in simulated)
 
 
 def test_silence_is_advice_to_look_at_the_gateway() -> None:
-    assert "No request arrived" in advise([], [], UNDECIDED, simulated=False)[0].words
+    assert "No request arrived" in advise([], [], [UNDECIDED], simulated=False)[0].words
 
 
 def test_a_harmful_variant_is_acted_on_whoever_the_users_were() -> None:
     harmful = replace(UNDECIDED, verdict="treatment harmful", reason="A guardrail is broken.")
-    first = advise(ONE, [], harmful, simulated=True)[0]
+    first = advise(ONE, [], [harmful], simulated=True)[0]
     assert first.urgency == "act"
     assert "treatment harmful" in first.words

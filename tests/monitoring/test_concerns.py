@@ -24,7 +24,7 @@ PLACE = Service("text", "http://here/", "", "text-1")
 EMPTY = Service("text-b", "http://here/", "nothing listens on its port")
 LINE = LineState("text", [PLACE, EMPTY], STANDING, Numbers(100, 0, 0.5, "5 min"))
 LOOK = Look("colours", "control", "treatment", 9, 0.1, (-0.1, 0.3), "inconclusive", "It contains 0.", False)
-RUN = Run("run", Past(NOW - 4000, NOW - 400, (drift(0.05),)), "none", 90, 0, LOOK, ())
+RUN = Run("run", Past(NOW - 4000, NOW - 400, (drift(0.05),)), "none", 90, 0, (LOOK,), ())
 SERVICES = {
     **{name: Service(name, "http://here/", "") for name in ("gateway", *PLACES, "mlflow", "prefect")},
     "prometheus": Service("prometheus", "http://here/", "", Metrics({}, {}, [])),
@@ -114,7 +114,7 @@ def test_a_rollback_is_a_concern_for_a_day() -> None:
     [({"verdict": "treatment better"}, "watch"), ({"verdict": "treatment harmful"}, "act"), ({"srm": True}, "act")],
 )
 def test_an_experiment_that_has_decided_or_harms_is_looked_at(changes: dict[str, object], urgency: str) -> None:
-    run = replace(RUN, look=replace(LOOK, **changes))  # type: ignore[arg-type]
+    run = replace(RUN, looks=(LOOK, replace(LOOK, **changes)))  # type: ignore[arg-type]
     words, ((found, _),) = told(replace(WELL, runs=[run]))
     assert (words, found) == ("Look at the experiment", urgency)
 

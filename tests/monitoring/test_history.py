@@ -29,7 +29,12 @@ def drift(size: float | None, moved: bool = False) -> Drift:
 
 def write(reports: Path, name: str, until: float, *drifts: Drift, **changes: Any) -> None:
     summary = {"since": until - 60, "until": until, "severity": "watch", "requests": 90, "simulated": 0}
-    summary |= {"drift": [asdict(d) for d in drifts], "experiment": EXPERIMENT, "advice": [], "more": "is ignored"}
+    summary |= {
+        "drift": [asdict(d) for d in drifts],
+        "experiments": [{"analysis": EXPERIMENT}],
+        "advice": [],
+        "more": "is ignored",
+    }
     summary |= changes
     (reports / name).mkdir(parents=True)
     (reports / name / "report.json").write_text(json.dumps(summary))

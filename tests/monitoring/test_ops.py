@@ -26,7 +26,7 @@ from tests.bentos.processes import free_port
 from tests.components.releases.examples import record, release_directly
 from tests.infra.prometheus.test_delivery import alertmanager, eventually, prometheus
 from tests.infra.prometheus.webhook import webhook
-from tests.monitoring.test_history import drift, write
+from tests.monitoring.test_history import EXPERIMENT, drift, write
 from tests.monitoring.test_report import params_in
 from tests.monitoring.test_report import store as store_events
 
@@ -151,6 +151,18 @@ def test_the_experiment_and_drift_are_shown_over_the_reports(params: Params, tmp
     assert "colours · inconclusive" in words(text) and 'href="run7/report.html"' in text
     assert "The newest report is" not in words(text)
     assert "The newest report is 4 hours old" in words(page(params, nobody(), now + 3 * 3600))
+
+
+def test_every_experiment_of_the_newest_report_is_shown(params: Params, tmp_path: Path) -> None:
+    ended, shapes = EXPERIMENT | {"experiment": "ended"}, EXPERIMENT | {"experiment": "shapes"}
+    following = EXPERIMENT | {"experiment": "following", "treatment": "control", "reason": "Its weights follow likes."}
+    for i, looks in enumerate([(ended, shapes), (shapes, following)]):
+        told = [{"analysis": look} for look in looks]
+        write(tmp_path / "reports", f"run{i}", 1000.0 + i, drift(0.05), experiments=told)
+    text = page(params, nobody())
+    assert re.findall(r"<h2>Experiment (\w+)", text) == ["shapes", "following"]
+    assert text.count("interval -10.0 to +30.0") == 4  # of two looks at shapes; the other compares nothing
+    assert "Its weights follow likes." in text
 
 
 def test_prometheus_and_alertmanager_tell_of_failures(params: Params, binaries: Path, tmp_path: Path) -> None:

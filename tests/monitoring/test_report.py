@@ -16,21 +16,23 @@ from components.events.database import EventStoreError
 from components.events.read import record_deployment
 from components.events.schema import Accepted, Event, Feedback
 from components.events.store import EventStore
-from monitoring.report import experiment_users, write_report
+from monitoring.report import write_report
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
+from monitoring.trials import users_of
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
+from tests.components.experiments.examples import in_force
 
 NOW = 10_000.0
+COLOURS = load().experiments[0].model_copy(update={"name": "colours"})
 
 
 def params_in(folder: Path) -> Params:
-    """The project's parameters with every effect in `folder`, and the events' experiment."""
+    """The project's parameters with every effect in `folder`."""
     params = load()
     return params.model_copy(
         update={
             "events": params.events.model_copy(update={"url": f"sqlite:///{folder / 'events.db'}"}),
             "monitor": params.monitor.model_copy(update={"report": str(folder / "reports")}),
-            "experiment": params.experiment.model_copy(update={"name": "colours"}),
         }
     )
 
@@ -69,6 +71,7 @@ class _Links(HTMLParser):
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     params = params_in(tmp_path)
+    in_force(params.events.url, COLOURS)
     monkeypatch.chdir(tmp_path)  # no training data and no package here: the report must do without
     return params
 
@@ -84,13 +87,13 @@ def test_the_page_stands_alone_and_agrees_with_its_summary(params: Params) -> No
     assert links.loads == []
     assert summary["requests"] == 41
     assert summary["traffic"][0]["unfinished"] == 1
-    assert summary["experiment"]["verdict"] == "inconclusive"
+    assert summary["experiments"][0]["analysis"]["verdict"] == "inconclusive"
     assert summary["deployments"][0]["digest"] == "a" * 64
     assert "<b>41</b><span>requests</span>" in text
     assert summary["severity"] == "not enough data"
     assert "Not enough data: the first traffic of text-1 has 0 values and 50 are needed" in text
     assert "Simulated traffic" not in text
-    assert {(g["guardrail"], g["status"]) for g in summary["experiment"]["guards"]} == {
+    assert {(g["guardrail"], g["status"]) for g in summary["experiments"][0]["analysis"]["guards"]} == {
         (name, "undecided") for name in ("slow", "failed", "refused")
     }
     assert text.count('<td class="left warn">undecided</td>') == 3
@@ -193,14 +196,16 @@ def told(events: list[Event], user: str, until: float) -> tuple[float, float]:
     mine = [e for e in events if isinstance(e, Accepted) and e.user_key == user and e.time < until]
     inside = [request for request in mine if request.experiment]
     entered = min(request.time for request in inside)
-    return mean(inside, until), mean([r for r in mine if r.time < entered], entered)
+    first = next(request.variant for request in inside if request.time == entered)
+    counted = [request for request in inside if request.variant == first]
+    return mean(counted, until), mean([r for r in mine if r.time < entered], entered)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_users_folded_from_the_stream_are_those_of_all_events_at_once(params: Params, seed: int) -> None:
     events, until = random_events(seed), NOW * 0.8
     store(params.events.url, events)
-    users = experiment_users(params.events.url, params.experiment, until)
+    users = users_of(params.events.url, COLOURS, [(0.0, COLOURS.weights)], until)
     inside = [e for e in events if isinstance(e, Accepted) and e.experiment and e.time < until]
     names = {e.user_key: None for e in sorted(inside, key=lambda e: e.time)}
     found = [(user.outcome("like"), user.before("like")) for user in users]
@@ -209,6 +214,6 @@ def test_users_folded_from_the_stream_are_those_of_all_events_at_once(params: Pa
     assert [user.crossed for user in users] == [len(variants) > 1 for variants in seen]
 
 
-def test_without_events_there_is_a_clear_error(params: Params) -> None:
+def test_without_events_there_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(EventStoreError, match="made when the gateway first starts"):
-        write_report(params, NOW)
+        write_report(params_in(tmp_path), NOW)

@@ -13,7 +13,9 @@ import httpx
 import openai
 import pytest
 
+from components.config import load
 from tests.bentos.processes import ROOT, bento_command, free_port, running, workspace
+from tests.components.experiments.examples import in_force
 
 KEY = "test-key-1"
 CONCURRENCY, QUEUE, TOP_P = 3, 2, 0.9
@@ -71,9 +73,10 @@ def serve_gateway(
     experiment: Mapping[str, Any] | None = None,
     **serving: int,
 ) -> Iterator[Running]:
-    """A gateway in front of the Bentos at `text` and `image`, until the block ends."""
+    """A gateway in front of the Bentos at `text` and `image`, until the block ends; its experiment is in force."""
     workspace(folder, experiment, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
     events = events or f"sqlite:///{folder / 'events.db'}"
+    in_force(events, *load(folder / "params.yaml").experiments)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {

@@ -20,6 +20,7 @@ from components.experiments.assignment import assign
 from components.models.language import load_tokenizer, render
 from components.runtimes.chat import conversation
 from tests.bentos.gateway.conftest import KEY, TOP_P, Running
+from tests.components.experiments.examples import placed
 
 
 def ask(gateway: Running, content: str, **options: Any) -> Any:
@@ -68,7 +69,7 @@ def test_a_whole_answer_and_its_record(gateway: Running) -> None:
 
 
 def test_the_variant_decides_the_temperature_and_stays_with_its_user(gateway: Running) -> None:
-    experiment = load().experiment
+    (experiment,) = load().experiments
     seen = set()
     for user in ("ann", "bob", "cid", "dora", "eve", "finn", "gus", "hal"):
         prompt = f"prompt of {user}"
@@ -82,7 +83,7 @@ def test_the_variant_decides_the_temperature_and_stays_with_its_user(gateway: Ru
 
 def test_the_recorded_variant_is_the_assignment_of_the_recorded_user(gateway: Running) -> None:
     accepted, _ = rows(gateway, ask(gateway, "a boat", user="ann").parse().id)
-    expected = assign(load().experiment, accepted.user_key)
+    expected = assign(placed(load().experiments[0]), accepted.user_key)
     assert (accepted.experiment, accepted.variant) == (expected.experiment, expected.variant)
     assert accepted.propensity == expected.propensity
     assert "ann" not in accepted.user_key

@@ -29,7 +29,6 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     events = await EventStore.open(f"sqlite:///{tmp_path / 'events.db'}")
     yield Gateway(
         serving=params.serving.model_copy(update={"request_timeout": 0.1}),
-        experiment=params.experiment,
         feedback=params.feedback,
         keys=Keys(["k"], "secret"),
         admission=Admission(1, 1),

@@ -146,3 +146,27 @@ def test_of_each_kind_the_newest_word_of_who_asked_is_joined_to_their_request(ur
     assert first["segments"] == '{"plan": "paid"}'
     assert {kind: first[kind] for kind in KINDS} == dict(zip(KINDS, (0.0, None, None, None, 7.5), strict=True))
     assert [second[kind] for kind in KINDS] == [None] * 5
+
+
+def test_reactions_are_tallied_by_user_and_variant(url: str) -> None:
+    asked = [
+        accepted("a1", user="a"),
+        accepted("a2", user="a"),
+        accepted("a3", user="a", variant="treatment"),  # moved there
+        accepted("b1", user="b"),
+        accepted("c1", user="c", variant="treatment"),
+        accepted("late", at=9.0, user="d"),
+    ]
+    said = [
+        like("a1", "k1", user="a"),
+        like("a2", "k2", user="a", value=0.0),
+        like("a3", "k3", user="a", at=3.0),
+        like("a3", "k4", user="a", at=4.0, value=0.0),  # a changed mind
+        like("c1", "k5", user="b"),  # somebody else's answer
+        like("c1", "k6", user="c", value=3.0).model_copy(update={"kind": "dwell"}),
+        like("late", "k7", user="d"),
+    ]
+    fill(url, [*asked, *said])
+    assert window.tallies(url, "colours", "like", 1.0, 9.0) == {"control": (0.5, 2), "treatment": (0.0, 2)}
+    assert window.tallies(url, "colours", "dwell", 2.0, 9.0)["treatment"] == (1.0, 2)
+    assert window.tallies(url, "shapes", "like", 1.0, 9.0) == {}

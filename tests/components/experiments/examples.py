@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from components.config import Experiment, Variant
+from components.experiments.assignment import Placed, place
 from components.experiments.exposures import Exposure, fold
+from components.experiments.intervals import UNITS
 from components.experiments.statistics import Analysis, analyse
+from components.experiments.store import apply
+from components.releases.database import opened
+from components.releases.schema import Note
 
 
 def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt", alpha: float = 0.05) -> Experiment:
@@ -17,5 +23,25 @@ def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt",
     return Experiment(name="colours", line="text", salt=salt, variants=variants, alpha=alpha, srm_alpha=0.001)
 
 
+COLOURS = experiment()
+NOTE = Note("ada", "to see")
+
+
+def changed(**changes: Any) -> Experiment:
+    """Another definition of the same experiment."""
+    return Experiment.model_validate(COLOURS.model_dump() | changes)
+
+
+def placed(running: Experiment) -> Placed:
+    """In force for all users of its line."""
+    return place(running, ((0, UNITS),))
+
+
+def in_force(url: str, *declared: Experiment) -> None:
+    """Apply these to the events database."""
+    with opened(url) as engine:
+        apply(engine, declared, NOTE)
+
+
 def analysed(running: Experiment, rows: Iterable[Exposure]) -> Analysis:
-    return analyse(running, fold(rows, running.weights))
+    return analyse(running, fold(rows, [(0.0, running.weights)]))

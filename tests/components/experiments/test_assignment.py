@@ -1,35 +1,83 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
-from components.experiments.assignment import assign
-from tests.components.experiments.examples import experiment
+import pytest
+
+from components.config import Experiment, Variant
+from components.experiments.assignment import Placed, assign, inside, place, served
+from components.experiments.intervals import allocate
+from tests.components.experiments.examples import experiment, placed
+
+USERS = [f"user-{i}" for i in range(10_000)]
+
+
+def weighted(**weights: float) -> Experiment:
+    variants = {name: Variant(weight=weight, temperature=0.5) for name, weight in weights.items()}
+    return experiment().model_copy(update={"variants": variants})
+
+
+def variants(running: Placed) -> dict[str, str]:
+    return {user: assign(running, user).variant for user in USERS}
 
 
 def test_a_user_stays_in_their_variant_and_a_new_salt_shuffles() -> None:
-    users = [f"user-{i}" for i in range(400)]
-    first = [assign(experiment(), user).variant for user in users]
-    assert first == [assign(experiment(), user).variant for user in users]
-    again = [assign(experiment(salt="another"), user).variant for user in users]
-    assert 120 < sum(a != b for a, b in zip(first, again, strict=True)) < 280
+    first = variants(placed(experiment()))
+    assert first == variants(placed(experiment()))
+    again = variants(placed(experiment(salt="another")))
+    assert 4700 < sum(first[user] != again[user] for user in USERS) < 5300
 
 
 def test_variants_fill_by_their_weights_and_say_their_propensity() -> None:
-    given = [assign(experiment(control=0.9, treatment=0.1), f"user-{i}") for i in range(10_000)]
-    counts = Counter(assignment.variant for assignment in given)
-    assert 850 < counts["treatment"] < 1150
+    given = [assign(placed(experiment(control=0.9, treatment=0.1)), user) for user in USERS]
+    assert 850 < Counter(assignment.variant for assignment in given)["treatment"] < 1150
     assert {assignment.propensity for assignment in given if assignment.variant == "treatment"} == {0.1}
 
 
 def test_a_variant_of_weight_zero_gets_nobody() -> None:
-    given = {assign(experiment(control=1.0, treatment=0.0), f"user-{i}").variant for i in range(2000)}
-    assert given == {"control"}
+    assert set(variants(placed(experiment(control=1.0, treatment=0.0))).values()) == {"control"}
 
 
-def test_raising_a_weight_moves_nobody_out_of_the_growing_variant() -> None:
-    """A canary from 5 to 25 % keeps the users it had, as buckets are cumulative in the order of the names."""
-    users = [f"user-{i}" for i in range(3000)]
-    small, large = (experiment(control=share, treatment=1 - share) for share in (0.05, 0.25))
-    before = {user for user in users if assign(small, user).variant == "control"}
-    after = {user for user in users if assign(large, user).variant == "control"}
-    assert before < after
+@pytest.mark.parametrize(
+    ("before", "after", "ways"),
+    [
+        ({"a": 0.5, "b": 0.5}, {"a": 0.6, "b": 0.4}, {("b", "a")}),
+        ({"a": 0.5, "b": 0.3, "c": 0.2}, {"a": 0.5, "b": 0.4, "c": 0.1}, {("c", "b")}),
+        ({"a": 0.4, "b": 0.3, "c": 0.3}, {"a": 0.5, "b": 0.25, "c": 0.25}, {("b", "a"), ("c", "a")}),
+        ({"a": 0.5, "b": 0.5}, {"a": 0.45, "b": 0.45, "c": 0.1}, {("a", "c"), ("b", "c")}),
+    ],
+)
+def test_a_changed_weight_moves_the_tenth_that_it_must_and_nobody_the_other_way(
+    before: Mapping[str, float], after: Mapping[str, float], ways: set[tuple[str, str]]
+) -> None:
+    old = placed(weighted(**before))
+    new = place(weighted(**after), old.users, old.variants)
+    was, now = variants(old), variants(new)
+    moves = Counter((was[user], now[user]) for user in USERS if was[user] != now[user])
+    assert set(moves) == ways
+    assert 900 < moves.total() < 1100
+    assert {assign(new, user).propensity for user in USERS} == set(after.values())
+
+
+def named(name: str, users: tuple[tuple[int, int], ...], line: str = "text") -> Placed:
+    return place(experiment(salt=name).model_copy(update={"name": name, "line": line}), users)
+
+
+def test_a_user_of_a_line_is_in_one_experiment_at_most_and_lines_are_independent() -> None:
+    places = allocate({"a": 4000, "b": 3000}, {})
+    running = [*(named(name, users) for name, users in places.items()), named("c", ((0, 5000),), "image")]
+    texts, images = ({user: inside(running, line, user) for user in USERS} for line in ("text", "image"))
+    counts = Counter(found.experiment.name if found else "" for found in texts.values())
+    assert [3800 < counts["a"] < 4200, 2800 < counts["b"] < 3200, 2800 < counts[""] < 3200] == [True] * 3
+    both = sum(found is not None and texts[user] is running[0] for user, found in images.items())
+    assert 1850 < both < 2150  # of a's users, half
+    outside = next(user for user, found in texts.items() if found is None)
+    assert served(running, "text", outside) == (None, None)
+
+
+def test_variants_do_not_depend_on_the_place_on_the_line() -> None:
+    running = [named("a", ((0, 5000),))]
+    mine = [user for user in USERS if inside(running, "text", user)]
+    given = Counter(assign(running[0], user).variant for user in mine)
+    assert abs(given["control"] - given["treatment"]) < 300

@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.exposures import ExperimentError, Exposure, fold
+from components.experiments.exposures import Epoch, ExperimentError, Exposure, fold
 from tests.components.experiments.examples import analysed, experiment
+
+EVEN: list[Epoch] = [(0.0, {"control": 0.5, "treatment": 0.5})]
 
 
 def exposure(i: int, liked: float = 1.0, *, time: float | None = None, propensity: float = 0.5) -> Exposure:
@@ -47,8 +49,8 @@ def test_rows_out_of_order_change_nothing() -> None:
 
 def test_a_user_s_outcome_is_the_mean_over_requests_and_where_nothing_was_measured_there_is_none() -> None:
     values = ({"like": 1.0, "dwell": 0.5}, {"like": 0.0, "dwell": 1.0}, {"like": 0.0, "slow": 1.0})
-    (user,) = fold([Exposure("u", float(i), "control", 0.5, v) for i, v in enumerate(values)], experiment().weights)
-    assert user.requests == 3
+    (user,) = fold([Exposure("u", float(i), "control", 0.5, v) for i, v in enumerate(values)], EVEN)
+    assert user.counted.requests == 3
     assert [user.outcome(m) for m in ("like", "dwell", "slow")] == [pytest.approx(1 / 3), 0.75, 1.0]
     assert np.isnan(user.outcome("failed")) and np.isnan(user.before("like"))
 
@@ -56,11 +58,11 @@ def test_a_user_s_outcome_is_the_mean_over_requests_and_where_nothing_was_measur
 def test_who_saw_two_variants_is_marked_and_variants_that_are_gone_are_left_out() -> None:
     seen = {"both": ("control", "treatment"), "gone": ("retired",), "stays": ("control", "retired")}
     rows = [Exposure(user, 1.0, variant, 0.5, {}) for user, variants in seen.items() for variant in variants]
-    assert [(user.requests, user.crossed) for user in fold(rows, experiment().weights)] == [(2, True), (1, False)]
+    assert [(user.counted.requests, user.crossed) for user in fold(rows, EVEN)] == [(1, True), (1, False)]
 
 
 def test_a_segment_is_that_of_the_first_request_in_whatever_order_they_come() -> None:
     rows = [Exposure("u", at, "control", 0.5, {}, plan) for at, plan in ((5.0, '{"plan": "paid"}'), (1.0, "{}"))]
     for order in (rows, rows[::-1]):
-        (user,) = fold(order, experiment().weights)
+        (user,) = fold(order, EVEN)
         assert (user.first, user.segments) == (1.0, "{}")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.exposures import User
+from components.experiments.exposures import Seen, User
 from components.experiments.guardrails import Guard, guard
 
 WEIGHTS = {"control": 0.5, "treatment": 0.5}
@@ -15,7 +15,8 @@ def watched(control: float, treatment: float, users: int = 1500, seed: int = 0, 
     rows = []
     for i in range(users):
         variant, rate = ("treatment", treatment) if rng.random() < 0.5 else ("control", control)
-        rows.append(User(float(i), variant, requests=1, inside={"slow": (float(rng.random() < rate), 1)}))
+        broke = (float(rng.random() < rate), 1)
+        rows.append(User(float(i), variant, WEIGHTS, inside={variant: Seen(1, {"slow": broke})}))
     return guard(rows, WEIGHTS, {"slow": margin}, alpha=0.05)[0]
 
 
@@ -36,6 +37,6 @@ def test_at_the_margin_itself_alarms_are_rarer_than_alpha() -> None:
 
 
 def test_a_guardrail_nobody_measured_is_undecided() -> None:
-    rows = [User(0.0, "control", requests=1)]
+    rows = [User(0.0, "control", WEIGHTS)]
     found = guard(rows, WEIGHTS, {"slow": 0.05}, alpha=0.05)[0]
     assert (found.status, found.bounds) == ("undecided", (-1.0, 1.0))

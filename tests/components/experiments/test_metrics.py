@@ -30,7 +30,7 @@ def audience(users: int, paid_lift: float, seed: int = 0) -> list[Exposure]:
 
 
 def results(rows: list[Exposure]) -> dict[tuple[str, str], Reading]:
-    return {(r.metric, r.segment): r for r in read(experiment(), fold(rows, experiment().weights), SEGMENTS)}
+    return {(r.metric, r.segment): r for r in read(experiment(), fold(rows, [(0.0, experiment().weights)]), SEGMENTS)}
 
 
 def test_a_lift_in_one_segment_is_found_there_and_not_elsewhere() -> None:

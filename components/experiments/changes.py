@@ -1,0 +1,126 @@
+"""What has to change so that the experiments that are declared are in force, or why that must not be. Pure.
+
+What runs and is not declared goes on and is told of: ending one cannot be undone, so it is never done in passing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from components.config import Experiment, Line
+from components.experiments.assignment import Placed, place
+from components.experiments.intervals import UNITS, allocate, in_units
+from components.experiments.versions import ExperimentRefusedError, Version
+
+FIXED = ("line", "salt", "metric")  # what cannot change under way: it says who is in, where, and what decides
+Seen = Callable[[str], set[str]]  # the variants of an experiment that have had users
+
+
+@dataclass(frozen=True)
+class Changes:
+    """New versions to write, and in words all that an operator should know."""
+
+    placed: tuple[Placed, ...]
+    told: tuple[str, ...]
+
+
+def changes(declared: Sequence[Experiment], newest: Sequence[Version], seen: Seen) -> Changes:
+    """Raises `ExperimentRefusedError`, by name, for what would spoil a running experiment or does not fit."""
+    known = {version.name: version for version in newest}
+    ended = {name for name, version in known.items() if version.state == "ended"}
+    asked = {one.name: one for one in declared if one.name not in ended}
+    told = [_stays_ended(known[one.name]) for one in declared if one.name in ended]
+    held = {name: version.placed for name, version in known.items() if name not in ended}
+    for experiment in asked.values():
+        if experiment.name in held:
+            _require_same_users(held[experiment.name].experiment, experiment, seen)
+        else:
+            _require_new_salt(experiment, newest)
+    placed: list[Placed] = []
+    for line in get_args(Line):
+        placed += _on_line(line, asked, held)
+    for one in placed:
+        told.append(_difference(held.get(one.experiment.name), one))
+    for name in held.keys() - asked.keys():
+        told.append(f"{name} runs and is not declared: it goes on; {ending(name)}")
+    return Changes(tuple(placed), tuple(told))
+
+
+def ending(name: str) -> str:
+    return f'`atelier experiment end {name} --why "…"` ends it'
+
+
+def _on_line(line: str, asked: dict[str, Experiment], held: dict[str, Placed]) -> list[Placed]:
+    """What changes on one line, whose experiments share its users out."""
+    running = {name: placed.experiment for name, placed in held.items()} | asked
+    shares = {name: one.share for name, one in running.items() if one.line == line}
+    units = in_units(shares)
+    if sum(units.values()) > UNITS:
+        told = " + ".join(
+            f"{share:g} ({name}{'' if name in asked else ': not declared, ' + ending(name)})"
+            for name, share in shares.items()
+        )
+        total = sum(units.values()) / UNITS
+        raise ExperimentRefusedError(f"shares of the {line} line sum to {total:g}, over 1: {told}")
+    users = allocate(units, {name: held[name].users for name in units.keys() & held.keys()})
+    found = []
+    for name in units.keys() & asked.keys():
+        before = held.get(name)
+        now = place(_weighted(asked[name], before), users[name], before.variants if before else None)
+        if now != before:
+            found.append(now)
+    return sorted(found, key=lambda one: one.experiment.name)
+
+
+def _weighted(declared: Experiment, before: Placed | None) -> Experiment:
+    """Thompson's weights are its own from its first step on; those declared are where it starts."""
+    current = before.experiment if before else None
+    if current and declared.policy == "thompson" and declared.variants.keys() == current.variants.keys():
+        return declared.weighted(current.weights)
+    return declared
+
+
+def _require_same_users(current: Experiment, declared: Experiment, seen: Seen) -> None:
+    name = current.name
+    instead = f"{ending(name)}, then begin another with a name and a salt of its own"
+    for field in FIXED:
+        before, now = getattr(current, field), getattr(declared, field)
+        if before != now:
+            told = f"{name} runs, and its {field} cannot change from {before} to {now}"
+            raise ExperimentRefusedError(f"{told}: {instead}")
+    gone = {variant for variant in current.variants if not _same_treatment(current, declared, variant)}
+    if spoilt := sorted(gone & seen(name)) if gone else []:
+        what = "is served otherwise" if spoilt[0] in declared.variants else "is missing"
+        raise ExperimentRefusedError(
+            f"{name} runs, and its variant {spoilt[0]}, which has had users, {what}: weight 0 takes it out of the "
+            f"traffic; for anything else {instead}"
+        )
+
+
+def _same_treatment(current: Experiment, declared: Experiment, variant: str) -> bool:
+    before, now = current.variants[variant], declared.variants.get(variant)
+    return now is not None and now.model_copy(update={"weight": before.weight}) == before
+
+
+def _require_new_salt(experiment: Experiment, newest: Sequence[Version]) -> None:
+    for version in newest:
+        if version.experiment.salt == experiment.salt:
+            raise ExperimentRefusedError(
+                f"{experiment.name} has the salt {experiment.salt} of {version.name}, and so its users would fall into "
+                "variants alike: give it another"
+            )
+
+
+def _stays_ended(version: Version) -> str:
+    return (
+        f"{version.name} was ended by {version.who} ({version.why}) and stays so: take it out of params.yaml, or give "
+        "it another name and salt to begin anew"
+    )
+
+
+def _difference(before: Placed | None, now: Placed) -> str:
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in now.experiment.weights.items())
+    verb = "changes" if before else "begins"
+    return f"{now.experiment.name} {verb}: {now.experiment.share:g} of {now.experiment.line} users; {weights}"

@@ -1,0 +1,111 @@
+"""Versions of experiments: frozen rows, the table of the project's database that holds them, and how they are read.
+
+Every change of an experiment is a new row: who made it, when (epoch s) and why. The newest row of a name is in force,
+unless it says `ended`; a name that has ended stays so. Raises `DatabaseRefusedError` where the database fails and
+`ExperimentRefusedError` for a row that newer code wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from sqlalchemy import JSON, Column, Engine, Float, Integer, String, Table, Text, UniqueConstraint, func, select
+
+from components.config import Experiment
+from components.events.schema import METADATA
+from components.experiments.assignment import Placed
+from components.experiments.exposures import Epoch
+from components.experiments.intervals import Intervals
+from components.releases.database import reading
+from components.stage import StageError
+
+State = Literal["running", "ended"]
+
+
+class ExperimentRefusedError(StageError):
+    """A change of experiments is not made, and nothing of it is recorded; the message says what to do instead."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an experiment; `number` counts the versions of all of them."""
+
+    number: int
+    version: int
+    state: State
+    placed: Placed
+    time: float
+    who: str
+    why: str
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.placed.experiment
+
+    @property
+    def name(self) -> str:
+        return self.placed.experiment.name
+
+
+EXPERIMENTS = Table(
+    "experiments",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("experiment", String(100), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("definition", JSON, nullable=False),
+    Column("places", JSON, nullable=False),
+    Column("time", Float(53), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    UniqueConstraint("experiment", "version", name="each_experiment_version_once"),
+)
+
+
+def newest(engine: Engine) -> list[Version]:
+    """Each experiment as it stands, the ended ones too, by when they changed last."""
+    last = select(func.max(EXPERIMENTS.c.number)).group_by(EXPERIMENTS.c.experiment)
+    return _read(engine, EXPERIMENTS.c.number.in_(last))
+
+
+def running(engine: Engine) -> list[Version]:
+    """What is in force."""
+    return [version for version in newest(engine) if version.state == "running"]
+
+
+def history(engine: Engine, name: str | None = None) -> list[Version]:
+    """Every version, of one experiment or of all, oldest first."""
+    return _read(engine, *([EXPERIMENTS.c.experiment == name] if name else []))
+
+
+def epochs(versions: Sequence[Version]) -> list[Epoch]:
+    """From when on which weights held, of one experiment's versions."""
+    return [(version.time, version.experiment.weights) for version in versions if version.state == "running"]
+
+
+def _read(engine: Engine, *conditions: Any) -> list[Version]:
+    query = select(EXPERIMENTS).where(*conditions).order_by(EXPERIMENTS.c.number)
+    with reading(engine, "experiments") as connection:
+        return [_version(row) for row in connection.execute(query).mappings()]
+
+
+def _version(row: Any) -> Version:
+    try:
+        experiment = Experiment.model_validate_json(json.dumps(row["definition"]))
+    except ValidationError as error:
+        problem = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+        name = f"version {row['version']} of experiment {row['experiment']}"
+        raise ExperimentRefusedError(f"{name} was written by other code ({problem}); run that") from error
+    places: Mapping[str, Any] = row["places"]
+    variants = {name: _intervals(found) for name, found in places["variants"].items()}
+    placed = Placed(experiment, _intervals(places["users"]), variants)
+    return Version(row["number"], row["version"], row["state"], placed, row["time"], row["who"], row["why"])
+
+
+def _intervals(document: Sequence[Sequence[int]]) -> Intervals:
+    return tuple((start, end) for start, end in document)

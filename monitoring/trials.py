@@ -1,0 +1,104 @@
+"""What each running experiment says: its users' outcomes by variant or, where weights follow likes, what they became.
+
+Reads the events database; raises `EventStoreError` and `DatabaseRefusedError` where that fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.config import Experiment
+from components.events import window
+from components.events.database import connect
+from components.experiments import versions
+from components.experiments.exposures import Epoch, ExperimentError, User, fold
+from components.experiments.metrics import Reading
+from components.experiments.metrics import read as read_metrics
+from components.experiments.replay import Value
+from components.experiments.statistics import Analysis, analyse
+from components.experiments.versions import Version
+from monitoring.outcomes import exposures
+from monitoring.policies import each_variant, ranked
+
+SHOWN = 12  # of the newest changes
+
+
+@dataclass(frozen=True)
+class Change:
+    """A version: from when on (epoch s) which weights and share held, who made it and why."""
+
+    time: float
+    share: float
+    weights: dict[str, float]
+    who: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What one variant alone would have earned, by replay of all requests, or why that cannot be told."""
+
+    variant: str
+    value: Value | None
+    refused: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """One experiment. `changes` come oldest first, the newest of them; `worth` is told where weights follow likes."""
+
+    line: str
+    policy: str
+    dwell_cap_s: float
+    analysis: Analysis
+    metrics: list[Reading]
+    changes: list[Change]
+    worth: list[Worth]
+
+
+def in_force(url: str) -> list[list[Version]]:
+    """The versions of each running experiment, oldest first; in the order in which the experiments began."""
+    engine = connect(url)
+    try:
+        every = versions.history(engine)
+    finally:
+        engine.dispose()
+    by_name: dict[str, list[Version]] = {}
+    for version in every:
+        by_name.setdefault(version.name, []).append(version)
+    return [found for found in by_name.values() if found[-1].state == "running"]
+
+
+def told(url: str, found: Sequence[Version], until: float, segments: Sequence[str]) -> Told:
+    """What the experiment of these versions said until then."""
+    experiment = found[-1].experiment
+    users = users_of(url, experiment, versions.epochs(found), until)
+    fixed = experiment.policy == "fixed"
+    changes = [Change(v.time, v.experiment.share, v.experiment.weights, v.who, v.why) for v in found[-SHOWN:]]
+    return Told(
+        line=experiment.line,
+        policy=experiment.policy,
+        dwell_cap_s=experiment.dwell_cap_s,
+        analysis=analyse(experiment, users),
+        metrics=read_metrics(experiment, users, segments) if fixed else [],
+        changes=changes,
+        worth=[] if fixed else worth(url, experiment, until),
+    )
+
+
+def users_of(url: str, experiment: Experiment, epochs: Sequence[Epoch], until: float) -> list[User]:
+    """Everyone in the experiment before `until`, with what they did inside it and before."""
+    requests = window.experiment_requests(url, experiment.name, experiment.line, until)
+    return fold(exposures(experiment, requests, until), epochs)
+
+
+def worth(url: str, experiment: Experiment, until: float) -> list[Worth]:
+    """Each variant alone, best first."""
+    requests = window.experiment_requests(url, experiment.name, experiment.line, until)
+    try:
+        values, refused = ranked(experiment, requests, each_variant(experiment))
+    except ExperimentError as error:  # before the first request
+        values, refused = [], {name: str(error) for name in experiment.variants}
+    known = [Worth(name, value, "") for name, value in values]
+    return known + [Worth(name, None, reason) for name, reason in refused.items()]

@@ -1,0 +1,144 @@
+"""A real gateway follows the experiments in the database while requests run; none fails, users keep their places."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from components.config import Experiment
+from components.events.read import read
+from components.experiments import store
+from components.experiments.versions import newest
+from components.releases.database import opened
+from components.releases.schema import Note
+from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
+from tests.bentos.gateway.test_chat import eventually
+from tests.components.experiments.examples import experiment, in_force
+
+CLIENTS, USERS = 3, 240
+
+
+def named(name: str, share: float) -> Experiment:
+    return experiment(salt=name).model_copy(update={"name": name, "share": share})
+
+
+def rows(gateway: Running) -> list[dict[str, Any]]:
+    return read(gateway.events, "accepted")
+
+
+@pytest.fixture
+def gateway(standin: str, tmp_path: Path) -> Iterator[Running]:
+    urls = f"{standin}/text", f"{standin}/image"
+    declared = {"name": "colours", "salt": "colours", "share": 0.5}
+    with serve_gateway(tmp_path, standin, *urls, experiment=declared, max_concurrency=8) as served:
+        yield served
+
+
+def ask(client: httpx.Client, user: int) -> int:
+    message = {"role": "user", "content": "a red boat"}
+    body = {"model": "atelier-text", "messages": [message], "user": f"user-{user}"}
+    return client.post("/v1/chat/completions", json=body).status_code
+
+
+def everybody(gateway: Running) -> set[int]:
+    """Every user asks once; the statuses of the answers."""
+
+    def some(first: int) -> set[int]:
+        with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20) as client:
+            return {ask(client, user) for user in range(first, USERS, CLIENTS)}
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return set().union(*pool.map(some, range(CLIENTS)))
+
+
+@contextmanager
+def asking(gateway: Running) -> Iterator[list[int]]:
+    """Users ask all the while; the statuses of all answers so far."""
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def visit(first: int) -> None:
+        with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20) as client:
+            for user in itertools.cycle(range(first, USERS, CLIENTS)):
+                if ended.is_set():
+                    return
+                statuses.append(ask(client, user))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        visits = [pool.submit(visit, first) for first in range(CLIENTS)]
+        try:
+            yield statuses
+        finally:
+            ended.set()
+            for done in visits:
+                done.result()
+
+
+def test_weights_change_while_requests_run_and_none_fails(gateway: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    def given(*propensities: float) -> dict[str, str]:
+        """The variants of users by requests with these propensities."""
+        return {row["user_key"]: row["variant"] for row in rows(gateway) if row["propensity"] in propensities}
+
+    with asking(gateway) as statuses:
+        assert eventually(lambda: len(statuses) > USERS)
+        began = time.time()
+        with opened(gateway.events) as engine:
+            weights = {"control": 0.1, "treatment": 0.9}
+            store.reweigh(engine, newest(engine), "colours", weights, Note("ada", "it is liked"))
+        assert eventually(lambda: bool(given(0.1, 0.9)))
+        seen = len(statuses)
+        assert eventually(lambda: len(statuses) > seen + 2 * USERS)
+    assert set(statuses) == {200}
+    first = min(row["time"] for row in rows(gateway) if row["propensity"] in (0.1, 0.9))
+    with capsys.disabled():
+        print(f"\n{len(statuses)} requests, none failed; the new weights held after {first - began:.2f} s")
+    old, new = given(0.5), given(0.1, 0.9)
+    assert list(new.values()).count("treatment") / len(new) == pytest.approx(0.9, abs=0.1)
+    assert {(old[u], new[u]) for u in old.keys() & new.keys() if old[u] != new[u]} == {("control", "treatment")}
+    late = [row for row in rows(gateway) if row["time"] > first + 1 and row["experiment"]]
+    assert {(row["variant"], row["propensity"]) for row in late} == {("control", 0.1), ("treatment", 0.9)}
+
+
+def test_experiments_begin_and_end_without_a_restart_and_nobody_is_in_two(gateway: Running) -> None:
+    def running() -> Counter[str]:
+        """How many of all users, who ask once, are in which experiment."""
+        before = len(rows(gateway))
+        assert everybody(gateway) == {200}
+        return Counter(row["experiment"] for row in rows(gateway)[before:])
+
+    assert set(running()) == {"colours", ""}
+    alone = {row["user_key"] for row in rows(gateway) if row["experiment"]}
+    in_force(gateway.events, named("shapes", 0.3), named("sizes", 0.1))
+    assert eventually(lambda: set(running()) == {"colours", "shapes", "sizes", ""})
+    counts = running()
+    assert [counts[name] / USERS for name in ("colours", "shapes", "sizes", "")] == [
+        pytest.approx(share, abs=0.1) for share in (0.5, 0.3, 0.1, 0.1)
+    ]
+    inside: dict[str, set[str]] = defaultdict(set)
+    for row in rows(gateway):
+        inside[row["user_key"]] |= {row["experiment"]} - {""}
+    assert max(map(len, inside.values())) == 1
+    assert {user for user, names in inside.items() if names == {"colours"}} == alone  # nobody was moved
+    with opened(gateway.events) as engine:
+        store.end(engine, "colours", Note("ada", "it is decided"))
+    assert eventually(lambda: set(running()) == {"shapes", "sizes", ""})
+
+
+def test_experiments_that_cannot_be_read_stay_as_they_are(gateway: Running) -> None:
+    with opened(gateway.events) as engine, engine.begin() as connection:
+        connection.exec_driver_sql('UPDATE experiments SET definition = \'{"written": "by newer code"}\'')
+    log = Path(gateway.events.removeprefix("sqlite:///")).parent / "server.log"
+    told = "experiments stay as they are: version 1 of experiment colours was written by other code"
+    assert eventually(lambda: told in log.read_text())
+    assert everybody(gateway) == {200}
+    assert {row["experiment"] for row in rows(gateway)} == {"", "colours"}
