@@ -6,11 +6,14 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint proof bench bench-annotation bench-drift bench-events bench-online bench-release bench-tiers lock setup
+.PHONY: demo annotate test up down repro lint proof bench bench-annotation bench-drift bench-events bench-online bench-release bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
 	atelier demo
+
+annotate: setup  ## label in the browser: starts Label Studio, or uses that at annotation.url, with the first batch in it
+	atelier annotate start
 
 test: setup  ## the whole test suite
 	pytest

@@ -1,8 +1,8 @@
-"""Annotators' answers become a data version: a sealed image folder that `prepare` takes as a source.
+"""What the tiers have settled becomes a data version: a sealed image folder that `prepare` takes as a source.
 
-The folder holds every prepared sample under its corrected label (`metadata.jsonl` and `pictures`), so that `clean` and
-`split` judge the same set again; `corrected.parquet`, the samples whose label changed; and `verdicts.jsonl`, every
-answer that counted. It is named by its manifest's digest: equal answers about equal data give the same folder.
+The folder holds every prepared sample under its settled label (`metadata.jsonl` and `pictures`), so that `clean` and
+`split` judge the same set again; `corrected.parquet`, the samples whose label changed; and `verdicts.jsonl`, what was
+settled and by whom. It is named by its manifest's digest: equal verdicts about equal data give the same folder.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.annotation.label_studio import Answer
-from components.annotation.prelabel import identity
+from components.annotation.batch import identity
+from components.annotation.tier_schema import Move, Record, Task
+from components.annotation.tiers import State
 from components.artifact import Manifest, read_manifest, seal, verify
 from components.data.sample import SAMPLES, SOURCES, Sample, iterate, write
 from components.data.sources import METADATA
@@ -30,30 +29,41 @@ CORRECTED = "corrected.parquet"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The label of a sample before and after a person's look, whose look (the server's number) and when."""
+    """The label of a sample before and after people settled it, whose answers (the server's numbers) it rests on, how
+    the tiers came to it, and when. A sample that the arbiter discarded has no new label."""
 
     sample_id: str
     old: str
     new: str
-    annotator: int
-    time: str
+    people: tuple[str, ...]
+    kind: str
+    why: str
+    time: float
 
 
-def judge(
-    answers: Iterable[Answer], labels: Mapping[str, str], categories: AbstractSet[str]
+def verdicts(
+    tasks: Sequence[Task],
+    recorded: Mapping[int, Sequence[Record]],
+    moves: Sequence[Move],
+    labels: Mapping[str, str],
 ) -> tuple[list[Verdict], list[str]]:
-    """The newest answer per sample as a verdict, in the order of ids, and a sentence for each that cannot count."""
-    newest: dict[tuple[str, int], Answer] = {}
-    for answer in sorted(answers, key=lambda a: (datetime.fromisoformat(a.time), a.annotation)):
-        newest[answer.sample_id, 0 if answer.sample_id else answer.task] = answer
-    verdicts, refused = [], []
-    for (name, _), answer in sorted(newest.items()):
-        reason = _reason(answer, labels, categories)
-        if reason:
-            refused.append(f"task {answer.task}, sample {name or '(none)'}: {reason}")
-        else:
-            verdicts.append(Verdict(name, labels[name], answer.category, answer.annotator, answer.time))
-    return verdicts, refused
+    """What is settled, in the order of ids, and a sentence for each that the data has no sample for.
+
+    `labels`: every prepared sample's. What is still with a tier, and gold, is no verdict.
+    """
+    last = {move.task: move for move in moves}
+    found, refused = [], []
+    for task in sorted(tasks, key=lambda t: t.sample):
+        if task.state not in (State.DONE, State.DISCARDED):
+            continue
+        if task.sample not in labels:
+            refused.append(f"sample {task.sample}: the data in use has no such sample")
+            continue
+        people = tuple(sorted({r.person for r in recorded.get(task.task, ()) if r.ended is None}))
+        move = last[task.task]
+        old = labels[task.sample]
+        found.append(Verdict(task.sample, old, task.label, people, move.kind, move.why, move.time))
+    return found, refused
 
 
 def prepared_labels(prepared: Path, split: Path) -> dict[str, str]:
@@ -65,21 +75,25 @@ def prepared_labels(prepared: Path, split: Path) -> dict[str, str]:
     return labels
 
 
-def write_version(verdicts: list[Verdict], prepared: Path, split: Path, root: Path) -> tuple[Path, Manifest]:
+def write_version(settled: Sequence[Verdict], prepared: Path, split: Path, root: Path) -> tuple[Path, Manifest]:
     """Seal the prepared samples under their new labels as `root/<digest>`; a version that is there stays untouched."""
+    rows, parent = "".join(_line(asdict(v)) for v in settled), verify(split).digest
+    if known := _same(root, rows, parent):
+        return known, verify(known)
     partial = root / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "pictures").mkdir(parents=True)
     try:
-        count, corrected = _write_samples(partial, {v.sample_id: v.new for v in verdicts}, prepared)
-        (partial / VERDICTS).write_text("".join(_line(asdict(v)) for v in verdicts), encoding="utf-8")
+        count, corrected = _write_samples(partial, {v.sample_id: v.new for v in settled}, prepared)
+        (partial / VERDICTS).write_text(rows, encoding="utf-8")
+        discarded = sum(not v.new for v in settled)
         manifest = seal(
             partial,
             line="image",
             kind="data",
-            parents={"data": verify(split).digest},
+            parents={"data": parent},
             parameters={},
-            metrics={"samples": count, "verdicts": len(verdicts), "corrected": corrected},
+            metrics={"samples": count, "verdicts": len(settled), "corrected": corrected, "discarded": discarded},
         )
         folder = root / manifest.digest[:12]
         if folder.exists():
@@ -91,15 +105,12 @@ def write_version(verdicts: list[Verdict], prepared: Path, split: Path, root: Pa
     return folder, manifest
 
 
-def _reason(answer: Answer, labels: Mapping[str, str], categories: AbstractSet[str]) -> str:
-    """Why an answer cannot count, or nothing."""
-    if answer.sample_id not in labels:
-        return "the data in use has no such sample"
-    if not answer.category:
-        return "the annotation names no single category"
-    if answer.category not in categories:
-        return f"the template does not know the category {answer.category!r}"
-    return ""
+def _same(root: Path, rows: str, parent: str) -> Path | None:
+    """The version that holds just these verdicts on that data, so that nothing is copied to find out that it is one."""
+    for path in root.glob(f"*/{VERDICTS}"):
+        if path.read_text(encoding="utf-8") == rows and read_manifest(path.parent).parents == {"data": parent}:
+            return path.parent
+    return None
 
 
 def _write_samples(folder: Path, new: Mapping[str, str], prepared: Path) -> tuple[int, int]:
@@ -109,6 +120,8 @@ def _write_samples(folder: Path, new: Mapping[str, str], prepared: Path) -> tupl
     with (folder / METADATA).open("w", encoding="utf-8") as metadata:
         for sample in iterate(prepared / SAMPLES):
             label = new.get(identity(sample), sample.label)
+            if not label and identity(sample) in new:
+                continue  # discarded
             if label != sample.label:
                 changed.append(replace(sample, label=label))
             metadata.write(_line(_row(replace(sample, label=label), folder)))

@@ -143,12 +143,23 @@ def check_role(answer: Answer, tiers: Tiers) -> None:
         )
 
 
-def begin(engine: Engine, project: str) -> int:
-    """The number of a reconcile that begins now; from here on those with lower numbers change nothing any more."""
+def begin(engine: Engine, project: str) -> tuple[int, str]:
+    """The number of a reconcile that begins now, and up to when annotations were read before it.
+
+    From here on those with lower numbers change nothing any more.
+    """
     with writing(engine, f"reconcile of {project}") as connection:
         token = _lock_project(connection, project) + 1
-        connection.execute(update(PROJECTS).where(PROJECTS.c.project == project).values(token=token))
-        return token
+        mine = PROJECTS.c.project == project
+        connection.execute(update(PROJECTS).where(mine).values(token=token))
+        return token, str(connection.scalar(select(PROJECTS.c.read_until).where(mine)))
+
+
+def read_on(engine: Engine, project: str, token: int, until: str) -> None:
+    """A reconcile has ended: the next one reads from there."""
+    with writing(engine, f"reconcile of {project}") as connection:
+        fence(connection, project, token)
+        connection.execute(update(PROJECTS).where(PROJECTS.c.project == project).values(read_until=until))
 
 
 def fence(connection: Connection, project: str, token: int) -> None:

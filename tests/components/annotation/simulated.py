@@ -14,7 +14,8 @@ from label_studio_sdk import LabelStudio
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.annotation.label_studio import CONTROL, OBJECT, Project
+from components.annotation.label_studio import Project
+from components.annotation.template import OBJECT, REASON, proposal
 from components.config import Annotation, Clean, Prepare, Split
 from components.data.clean import clean
 from components.data.picture import encode_png
@@ -42,7 +43,7 @@ WRONG = "horse"  # labelled as food in the set
 
 
 def settings(url: str, project: str, batch: int = 6) -> Annotation:
-    return Annotation(url=url, project=project, template="category", batch=batch, tiers=TIERS)
+    return Annotation(url=url, project=project, template="category", batch=batch, worth=0.01, tiers=TIERS)
 
 
 def write_set(folder: Path) -> Path:
@@ -97,12 +98,12 @@ class SimulatedAnnotator:
     def tasks(self) -> list[Any]:
         return list(self.client.tasks.list(project=self.project.id))
 
-    def answer(self, text: str, category: str) -> int:
+    def answer(self, text: str, category: str, why: str = "") -> int:
         """Returns the annotation's number."""
-        return int(self.client.annotations.create(self._task(text).id, result=[_result(category)]).id)
+        return int(self.client.annotations.create(self._task(text).id, result=_result(category, why)).id)
 
     def edit(self, annotation: int, category: str) -> None:
-        self.client.annotations.update(annotation, result=[_result(category)])
+        self.client.annotations.update(annotation, result=_result(category))
 
     def delete(self, annotation: int) -> None:
         self.client.annotations.delete(annotation)
@@ -115,5 +116,6 @@ class SimulatedAnnotator:
         return task
 
 
-def _result(category: str) -> dict[str, Any]:
-    return {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": {"choices": [category]}}
+def _result(category: str, why: str = "") -> list[dict[str, Any]]:
+    reason = {"from_name": REASON, "to_name": OBJECT, "type": "textarea", "value": {"text": [why]}}
+    return [*([proposal(category)] if category else []), *([reason] if why else [])]
