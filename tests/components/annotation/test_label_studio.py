@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from components.annotation.prelabel import PROPOSED_BY, tasks
 
 from components.annotation import label_studio as module
 from components.annotation.batch import Proposal, tasks
