@@ -6,7 +6,6 @@ Whoever comes second to a task waits for the first and then reads what that one 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -111,20 +110,6 @@ def settle_gold(engine: Engine, seen: Task, label: str, who: str, why: str) -> T
             raise _overtaken(task, seen.version)
         words = f"gold {task.gold or '(none)'} → {label or '(none)'}: {why}"
         return change(connection, replace(task, gold=label), State.ANNOTATE, Kind.REOPEN, "", who, words, time.time())
-
-
-def open_for(engine: Engine, project: str, person: str, count: int, crowd: Crowd, tiers: Tiers) -> list[Task]:
-    """At most `count` tasks for a person, each person's in an order of their own, with gold mixed in unmarked."""
-    if person in crowd.unfit(tiers.min_accuracy):
-        return []
-    tier = role(person, tiers)
-    recorded = records(engine, project)
-    untouched = [t for t in tasks(engine, project) if all(r.person != person for r in recorded.get(t.task, ()))]
-    untouched.sort(key=lambda t: hashlib.sha256(f"{person}/{t.sample}".encode()).digest())
-    ordinary = [t for t in untouched if not t.gold and t.state.value == tier.value]
-    gold = [t for t in untouched if t.gold][: round(min(count, len(ordinary)) * tiers.gold_share)]
-    mixed = [*ordinary[: count - len(gold)], *gold]
-    return sorted(mixed, key=lambda t: hashlib.sha256(f"{t.sample}/{person}".encode()).digest())
 
 
 def role(person: str, tiers: Tiers) -> Tier:

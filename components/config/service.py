@@ -22,8 +22,8 @@ class Tiers(Stage):
 
     `first`, `most`: annotators at the start and at the most; `certain`: probability from which no further answer is
     asked for; `review_from`: the one from which a reviewer is asked, not another annotator; `rejections`: how often a
-    reviewer sends a task back before an arbiter has it; `gold_share`: of everybody's tasks, those whose label is known;
-    `min_accuracy`: who is surely below it gets no more tasks; `expected`: accuracy of a stranger in each tier;
+    reviewer sends a task back before an arbiter has it; `gold_share`: of a batch, the tasks whose label is known;
+    `min_accuracy`: who is surely below it is named in every report; `expected`: accuracy of a stranger in each tier;
     `reviewers`, `arbiters`: Label Studio's numbers of their accounts.
     """
 
