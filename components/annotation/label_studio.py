@@ -169,7 +169,7 @@ class Project:
             if category:
                 proposed = {"result": [template.proposal(category)], "score": score, "model_version": PROPOSED_BY}
                 for prediction in task.predictions or ():
-                    self._client.predictions.delete(prediction["id"])
+                    self._client.predictions.delete(prediction.id)
                 self._client.predictions.create(task=number, **proposed)
 
     def read(self, since: str) -> Reading:

@@ -100,34 +100,33 @@ def labelling(
 @pytest.mark.usefixtures("assets", "prefect_server")
 @pytest.mark.timeout(900)  # the first run on a machine installs the server
 def test_people_label_review_and_the_version_holds_just_their_verdicts(labelling: Labelling) -> None:
-    assert annotate.upload().startswith("8 new tasks, 0 moved to another tab; now 6 annotate")
+    assert annotate.upload().startswith("8 new tasks, 0 moved to another tab; now ")
     assert annotate.upload().startswith("0 new tasks, 0 moved")
-    gold = [task.gold for task in labelling.tasks() if task.gold]
-    assert len(gold) == 2
+    ordinary = sum(not task.gold for task in labelling.tasks())  # how many can be gold depends on the encoder
     told = annotate.reconcile()
-    assert "answers: 0 new" in told and "nothing is settled yet" in told
+    assert "0 new answers" in told and "nothing is settled yet" in told
 
     asked = labelling.texts(State.ANNOTATE)
     for name in ("ann", "bob"):
         for text in asked:
             labelling.people[name].answer(text, truth(text))
     told = annotate.reconcile()
-    assert f"answers: {2 * len(asked)} new, 0 edited, 0 deleted, 0 refused" in told
+    assert f"{2 * len(asked)} new answers, 0 edited, 0 deleted, 0 refused" in told
     in_review = labelling.texts(State.REVIEW)
-    assert len(in_review) == 6 and labelling.versions() == {}
+    assert len(in_review) == ordinary and labelling.versions() == {}
 
     for text in in_review:
         labelling.people["review"].answer(text, truth(text))
     told = annotate.reconcile()
-    assert "6 verdicts" in told and "8 new tasks" in told
+    assert f"{ordinary} verdicts" in told and "8 new tasks" in told
     ((name, verdicts),) = labelling.versions().items()
-    assert verdicts == labelling.settled() and len(verdicts) == 6
+    assert verdicts == labelling.settled() and len(verdicts) == ordinary
     assert f"path: data/image/annotated/{name}" in told
     fresh = labelling.texts(State.ANNOTATE)
     assert not set(fresh) & set(in_review)
 
     told = annotate.reconcile()  # nothing new: nothing twice
-    assert "answers: 0 new" in told and "0 new tasks, 0 moved" in told
+    assert "0 new answers" in told and "0 new tasks, 0 moved" in told
     assert labelling.versions().keys() == {name}
 
 
@@ -147,7 +146,7 @@ def test_disputes_reach_the_arbiter_and_a_later_edit_takes_the_verdict_out_of_th
     number = people["bob"].answer(edited, truth(edited))
     own = people["review"].answer(disputed, truth(disputed))  # before it is in review: an annotation
     told = annotate.reconcile()
-    assert "5 new" not in told and "1 refused" in told
+    assert "4 new answers" in told and "1 refused" in told
     assert sorted(labelling.texts(State.REVIEW)) == sorted([disputed, edited])
 
     people["review"].edit(own, FOOD if truth(disputed) == ANIMAL else ANIMAL)  # still no review of their own work
@@ -187,7 +186,7 @@ def test_a_project_deleted_by_hand_loses_no_verdict_and_its_open_tasks_are_sent_
         annotate.reconcile()
     still = sum(task.state in (State.ANNOTATE, State.REVIEW) for task in labelling.tasks())
     assert annotate.upload().startswith(f"{still} new tasks, ")
-    assert "answers: 0 new, 0 edited, 0 deleted" in annotate.reconcile()
+    assert "0 new answers, 0 edited, 0 deleted" in annotate.reconcile()
     assert (labelling.settled(), labelling.versions()) == before
 
 
@@ -197,27 +196,28 @@ def test_of_two_at_once_one_works_and_the_other_says_so(labelling: Labelling) ->
     annotate.upload()
     with FileLock(annotate.LOCK):
         assert annotate.reconcile() == BUSY == annotate.upload()
-    assert "answers: 0 new" in annotate.reconcile()
+    assert "0 new answers" in annotate.reconcile()
 
 
 @pytest.mark.usefixtures("assets", "prefect_server")
 @pytest.mark.timeout(900)
 def test_who_guesses_and_gold_that_is_contradicted_are_named(labelling: Labelling) -> None:
-    few = labelling.params.annotation.model_copy(update={"batch": 24})
-    tiers = few.tiers.model_copy(update={"gold_share": 0.9, "min_accuracy": 0.75})
-    labelling.params = labelling.params.model_copy(update={"annotation": few.model_copy(update={"tiers": tiers})})
+    known = [s for f in (labelling.data / "split").glob("*.parquet") for s in iterate(f)][:12]
+    gold = {identity(s): truth(s.text) for s in known}
+    wrong = known[0]
+    gold[identity(wrong)] = FOOD if truth(wrong.text) == ANIMAL else ANIMAL
+    with opened(labelling.params.events.url) as engine:
+        tier_store.add(engine, label_studio.title(labelling.params.annotation), gold, "lead")
     annotate.upload()
-    gold = labelling.texts(State.ANNOTATE)[-20:]
-    wrong = gold[0]
     for name in ("ann", "bob", "arbiter"):
-        for text in gold[:8]:
-            said = truth(text) if text != wrong else (FOOD if truth(text) == ANIMAL else ANIMAL)
-            labelling.people[name].answer(text, said)
-    for number, text in enumerate(gold):
-        labelling.people["review"].answer(text, (FOOD, ANIMAL)[number % 2])
+        for sample in known[:8]:
+            labelling.people[name].answer(sample.text, truth(sample.text))
+    for sample in known:  # always the other one: worse than by chance
+        labelling.people["review"].answer(sample.text, FOOD if truth(sample.text) == ANIMAL else ANIMAL)
     told = annotate.reconcile()
     assert f"account {labelling.people['review'].number} is right" in told
-    assert "is contradicted, people say" in told
+    assert f"gold sample {identity(wrong)}: {gold[identity(wrong)]!r} is contradicted" in told
+    assert labelling.settled() == {}
 
 
 @pytest.mark.usefixtures("prefect_server")
