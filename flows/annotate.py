@@ -57,19 +57,21 @@ def read_answers() -> str:
 def write_verdicts() -> str:
     """Write the data version that the settled verdicts make of the prepared samples; says what to do with it."""
     params = load()
-    labels = prepared_labels(DATA / "prepared", DATA / "split")
+    template = params.annotation.template
+    labels = prepared_labels(DATA / "prepared", DATA / "split", template)
     with opened(params.events.url) as engine:
         name = title(params.annotation)
         rows = tier_store.tasks(engine, name), tier_store.records(engine, name), tier_store.history(engine, name)
-    settled, refused = verdicts(*rows, labels)
+    settled, refused = verdicts(*rows, labels, template)
     for sentence in refused:
         get_run_logger().warning("no verdict: %s", sentence)
     if not settled:
         return "nothing is settled yet: no data version was written"
-    folder, manifest = write_version(settled, DATA / "prepared", DATA / "split", DATA / "annotated")
+    folder, manifest = write_version(settled, DATA / "prepared", DATA / "split", DATA / "annotated", template)
     path, size = folder.relative_to(ROOT), params.prepare.image.size
     return (
-        f"{len(settled)} verdicts, {manifest.metrics['corrected']} labels corrected\n"
+        f"{len(settled)} verdicts: {manifest.metrics['corrected']} samples corrected, "
+        f"{manifest.metrics['discarded']} left out\n"
         f"data version {manifest.digest}\n"
         f"in           {path}\n"
         "to make the models from it, set in params.yaml and run `dvc repro`:\n"
@@ -83,7 +85,7 @@ def send_next() -> str:
     params, split = load(), DATA / "split"
     settings, project = params.annotation, Project(params.annotation)
     verify(split)
-    pool = batch.read_pool(split)
+    pool = batch.read_pool(split, settings.template)
     address = project.ensure(pool.categories)
 
     @cache

@@ -21,6 +21,7 @@ from components.annotation.active.replay import model, probabilities
 from components.annotation.active.stopping import CurveError, Outlook, outlook
 from components.annotation.active.strategies import DEFAULT, Floats, Mask, Rows, select
 from components.annotation.label_studio import Task
+from components.annotation.template import LABELS
 from components.data.picture import encode_png, load
 from components.data.sample import Sample, iterate
 from components.stage import StageError
@@ -59,10 +60,12 @@ def identity(sample: Sample) -> str:
     return kept if isinstance(kept, str) else sample.id
 
 
-def read_pool(split: Path) -> Pool:
-    """The samples of a data version; raises `StageError` where they carry fewer than two labels."""
+def read_pool(split: Path, template: str) -> Pool:
+    """The samples of a data version; raises `StageError` where they carry fewer than two labels to choose from."""
     found = [(identity(s), s.label, s.text) for file in sorted(split.glob("*.parquet")) for s in iterate(file)]
     ids, labels, texts = zip(*found, strict=True) if found else ((), (), ())
+    if fixed := LABELS[template]:
+        return Pool(ids, ("",) * len(ids), texts, fixed)  # whether a sample is good, its own label does not say
     categories = tuple(sorted(set(labels) - {""}))
     if len(categories) < 2:
         raise StageError(f"{split}: {len(categories)} different labels; annotation needs samples of at least two")

@@ -104,7 +104,7 @@ class Project:
         if not token:
             raise StageError(f"{TOKEN} is not set; copy a token from Account & Settings at {settings.url}")
         self.url = settings.url
-        self.template, self.title = template.read(settings.template), title(settings)
+        self.name, self.title = settings.template, title(settings)
         with self._in_words():
             self._client = LabelStudio(base_url=settings.url, api_key=token)
 
@@ -120,9 +120,9 @@ class Project:
         """
         with self._in_words():
             found = self._find()
-            known = set(_choices(found)) if found else set()
+            known = self._labels(found) if found else set()
             if not known.issuperset(categories) or not found:
-                label_config = template.fill(self.template, sorted(known.union(categories)))
+                label_config = template.fill(template.read(self.name), sorted(known.union(categories)))
                 if found:
                     self._client.projects.update(found.id, label_config=label_config)
                 else:
@@ -137,7 +137,7 @@ class Project:
     def categories(self) -> set[str]:
         """What an annotator may choose."""
         with self._in_words():
-            return set(_choices(self._require()))
+            return self._labels(self._require())
 
     def size(self) -> int:
         """How many tasks the project has."""
@@ -157,17 +157,21 @@ class Project:
             project = self._require()
             for start in range(0, len(missing), _CHUNK):
                 # The server takes a request whole or not at all. Not repeated by the SDK: it might have been taken.
-                request = [_payload(task) for task in missing[start : start + _CHUNK]]
+                request = [self._payload(task) for task in missing[start : start + _CHUNK]]
                 self._client.projects.import_tasks(project.id, request=request, request_options={"max_retries": 0})
         return len(missing)
 
-    def show(self, number: int, shown: Shown, category: str, score: float) -> None:
-        """Move a task to the tab of a tier, where `category` is proposed, if any; annotations stay as they are."""
+    def show(self, number: int, shown: Shown, category: str, wording: str, score: float) -> None:
+        """Move a task to the tab of a tier, where `category`, if any, or a caption's `wording` is proposed.
+
+        Annotations stay as they are.
+        """
         with self._in_words():
             task = self._client.tasks.get(str(number))
             self._client.tasks.update(str(number), data={**task.data, **vars(shown)})
             if category:
-                proposed = {"result": [template.proposal(category)], "score": score, "model_version": PROPOSED_BY}
+                result = template.proposal(self.name, category, wording or task.data["text"])
+                proposed = {"result": result, "score": score, "model_version": PROPOSED_BY}
                 for prediction in task.predictions or ():
                     self._client.predictions.delete(prediction.id)
                 self._client.predictions.create(task=number, **proposed)
@@ -183,7 +187,37 @@ class Project:
                 return Reading((), "")
             until = (newest.updated_at.astimezone(UTC) - _LATE).strftime(_TIME)
             tasks = self._tasks(project.id, fields="all", query=_changed(since) if since else None)
-            return Reading(tuple(_polled(task) for task in tasks), until)
+            return Reading(tuple(self._polled(task) for task in tasks), until)
+
+    def _labels(self, project: Any) -> set[str]:
+        control = (project.parsed_label_config or {}).get(template.CONTROL, {})
+        return set(template.LABELS[self.name] or control.get("labels", ()))
+
+    def _polled(self, task: Any) -> Polled:
+        given = [self._answer(task, one) for one in task.annotations or () if not one["was_cancelled"]]
+        return Polled(_name(task), _sample_id(task), tuple(given))
+
+    def _answer(self, task: Any, annotation: dict[str, Any]) -> Answer:
+        label, why = template.said(self.name, annotation["result"], str((task.meta or {}).get("text", "")))
+        return Answer(
+            task=_name(task),
+            annotation=annotation["id"],
+            sample_id=_sample_id(task),
+            category=label,
+            annotator=annotation["updated_by"] or annotation["completed_by"] or 0,
+            time=annotation["updated_at"],
+            why=why,
+        )
+
+    def _payload(self, task: Task) -> dict[str, Any]:
+        result = template.proposal(self.name, task.category, task.text)
+        prediction = {"model_version": PROPOSED_BY, "score": task.score, "result": result}
+        image = "data:image/png;base64," + base64.b64encode(task.image).decode()
+        return {
+            "data": {"image": image, "text": task.text, **vars(Shown("annotate"))},
+            "meta": {"sample_id": task.sample_id, "text": task.text},
+            "predictions": [prediction] if result else [],
+        }
 
     def _tasks(self, project: int, **options: Any) -> list[Any]:
         tasks = list(self._client.tasks.list(project=project, page_size=_PAGE, include=_LISTED, **options))
@@ -225,43 +259,12 @@ class Project:
         return f"Label Studio at {self.url} answered {error.status_code}: {str(error.body)[:300]}"
 
 
-def _choices(project: Any) -> list[str]:
-    return list((project.parsed_label_config or {}).get(template.CONTROL, {}).get("labels", ()))
-
-
 def _sample_id(task: Any) -> str:
     return str((task.meta or {}).get("sample_id", ""))
 
 
 def _name(task: Any) -> str:
     return f"{task.id}@{task.created_at.timestamp():.0f}"
-
-
-def _polled(task: Any) -> Polled:
-    given = [_answer(task, one) for one in task.annotations or () if not one["was_cancelled"]]
-    return Polled(_name(task), _sample_id(task), tuple(given))
-
-
-def _answer(task: Any, annotation: dict[str, Any]) -> Answer:
-    return Answer(
-        task=_name(task),
-        annotation=annotation["id"],
-        sample_id=_sample_id(task),
-        category=template.chosen(annotation["result"]),
-        annotator=annotation["updated_by"] or annotation["completed_by"] or 0,
-        time=annotation["updated_at"],
-        why=template.reason(annotation["result"]),
-    )
-
-
-def _payload(task: Task) -> dict[str, Any]:
-    proposal = {"model_version": PROPOSED_BY, "score": task.score, "result": [template.proposal(task.category)]}
-    image = "data:image/png;base64," + base64.b64encode(task.image).decode()
-    return {
-        "data": {"image": image, "text": task.text, **vars(Shown("annotate"))},
-        "meta": {"sample_id": task.sample_id},
-        "predictions": [proposal] if task.category else [],
-    }
 
 
 def _tab(name: str, tier: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from components.annotation import label_studio, tier_store
 from components.annotation.label_studio import Project, Shown
+from components.annotation.template import CHANGE, wording
 from components.annotation.tier_schema import PROJECTS, SHOWN, TASKS, Record, Task
 from components.annotation.tiers import State, Tier
 from components.config import Tiers
@@ -49,7 +50,8 @@ def move(engine: Engine, project: Project, labels: Sequence[str], tiers: Tiers) 
             judged = wanted.tier in (State.REVIEW, State.ARBITRATE)
             current = [record.answer for record in given if record.ended is None and record.label]
             category, sure = crowd.believe(current) if judged else ("", 0.0)
-            project.show(there[task.task][0], wanted, category, round(sure, 3))
+            words = wording(current) if category == CHANGE else ""
+            project.show(there[task.task][0], wanted, category, words, round(sure, 3))
             with writing(engine, f"tier of {task.sample}") as connection:
                 connection.execute(update(SHOWN).where(SHOWN.c.task == task.task).values(**vars(wanted)))
             moved += 1

@@ -50,12 +50,14 @@ class Tiers(Stage):
 class Annotation(Stage):
     """A Label Studio server, the project's title there, and how many samples people are asked about at a time.
 
+    `template`: what they are asked: a picture's category, a better caption, or how well the two go together.
+
     `worth`: labelling stops where all labels that are left are expected to add less than that to accuracy.
     """
 
     url: Annotated[str, Field(pattern=r"^https?://[^/]+")]
     project: Annotated[str, Field(min_length=3, max_length=30)]
-    template: Literal["category"]
+    template: Literal["category", "caption", "rating"]
     batch: Annotated[int, Field(ge=1, le=100_000)]
     worth: Fraction
     tiers: Tiers

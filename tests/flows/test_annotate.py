@@ -220,6 +220,33 @@ def test_who_guesses_and_gold_that_is_contradicted_are_named(labelling: Labellin
     assert labelling.settled() == {}
 
 
+@pytest.mark.usefixtures("assets", "prefect_server")
+@pytest.mark.timeout(900)
+def test_captions_that_people_correct_become_a_version(
+    labelling: Labelling, label_studio: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiers = labelling.params.annotation.tiers
+    captions = settings(label_studio.url, "captions", 4, "caption").model_copy(update={"tiers": tiers})
+    labelling.params = labelling.params.model_copy(update={"annotation": captions})
+    assert annotate.upload().startswith("4 new tasks")
+    people = {
+        name: SimulatedAnnotator(Server(label_studio.url, one.token), Project(captions))
+        for name, one in labelling.people.items()
+    }
+    first, *others = labelling.texts(State.ANNOTATE)
+    for name in ("ann", "bob"):
+        people[name].write(first, f"a better {first}" if name == "ann" else f"a much better {first}")
+        for text in others:
+            people[name].write(text, text)
+    annotate.reconcile()
+    assert len(labelling.texts(State.REVIEW)) == 4
+    people["review"].write(first, f"the best {first}")
+    told = annotate.reconcile()
+    assert "1 verdicts: 1 samples corrected, 0 left out" in told
+    ((_, verdicts),) = labelling.versions().items()
+    assert list(verdicts.values()) == [f"the best {first}"]
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_where_nobody_labels_the_schedule_has_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = load()

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -42,8 +42,10 @@ BEASTS = [
 WRONG = "horse"  # labelled as food in the set
 
 
-def settings(url: str, project: str, batch: int = 6) -> Annotation:
-    return Annotation(url=url, project=project, template="category", batch=batch, worth=0.01, tiers=TIERS)
+def settings(
+    url: str, project: str, batch: int = 6, template: Literal["category", "caption", "rating"] = "category"
+) -> Annotation:
+    return Annotation(url=url, project=project, template=template, batch=batch, worth=0.01, tiers=TIERS)
 
 
 def write_set(folder: Path) -> Path:
@@ -91,6 +93,7 @@ class SimulatedAnnotator:
     """Answers as the labelling page does, by request to the server."""
 
     def __init__(self, server: Server, project: Project) -> None:
+        self.token = server.token
         self.client = LabelStudio(base_url=server.url, api_key=server.token)
         self.number = str(self.client.users.whoami().id)
         (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
@@ -101,6 +104,10 @@ class SimulatedAnnotator:
     def answer(self, text: str, category: str, why: str = "") -> int:
         """Returns the annotation's number."""
         return int(self.client.annotations.create(self._task(text).id, result=_result(category, why)).id)
+
+    def write(self, text: str, caption: str) -> None:
+        """Answer with a caption."""
+        self.client.annotations.create(self._task(text).id, result=proposal("caption", "", caption))
 
     def edit(self, annotation: int, category: str) -> None:
         self.client.annotations.update(annotation, result=_result(category))
@@ -118,4 +125,4 @@ class SimulatedAnnotator:
 
 def _result(category: str, why: str = "") -> list[dict[str, Any]]:
     reason = {"from_name": REASON, "to_name": OBJECT, "type": "textarea", "value": {"text": [why]}}
-    return [*([proposal(category)] if category else []), *([reason] if why else [])]
+    return [*proposal("category", category, ""), *([reason] if why else [])]

@@ -58,7 +58,7 @@ def test_a_label_of_its_own_that_contradicts_the_chooser_puts_a_sample_in_doubt(
 
 
 def test_gold_is_known_mixed_in_and_now_and_then_proposed_wrongly(data: Path) -> None:
-    pool = read_pool(data / "split")
+    pool = read_pool(data / "split", "category")
     x_ND = np.array([[float(label == FOOD) * 9, row / 100] for row, label in enumerate(pool.labels)])
     likely_NC = likely(pool, x_ND, {}, 0.8)
     chosen = choose(pool, x_ND, likely_NC, set(), 20, 0.5)
@@ -74,7 +74,7 @@ def test_gold_is_known_mixed_in_and_now_and_then_proposed_wrongly(data: Path) ->
 
 
 def test_a_task_carries_the_sample_its_picture_and_what_is_proposed(data: Path) -> None:
-    pool = read_pool(data / "split")
+    pool = read_pool(data / "split", "category")
     name = pool.ids[pool.texts.index(WRONG)]
     (task,) = tasks(data / "split", propose(pool, likely(pool, np.zeros((24, 1)), {}, 0.8), {name: ""}))
     assert (task.sample_id, task.text, task.category, task.score) == (name, WRONG, FOOD, 0.8)
@@ -94,7 +94,7 @@ def test_labels_that_are_all_alike_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", [Sample("1", "apple", label="food"), Sample("2", "bread")])
     seal(tmp_path, line="image", kind="data", parents={}, parameters={}, metrics={})
     with pytest.raises(StageError, match="1 different labels; annotation needs samples of at least two"):
-        read_pool(tmp_path)
+        read_pool(tmp_path, "category")
 
 
 def test_a_sample_keeps_the_id_by_which_people_know_it() -> None:

@@ -93,7 +93,7 @@ def test_a_task_moves_to_the_tab_of_its_tier_and_only_there_is_it_offered(
     simulated = SimulatedAnnotator(label_studio, project)
     simulated.answer(WRONG, ANIMAL)
     sample = next(task.sample_id for task in wanted if task.text == WRONG)
-    project.show(project.numbers()[sample], Shown("review", "Animals: 2"), ANIMAL, 0.9)
+    project.show(project.numbers()[sample], Shown("review", "Animals: 2"), ANIMAL, "", 0.9)
     views = simulated.client.views.list(project=simulated.project.id)
     assert sorted(view.data["title"] for view in views) == sorted(TABS.values())
     inside = {view.data["title"]: list(simulated.client.tasks.list(view=view.id)) for view in views}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.annotation.template import chosen, fill, reason, version
+from components.annotation.template import CHANGE, KEEP, LABELS, chosen, fill, proposal, read, said, version
 from components.stage import StageError
 
 
@@ -33,5 +33,24 @@ def test_only_one_choice_of_the_templates_own_control_is_an_answer(result: list[
 
 def test_words_beside_a_choice_are_read_as_the_reason() -> None:
     words = {"from_name": "why", "value": {"text": ["blurred,", "I think"]}}
-    assert reason([{"from_name": "category", "value": {"choices": ["a"]}}, words]) == "blurred, I think"
-    assert reason([]) == ""
+    choice = {"from_name": "category", "value": {"choices": ["a"]}}
+    assert said("category", [choice, words], "") == ("a", "blurred, I think")
+    assert said("rating", [], "") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "label", "words"),
+    [("a horse", KEEP, "why"), (" a  horse ", KEEP, "why"), ("a pony", CHANGE, "a pony"), ("", "", "why")],
+)
+def test_a_caption_is_kept_changed_or_taken_away(written: str, label: str, words: str) -> None:
+    why = {"from_name": "why", "value": {"text": ["why"]}}
+    assert said("caption", [*proposal("caption", "", written), why], "a horse") == (label, words)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_every_template_is_versioned_and_shows_the_controls_that_are_read(name: str) -> None:
+    text = read(name)
+    assert version(text) >= 1
+    controls = {part["from_name"] for part in proposal(name, "a", "a horse")} | {"why"}
+    assert all(f'name="{control}" toName="picture"' in text for control in controls)
+    assert all(f'value="${field}"' in text for field in ("image", "note"))
