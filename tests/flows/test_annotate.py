@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,8 @@ from components.config import Params, load
 from components.data.sample import iterate
 from components.releases.database import opened
 from components.stage import StageError
-from flows import annotate
+from flows import annotate, cli
+from flows import labelling as labelling_server
 from flows.annotate import BUSY
 from tests.components.annotation.simulated import (
     BEASTS,
@@ -34,8 +33,6 @@ from tests.components.annotation.simulated import (
 from tests.label_studio_server import Server
 from tests.tiny_image import write_tiny_encoder
 
-ROOT = Path(__file__).resolve().parents[2]
-CALL = [sys.executable, "-c", "from flows.cli import main; main()"]
 ANIMAL, FOOD = "Animals & Nature", "Food & Drink"
 
 
@@ -255,12 +252,8 @@ def test_where_nobody_labels_the_schedule_has_nothing_to_do(tmp_path: Path, monk
     assert annotate.reconcile() == "nobody labels yet: `atelier annotate upload` opens the project"
 
 
-@pytest.mark.parametrize("command", ["upload", "reconcile"])
-def test_without_a_token_one_line_says_what_is_missing(command: str) -> None:
-    environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PREFECT_HOME": str(ROOT / ".atelier/prefect")}
-    answer = subprocess.run(
-        [*CALL, "annotate", command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 1
-    assert answer.stderr.startswith(f"error: {TOKEN} is not set; copy a token from Account & Settings")
-    assert len(answer.stderr.splitlines()) == 1
+def test_without_a_token_the_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN, raising=False)
+    monkeypatch.setattr(labelling_server, "TOKEN_FILE", tmp_path / "none")
+    with pytest.raises(StageError, match=f"{TOKEN} is not set; copy a token from Account & Settings"):
+        cli.require_label_studio()

@@ -15,9 +15,8 @@ from sqlalchemy import Engine, event
 
 from components.annotation import tier_store
 from components.annotation.label_studio import Answer as Annotation
-from components.annotation.label_studio import Polled, Reading, Shown
+from components.annotation.label_studio import Polled, Reading
 from components.annotation.tier_reconcile import Summary, reconcile
-from components.annotation.tier_send import view
 from components.annotation.tiers import Kind, OvertakenError, State
 from components.events.database import connect
 from components.releases.database import opened
@@ -232,9 +231,5 @@ def test_only_what_changed_is_read_and_a_task_that_is_lost_takes_no_answer_with_
 
 def test_a_reviewer_may_reject_with_a_reason_in_the_annotation(url: str) -> None:
     with opened(url) as engine:
-        sent_back = replace(annotation(4, "cat", 7, "", 3), why="blurred")
-        with_cat(engine, [*DISAGREED, sent_back])
+        with_cat(engine, [*DISAGREED, replace(annotation(4, "cat", 7, "", 3), why="blurred")])
         assert (kinds(engine)[-1], tier_store.history(engine, PROJECT)[-1].why) == (Kind.REJECT, "blurred")
-        assert view(only_task(engine), tier_store.records(engine, PROJECT)[only_task(engine).task]) == Shown(
-            "annotate", "a reviewer sent it back: blurred"
-        )
