@@ -120,6 +120,5 @@ def test_nothing_is_lost_or_doubled(
     assert (len(tasks), len({task.sample for task in tasks}), len(answers)) == (TASKS, TASKS, 2 * TASKS)
     assert all(record.ended is None for record in answers) and again == Summary()
     assert project.size() == TASKS
-    print(
-        f"\n{kills} kills, {TASKS} tasks, {len(answers)} answers, states {dict(Counter(str(t.state) for t in tasks))}, s: {told}"
-    )
+    states = dict(Counter(str(task.state) for task in tasks))
+    print(f"\n{kills} kills, {TASKS} tasks, {len(answers)} answers, states {states}, seconds {told}")
