@@ -25,7 +25,7 @@ from components.annotation.template import proposal
 from components.annotation.tier_reconcile import Summary
 from components.annotation.tier_reconcile import reconcile as take_answers
 from components.artifact import seal
-from components.config import load
+from components.config import Params, load
 from components.data.sample import SAMPLES, SOURCES, Sample, write
 from components.releases.database import opened
 from flows import annotate
@@ -69,20 +69,24 @@ def killed(work: Callable[[], object], kills: int, chance: random.Random) -> int
     return done
 
 
-@pytest.mark.timeout(7200)
-def test_nothing_is_lost_or_doubled(
-    label_studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assets: Path
-) -> None:
+@pytest.fixture
+def params(label_studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assets: Path) -> Params:
+    """What the flows load: a project and a database of their own."""
     monkeypatch.setenv(TOKEN, label_studio.token)
     section = settings(label_studio.url, "bench", batch=TASKS)
-    params = load()
-    events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
-    here = params.model_copy(update={"annotation": section, "events": events})
+    usual = load()
+    events = usual.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
+    here = usual.model_copy(update={"annotation": section, "events": events})
     monkeypatch.setattr(annotate, "ROOT", tmp_path)
     monkeypatch.setattr(annotate, "DATA", write_data(tmp_path / "data"))
     monkeypatch.setattr(annotate, "ENCODER", write_tiny_encoder(tmp_path / "encoder"))
     monkeypatch.setattr(annotate, "load", lambda: here)
-    project, chance, told = Project(section), random.Random(7), {}
+    return here
+
+
+@pytest.mark.timeout(7200)
+def test_nothing_is_lost_or_doubled(label_studio: Server, params: Params) -> None:
+    project, chance, told = Project(params.annotation), random.Random(7), {}
 
     kills = 0
 
@@ -111,11 +115,11 @@ def test_nothing_is_lost_or_doubled(
         annotate.send_next.fn()
 
     timed("reconcile, with kills", lambda: killed(loop, KILLS // 2, chance))
-    with opened(here.events.url) as engine:
+    with opened(params.events.url) as engine:
         check(engine, project.title)
         recorded = tier_store.records(engine, project.title)
         tasks = tier_store.tasks(engine, project.title)
-        again = take_answers(engine, project.title, project.read, LABELS, section.tiers)
+        again = take_answers(engine, project.title, project.read, LABELS, params.annotation.tiers)
     answers = [record for given in recorded.values() for record in given]
     assert (len(tasks), len({task.sample for task in tasks}), len(answers)) == (TASKS, TASKS, 2 * TASKS)
     assert all(record.ended is None for record in answers) and again == Summary()

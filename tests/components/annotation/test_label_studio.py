@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from components.annotation import label_studio as module
 from components.annotation.batch import Proposal, tasks
 from components.annotation.label_studio import PROPOSED_BY, TABS, TOKEN, Project, Shown, Task
-from components.annotation.template import chosen
+from components.annotation.template import LABELS, chosen
 from components.data.sample import iterate
 from components.stage import StageError
 from tests.components.annotation.simulated import WRONG, SimulatedAnnotator, settings
@@ -104,6 +105,25 @@ def test_a_task_moves_to_the_tab_of_its_tier_and_only_there_is_it_offered(
     (prediction,) = next(task.predictions for task in simulated.tasks() if task.data["text"] == WRONG)
     assert (chosen(prediction.result), prediction.score) == (ANIMAL, 0.9)
     assert [len(p.answers) for p in project.read("").tasks if p.sample_id == sample] == [1]
+
+
+@on_a_server
+@pytest.mark.parametrize("name", ["caption", "rating"])
+def test_the_other_templates_are_projects_too_and_their_answers_are_read(
+    label_studio: Server, token: None, data: Path, name: Literal["caption", "rating"]
+) -> None:
+    project = Project(settings(label_studio.url, f"other {name}", template=name))
+    for _ in range(2):
+        project.ensure(LABELS[name])
+    assert project.categories() == set(LABELS[name])
+    project.upload([replace(task, category="") for task in six(data)])
+    simulated = SimulatedAnnotator(label_studio, project)
+    if name == "caption":
+        simulated.write(WRONG, "a horse")
+    else:
+        simulated.answer(WRONG, "bad", "too dark")
+    (answer,) = [answer for polled in project.read("").tasks for answer in polled.answers]
+    assert (answer.category, answer.why) == {"caption": ("change", "a horse"), "rating": ("bad", "too dark")}[name]
 
 
 @on_a_server
