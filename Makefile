@@ -6,11 +6,14 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo test up down repro lint proof bench bench-annotation bench-drift bench-events bench-online bench-release bench-tiers lock setup
+.PHONY: demo annotate test up down repro lint proof bench bench-annotate-server bench-annotation bench-drift bench-events bench-online bench-release bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
 	atelier demo
+
+annotate: setup  ## label in the browser: starts Label Studio, or uses that at annotation.url, with the first batch in it
+	atelier annotate start
 
 test: setup  ## the whole test suite
 	pytest
@@ -48,6 +51,10 @@ bench-drift: setup  ## cost, delay and false alarms of the drift report, on simu
 
 bench-tiers: setup  ## labels through annotators, reviewers and an arbiter: how right and how dear, by simulation
 	python -m components.annotation.tiers_bench
+
+bench-annotate-server: setup  ## the annotation loop on a real Label Studio, killed twenty times; TASKS=10000 by default
+	pytest -s tests/flows/bench_annotate.py
+
 bench-annotation: setup  ## labels that active learning saves against random choice, on four data sets
 	python -m components.annotation.bench
 

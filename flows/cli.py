@@ -13,7 +13,7 @@ from components.config import Line, load
 from flows import alerting, cli_experiment, environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-annotate = typer.Typer(no_args_is_help=True, help="Have people check labels in Label Studio.")
+annotate = typer.Typer(no_args_is_help=True, help="Have people label in Label Studio.")
 app.add_typer(annotate, name="annotate")
 app.add_typer(cli_experiment.app, name="experiment")
 
@@ -32,7 +32,9 @@ def use_server_if_running() -> None:
 def require_label_studio() -> None:
     """Refuse in one line, before a flow starts, what no flow could do: no token, a wrong one, no server."""
     from components.annotation.label_studio import Project
+    from flows.labelling import provide_token
 
+    provide_token(load())
     Project(load().annotation).check()
 
 
@@ -143,8 +145,18 @@ def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "t
 
 
 @annotate.command()
+def start() -> None:
+    """Start Label Studio where none is given, send the first samples, and say where to label."""
+    from flows.labelling import begin
+
+    typer.echo(begin(load()))
+    upload()
+    typer.echo("then run `atelier annotate reconcile`; where the stack is up, a schedule does it every five minutes")
+
+
+@annotate.command()
 def upload() -> None:
-    """Send the samples with the most doubtful labels, pre-labelled; never the same one twice."""
+    """Send the samples that the model learns most from, pre-labelled; a new batch once half of the last is answered."""
     require_label_studio()
     use_server_if_running()
     from flows.annotate import upload as run_upload
@@ -154,7 +166,7 @@ def upload() -> None:
 
 @annotate.command()
 def reconcile() -> None:
-    """Turn what people have answered into a new data version."""
+    """Count what people have answered, write the data version, and send what comes next."""
     require_label_studio()
     use_server_if_running()
     from flows.annotate import reconcile as run_reconcile
@@ -163,11 +175,23 @@ def reconcile() -> None:
 
 
 @annotate.command()
-def quality(project: str, out: Path = Path(".atelier/quality.html")) -> None:
-    """Write a page about a project's people, their agreement, labels that look wrong and what they have cost."""
+def gold(
+    sample: str,
+    why: Annotated[str, typer.Option(help="the reason, for the record")],
+    label: Annotated[str, typer.Option(help="the right one; none makes it an ordinary task")] = "",
+) -> None:
+    """Settle a gold label that people contradict."""
+    from flows.quality import settle_gold
+
+    typer.echo(settle_gold(load(), sample, label, why))
+
+
+@annotate.command()
+def quality(out: Path = Path(".atelier/quality.html")) -> None:
+    """Write a page about the people who label, their agreement, labels that look wrong and what they have cost."""
     from flows.quality import write_report
 
-    typer.echo(write_report(load(), project, out))
+    typer.echo(write_report(load(), out))
 
 
 @app.command()

@@ -63,10 +63,10 @@ def provide_secrets() -> None:
     """Where the user has set none, hand over this machine's own, made once and readable by its owner alone."""
     for variable, name in SECRETS.items():
         if not os.environ.get(variable, "").strip():
-            os.environ[variable] = _kept(STATE / name)
+            os.environ[variable] = kept(STATE / name)
 
 
-def _kept(path: Path) -> str:
+def kept(path: Path) -> str:
     """The secret in a file, made where there is none."""
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -88,4 +88,5 @@ def service_urls(params: Params) -> dict[str, str]:
         "prefect": f"http://{serving.host}:{PREFECT_PORT}",
         "prometheus": f"http://{serving.host}:{PROMETHEUS_PORT}",
         "alertmanager": f"http://{serving.host}:{ALERTMANAGER_PORT}",
+        "label-studio": params.annotation.url,
     }

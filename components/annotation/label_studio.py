@@ -1,60 +1,98 @@
 """One Label Studio project through its SDK: found or created, given tasks, read back. Knows nothing of data versions.
 
-A task is known by the sample id in its data and a project by its title, so that every call may be repeated, also after
-a kill. Whatever goes wrong on the way is a `StageError` in words.
+A task is known by the sample id in its `meta` and a project by its title, so that every call may be repeated, also
+after a kill. Lists are read without the pictures. Whatever goes wrong on the way is a `StageError` in words.
 """
 
 from __future__ import annotations
 
 import base64
-import html
+import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, timedelta
 from typing import Any
 
 import httpx
 from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
 
+from components.annotation import template
 from components.config import Annotation
 from components.stage import StageError
 
 TOKEN = "LABEL_STUDIO_API_KEY"  # noqa: S105 - the variable's name
-TEMPLATES = Path(__file__).parent / "templates"
-CONTROL, OBJECT = "category", "picture"  # names in the template
-# Tasks per request: some megabytes, with the pictures in them.
-_CHUNK = 50
+TABS = {"annotate": "1 annotate", "review": "2 review", "arbitrate": "3 arbitrate"}  # tier, and its tab's title
+PROPOSED_BY = "atelier"
+# Tasks per request: some megabytes, with the pictures in them; and where there are none.
+_CHUNK, _PAGE = 50, 500
+# What a list brings back: the names count for tasks and for the annotations in them.
+_LISTED = "id,meta,created_at,updated_at,annotations,result,was_cancelled,completed_by,updated_by"
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_LATE = timedelta(minutes=1)  # a change may become visible that much after the time that it carries
 
 
 @dataclass(frozen=True)
 class Task:
-    """A sample for an annotator: a picture (PNG), its caption, and the category proposed with a score of 0 to 1."""
+    """A sample for an annotator: a picture (PNG), its caption, and the category proposed with a score of 0 to 1.
+
+    An empty category proposes nothing.
+    """
 
     sample_id: str
     image: bytes
     text: str
     category: str
     score: float
-    proposed_by: str
 
 
 @dataclass(frozen=True)
 class Answer:
     """A submitted annotation; `sample_id` or `category` is empty where the task or its result names none.
 
-    `annotator` is the server's number of the account: a sealed data version could never forget a mail address.
+    `task` is its task's number and when that was made, as a server that starts anew counts from 1 again. `annotator` is
+    the server's number of the account: a sealed data version could never forget a mail address.
     """
 
-    task: int
+    task: str
     annotation: int
     sample_id: str
     category: str
     annotator: int
     time: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Polled:
+    """A task that is on the server, named as in `Answer`, and every answer that counts to it now."""
+
+    task: str
+    sample_id: str
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Tasks that changed since a time, or all; `until` is where the next reading goes on."""
+
+    tasks: tuple[Polled, ...]
+    until: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a task shows those who open it: the tier that it waits for, and what the tiers before said."""
+
+    tier: str
+    note: str = ""
+
+
+def title(settings: Annotation) -> str:
+    """The project's name, here and on the server; a new template is another project."""
+    return f"{settings.project} ({settings.template} {template.version(template.read(settings.template))})"
 
 
 class Project:
@@ -66,8 +104,7 @@ class Project:
         if not token:
             raise StageError(f"{TOKEN} is not set; copy a token from Account & Settings at {settings.url}")
         self.url = settings.url
-        self.template = (TEMPLATES / f"{settings.template}.xml").read_text(encoding="utf-8")
-        self.title = f"{settings.project} ({settings.template} {template_version(self.template)})"
+        self.name, self.title = settings.template, title(settings)
         with self._in_words():
             self._client = LabelStudio(base_url=settings.url, api_key=token)
 
@@ -76,49 +113,114 @@ class Project:
         with self._in_words():
             self._find()
 
-    def ensure(self, categories: Sequence[str]) -> None:
-        """Create the project, or add the categories that it does not know yet; none is ever taken away."""
+    def ensure(self, categories: Sequence[str]) -> str:
+        """Create the project and its tabs, or add the categories that it does not know yet; returns its address.
+
+        No category is ever taken away. How many answers a task takes is decided here, not by the server.
+        """
         with self._in_words():
             found = self._find()
-            known = set(_choices(found)) if found else set()
-            if found and known.issuperset(categories):
-                return
-            label_config = fill(self.template, sorted(known.union(categories)))
-            if found:
-                self._client.projects.update(found.id, label_config=label_config)
-            else:
-                self._client.projects.create(title=self.title, label_config=label_config)
+            known = self._labels(found) if found else set()
+            if not known.issuperset(categories) or not found:
+                label_config = template.fill(template.read(self.name), sorted(known.union(categories)))
+                if found:
+                    self._client.projects.update(found.id, label_config=label_config)
+                else:
+                    created = self._client.projects.create(title=self.title, label_config=label_config)
+                    found = self._client.projects.update(created.id, maximum_annotations=100)
+            there = {(view.data or {}).get("title") for view in self._client.views.list(project=found.id)}
+            for tier, name in TABS.items():
+                if name not in there:
+                    self._client.views.create(project=found.id, data=_tab(name, tier))
+            return f"{self.url}/projects/{found.id}/data"
 
     def categories(self) -> set[str]:
         """What an annotator may choose."""
         with self._in_words():
-            return set(_choices(self._require()))
+            return self._labels(self._require())
+
+    def size(self) -> int:
+        """How many tasks the project has."""
+        with self._in_words():
+            return int(self._require().task_number or 0)
+
+    def numbers(self) -> dict[str, int]:
+        """The number of every sample's task."""
+        with self._in_words():
+            return {_sample_id(task): task.id for task in self._tasks(self._require().id)}
 
     def upload(self, tasks: Sequence[Task]) -> int:
         """Add the tasks whose sample has none yet, with the proposed category as prediction; returns how many."""
+        present = self.numbers()
+        missing = [task for task in tasks if task.sample_id not in present]
         with self._in_words():
             project = self._require()
-            present = {_sample_id(task) for task in self._tasks(project.id)}
-            missing = [task for task in tasks if task.sample_id not in present]
             for start in range(0, len(missing), _CHUNK):
                 # The server takes a request whole or not at all. Not repeated by the SDK: it might have been taken.
-                request = [_payload(task) for task in missing[start : start + _CHUNK]]
+                request = [self._payload(task) for task in missing[start : start + _CHUNK]]
                 self._client.projects.import_tasks(project.id, request=request, request_options={"max_retries": 0})
-            return len(missing)
+        return len(missing)
 
-    def answers(self) -> list[Answer]:
-        """Every submitted annotation, in the order of tasks; skipped tasks and drafts are none."""
+    def show(self, number: int, shown: Shown, category: str, wording: str, score: float) -> None:
+        """Move a task to the tab of a tier, where `category`, if any, or a caption's `wording` is proposed.
+
+        Annotations stay as they are.
+        """
+        with self._in_words():
+            task = self._client.tasks.get(str(number))
+            self._client.tasks.update(str(number), data={**task.data, **vars(shown)})
+            if category:
+                result = template.proposal(self.name, category, wording or task.data["text"])
+                proposed = {"result": result, "score": score, "model_version": PROPOSED_BY}
+                for prediction in task.predictions or ():
+                    self._client.predictions.delete(prediction.id)
+                self._client.predictions.create(task=number, **proposed)
+
+    def read(self, since: str) -> Reading:
+        """Tasks that changed since then, all where it is empty; skipped annotations and drafts are no answers."""
         with self._in_words():
             project = self._require()
-            return [
-                _answer(task, annotation)
-                for task in self._tasks(project.id)
-                for annotation in task.annotations or ()
-                if not annotation["was_cancelled"]
-            ]
+            # Asked before the tasks are read: what changes meanwhile is for the next reading.
+            pager = self._client.tasks.list(project=project.id, page_size=1, include=_LISTED, query=_newest())
+            newest = next(iter(pager.items or ()), None)
+            if newest is None:
+                return Reading((), "")
+            until = (newest.updated_at.astimezone(UTC) - _LATE).strftime(_TIME)
+            tasks = self._tasks(project.id, fields="all", query=_changed(since) if since else None)
+            return Reading(tuple(self._polled(task) for task in tasks), until)
 
-    def _tasks(self, project: int) -> list[Any]:
-        tasks = list(self._client.tasks.list(project=project, page_size=_CHUNK))
+    def _labels(self, project: Any) -> set[str]:
+        control = (project.parsed_label_config or {}).get(template.CONTROL, {})
+        return set(template.LABELS[self.name] or control.get("labels", ()))
+
+    def _polled(self, task: Any) -> Polled:
+        given = [self._answer(task, one) for one in task.annotations or () if not one["was_cancelled"]]
+        return Polled(_name(task), _sample_id(task), tuple(given))
+
+    def _answer(self, task: Any, annotation: dict[str, Any]) -> Answer:
+        label, why = template.said(self.name, annotation["result"], str((task.meta or {}).get("text", "")))
+        return Answer(
+            task=_name(task),
+            annotation=annotation["id"],
+            sample_id=_sample_id(task),
+            category=label,
+            annotator=annotation["updated_by"] or annotation["completed_by"] or 0,
+            time=annotation["updated_at"],
+            why=why,
+        )
+
+    def _payload(self, task: Task) -> dict[str, Any]:
+        result = template.proposal(self.name, task.category, task.text)
+        prediction = {"model_version": PROPOSED_BY, "score": task.score, "result": result}
+        image = "data:image/png;base64," + base64.b64encode(task.image).decode()
+        return {
+            "data": {"image": image, "text": task.text, **vars(Shown("annotate"))},
+            "meta": {"sample_id": task.sample_id, "text": task.text},
+            "predictions": [prediction] if result else [],
+        }
+
+    def _tasks(self, project: int, **options: Any) -> list[Any]:
+        tasks = list(self._client.tasks.list(project=project, page_size=_PAGE, include=_LISTED, **options))
         self._client.projects.get(project)  # the SDK takes a 404 for the last page, also that of a project just deleted
         return tasks
 
@@ -157,53 +259,23 @@ class Project:
         return f"Label Studio at {self.url} answered {error.status_code}: {str(error.body)[:300]}"
 
 
-def template_version(template: str) -> int:
-    """The number in the template's first comment."""
-    found = re.search(r"<!-- version (\d+)", template)
-    if found is None:
-        raise StageError("the labelling template names no version in its first comment")
-    return int(found[1])
-
-
-def fill(template: str, categories: Sequence[str]) -> str:
-    """The template with one choice per category."""
-    choices = "".join(f'<Choice value="{html.escape(category)}"/>' for category in categories)
-    return template.replace("<!-- choices -->", choices)
-
-
-def chosen(result: Sequence[dict[str, Any]]) -> str:
-    """The one category of an annotation's result, empty where it names none or several."""
-    choices = [c for part in result if part.get("from_name") == CONTROL for c in part["value"].get("choices", ())]
-    return str(choices[0]) if len(choices) == 1 else ""
-
-
-def _choices(project: Any) -> list[str]:
-    return list((project.parsed_label_config or {}).get(CONTROL, {}).get("labels", ()))
-
-
 def _sample_id(task: Any) -> str:
-    return str(task.data.get("sample_id", ""))
+    return str((task.meta or {}).get("sample_id", ""))
 
 
-def _answer(task: Any, annotation: dict[str, Any]) -> Answer:
-    return Answer(
-        task=task.id,
-        annotation=annotation["id"],
-        sample_id=_sample_id(task),
-        category=chosen(annotation["result"]),
-        annotator=annotation["updated_by"] or annotation["completed_by"] or 0,
-        time=annotation["updated_at"],
-    )
+def _name(task: Any) -> str:
+    return f"{task.id}@{task.created_at.timestamp():.0f}"
 
 
-def _payload(task: Task) -> dict[str, Any]:
-    value = {"choices": [task.category]}
-    result = {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": value}
-    return {
-        "data": {
-            "sample_id": task.sample_id,
-            "image": "data:image/png;base64," + base64.b64encode(task.image).decode(),
-            "text": task.text,
-        },
-        "predictions": [{"model_version": task.proposed_by, "score": task.score, "result": [result]}],
-    }
+def _tab(name: str, tier: str) -> dict[str, Any]:
+    waits = {"filter": "filter:tasks:data.tier", "operator": "equal", "type": "String", "value": tier}
+    return {"title": name, "filters": {"conjunction": "and", "items": [waits]}}
+
+
+def _newest() -> str:
+    return json.dumps({"ordering": ["-tasks:updated_at"]})
+
+
+def _changed(since: str) -> str:
+    later = {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime", "value": since}
+    return json.dumps({"filters": {"conjunction": "and", "items": [later]}})

@@ -1,8 +1,9 @@
-"""Annotators' answers become a data version: a sealed image folder that `prepare` takes as a source.
+"""What the tiers have settled becomes a data version: a sealed image folder that `prepare` takes as a source.
 
-The folder holds every prepared sample under its corrected label (`metadata.jsonl` and `pictures`), so that `clean` and
-`split` judge the same set again; `corrected.parquet`, the samples whose label changed; and `verdicts.jsonl`, every
-answer that counted. It is named by its manifest's digest: equal answers about equal data give the same folder.
+The folder holds every prepared sample under its settled label or caption, without those that were discarded or rated as
+bad (`metadata.jsonl` and `pictures`), so that `clean` and `split` judge them again; `corrected.parquet`, what changed;
+and `verdicts.jsonl`, what was settled and by whom. It is named by its manifest's digest: equal verdicts about equal
+data give the same folder.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.annotation.label_studio import Answer
-from components.annotation.prelabel import identity
+from components.annotation.batch import identity
+from components.annotation.template import BAD, CHANGE, KEEP, wording
+from components.annotation.tier_schema import Move, Record, Task
+from components.annotation.tiers import State
 from components.artifact import Manifest, read_manifest, seal, verify
 from components.data.sample import SAMPLES, SOURCES, Sample, iterate, write
 from components.data.sources import METADATA
@@ -30,56 +31,78 @@ CORRECTED = "corrected.parquet"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The label of a sample before and after a person's look, whose look (the server's number) and when."""
+    """A sample's label (with the template for captions its caption) before and after people settled it, whose answers
+    (the server's numbers) it rests on, how the tiers came to it, and when. What is discarded has nothing new."""
 
     sample_id: str
     old: str
     new: str
-    annotator: int
-    time: str
+    people: tuple[str, ...]
+    kind: str
+    why: str
+    time: float
 
 
-def judge(
-    answers: Iterable[Answer], labels: Mapping[str, str], categories: AbstractSet[str]
+def verdicts(
+    tasks: Sequence[Task],
+    recorded: Mapping[int, Sequence[Record]],
+    moves: Sequence[Move],
+    labels: Mapping[str, str],
+    name: str,
 ) -> tuple[list[Verdict], list[str]]:
-    """The newest answer per sample as a verdict, in the order of ids, and a sentence for each that cannot count."""
-    newest: dict[tuple[str, int], Answer] = {}
-    for answer in sorted(answers, key=lambda a: (datetime.fromisoformat(a.time), a.annotation)):
-        newest[answer.sample_id, 0 if answer.sample_id else answer.task] = answer
-    verdicts, refused = [], []
-    for (name, _), answer in sorted(newest.items()):
-        reason = _reason(answer, labels, categories)
-        if reason:
-            refused.append(f"task {answer.task}, sample {name or '(none)'}: {reason}")
-        else:
-            verdicts.append(Verdict(name, labels[name], answer.category, answer.annotator, answer.time))
-    return verdicts, refused
+    """What is settled, in the order of ids, and a sentence for each that the data has no sample for.
+
+    `labels`: every prepared sample's; `name`: the template that they were settled with. What is still with a tier, and
+    gold, is no verdict.
+    """
+    last = {move.task: move for move in moves}
+    found, refused = [], []
+    for task in sorted(tasks, key=lambda t: t.sample):
+        if task.state not in (State.DONE, State.DISCARDED):
+            continue
+        if task.sample not in labels:
+            refused.append(f"sample {task.sample}: the data in use has no such sample")
+            continue
+        current = [r.answer for r in recorded.get(task.task, ()) if r.ended is None]
+        people = tuple(sorted({answer.person for answer in current}))
+        move, old = last[task.task], labels[task.sample]
+        new = {KEEP: old, CHANGE: wording(current)}.get(task.label, task.label) if name == "caption" else task.label
+        found.append(Verdict(task.sample, old, new, people, move.kind, move.why, move.time))
+    return found, refused
 
 
-def prepared_labels(prepared: Path, split: Path) -> dict[str, str]:
-    """The label of every prepared sample; raises `StageError` where the data version was made from another source."""
-    labels = {identity(sample): sample.label for sample in iterate(prepared / SAMPLES)}
+def prepared_labels(prepared: Path, split: Path, name: str) -> dict[str, str]:
+    """What people settle of every prepared sample as it is now: its label, or its caption; it has no rating yet.
+
+    Raises `StageError` where the data version was made from another source.
+    """
+    labels = {identity(s): {"category": s.label, "caption": s.text}.get(name, "") for s in iterate(prepared / SAMPLES)}
     sources = json.loads((prepared / SOURCES).read_text(encoding="utf-8"))
     if read_manifest(split).parents != sources:
         raise StageError(f"{split} was not made from {prepared}; run `dvc repro split@image`")
     return labels
 
 
-def write_version(verdicts: list[Verdict], prepared: Path, split: Path, root: Path) -> tuple[Path, Manifest]:
-    """Seal the prepared samples under their new labels as `root/<digest>`; a version that is there stays untouched."""
+def write_version(
+    settled: Sequence[Verdict], prepared: Path, split: Path, root: Path, name: str
+) -> tuple[Path, Manifest]:
+    """Seal the prepared samples as they were settled as `root/<digest>`; a version that is there stays untouched."""
+    rows, parent = "".join(_line(asdict(v)) for v in settled), verify(split).digest
+    if known := _same(root, rows, parent):
+        return known, verify(known)
     partial = root / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "pictures").mkdir(parents=True)
     try:
-        count, corrected = _write_samples(partial, {v.sample_id: v.new for v in verdicts}, prepared)
-        (partial / VERDICTS).write_text("".join(_line(asdict(v)) for v in verdicts), encoding="utf-8")
+        count, discarded, corrected = _write_samples(partial, {v.sample_id: v.new for v in settled}, prepared, name)
+        (partial / VERDICTS).write_text(rows, encoding="utf-8")
         manifest = seal(
             partial,
             line="image",
             kind="data",
-            parents={"data": verify(split).digest},
-            parameters={},
-            metrics={"samples": count, "verdicts": len(verdicts), "corrected": corrected},
+            parents={"data": parent},
+            parameters={"template": name},
+            metrics={"samples": count, "verdicts": len(settled), "corrected": corrected, "discarded": discarded},
         )
         folder = root / manifest.digest[:12]
         if folder.exists():
@@ -91,30 +114,41 @@ def write_version(verdicts: list[Verdict], prepared: Path, split: Path, root: Pa
     return folder, manifest
 
 
-def _reason(answer: Answer, labels: Mapping[str, str], categories: AbstractSet[str]) -> str:
-    """Why an answer cannot count, or nothing."""
-    if answer.sample_id not in labels:
-        return "the data in use has no such sample"
-    if not answer.category:
-        return "the annotation names no single category"
-    if answer.category not in categories:
-        return f"the template does not know the category {answer.category!r}"
-    return ""
+def _same(root: Path, rows: str, parent: str) -> Path | None:
+    """The version that holds just these verdicts on that data, so that nothing is copied to find out that it is one."""
+    for path in root.glob(f"*/{VERDICTS}"):
+        if path.read_text(encoding="utf-8") == rows and read_manifest(path.parent).parents == {"data": parent}:
+            return path.parent
+    return None
 
 
-def _write_samples(folder: Path, new: Mapping[str, str], prepared: Path) -> tuple[int, int]:
-    """Pictures, their metadata and the corrected samples; returns how many samples, and how many corrected."""
+def _write_samples(folder: Path, new: Mapping[str, str], prepared: Path, name: str) -> tuple[int, int, int]:
+    """Pictures, metadata and the corrected samples; returns how many samples, how many left out, how many corrected."""
     changed: list[Sample] = []
-    count = 0
+    count = left_out = 0
     with (folder / METADATA).open("w", encoding="utf-8") as metadata:
         for sample in iterate(prepared / SAMPLES):
-            label = new.get(identity(sample), sample.label)
-            if label != sample.label:
-                changed.append(replace(sample, label=label))
-            metadata.write(_line(_row(replace(sample, label=label), folder)))
+            settled = _settled(sample, new.get(identity(sample)), name)
+            if settled is None:
+                left_out += 1
+                continue
+            if settled != sample:
+                changed.append(settled)
+            metadata.write(_line(_row(settled, folder)))
             count += 1
     write(folder / CORRECTED, changed)
-    return count, len(changed)
+    return count, left_out, len(changed)
+
+
+def _settled(sample: Sample, verdict: str | None, name: str) -> Sample | None:
+    """The sample as a verdict makes it, none where it is discarded, or rated as bad."""
+    if verdict is None:
+        return sample
+    if not verdict or (name == "rating" and verdict == BAD):
+        return None
+    if name == "caption":
+        return replace(sample, text=verdict)
+    return replace(sample, label=verdict) if name == "category" else sample
 
 
 def _row(sample: Sample, folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from components.annotation import label_studio, tier_store
+from components.annotation.label_studio import Polled
 from components.annotation.tier_schema import ANSWERS, Record, Task
 from components.annotation.tiers import ORDER, Answer, Kind, State, Tier, TierError, check_allowed, next_step
 from components.annotation.trust import Crowd
@@ -37,40 +38,43 @@ class Summary:
 def reconcile(
     engine: Engine,
     project: str,
-    poll: Callable[[], Sequence[label_studio.Answer]],
+    poll: Callable[[str], label_studio.Reading],
     labels: Sequence[str],
     tiers: Tiers,
 ) -> Summary:
-    """Bring the tasks up to date with what `poll` reads; raises `OvertakenError` where a later one has begun."""
-    token = tier_store.begin(engine, project)
-    elsewhere: dict[str, list[label_studio.Answer]] = {}
-    for annotation in poll():
-        elsewhere.setdefault(annotation.sample_id, []).append(annotation)
+    """Bring the tasks up to date with what `poll` reads, which is told up to when they have been read before.
+
+    Raises `OvertakenError` where a later one has begun.
+    """
+    token, since = tier_store.begin(engine, project)
+    reading = poll(since)
+    elsewhere: dict[str, list[Polled]] = {}
+    for polled in reading.tasks:
+        elsewhere.setdefault(polled.sample_id, []).append(polled)
     crowd = tier_store.crowd_of(engine, project, labels, tiers)
     recorded = tier_store.records(engine, project)
     found = Summary()
     known = tier_store.tasks(engine, project)
     for task in known:
-        given = sorted(elsewhere.get(task.sample, ()), key=_order)
+        given = elsewhere.get(task.sample, [])
         if _due(task, recorded.get(task.task, []), given, crowd, tiers):
             with writing(engine, f"annotations of {task.sample}") as connection:
                 tier_store.fence(connection, project, token)
                 _bring_up_to_date(connection, tier_store.lock(connection, task.task), given, crowd, tiers, found)
-    strange = elsewhere.keys() - {task.sample for task in known}
+    answered = {polled.sample_id for polled in reading.tasks if polled.answers}
+    strange = answered - {task.sample for task in known}
     found.refused += [f"sample {sample or '(none)'}: the project has no such task" for sample in sorted(strange)]
+    tier_store.read_on(engine, project, token, reading.until)
     return found
 
 
-def _due(
-    task: Task, records: Sequence[Record], given: Sequence[label_studio.Answer], crowd: Crowd, tiers: Tiers
-) -> bool:
+def _due(task: Task, records: Sequence[Record], given: Sequence[Polled], crowd: Crowd, tiers: Tiers) -> bool:
     """Whether there is anything to do; also where the people's accuracies, known better now, settle a task."""
     seen = {(record.source, record.stamp) for record in records}
-    present = {_source(annotation) for annotation in given}
     current = [record for record in records if record.ended is None]
     return (
-        any((_source(annotation), annotation.time) not in seen for annotation in given)
-        or any(record.source and record.source not in present for record in current)
+        any((_source(annotation), annotation.time) not in seen for polled in given for annotation in polled.answers)
+        or bool(_gone(current, given))
         or bool(
             not task.gold
             and task.state is State.ANNOTATE
@@ -82,21 +86,19 @@ def _due(
 def _bring_up_to_date(
     connection: Connection,
     task: Task,
-    given: Sequence[label_studio.Answer],
+    given: Sequence[Polled],
     crowd: Crowd,
     tiers: Tiers,
     found: Summary,
 ) -> None:
     now, before = time.time(), task.version
     records = tier_store.find_records(connection, ANSWERS.c.task == task.task)
-    present = {_source(annotation) for annotation in given}
-    gone = [record for record in records if record.source and record.source not in present]
-    if deleted := tier_store.end(connection, gone, now, "deleted"):
+    if deleted := tier_store.end(connection, _gone(records, given), now, "deleted"):
         found.deleted += len(deleted)
         task = _reopen(connection, task, deleted, SERVER, "deleted", now)
     task = tier_store.settle(connection, task, SERVER, crowd, tiers, now)
     seen = {(record.source, record.stamp) for record in records}
-    for annotation in given:
+    for annotation in sorted((one for polled in given for one in polled.answers), key=_order):
         if (_source(annotation), annotation.time) not in seen:
             task = _take(connection, task, annotation, crowd, tiers, found, now)
     found.changed_tasks += task.version != before
@@ -119,7 +121,7 @@ def _take(
     if replaced := tier_store.end(connection, mine, now, "edited" if edited else "replaced by a newer annotation"):
         task = _reopen(connection, task, replaced, person, "edited", now)
     tier = replaced[0].tier if replaced else _tier(task, person, tiers)
-    answer = Answer(person, tier, annotation.category)
+    answer = Answer(person, tier, annotation.category, annotation.why)
     try:
         check_allowed(answer, [record.answer for record in records], crowd.labels)
     except TierError as error:
@@ -153,8 +155,15 @@ def _reopen(connection: Connection, task: Task, ended: Sequence[Record], who: st
     return tier_store.change(connection, task, lowest, Kind.REOPEN, "", who, why, now)
 
 
+def _gone(records: Sequence[Record], given: Sequence[Polled]) -> list[Record]:
+    """Answers that were deleted: their task is there and they are not. With a whole task nobody takes answers back."""
+    tasks = {polled.task for polled in given}
+    present = {_source(annotation) for polled in given for annotation in polled.answers}
+    return [r for r in records if r.source and r.source not in present and r.source.split(":")[1] in tasks]
+
+
 def _source(annotation: label_studio.Answer) -> str:
-    return f"{SERVER}:{annotation.annotation}"
+    return f"{SERVER}:{annotation.task}:{annotation.annotation}"
 
 
 def _order(annotation: label_studio.Answer) -> tuple[datetime, int]:

@@ -73,6 +73,9 @@ PROJECTS = Table(
     METADATA,
     Column("project", String(100), primary_key=True),
     Column("token", Integer, nullable=False),
+    Column("read_until", Text, nullable=False, default=""),
+    Column("chosen_at", Integer, nullable=False, default=-1),
+    Column("outlook", Text, nullable=False, default=""),
 )
 TASKS = Table(
     "tier_tasks",
@@ -119,4 +122,11 @@ MOVES = Table(
     Column("time", Float(53), nullable=False),
     *(Column(name, Text, nullable=False) for name in ("who", "why")),
     UniqueConstraint("task", "version", name="each_task_version_once"),
+)
+SHOWN = Table(
+    "tier_shown",
+    METADATA,
+    Column("task", ForeignKey("tier_tasks.task"), primary_key=True, autoincrement=False),
+    Column("remote", Integer, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("tier", "note")),
 )

@@ -6,7 +6,6 @@ Whoever comes second to a task waits for the first and then reads what that one 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -113,20 +112,6 @@ def settle_gold(engine: Engine, seen: Task, label: str, who: str, why: str) -> T
         return change(connection, replace(task, gold=label), State.ANNOTATE, Kind.REOPEN, "", who, words, time.time())
 
 
-def open_for(engine: Engine, project: str, person: str, count: int, crowd: Crowd, tiers: Tiers) -> list[Task]:
-    """At most `count` tasks for a person, each person's in an order of their own, with gold mixed in unmarked."""
-    if person in crowd.unfit(tiers.min_accuracy):
-        return []
-    tier = role(person, tiers)
-    recorded = records(engine, project)
-    untouched = [t for t in tasks(engine, project) if all(r.person != person for r in recorded.get(t.task, ()))]
-    untouched.sort(key=lambda t: hashlib.sha256(f"{person}/{t.sample}".encode()).digest())
-    ordinary = [t for t in untouched if not t.gold and t.state.value == tier.value]
-    gold = [t for t in untouched if t.gold][: round(min(count, len(ordinary)) * tiers.gold_share)]
-    mixed = [*ordinary[: count - len(gold)], *gold]
-    return sorted(mixed, key=lambda t: hashlib.sha256(f"{t.sample}/{person}".encode()).digest())
-
-
 def role(person: str, tiers: Tiers) -> Tier:
     """The highest tier that a person answers in."""
     if person in tiers.arbiters:
@@ -143,12 +128,23 @@ def check_role(answer: Answer, tiers: Tiers) -> None:
         )
 
 
-def begin(engine: Engine, project: str) -> int:
-    """The number of a reconcile that begins now; from here on those with lower numbers change nothing any more."""
+def begin(engine: Engine, project: str) -> tuple[int, str]:
+    """The number of a reconcile that begins now, and up to when annotations were read before it.
+
+    From here on those with lower numbers change nothing any more.
+    """
     with writing(engine, f"reconcile of {project}") as connection:
         token = _lock_project(connection, project) + 1
-        connection.execute(update(PROJECTS).where(PROJECTS.c.project == project).values(token=token))
-        return token
+        mine = PROJECTS.c.project == project
+        connection.execute(update(PROJECTS).where(mine).values(token=token))
+        return token, str(connection.scalar(select(PROJECTS.c.read_until).where(mine)))
+
+
+def read_on(engine: Engine, project: str, token: int, until: str) -> None:
+    """A reconcile has ended: the next one reads from there."""
+    with writing(engine, f"reconcile of {project}") as connection:
+        fence(connection, project, token)
+        connection.execute(update(PROJECTS).where(PROJECTS.c.project == project).values(read_until=until))
 
 
 def fence(connection: Connection, project: str, token: int) -> None:

@@ -23,8 +23,8 @@ class Tiers(Stage):
 
     `first`, `most`: annotators at the start and at the most; `certain`: probability from which no further answer is
     asked for; `review_from`: the one from which a reviewer is asked, not another annotator; `rejections`: how often a
-    reviewer sends a task back before an arbiter has it; `gold_share`: of everybody's tasks, those whose label is known;
-    `min_accuracy`: who is surely below it gets no more tasks; `expected`: accuracy of a stranger in each tier;
+    reviewer sends a task back before an arbiter has it; `gold_share`: of a batch, the tasks whose label is known;
+    `min_accuracy`: who is surely below it is named in every report; `expected`: accuracy of a stranger in each tier;
     `reviewers`, `arbiters`: Label Studio's numbers of their accounts.
     """
 
@@ -49,12 +49,18 @@ class Tiers(Stage):
 
 
 class Annotation(Stage):
-    """A Label Studio server, the project's title there, and how many samples people are asked about."""
+    """A Label Studio server, the project's title there, and how many samples people are asked about at a time.
+
+    `template`: what they are asked: a picture's category, a better caption, or how well the two go together.
+
+    `worth`: labelling stops where all labels that are left are expected to add less than that to accuracy.
+    """
 
     url: Annotated[str, Field(pattern=r"^https?://[^/]+")]
     project: Annotated[str, Field(min_length=3, max_length=30)]
-    template: Literal["category"]
+    template: Literal["category", "caption", "rating"]
     batch: Annotated[int, Field(ge=1, le=100_000)]
+    worth: Fraction
     tiers: Tiers
 
 

@@ -59,5 +59,5 @@ def test_every_process_has_telemetry_off_and_keeps_what_the_user_set() -> None:
 def test_every_program_has_an_address_of_its_own() -> None:
     urls = environment.service_urls(load())
     models = {"text", "text-b", "image", "image-b"}
-    assert set(urls) == models | {"gateway", "mlflow", "prefect", "prometheus", "alertmanager"}
+    assert set(urls) == models | {"gateway", "mlflow", "prefect", "prometheus", "alertmanager", "label-studio"}
     assert len(set(urls.values())) == len(urls)

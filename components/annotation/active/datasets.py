@@ -63,13 +63,17 @@ def built_in() -> Iterator[Dataset]:
 
 
 def _dataset(name: str, x_ND: Floats, y: ArrayLike, groups: ArrayLike) -> Dataset:
-    """At most 64 principal components, for speed; all together of deviation 1, so one range of regularisation fits."""
     classes, y_N = np.unique(np.asarray(y), return_inverse=True)
     if len(classes) < 2:
         raise StageError(f"{name}: {len(classes)} classes in y; a comparison needs at least 2")
+    return Dataset(name, reduced(x_ND), y_N, np.asarray(groups))
+
+
+def reduced(x_ND: Floats) -> Floats:
+    """At most 64 principal components, for speed; all together of deviation 1, so one range of regularisation fits."""
     x_ND = np.asarray(x_ND, np.float64)
     reduced_ND = PCA(min(COMPONENTS, *x_ND.shape), svd_solver="full").fit_transform(x_ND)
-    return Dataset(name, reduced_ND / (reduced_ND.std() or 1.0), y_N, np.asarray(groups))
+    return reduced_ND / (reduced_ND.std() or 1.0)
 
 
 def _common(samples: Sequence[sample.Sample]) -> list[sample.Sample]:

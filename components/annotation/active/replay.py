@@ -57,7 +57,7 @@ class Curve:
 
 def strength(data: Dataset) -> float:
     """The inverse regularisation that does best on all rows, by three-fold cross-validation."""
-    search = GridSearchCV(_model(1.0), {"C": STRENGTHS}, cv=3).fit(data.x_ND, data.y_N)
+    search = GridSearchCV(model(1.0), {"C": STRENGTHS}, cv=3).fit(data.x_ND, data.y_N)
     return float(search.best_params_["C"])
 
 
@@ -71,7 +71,7 @@ def replay(data: Dataset, strategy: str, seed: int, strength: float) -> Curve:
     probabilities_MNC = np.full((1, len(pool), classes), 1 / classes)
 
     def accuracy(rows: Rows) -> float:
-        predicted = _probabilities(x_ND[rows], y_N[rows], data.x_ND[test], classes, strength).argmax(1)
+        predicted = probabilities(x_ND[rows], y_N[rows], data.x_ND[test], classes, strength).argmax(1)
         return float(np.mean(predicted == data.y_N[test]))
 
     labels, accuracies = [], []
@@ -80,20 +80,20 @@ def replay(data: Dataset, strategy: str, seed: int, strength: float) -> Curve:
         labelled_N[select(strategy, probabilities_MNC, x_ND, labelled_N, count, rng)] = True
         rows = np.flatnonzero(labelled_N)
         draws = [rng.choice(rows, len(rows)) for _ in range(MEMBERS)] if strategy == "bald" else [rows]
-        probabilities_MNC = np.stack([_probabilities(x_ND[d], y_N[d], x_ND, classes, strength) for d in draws])
+        probabilities_MNC = np.stack([probabilities(x_ND[d], y_N[d], x_ND, classes, strength) for d in draws])
         labels.append(len(rows))
         accuracies.append(accuracy(rows))
     full = accuracy(np.arange(len(pool)))
     return Curve(strategy, seed, tuple(labels), tuple(accuracies), full, len(pool), len(test))
 
 
-def _model(strength: float) -> LogisticRegression:
+def model(strength: float) -> LogisticRegression:
     return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
 
 
-def _probabilities(x_KD: Floats, y_K: NDArray[np.intp], asked_ND: Floats, classes: int, strength: float) -> Floats:
+def probabilities(x_KD: Floats, y_K: NDArray[np.intp], asked_ND: Floats, classes: int, strength: float) -> Floats:
     """Class probabilities of the asked rows; a class that has no label yet has none."""
     seen = np.unique(y_K)
     found_NC = np.zeros((len(asked_ND), classes))
-    found_NC[:, seen] = _model(strength).fit(x_KD, y_K).predict_proba(asked_ND) if len(seen) > 1 else 1.0
+    found_NC[:, seen] = model(strength).fit(x_KD, y_K).predict_proba(asked_ND) if len(seen) > 1 else 1.0
     return found_NC

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from sqlalchemy import Engine
 
 from components.annotation import tier_store
 from components.annotation.label_studio import Answer as Annotation
+from components.annotation.label_studio import Polled, Reading
 from components.annotation.tier_schema import Task
 from components.annotation.tiers import Answer, Kind, State, Tier
 from components.annotation.trust import strangers
 from components.config import Tiers
 
 PROJECT = "stickers"
+TASK = "1@1700000000"  # of every sample: no two samples' tasks are compared
 LABELS = ("animal", "face", "food", "place")
 TIERS = Tiers(
     first=2,
@@ -32,7 +35,13 @@ CROWD = strangers(LABELS, TIERS)
 
 def annotation(number: int, sample: str, person: int, label: str, minute: int = 0) -> Annotation:
     """An annotation in Label Studio, last edited at that minute."""
-    return Annotation(1, number, sample, label, person, f"2026-01-01T10:{minute:02}:00+00:00")
+    return Annotation(TASK, number, sample, label, person, f"2026-01-01T10:{minute:02}:00+00:00")
+
+
+def polled(given: Sequence[Annotation], samples: Sequence[str] = ()) -> Reading:
+    """Every task of those samples, and of those with annotations, as a reading of the server has them."""
+    names = dict.fromkeys([*samples, *(one.sample_id for one in given)])
+    return Reading(tuple(Polled(TASK, name, tuple(a for a in given if a.sample_id == name)) for name in names), "")
 
 
 def only_task(engine: Engine) -> Task:

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -14,7 +14,8 @@ from label_studio_sdk import LabelStudio
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.annotation.label_studio import CONTROL, OBJECT, Project
+from components.annotation.label_studio import Project
+from components.annotation.template import OBJECT, REASON, proposal
 from components.config import Annotation, Clean, Prepare, Split
 from components.data.clean import clean
 from components.data.picture import encode_png
@@ -41,8 +42,10 @@ BEASTS = [
 WRONG = "horse"  # labelled as food in the set
 
 
-def settings(url: str, project: str, batch: int = 6) -> Annotation:
-    return Annotation(url=url, project=project, template="category", batch=batch, tiers=TIERS)
+def settings(
+    url: str, project: str, batch: int = 6, template: Literal["category", "caption", "rating"] = "category"
+) -> Annotation:
+    return Annotation(url=url, project=project, template=template, batch=batch, worth=0.01, tiers=TIERS)
 
 
 def write_set(folder: Path) -> Path:
@@ -90,6 +93,7 @@ class SimulatedAnnotator:
     """Answers as the labelling page does, by request to the server."""
 
     def __init__(self, server: Server, project: Project) -> None:
+        self.token = server.token
         self.client = LabelStudio(base_url=server.url, api_key=server.token)
         self.number = str(self.client.users.whoami().id)
         (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
@@ -97,12 +101,16 @@ class SimulatedAnnotator:
     def tasks(self) -> list[Any]:
         return list(self.client.tasks.list(project=self.project.id))
 
-    def answer(self, text: str, category: str) -> int:
+    def answer(self, text: str, category: str, why: str = "") -> int:
         """Returns the annotation's number."""
-        return int(self.client.annotations.create(self._task(text).id, result=[_result(category)]).id)
+        return int(self.client.annotations.create(self._task(text).id, result=_result(category, why)).id)
+
+    def write(self, text: str, caption: str) -> None:
+        """Answer with a caption."""
+        self.client.annotations.create(self._task(text).id, result=proposal("caption", "", caption))
 
     def edit(self, annotation: int, category: str) -> None:
-        self.client.annotations.update(annotation, result=[_result(category)])
+        self.client.annotations.update(annotation, result=_result(category))
 
     def delete(self, annotation: int) -> None:
         self.client.annotations.delete(annotation)
@@ -115,5 +123,6 @@ class SimulatedAnnotator:
         return task
 
 
-def _result(category: str) -> dict[str, Any]:
-    return {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": {"choices": [category]}}
+def _result(category: str, why: str = "") -> list[dict[str, Any]]:
+    reason = {"from_name": REASON, "to_name": OBJECT, "type": "textarea", "value": {"text": [why]}}
+    return [*proposal("category", category, ""), *([reason] if why else [])]

@@ -8,22 +8,19 @@ import random
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, event
 
 from components.annotation import tier_store
-from components.annotation.label_studio import TOKEN, Project
 from components.annotation.label_studio import Answer as Annotation
-from components.annotation.prelabel import tasks as make_tasks
+from components.annotation.label_studio import Polled, Reading
 from components.annotation.tier_reconcile import Summary, reconcile
 from components.annotation.tiers import Kind, OvertakenError, State
 from components.events.database import connect
 from components.releases.database import opened
-from tests.components.annotation.examples import LABELS, PROJECT, TIERS, annotation, check, kinds, only_task
-from tests.components.annotation.simulated import SimulatedAnnotator, another_account, embed, settings
-from tests.label_studio_server import Server
+from tests.components.annotation.examples import LABELS, PROJECT, TIERS, annotation, check, kinds, only_task, polled
 
 FORK = multiprocessing.get_context("fork")
 DISAGREED = [annotation(1, "cat", 1, "food"), annotation(2, "cat", 2, "face", 1), annotation(3, "cat", 3, "food", 2)]
@@ -31,7 +28,7 @@ ACCEPTED = [*DISAGREED, annotation(4, "cat", 7, "food", 3)]
 
 
 def read(engine: Engine, given: Sequence[Annotation]) -> Summary:
-    found = reconcile(engine, PROJECT, lambda: given, LABELS, TIERS)
+    found = reconcile(engine, PROJECT, lambda _: polled(given), LABELS, TIERS)
     check(engine)
     return found
 
@@ -129,9 +126,9 @@ def test_of_two_reconciles_at_once_the_older_view_changes_nothing(url: str) -> N
         with_cat(engine, ACCEPTED)
         newer = [annotation(1, "cat", 1, "face", 9), *ACCEPTED[1:]]
 
-        def slow() -> Sequence[Annotation]:
+        def slow(_: str) -> Reading:
             read(engine, newer)  # another reconcile begins and ends while this one still reads
-            return ACCEPTED[1:]
+            return polled(ACCEPTED[1:])
 
         before = len(tier_store.history(engine, PROJECT))
         with pytest.raises(OvertakenError, match="reconcile 2 of stickers read the annotations before reconcile 3"):
@@ -148,7 +145,7 @@ def test_many_reconciles_at_once_count_everything_once(url: str) -> None:
 
         def attempt(_: int) -> bool:
             try:
-                return bool(reconcile(engine, PROJECT, lambda: given, LABELS, TIERS))
+                return bool(reconcile(engine, PROJECT, lambda _: polled(given), LABELS, TIERS))
             except OvertakenError:
                 return False
 
@@ -171,7 +168,7 @@ def killed(url: str, given: Sequence[Annotation], after: int) -> bool:
 
         event.listen(engine, "before_cursor_execute", count)
         event.listen(engine, "commit", count)
-        reconcile(engine, PROJECT, lambda: given, LABELS, TIERS)
+        reconcile(engine, PROJECT, lambda _: polled(given), LABELS, TIERS)
 
     process = FORK.Process(target=work)
     process.start()
@@ -193,7 +190,9 @@ def test_reconciles_killed_anywhere_are_carried_on(url: str) -> None:
             assert read(engine, given).changed_tasks == 0
         assert kills > 5
         current = [r for rs in tier_store.records(engine, PROJECT).values() for r in rs if r.ended is None]
-        assert {(r.source, r.stamp) for r in current} <= {(f"label-studio:{a.annotation}", a.time) for a in given}
+        assert {(r.source, r.stamp) for r in current} <= {
+            (f"label-studio:{a.task}:{a.annotation}", a.time) for a in given
+        }
 
 
 def _next_turn(
@@ -211,43 +210,26 @@ def _next_turn(
     return [*old, *new]
 
 
-@pytest.mark.timeout(900)  # the first run on a machine installs the server
-def test_four_accounts_on_a_real_server(
-    label_studio: Server, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Annotate, review, edit after review and delete, each as its own SIMULATED person, read as the flow reads it."""
-    monkeypatch.setenv(TOKEN, label_studio.token)
-    project = Project(settings(label_studio.url, "three tiers"))
-    categories, wanted = make_tasks(data / "split", embed, 2)
-    project.ensure(categories)
-    project.upload(wanted)
-    people = [SimulatedAnnotator(another_account(label_studio, f"person{i}"), project) for i in range(4)]
-    tiers = TIERS.model_copy(update={"reviewers": (people[3].number,), "certain": 0.995, "review_from": 0.9})
-    text, animal, food = wanted[0].text, "Animals & Nature", "Food & Drink"
+def test_only_what_changed_is_read_and_a_task_that_is_lost_takes_no_answer_with_it(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, ACCEPTED)
+        tier_store.add(engine, PROJECT, {"dog": ""}, "lead")
+        asked = []
 
-    def state(engine: Engine) -> tuple[State, str]:
-        reconcile(engine, "real", project.answers, sorted(categories), tiers)
-        assert reconcile(engine, "real", project.answers, sorted(categories), tiers) == Summary()
-        check(engine, "real")
-        task = tier_store.tasks(engine, "real")[0]
-        return task.state, task.label
+        def changed(since: str) -> Reading:
+            asked.append(since)
+            return Reading(polled([annotation(9, "dog", 1, "animal")]).tasks, "later")
 
-    with opened(f"sqlite:///{tmp_path / 'events.db'}") as engine:
-        tier_store.add(engine, "real", {wanted[0].sample_id: "", wanted[1].sample_id: ""}, "lead")
-        first = people[0].answer(text, animal)
-        people[1].answer(text, animal)
-        assert state(engine) == (State.REVIEW, "")
-        review = people[3].answer(text, animal)
-        assert state(engine) == (State.DONE, animal)
-        people[0].edit(first, food)
-        assert state(engine) == (State.ANNOTATE, "")
-        people[2].answer(text, animal)
-        people[0].edit(first, animal)
-        assert state(engine)[0] in (State.DONE, State.REVIEW)
-        people[3].edit(review, animal)
-        assert state(engine) == (State.DONE, animal)
-        people[0].delete(first)
-        moves = [(m.kind, m.who) for m in tier_store.history(engine, "real")]
-        assert state(engine)[0] in (State.DONE, State.REVIEW)  # by how well the rest is known by now
-        assert (Kind.REOPEN, people[0].number) in moves
-        assert tier_store.history(engine, "real")[len(moves)].who == "label-studio"
+        assert reconcile(engine, PROJECT, changed, LABELS, TIERS).new == 1
+        assert reconcile(engine, PROJECT, changed, LABELS, TIERS) == Summary()
+        assert asked == ["", "later"]
+        assert tier_store.tasks(engine, PROJECT)[0].label == "food"  # the cat was not in the reading
+        anew = Reading((Polled("1@1800000000", "cat"),), "")  # the same number, on a server that began anew
+        assert reconcile(engine, PROJECT, lambda _: anew, LABELS, TIERS) == Summary()
+        assert tier_store.tasks(engine, PROJECT)[0].label == "food"
+
+
+def test_a_reviewer_may_reject_with_a_reason_in_the_annotation(url: str) -> None:
+    with opened(url) as engine:
+        with_cat(engine, [*DISAGREED, replace(annotation(4, "cat", 7, "", 3), why="blurred")])
+        assert (kinds(engine)[-1], tier_store.history(engine, PROJECT)[-1].why) == (Kind.REJECT, "blurred")

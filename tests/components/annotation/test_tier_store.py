@@ -96,20 +96,12 @@ def test_the_database_itself_refuses_a_second_current_answer_of_a_person(url: st
             tier_store.put(connection, task, Answer("1", Tier.REVIEW, "food"), 0.0)
 
 
-def test_gold_is_mixed_in_unmarked_and_never_ends(url: str) -> None:
+def test_gold_never_ends_and_only_a_leads_word_changes_its_label(url: str) -> None:
     with opened(url) as engine:
-        samples = {f"sample {i}": "" for i in range(40)} | {f"gold {i}": "food" for i in range(20)}
-        tier_store.add(engine, PROJECT, samples, "lead")
-        mine, theirs = (tier_store.open_for(engine, PROJECT, person, 20, CROWD, TIERS) for person in ("1", "2"))
-        assert len(mine) == 20
-        assert sum(bool(task.gold) for task in mine) == 4
-        assert [task.sample for task in mine] != [task.sample for task in theirs]
-        gold = next(task for task in mine if task.gold)
+        tier_store.add(engine, PROJECT, {"gold": "food"}, "lead")
         for person in ("1", "2", "3"):
-            tier_store.submit(engine, gold, Answer(person, Tier.ANNOTATE, "food"), CROWD, TIERS)
-        assert gold.task not in [t.task for t in tier_store.open_for(engine, PROJECT, "1", 60, CROWD, TIERS)]
-        assert tier_store.open_for(engine, PROJECT, "7", 20, CROWD, TIERS) == []  # nothing to review yet
-        now = next(task for task in tier_store.tasks(engine, PROJECT) if task.task == gold.task)
+            answer(engine, person, Tier.ANNOTATE, "food")
+        now = only_task(engine)
         assert (now.state, now.label) == (State.ANNOTATE, "")
         settled = tier_store.settle_gold(engine, now, "face", "lead", "the drawing is a face")
         assert settled.gold == "face"
@@ -117,10 +109,7 @@ def test_gold_is_mixed_in_unmarked_and_never_ends(url: str) -> None:
             tier_store.settle_gold(engine, now, "food", "lead", "no")
 
 
-def test_who_answers_at_random_gets_no_more_tasks(url: str) -> None:
-    with opened(url) as engine:
-        tier_store.add(engine, PROJECT, {f"gold {i}": "food" for i in range(25)} | {"cat": ""}, "lead")
-        guesses = {i: [Answer("1", Tier.ANNOTATE, LABELS[i % 4])] for i in range(25)}
-        crowd = get_to_know(guesses, dict.fromkeys(range(25), "food"), LABELS, TIERS)
-        assert tier_store.open_for(engine, PROJECT, "1", 5, crowd, TIERS) == []
-        assert tier_store.open_for(engine, PROJECT, "2", 5, crowd, TIERS)
+def test_who_answers_at_random_is_found_unfit() -> None:
+    guesses = {i: [Answer("1", Tier.ANNOTATE, LABELS[i % 4])] for i in range(25)}
+    crowd = get_to_know(guesses, dict.fromkeys(range(25), "food"), LABELS, TIERS)
+    assert crowd.unfit(TIERS.min_accuracy) == {"1"}

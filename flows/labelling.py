@@ -1,0 +1,90 @@
+"""Label Studio on this machine: in an environment of its own, as a program of the stack. Or the server that there is.
+
+Which one is decided by `annotation.url` and the token: who sets `LABEL_STUDIO_API_KEY` has a server already.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from components.annotation.label_studio import TOKEN
+from components.config import Params
+from components.stage import StageError
+from flows import stack
+from flows.environment import ROOT, STATE, kept
+
+LOCK = ROOT / "infra" / "locks" / "label-studio.txt"
+VENV, HOME = STATE / "label-studio-venv", STATE / "label-studio"
+TOKEN_FILE, PASSWORD_FILE = STATE / "label-studio-token", STATE / "label-studio-password"
+ACCOUNT = "lead@localhost"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Nothing is sent to anyone: no error reports, no usage figures, no look for a newer version, no remote flags.
+SETTINGS = {
+    "COLLECT_ANALYTICS": "false",
+    "FEATURE_FLAGS_OFFLINE": "true",
+    "FRONTEND_SENTRY_DSN": "",
+    "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+    "LATEST_VERSION_CHECK": "false",
+    "SENTRY_DSN": "",
+}
+
+
+def install() -> Path:
+    """The command of an environment that holds exactly the lock; made again where the lock has changed."""
+    stamp = VENV / "lock.txt"
+    if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+        pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, "--no-deps", "-r", str(LOCK)], check=True)
+        stamp.write_bytes(LOCK.read_bytes())
+    return VENV / "bin" / "label-studio"
+
+
+def command(port: int, folder: Path) -> list[str]:
+    """Start the server with its database in a folder, on loopback alone; its account comes from the environment."""
+    address = ["--internal-host", "127.0.0.1", "--port", str(port), "--data-dir", str(folder)]
+    return [str(install()), "start", "--no-browser", *address]
+
+
+def account(token: str, password: str) -> dict[str, str]:
+    """The variables that make the first account, where the process list shows them to nobody."""
+    known = {"USERNAME": ACCOUNT, "PASSWORD": password, "USER_TOKEN": token}
+    return {f"LABEL_STUDIO_{name}": value for name, value in known.items()}
+
+
+def server(params: Params) -> list[str]:
+    """What `atelier serve label-studio` becomes."""
+    os.environ.update(SETTINGS | account(kept(TOKEN_FILE), kept(PASSWORD_FILE)))
+    return command(stack.ports(params)["label-studio"], HOME)
+
+
+def is_ours(params: Params) -> bool:
+    """Whether `annotation.url` is this machine's and nobody has given a token for it."""
+    return urlsplit(params.annotation.url).hostname in LOOPBACK and not os.environ.get(TOKEN)
+
+
+def provide_token(params: Params) -> None:
+    """Where the server is our own, hand over its token."""
+    if is_ours(params) and TOKEN_FILE.exists():
+        os.environ[TOKEN] = kept(TOKEN_FILE)
+
+
+def begin(params: Params) -> str:
+    """Have our server run, where it is ours; returns how to sign in."""
+    url = params.annotation.url
+    if not is_ours(params):
+        provide_token(params)
+        return f"the server at {url}, with the token in {TOKEN}"
+    install()
+    kept(TOKEN_FILE), kept(PASSWORD_FILE)
+    stack.start(params, ["label-studio"])
+    provide_token(params)
+    if not os.environ.get(TOKEN):
+        raise StageError(f"{TOKEN_FILE} is empty; delete it and {HOME}, and run this again")
+    return (
+        f"sign in at {url} as {ACCOUNT}, with the password in {PASSWORD_FILE.relative_to(ROOT)}; others sign up there"
+    )

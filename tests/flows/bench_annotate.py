@@ -1,0 +1,128 @@
+"""`make bench-annotate-server`: the loop on a real Label Studio with SIMULATED annotators, killed on the way.
+
+Prints how long the parts took; fails where a task or an answer is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from components.annotation import tier_store
+from components.annotation.label_studio import TOKEN, Project
+from components.annotation.template import proposal
+from components.annotation.tier_reconcile import Summary
+from components.annotation.tier_reconcile import reconcile as take_answers
+from components.artifact import seal
+from components.config import Params, load
+from components.data.sample import SAMPLES, SOURCES, Sample, write
+from components.releases.database import opened
+from flows import annotate
+from tests.components.annotation.examples import check
+from tests.components.annotation.simulated import SimulatedAnnotator, another_account, settings
+from tests.label_studio_server import Server
+from tests.tiny_image import write_tiny_encoder
+
+TASKS, KILLS = int(os.environ.get("TASKS", "10000")), 20
+LABELS = ("Animals & Nature", "Food & Drink")
+FORK = multiprocessing.get_context("fork")
+
+
+def write_data(folder: Path) -> Path:
+    """Data of one small picture under many captions, half of each label."""
+    picture = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(picture, "PNG")
+    samples = [Sample(f"s{i}", f"thing {i}", picture.getvalue(), label=LABELS[i % 2]) for i in range(TASKS)]
+    for path in (folder / "prepared" / SAMPLES, folder / "split" / "train.parquet"):
+        write(path, samples)
+    (folder / "prepared" / SOURCES).write_text(json.dumps({}))
+    seal(folder / "split", line="image", kind="data", parents={}, parameters={}, metrics={})
+    return folder
+
+
+def killed(work: Callable[[], object], kills: int, chance: random.Random) -> int:
+    """Do the work in processes of their own that are killed on the way, and then to its end; returns the kills."""
+    done = 0
+    while done < kills:
+        process = FORK.Process(target=work)
+        process.start()
+        process.join(chance.uniform(1, 12))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            done += 1
+        else:
+            assert process.exitcode == 0
+            kills -= 1  # it ended before; what is left to do is too little for another kill
+    work()
+    return done
+
+
+@pytest.fixture
+def params(label_studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assets: Path) -> Params:
+    """What the flows load: a project and a database of their own."""
+    monkeypatch.setenv(TOKEN, label_studio.token)
+    section = settings(label_studio.url, "bench", batch=TASKS)
+    usual = load()
+    events = usual.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
+    here = usual.model_copy(update={"annotation": section, "events": events})
+    monkeypatch.setattr(annotate, "ROOT", tmp_path)
+    monkeypatch.setattr(annotate, "DATA", write_data(tmp_path / "data"))
+    monkeypatch.setattr(annotate, "ENCODER", write_tiny_encoder(tmp_path / "encoder"))
+    monkeypatch.setattr(annotate, "load", lambda: here)
+    return here
+
+
+@pytest.mark.timeout(7200)
+def test_nothing_is_lost_or_doubled(label_studio: Server, params: Params) -> None:
+    project, chance, told = Project(params.annotation), random.Random(7), {}
+
+    kills = 0
+
+    def timed(part: str, work: Callable[[], object]) -> None:
+        nonlocal kills
+        began = time.monotonic()
+        ended = work()
+        kills += ended if isinstance(ended, int) else 0
+        told[part] = round(time.monotonic() - began, 1)
+
+    timed("upload, with kills", lambda: killed(annotate.send_next.fn, KILLS // 2, chance))
+    numbers = project.numbers()
+    assert len(numbers) == project.size() == TASKS
+    people = [SimulatedAnnotator(another_account(label_studio, name), project) for name in ("ann", "bob")]
+
+    def label(person: SimulatedAnnotator, sample: str) -> None:
+        answer = proposal("category", LABELS[int(sample[1:]) % 2], "")
+        person.client.annotations.create(numbers[sample], result=answer)
+
+    with ThreadPoolExecutor(4) as pool:
+        timed("people", lambda: [*pool.map(lambda one: label(*one), [(p, s) for s in numbers for p in people])])
+
+    def loop() -> None:
+        annotate.read_answers.fn()
+        annotate.write_verdicts.fn()
+        annotate.send_next.fn()
+
+    timed("reconcile, with kills", lambda: killed(loop, KILLS // 2, chance))
+    with opened(params.events.url) as engine:
+        check(engine, project.title)
+        recorded = tier_store.records(engine, project.title)
+        tasks = tier_store.tasks(engine, project.title)
+        again = take_answers(engine, project.title, project.read, LABELS, params.annotation.tiers)
+    answers = [record for given in recorded.values() for record in given]
+    assert (len(tasks), len({task.sample for task in tasks}), len(answers)) == (TASKS, TASKS, 2 * TASKS)
+    assert all(record.ended is None for record in answers) and again == Summary()
+    assert project.size() == TASKS
+    states = dict(Counter(str(task.state) for task in tasks))
+    print(f"\n{kills} kills, {TASKS} tasks, {len(answers)} answers, states {states}, seconds {told}")
