@@ -8,11 +8,12 @@ from alembic.migration import MigrationContext
 
 from components.annotation.tier_schema import METADATA  # that of the events, with the tables of labelling tasks
 from components.events.database import EventStoreError, bounded, connect, migrate
+from components.experiments.versions import EXPERIMENTS
 from components.releases.schema import RELEASES
 
 
 def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:
-    assert RELEASES.metadata is METADATA  # with those of releases too
+    assert RELEASES.metadata is METADATA and EXPERIMENTS.metadata is METADATA  # with those of both too
     engine = connect(url, create=True)
     migrate(engine)
     migrate(engine)
