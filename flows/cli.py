@@ -236,14 +236,13 @@ def down() -> None:
 def status() -> None:
     """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
-    from components.releases.errors import ReleaseError
     from flows.rollback import told
     from flows.slots import LINES
 
     for line in LINES:
         try:
             typer.echo(told(line, load()))
-        except ReleaseError as error:  # before the first release there is no database, which is no error
+        except stage.StageError as error:  # before the first release there is no database, which is no error
             typer.echo(f"{line}: {error}")
 
 
@@ -258,9 +257,10 @@ def rollback(line: Line, why: Annotated[str, typer.Option(help="the reason, for 
 @app.command()
 def history(line: Line) -> None:
     """Every move of a line's releases, oldest first."""
-    from components.releases import database, report, store
+    from components.events.transactions import opened
+    from components.releases import report, store
 
-    with database.opened(load().events.url, create=False) as engine:
+    with opened(load().events.url, create=False) as engine:
         typer.echo("\n".join(map(report.told, store.history(engine, line))))
 
 

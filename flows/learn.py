@@ -20,11 +20,11 @@ from prefect import flow, task
 from components.artifact import read_manifest
 from components.config import Params, load
 from components.events import window
+from components.events.transactions import opened
 from components.learning import labels, version
 from components.learning.choose import least_covered
 from components.learning.harvest import harvest, is_held_out
 from components.learning.read import judged
-from components.releases.database import opened
 from components.stage import StageError
 from flows.environment import ROOT, STATE
 from flows.pipeline import pipeline

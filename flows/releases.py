@@ -20,9 +20,8 @@ from sqlalchemy import Engine
 
 from components.config import Line, Params
 from components.events.read import get_deployment
+from components.events.transactions import DatabaseRefusedError, opened
 from components.releases import store
-from components.releases.database import opened
-from components.releases.errors import ReleaseError
 from components.releases.leases import held
 from components.releases.machine import State
 from components.releases.plan import TrafficPlan, candidate_of, champion_of, traffic_plan
@@ -48,7 +47,7 @@ def driver() -> str:
 
 def plan(line: Line, params: Params) -> TrafficPlan:
     """Who is champion and who is on trial; nobody, before there is a database."""
-    with suppress(ReleaseError), opened(params.events.url, create=False) as engine:
+    with suppress(DatabaseRefusedError), opened(params.events.url, create=False) as engine:
         return traffic_plan(line, store.current(engine, line))
     return traffic_plan(line, [])
 

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from components.config import Line, Params
 from components.events.read import get_deployment
+from components.events.transactions import opened
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import TRIAL, State
 from components.releases.plan import candidate_of, champion_of
@@ -69,7 +69,7 @@ def serve(line: Line, deployment: str, params: Params) -> None:
 
 
 def told(line: Line, params: Params) -> str:
-    """Where a line's releases stand, in one line; raises `ReleaseError` before there is a database."""
+    """Where a line's releases stand, in one line; raises `DatabaseRefusedError` before there is a database."""
     with opened(params.events.url, create=False) as engine:
         releases = store.current(engine, line)
         champion = champion_of(releases)

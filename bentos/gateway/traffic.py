@@ -23,11 +23,11 @@ from components.config import Line
 from components.events.database import EventStoreError
 from components.events.schema import TRIALS
 from components.events.store import commit
+from components.events.transactions import DatabaseRefusedError, reading
 from components.experiments import versions
 from components.experiments.assignment import Placed
 from components.experiments.versions import ExperimentRefusedError
 from components.releases import dislikes, store
-from components.releases.database import reading
 from components.releases.errors import ReleaseError
 from components.releases.plan import TrafficPlan, candidate_of, champion_of, chooses_candidate, traffic_plan
 from components.releases.schema import Release
@@ -78,7 +78,7 @@ def read_plans(engine: Engine, alpha: float) -> tuple[dict[Line, TrafficPlan], d
     for found in releases.values():
         cut_off_disliked(engine, found, alpha)
     query = select(TRIALS.c.request_id, TRIALS.c.reason)
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         rows = connection.execute(query.where(TRIALS.c.kind == "breaker", TRIALS.c.request_id.in_(salts)))
         return plans, {row.request_id: row.reason for row in rows}
 
@@ -116,7 +116,7 @@ class Traffic:
             self._plan(*await asyncio.to_thread(read_plans, self._engine, self._alpha))
             self._run(await asyncio.to_thread(read_experiments, self._engine))
             self._failing = False
-        except (ReleaseError, EventStoreError, ExperimentRefusedError) as error:
+        except (DatabaseRefusedError, ReleaseError, EventStoreError, ExperimentRefusedError) as error:
             if not self._failing:
                 log.warning("the traffic plans and experiments stay as they are: %s", error)
             self._failing = True

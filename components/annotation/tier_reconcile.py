@@ -19,7 +19,7 @@ from components.annotation.tier_schema import ANSWERS, Record, Task
 from components.annotation.tiers import ORDER, Answer, Kind, State, Tier, TierError, check_allowed, next_step
 from components.annotation.trust import Crowd
 from components.config import Tiers
-from components.releases.database import writing
+from components.events.transactions import writing
 
 SERVER = "label-studio"  # who deleted an annotation it does not say
 

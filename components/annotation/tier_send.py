@@ -17,7 +17,7 @@ from components.annotation.template import CHANGE, wording
 from components.annotation.tier_schema import PROJECTS, SHOWN, TASKS, Record, Task
 from components.annotation.tiers import State, Tier
 from components.config import Tiers
-from components.releases.database import writing
+from components.events.transactions import writing
 
 ENDED = (State.DONE, State.DISCARDED)
 Pictures = Callable[[Sequence[Task]], Sequence[label_studio.Task]]

@@ -28,7 +28,7 @@ from components.annotation.trust import Crowd, get_to_know
 from components.config import Tiers
 from components.events.database import insert_new
 from components.events.schema import storable
-from components.releases.database import writing
+from components.events.transactions import writing
 
 
 def add(engine: Engine, project: str, samples: Mapping[str, str], who: str) -> int:

@@ -14,10 +14,10 @@ from sqlalchemy import Engine, func, insert, select
 
 from components.config import Experiment
 from components.events.schema import ACCEPTED, storable
+from components.events.transactions import reading, writing
 from components.experiments.assignment import Placed, place
 from components.experiments.changes import changes
 from components.experiments.versions import EXPERIMENTS, ExperimentRefusedError, State, Version, newest
-from components.releases.database import reading, writing
 from components.releases.schema import Note
 
 

@@ -17,10 +17,10 @@ from sqlalchemy import JSON, Column, Engine, Float, Integer, String, Table, Text
 
 from components.config import Experiment
 from components.events.schema import METADATA
+from components.events.transactions import reading
 from components.experiments.assignment import Placed
 from components.experiments.exposures import Epoch
 from components.experiments.intervals import Intervals
-from components.releases.database import reading
 from components.stage import StageError
 
 State = Literal["running", "ended"]

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 
 from components.config import Line
 from components.events.schema import ACCEPTED, FEEDBACK, LIKE, Trial
-from components.releases.database import reading
+from components.events.transactions import reading
 from components.releases.decide import TESTS, share
 from components.releases.machine import SHARES
 from components.releases.schema import Release
@@ -64,7 +64,7 @@ def whose(engine: Engine, candidate: Release, champion: str, since: float) -> li
         .order_by(FEEDBACK.c.time)
     )
     first: dict[str, bool] = {}
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         for row in connection.execute(query):
             first.setdefault(row.user_key, row.deployment == candidate.deployment)
     return list(first.values())

@@ -27,11 +27,3 @@ class StaleTokenError(ReleaseError):
 
 class LeaseHeldError(ReleaseError):
     """Somebody else drives the line's releases and has not finished."""
-
-
-class DatabaseRefusedError(ReleaseError):
-    """The database is away, locked, full or older than this code.
-
-    Where it went away during a commit, that may have happened: read the release again; repeating a move is safe, as the
-    one of the two that comes second loses by its version.
-    """

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, select
 from components.config import Line
 from components.config import Release as Rules
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST, TRIALS
+from components.events.transactions import reading
 from components.experiments.exposures import Exposure
-from components.releases.database import reading
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
 from components.releases.machine import State
 from components.releases.schema import Release
@@ -34,7 +34,7 @@ def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:
 
     A request that its user left, or that is not finished, says nothing yet.
     """
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         failed = _trials(connection, release)
         if release.state is State.SHADOW:
             return [Call(reason not in ("", "slow"), latency > slow_seconds) for _, reason, latency in failed]
@@ -61,7 +61,7 @@ def exposures(engine: Engine, release: Release, champion: str | None) -> list[Ex
     asked = select(ACCEPTED.c.request_id, ACCEPTED.c.user_key, ACCEPTED.c.time, ACCEPTED.c.deployment).where(
         ACCEPTED.c.deployment.in_([release.deployment, champion or ""]), ACCEPTED.c.time >= release.since
     )
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         # The latest reaction of each user to each of their own responses counts.
         reactions = {(row.request_id, row.user_key): row.value for row in connection.execute(liked.order_by(*NEWEST))}
         return [
@@ -79,7 +79,7 @@ def exposures(engine: Engine, release: Release, champion: str | None) -> list[Ex
 def breaker(engine: Engine, release: Release) -> str:
     """Why a gateway's breaker opened on this release, empty where none did."""
     query = select(TRIALS.c.reason).where(TRIALS.c.kind == "breaker", TRIALS.c.request_id == release.release)
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         return connection.scalar(query) or ""
 
 

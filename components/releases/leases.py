@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, select, update
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from components.releases.database import writing
+from components.events.transactions import writing
 from components.releases.errors import LeaseHeldError, StaleTokenError, UnknownReleaseError
 from components.releases.schema import LEASES, Lease
 

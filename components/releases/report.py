@@ -24,12 +24,13 @@ def summary(line: str, releases: Sequence[Release], moves: Sequence[Move], serve
 def told(move: Move) -> str:
     """One move: when, what, in which manner, by whom and why."""
     way = f"{move.source} → {move.target}" if move.source else str(move.target)
-    return f"{_clock(move.time)} {move.release} {way} ({move.kind}) by {move.who}: {move.why}"
+    return f"{clock(move.time)} {move.release} {way} ({move.kind}) by {move.who}: {move.why}"
 
 
 def _standing(release: Release | None) -> str:
-    return f"{release.release} ({release.state} since {_clock(release.since)})" if release else "none"
+    return f"{release.release} ({release.state} since {clock(release.since)})" if release else "none"
 
 
-def _clock(time: float) -> str:
+def clock(time: float) -> str:
+    """An epoch time as people read it."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

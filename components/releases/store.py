@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
 from components.events.schema import DEPLOYMENTS, storable
-from components.releases.database import reading, writing
+from components.events.transactions import reading, writing
 from components.releases.errors import LostRaceError, UnknownReleaseError
 from components.releases.leases import fence
 from components.releases.machine import OPEN, Kind, State, kind_of
@@ -71,14 +71,14 @@ def rollback(engine: Engine, line: str, note: Note, token: int) -> Release:
 
 def current(engine: Engine, line: str) -> list[Release]:
     """All releases of a line as they stand, in the order of their last moves."""
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         return _find(connection, RELEASES.c.line == line)
 
 
 def history(engine: Engine, line: str) -> list[Move]:
     """All moves on a line, oldest first."""
     query = select(MOVES).join(RELEASES, MOVES.c.release == RELEASES.c.release).where(RELEASES.c.line == line)
-    with reading(engine) as connection:
+    with reading(engine, "releases") as connection:
         return [_move(row) for row in connection.execute(query.order_by(MOVES.c.id)).mappings()]
 
 

@@ -27,7 +27,7 @@ from components.annotation.tier_reconcile import reconcile as take_answers
 from components.artifact import seal
 from components.config import Params, load
 from components.data.sample import SAMPLES, SOURCES, Sample, write
-from components.releases.database import opened
+from components.events.transactions import opened
 from flows import annotate
 from tests.components.annotation.examples import check
 from tests.components.annotation.simulated import SimulatedAnnotator, another_account, settings

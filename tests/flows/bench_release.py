@@ -25,8 +25,8 @@ from sqlalchemy import Engine
 
 from components.config import Line, Params
 from components.events.read import read
+from components.events.transactions import opened
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import SHARES, WAY, State
 from components.releases.schema import Release

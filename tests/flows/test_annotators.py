@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.events.transactions import opened
 from components.learning import labels
-from components.releases.database import opened
 from flows.annotators import ACCURACY, NAMES, answer_all
 
 

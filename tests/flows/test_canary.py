@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from components.events.schema import Accepted, Event, Feedback, Finished, Trial
 from components.events.store import commit
+from components.events.transactions import opened
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import WAY, State
 from components.releases.schema import Move, Note, Release

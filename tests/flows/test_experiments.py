@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from components.config import Experiment, Params, load
 from components.events.schema import Accepted, Event, Feedback, Finished
 from components.events.store import commit
+from components.events.transactions import opened
 from components.experiments.assignment import served
 from components.experiments.versions import history, running
-from components.releases.database import opened
 from components.stage import StageError
 from flows import cli, cli_experiment, experiments
 from monitoring.report import write_report

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from components.config import Params
+from components.events.transactions import opened
 from components.learning import labels
-from components.releases.database import opened
 from components.stage import StageError
 from flows.label import listed, record
 from tests.monitoring.test_report import params_in

@@ -13,8 +13,8 @@ from filelock import FileLock
 from components.config import Params
 from components.events.schema import Event
 from components.events.store import commit
+from components.events.transactions import opened
 from components.learning import labels, version
-from components.releases.database import opened
 from components.releases.plan import TrafficPlan
 from components.stage import StageError
 from flows import learn

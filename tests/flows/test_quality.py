@@ -11,7 +11,7 @@ from components.annotation.label_studio import Answer as Annotation
 from components.annotation.label_studio import title
 from components.annotation.tier_reconcile import reconcile
 from components.config import load
-from components.releases.database import opened
+from components.events.transactions import opened
 from flows import quality
 from tests.components.annotation.examples import TASK, TIERS, polled
 from tests.components.annotation.simulated import BEASTS, FOOD, write_data, write_set

@@ -15,9 +15,9 @@ from components.artifact import read_manifest, seal, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.events.read import read
 from components.events.schema import Deployment
+from components.events.transactions import opened
 from components.experiments.versions import history
 from components.registry.registry import register
-from components.releases.database import opened
 from components.stage import StageError
 from flows import release, releases, slots, stack
 from flows.environment import ROOT

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from components.artifact import write_text
+from components.events.transactions import opened
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import Kind, State
 from components.releases.schema import Move, Note

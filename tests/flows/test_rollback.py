@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from components.events.transactions import opened
 from components.registry import registry
 from components.registry.connection import RegistryError
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import OPEN, TRIAL
 from components.releases.schema import Note

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.events.transactions import opened
 from components.experiments import store
 from components.experiments.versions import newest
-from components.releases.database import opened
 from components.releases.schema import Note
 from monitoring.trials import in_force, told
 from tests.components.experiments.examples import experiment

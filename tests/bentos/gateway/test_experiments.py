@@ -17,9 +17,9 @@ import pytest
 
 from components.config import Experiment
 from components.events.read import read
+from components.events.transactions import opened
 from components.experiments import store
 from components.experiments.versions import newest
-from components.releases.database import opened
 from components.releases.schema import Note
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
 from tests.bentos.gateway.test_chat import eventually

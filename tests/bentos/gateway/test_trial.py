@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 
 from components.events.read import finished, read, request
 from components.events.schema import hash_user
+from components.events.transactions import opened
 from components.experiments.assignment import uniform
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import WAY, State
 from components.releases.plan import chooses_candidate, traffic_plan

@@ -35,6 +35,12 @@ def six(data: Path) -> list[Task]:
     return tasks(data / "split", {s.id: Proposal(s.label, 0.8) for s in chosen_ones})
 
 
+def begun(server: Server, name: str) -> Project:
+    project = Project(settings(server.url, name))
+    project.ensure([ANIMAL, FOOD])
+    return project
+
+
 @on_a_server
 def test_tasks_go_up_once_pre_labelled_and_answers_come_back(label_studio: Server, token: None, data: Path) -> None:
     wanted = six(data)
@@ -67,8 +73,7 @@ def test_a_reading_goes_on_where_the_last_one_ended(
     label_studio: Server, token: None, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = six(data)
-    project = Project(settings(label_studio.url, "incremental"))
-    project.ensure([ANIMAL, FOOD])
+    project = begun(label_studio, "incremental")
     project.upload(wanted)
     simulated = SimulatedAnnotator(label_studio, project)
     monkeypatch.setattr(module, "_LATE", timedelta())
@@ -131,8 +136,7 @@ def test_an_upload_killed_half_way_is_completed_by_the_next(
     label_studio: Server, token: None, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = six(data)
-    project = Project(settings(label_studio.url, "killed half-way"))
-    project.ensure([ANIMAL, FOOD])
+    project = begun(label_studio, "killed half-way")
     monkeypatch.setattr(module, "_CHUNK", 2)
     monkeypatch.setattr(module, "_PAGE", 2)
     sent = project._client.projects.import_tasks
@@ -169,8 +173,7 @@ def test_a_new_category_joins_the_project_and_a_deleted_project_is_named(label_s
 def test_a_project_deleted_while_it_is_read_is_no_short_list_of_answers(
     label_studio: Server, token: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = Project(settings(label_studio.url, "vanishes"))
-    project.ensure([FOOD, ANIMAL])
+    project = begun(label_studio, "vanishes")
     simulated = SimulatedAnnotator(label_studio, project)
     monkeypatch.setattr(project, "_find", lambda: simulated.project)
     simulated.client.projects.delete(simulated.project.id)
@@ -182,8 +185,7 @@ def test_a_project_deleted_while_it_is_read_is_no_short_list_of_answers(
 def test_a_personal_access_token_is_as_good_as_a_legacy_one(
     label_studio: Server, token: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = Project(settings(label_studio.url, "personal"))
-    project.ensure([FOOD, ANIMAL])
+    project = begun(label_studio, "personal")
     personal = SimulatedAnnotator(label_studio, project).client.tokens.create().token
     monkeypatch.setenv(TOKEN, personal)
     assert Project(settings(label_studio.url, "personal")).categories() == {FOOD, ANIMAL}

@@ -11,7 +11,7 @@ from components.annotation import tier_store
 from components.annotation.label_studio import Shown
 from components.annotation.tier_send import add_chosen, chosen, view
 from components.annotation.tiers import Tier
-from components.releases.database import opened
+from components.events.transactions import opened
 from tests.components.annotation.examples import PROJECT, answer, only_task
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from components.config import Experiment, Variant
+from components.events.transactions import opened
 from components.experiments.assignment import Placed, place
 from components.experiments.exposures import Exposure, fold
 from components.experiments.intervals import UNITS
 from components.experiments.statistics import Analysis, analyse
 from components.experiments.store import apply
-from components.releases.database import opened
 from components.releases.schema import Note
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from components.events.transactions import DatabaseRefusedError, opened
 from components.experiments import store
 from components.experiments.store import OvertakenError, apply, reweigh
 from components.experiments.versions import epochs, history, newest, running
-from components.releases.database import opened
-from components.releases.errors import DatabaseRefusedError
 from components.releases.schema import Note
 from tests.components.experiments.examples import COLOURS, NOTE, changed
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from components.events.transactions import opened
 from components.learning.labels import Answer, answer, answered, enqueue, known, task_of, unanswered
-from components.releases.database import opened
 from components.stage import StageError
 
 BOAT, CAR = task_of("a boat", "car", "new"), task_of("a car", "car", "new")

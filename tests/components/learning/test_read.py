@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from components.events.schema import Event
 from components.events.store import commit
+from components.events.transactions import opened
 from components.learning.read import judged
-from components.releases.database import opened
 from tests.components.events.examples import accepted, finished, like
 
 

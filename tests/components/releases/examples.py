@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from components.config import Line
 from components.events.read import record_deployment
+from components.events.transactions import opened
 from components.releases import store
-from components.releases.database import opened
 from components.releases.leases import held
 from components.releases.machine import State
 from components.releases.schema import Move, Note, Release

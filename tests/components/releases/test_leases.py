@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from components.events.transactions import opened
 from components.releases import store
-from components.releases.database import opened
 from components.releases.errors import LeaseHeldError, StaleTokenError, UnknownReleaseError
 from components.releases.leases import give_back, held, renew, take
 from components.releases.machine import State

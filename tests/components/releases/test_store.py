@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Engine, event, insert, text
 from sqlalchemy.exc import IntegrityError
 
+from components.events import transactions
 from components.events.database import connect
-from components.releases import database, store
-from components.releases.database import opened
+from components.events.transactions import DatabaseRefusedError, opened
+from components.releases import store
 from components.releases.errors import (
-    DatabaseRefusedError,
     IllegalMoveError,
     LostRaceError,
     StaleTokenError,
@@ -160,12 +160,12 @@ def test_a_driver_killed_before_any_statement_of_a_promotion_leaves_the_old_cham
 
 def test_a_locked_database_is_an_error_in_words(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient = ("SET LOCAL lock_timeout = '50ms'",)
-    monkeypatch.setitem(database.BEGIN, "postgresql", impatient)
+    monkeypatch.setitem(transactions.BEGIN, "postgresql", impatient)
     record(url, "text-1")
     with opened(url) as engine, opened(url) as other:
         impatiently(engine)
         token = take(engine, "text", "ada", 30).token
-        with database.writing(other, "another's work") as connection:
+        with transactions.writing(other, "another's work") as connection:
             connection.execute(text("UPDATE leases SET holder = 'other'"))
             with pytest.raises(DatabaseRefusedError, match=r"release of text-1 is not recorded: .*(lock)"):
                 store.register(engine, "text-1", NOTE, token)

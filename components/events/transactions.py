@@ -1,7 +1,7 @@
-"""Transactions on releases and experiments: one writer at a time, whole or not at all, and failures in words.
+"""Transactions on releases, experiments and labels: one writer at a time, whole or not at all, and failures in words.
 
 SQLite's writer waits for the lock at its start (one that reads first and then wants to write would be refused at once),
-PostgreSQL's for the row of its line. Both wait 10 seconds at most.
+PostgreSQL's for the rows that it takes. Both wait 10 seconds at most.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.events.database import EventStoreError, connect, migrate
-from components.releases.errors import DatabaseRefusedError
+from components.stage import StageError
 
 BEGIN = {
     "sqlite": ("BEGIN IMMEDIATE",),  # waits by the busy_timeout that `connect` sets
     # The second ends a driver that was stopped inside a transaction, whose locks would hold up its successor for ever.
     "postgresql": ("SET LOCAL lock_timeout = '10s'", "SET LOCAL idle_in_transaction_session_timeout = '10s'"),
 }
+
+
+class DatabaseRefusedError(StageError):
+    """The database is away, locked, full or older than this code.
+
+    Where it went away during a commit, that may have happened: read again what was to be changed; repeating a change is
+    safe, as the one of the two that comes second loses by its version.
+    """
 
 
 @contextmanager
@@ -46,7 +54,7 @@ def writing(engine: Engine, what: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine, what: str = "releases") -> Iterator[Connection]:
+def reading(engine: Engine, what: str) -> Iterator[Connection]:
     with _in_words(f"{what} cannot be read"), engine.connect() as connection:
         yield connection
 
