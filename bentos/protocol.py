@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
+from components.config.base import Digest
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
 MAX_MESSAGES = 100
@@ -57,17 +58,22 @@ class Picture(Message):
 
 
 class TextJob(Message):
-    """One completion of a chat; `temperature` 0 is greedy."""
+    """One completion of a chat; `temperature` 0 is greedy. `adapter`: digest of the one to write with, if any."""
 
     messages: Annotated[list[tuple[Role, Prompt]], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_new_tokens: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(ge=0, le=2)]
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Seed = 0
+    adapter: Digest | Literal[""] = ""
 
 
 class Written(Message):
-    """A finished completion; `batch_size` is how many were being written when this one was admitted."""
+    """A finished completion; `batch_size` is how many were being written when this one was admitted.
+
+    `adapter`: digest of the one that it was written with; empty where the job named none, and where the one that it
+    named is not loaded, or was made for another model.
+    """
 
     text: str
     prompt_tokens: int
@@ -75,6 +81,7 @@ class Written(Message):
     finish_reason: str
     batch_size: int
     deployment: str
+    adapter: str = ""
 
 
 class TextLine(Message):
@@ -103,6 +110,11 @@ class Info(Message):
 def artifact_folder(line: Line) -> Path:
     """The artifact a model Bento serves: ATELIER_<LINE>_ARTIFACT, or the packaged one of the tree it runs in."""
     return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or f"artifacts/{line}/package")
+
+
+def adapters_folder() -> Path:
+    """Where the adapters of the text line lie, each in a folder that its digest names."""
+    return Path(os.environ.get("ATELIER_ADAPTERS") or "artifacts/text/adapters")
 
 
 def require_artifact(line: Line) -> None:

@@ -33,6 +33,9 @@ def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
         "feedback": feedback_on(events_url, response_id),
         "deployment": deployment.model_dump() if deployment else None,
     }
+    if ended and ended["adapter"]:
+        answer["adapter"] = identify(artifact_root / "text" / "adapters" / ended["adapter"], ended["adapter"])
+        answer["adapter"].pop("manifest")
     if deployment is not None:
         answer |= chain(deployment.line, deployment.digest, artifact_root)
     return answer
@@ -106,6 +109,8 @@ def explain(response_id: str, events_url: str, artifact_root: Path) -> str:
     lines.append(f"deployment   {deployment['deployment']} (Bento {deployment['bento']})")
     lines.append(f"model        {deployment['model']} version {deployment['version']} in MLflow")
     lines += _artifact("artifact", answer["artifact"])
+    if "adapter" in answer:
+        lines += _artifact("adapter", answer["adapter"])
     for role, parent in answer["parents"].items():
         lines += _artifact(role, parent)
     lines += [f"licence      {count} samples: {name}" for name, count in (answer["licences"] or {}).items()]
@@ -126,6 +131,6 @@ def _artifact(role: str, artifact: Answer) -> list[str]:
     lines = [f"{role:<12} {artifact['digest'][:16]}  {artifact['folder']} ({artifact['state']})"]
     for key, value in (artifact["parameters"] or {}).items():
         lines.append(f"{'':<12}   {key} = {json.dumps(value, ensure_ascii=False)}")
-    if role == "data":
+    if role in ("data", "adapter"):
         lines += [f"{'':<12}   from {name} {digest[:16]}" for name, digest in (artifact["made_from"] or {}).items()]
     return lines

@@ -114,6 +114,15 @@ def learn() -> None:
 
 
 @app.command()
+def adapt() -> None:
+    """Decide on the adapters that segments of users try; train those that are due, and begin their experiments."""
+    use_server_if_running()
+    from flows.adapters import adapt as run_adapt
+
+    typer.echo("\n".join(run_adapt()))
+
+
+@app.command()
 def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
     """The loop unattended, with simulated users and annotators, in a workspace of its own; see its timeline."""
     environment.provide_secrets()

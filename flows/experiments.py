@@ -59,7 +59,7 @@ def told(version: Version) -> str:
     """When, what, by whom and why."""
     experiment = version.experiment
     weights = ", ".join(f"{name} {weight:.2%}" for name, weight in experiment.weights.items())
-    state = f"{experiment.share:.2%} of {experiment.line} users, {experiment.policy}: {weights}"
+    state = f"{experiment.share:.2%} of {experiment.layer} users, {experiment.policy}: {weights}"
     told = state if version.state == "running" else "ended"
     return f"{clock(version.time)} {version.name} version {version.version}, {told}; by {version.who}: {version.why}"
 

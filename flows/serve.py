@@ -61,6 +61,8 @@ def model(program: str, params: Params) -> list[str]:
     """The Bento of the program's deployment, with the artifact it was released from."""
     record = require_deployed(program)
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
+    # A Bento runs in its own folder of the store; adapters are made after it was built.
+    os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / "artifacts/text/adapters"))
     return bento(record.bento, params.serving.host, ports(params)[program])
 
 

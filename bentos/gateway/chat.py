@@ -29,12 +29,13 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     check_model(request.model, "text")
     total_length(request)
     tokens = max_new_tokens(request, gateway.serving.text_max_new_tokens)
-    user = gateway.keys.user_key(request.user, api_key)
-    # Who chooses a temperature is not in the experiment: their answer would tell nothing of its variants.
-    assignment, variant = assigned(gateway, "text", user) if request.temperature is None else (None, None)
-    job = _job(request, *sampling(request, variant, gateway.serving), tokens)
+    user, kept = gateway.keys.user_key(request.user, api_key), segments(gateway.feedback, request.metadata)
+    chosen = {"temperature"} if request.temperature is not None else set[str]()
+    assignment, variant = assigned(gateway, "text", user, kept, chosen)
+    adapter = variant.adapter if variant and variant.adapter else ""
+    job = _job(request, *sampling(request, variant, gateway.serving), tokens, adapter)
     route = await gateway.traffic.route("text", user)
-    kept, count, asks = segments(gateway.feedback, request.metadata), _counted(request), route.info.deployment
+    count, asks = _counted(request), route.info.deployment
     exchange = Exchange("text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count)
     response = None
     if request.stream:
@@ -63,7 +64,7 @@ def _prompt(request: ChatRequest) -> str:
     return "\n".join(m.content for m in request.messages if m.role == "user") or request.messages[-1].content
 
 
-def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int) -> TextJob:
+def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int, adapter: str) -> TextJob:
     seed = secrets.randbits(32) if request.seed is None else request.seed % 2**32
     return TextJob(
         messages=[("system" if m.role == "developer" else m.role, m.content) for m in request.messages],
@@ -71,11 +72,12 @@ def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int) ->
         temperature=temperature,
         top_p=top_p,
         seed=seed,
+        adapter=adapter,
     )
 
 
 def _fill(result: Result, written: Written) -> None:
-    result.output, result.batch_size = written.text, written.batch_size
+    result.output, result.batch_size, result.adapter = written.text, written.batch_size, written.adapter
     result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
 
 

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -98,11 +99,14 @@ class Result:
     batch_size: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    adapter: str = ""
 
 
-def assigned(gateway: Gateway, line: Line, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
-    """A user's variant in the experiment of the line that they are in, by the weights of this moment."""
-    return served(gateway.traffic.experiments, line, user_key)
+def assigned(
+    gateway: Gateway, line: Line, user_key: str, kept: Mapping[str, str], chosen: AbstractSet[str] = frozenset()
+) -> tuple[Assignment, Variant] | tuple[None, None]:
+    """A user's variant in the experiment of the line that their request is in, by the weights of this moment."""
+    return served(gateway.traffic.experiments, line, user_key, kept, chosen)
 
 
 async def store(gateway: Gateway, event: Event) -> bool:
@@ -185,6 +189,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
         output=result.output,
         prompt_tokens=result.prompt_tokens,
         completion_tokens=result.completion_tokens,
+        adapter=result.adapter,
     )
     await store(gateway, finished)
     # What could not be stored is refused instead, and counted there.

@@ -40,7 +40,8 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     route = await gateway.traffic.route("image", user)
     if route.trial is None:  # a size that a candidate cannot paint may be one that the champion can
         side_of(request.size, _native(route.info))
-    kept, (assignment, variant) = segments(gateway.feedback, request.metadata), assigned(gateway, "image", user)
+    kept = segments(gateway.feedback, request.metadata)
+    assignment, variant = assigned(gateway, "image", user, kept)
     exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, assignment, "img", kept)
     paint = partial(_paint, gateway, exchange, request, variant)
     async with recorded(gateway, exchange) as result:

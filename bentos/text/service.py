@@ -1,7 +1,8 @@
 """The text Bento: writes completions with continuous batching.
 
 No batch window: each call enters the engine at once and leaves it when it is written, and the engine advances all of
-them together. Serves the artifact in ATELIER_TEXT_ARTIFACT.
+them together. Serves the artifact in ATELIER_TEXT_ARTIFACT, with the adapters in ATELIER_ADAPTERS for jobs that name
+them.
 """
 
 from __future__ import annotations
@@ -18,11 +19,21 @@ from bentos import remove_metrics, tracing
 from bentos.calls import Calls, current, failed
 from bentos.disconnect import until_disconnect
 from bentos.exposition import Exposition
-from bentos.protocol import Info, TextJob, TextLine, Written, artifact_folder, describe, require_artifact
+from bentos.protocol import (
+    Info,
+    TextJob,
+    TextLine,
+    Written,
+    adapters_folder,
+    artifact_folder,
+    describe,
+    require_artifact,
+)
+from bentos.text.engines import Engines
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.chat import with_system
-from components.runtimes.text import PromptTooLongError, load_text  # imports its engine only when it loads
+from components.runtimes.text import PromptTooLongError  # imports its engine only when it loads
 
 SERVING = load().serving
 
@@ -38,7 +49,7 @@ class TextBento:
 
     def __init__(self) -> None:
         folder = artifact_folder("text")
-        self._runtime = load_text(folder)
+        self._engines = Engines(folder, adapters_folder())
         self._info = describe("text", folder)
         self._active = 0
         Calls.served = ("text", self._info.deployment)
@@ -51,7 +62,7 @@ class TextBento:
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        self._runtime.close()
+        self._engines.close()
         tracing.stop()
         remove_metrics()
 
@@ -70,10 +81,11 @@ class TextBento:
     @bentoml.api
     async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
         try:
-            pieces = self._runtime.stream(_request(job))
+            engine, adapter = self._engines.pick(job.adapter)
+            pieces = engine.stream(_request(job))
             # At once, so that a caller who leaves before the first token is noticed.
             yield _line(TextLine(deployment=self._info.deployment))
-            async with aclosing(self._items(pieces)) as items:
+            async with aclosing(self._items(pieces, adapter)) as items:
                 async for item in items:
                     yield _line(TextLine(piece=item) if isinstance(item, str) else TextLine(result=item))
         except PromptTooLongError as error:
@@ -85,25 +97,28 @@ class TextBento:
             raise
 
     async def _whole(self, job: TextJob) -> Written:
-        async with aclosing(self._items(self._runtime.stream(_request(job)))) as items:
+        engine, adapter = self._engines.pick(job.adapter)
+        async with aclosing(self._items(engine.stream(_request(job)), adapter)) as items:
             async for item in items:
                 if isinstance(item, Written):
                     return item
         raise RuntimeError("the engine ended without a result")
 
-    async def _items(self, pieces: AsyncGenerator[str | TextResult, None]) -> AsyncGenerator[str | Written, None]:
+    async def _items(
+        self, pieces: AsyncGenerator[str | TextResult, None], adapter: str
+    ) -> AsyncGenerator[str | Written, None]:
         self._active += 1
         batch_size, began = self._active, time.time_ns()
         try:
             async with aclosing(pieces):
                 async for item in pieces:
-                    yield self._written(item, batch_size) if isinstance(item, TextResult) else item
+                    yield self._written(item, batch_size, adapter) if isinstance(item, TextResult) else item
         finally:
             self._active -= 1
             if call := current():
                 call.generated(began, batch_size)
 
-    def _written(self, result: TextResult, batch_size: int) -> Written:
+    def _written(self, result: TextResult, batch_size: int, adapter: str) -> Written:
         return Written(
             text=result.text,
             prompt_tokens=result.prompt_tokens,
@@ -111,6 +126,7 @@ class TextBento:
             finish_reason=result.finish_reason,
             batch_size=batch_size,
             deployment=self._info.deployment,
+            adapter=adapter,
         )
 
 

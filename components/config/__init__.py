@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar, get_args
+from typing import Generic, TypeVar
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -142,12 +142,16 @@ class Params(Stage):
             values = [getattr(experiment, what) for experiment in self.experiments]
             if twice := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"experiments: {what} {sorted(twice)[0]!r} is given twice")
-        for line in get_args(Line):
-            shares = {experiment.name: experiment.share for experiment in self.experiments if experiment.line == line}
+        for one in self.experiments:
+            for key, value in one.segment.items():
+                if value not in self.feedback.segments.get(key, ()):
+                    raise ValueError(f"experiments: {one.name}: feedback.segments has no {key}={value}")
+        for layer in {experiment.layer for experiment in self.experiments}:
+            shares = {experiment.name: experiment.share for experiment in self.experiments if experiment.layer == layer}
             if sum(shares.values()) > 1 + 1e-9:
                 told = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
                 total = sum(shares.values())
-                raise ValueError(f"experiments: shares of the {line} line sum to {total:g}, over 1: {told}")
+                raise ValueError(f"experiments: shares of {layer} users sum to {total:g}, over 1: {told}")
         return self
 
 

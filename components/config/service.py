@@ -5,11 +5,12 @@ learning and monitoring.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Fraction, Line, Port, Positive, Seed, Segment, Stage
+from components.config.base import Count, Digest, Fraction, Line, Port, Positive, Seed, Segment, Stage
 
 
 class Registry(Stage):
@@ -120,10 +121,11 @@ class Release(Stage):
 
 class Variant(Stage):
     """What a variant's users are served with: `temperature` of text, `guidance` and `steps` of pictures, each where it
-    differs from the defaults in `serving`."""
+    differs from the defaults in `serving`; `adapter`, of text: the digest of the one on top of the champion."""
 
     weight: Fraction
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    adapter: Digest | None = None
     guidance: Annotated[float, Field(ge=0, le=50)] | None = None
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
 
@@ -158,7 +160,8 @@ class Feedback(Stage):
 class Experiment(Stage):
     """An experiment; variant weights sum to 1. Without `guardrails` none is watched.
 
-    `share`: of its line's users, in steps of 0.0001; a user is in one experiment of a line at most. `policy`: `fixed`
+    `segment`: whose users are in it, such as plan: paid; none: of all. `share`: of its users, in steps of 0.0001. A
+    request is in one experiment of a line at most, that of its user's segment before that of all. `policy`: `fixed`
     weights are an operator's to change; `thompson` moves them to what is liked, each at least `floor`, and those given
     here are where it starts. `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on
     an answer from which longer counts as that. `min_users` of each variant: below it a segment is not compared.
@@ -170,6 +173,7 @@ class Experiment(Stage):
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
     srm_alpha: Annotated[float, Field(gt=0, lt=1)]
+    segment: Annotated[dict[Segment, Segment], Field(max_length=1, default_factory=dict)]
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     policy: Literal["fixed", "thompson"] = "fixed"
     floor: Annotated[float, Field(ge=0.001, le=0.5)] = 0.05
@@ -181,6 +185,19 @@ class Experiment(Stage):
     @property
     def weights(self) -> dict[str, float]:
         return {name: variant.weight for name, variant in self.variants.items()}
+
+    @property
+    def layer(self) -> str:
+        """What its users are shared out on, with every experiment of the same line and segment."""
+        return " ".join([self.line, *(f"{key}={value}" for key, value in self.segment.items())])
+
+    def covers(self, line: str, segments: Mapping[str, str], chosen: AbstractSet[str]) -> bool:
+        """Whether a request on the line, of a user of these segments, may be in it.
+
+        One that has `chosen` what variants differ in may not: its answer would tell nothing of them.
+        """
+        differ = {name for variant in self.variants.values() for name in variant.model_dump(exclude_none=True)}
+        return self.line == line and self.segment.items() <= segments.items() and not chosen & differ
 
     def weighted(self, weights: Mapping[str, float]) -> Experiment:
         """The same experiment with other weights."""
@@ -204,7 +221,7 @@ class Experiment(Stage):
 
     @model_validator(mode="after")
     def _parameters_of_the_line(self) -> Experiment:
-        known = {"text": {"temperature"}, "image": {"guidance", "steps"}}[self.line] | {"weight"}
+        known = {"text": {"temperature", "adapter"}, "image": {"guidance", "steps"}}[self.line] | {"weight"}
         for name, variant in self.variants.items():
             if wrong := variant.model_dump(exclude_none=True).keys() - known:
                 raise ValueError(f"variant {name} sets {', '.join(sorted(wrong))}, which the {self.line} line has not")

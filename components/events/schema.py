@@ -58,7 +58,10 @@ class Accepted(Event):
 
 
 class Finished(Event):
-    """How a request ended. `batch_size` is 0 where unknown; `output` is text, or a summary of a picture."""
+    """How a request ended. `batch_size` is 0 where unknown; `output` is text, or a summary of a picture.
+
+    `adapter`: digest of the one that wrote it on top of the deployment's model, empty for none.
+    """
 
     latency_s: Duration
     outcome: Outcome
@@ -68,6 +71,7 @@ class Finished(Event):
     output: Stored = ""
     prompt_tokens: Annotated[int, Field(ge=0)] = 0
     completion_tokens: Annotated[int, Field(ge=0)] = 0
+    adapter: Stored = ""
 
 
 class Feedback(Event):
@@ -147,6 +151,7 @@ FINISHED = Table(
     *(_text(name) for name in ("prompt", "output")),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
+    Column("adapter", Text, nullable=False, server_default=""),
 )
 FEEDBACK = Table(
     "feedback",

@@ -1,7 +1,8 @@
 """Sticky assignment: which experiment of a line a user is in, and which variant they see, from their key alone.
 
-Pure. The line is the layer: a hash of the key with the line's salt gives a point, on which one experiment at most has
-its place; a hash with the experiment's own salt does the same for its variants, so that neither tells of the other.
+Pure. A line and a segment of its users make a layer: a hash of the key with the layer's name gives a point, on which
+one experiment at most has its place; a hash with the experiment's own salt does the same for its variants, so that
+neither tells of the other. A segment's layer comes before the line's own.
 The same user and places give the same variant in every process; a new salt shuffles.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from components.config import Experiment, Variant
@@ -46,11 +48,23 @@ def uniform(user_key: str, salt: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def inside(running: Sequence[Placed], line: str, user_key: str) -> Placed | None:
-    """The one experiment of a line that a user is in."""
-    mine = {placed.experiment.name: placed for placed in running if placed.experiment.line == line}
-    name = owner({name: placed.users for name, placed in mine.items()}, uniform(user_key, f"layer {line}"))
-    return mine[name] if name else None
+def inside(
+    running: Sequence[Placed],
+    line: str,
+    user_key: str,
+    segments: Mapping[str, str],
+    chosen: AbstractSet[str] = frozenset(),
+) -> Placed | None:
+    """The one experiment of a line that a request of a user of these segments is in; `chosen`: what it asks for."""
+    layers: dict[str, dict[str, Placed]] = {}
+    for placed in running:
+        if placed.experiment.covers(line, segments, chosen):
+            layers.setdefault(placed.experiment.layer, {})[placed.experiment.name] = placed
+    for layer in sorted(layers, key=lambda layer: (layer == line, layer)):
+        places = {name: placed.users for name, placed in layers[layer].items()}
+        if name := owner(places, uniform(user_key, f"layer {layer}")):
+            return layers[layer][name]
+    return None
 
 
 def assign(placed: Placed, user_key: str) -> Assignment:
@@ -62,9 +76,15 @@ def assign(placed: Placed, user_key: str) -> Assignment:
     return Assignment(experiment.name, variant, experiment.variants[variant].weight)
 
 
-def served(running: Sequence[Placed], line: str, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
-    """A user's variant in the experiment of the line that they are in, if they are in one."""
-    placed = inside(running, line, user_key)
+def served(
+    running: Sequence[Placed],
+    line: str,
+    user_key: str,
+    segments: Mapping[str, str],
+    chosen: AbstractSet[str] = frozenset(),
+) -> tuple[Assignment, Variant] | tuple[None, None]:
+    """A user's variant in the experiment of the line that their request is in, if it is in one."""
+    placed = inside(running, line, user_key, segments, chosen)
     if placed is None:
         return None, None
     given = assign(placed, user_key)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
-from components.config import Experiment, Line
+from components.config import Experiment
 from components.experiments.assignment import Placed, place
 from components.experiments.intervals import UNITS, allocate, in_units
 from components.experiments.versions import ExperimentRefusedError, Version
 
-FIXED = ("line", "salt", "metric")  # what cannot change under way: it says who is in, where, and what decides
+FIXED = ("line", "segment", "salt", "metric")  # cannot change under way: who is in, where, and what decides
 Seen = Callable[[str], set[str]]  # the variants of an experiment that have had users
 
 
@@ -39,8 +38,8 @@ def changes(declared: Sequence[Experiment], newest: Sequence[Version], seen: See
         else:
             _require_new_salt(experiment, newest)
     placed: list[Placed] = []
-    for line in get_args(Line):
-        placed += _on_line(line, asked, held)
+    for layer in sorted({one.layer for one in asked.values()}):
+        placed += _on_layer(layer, asked, held)
     for one in placed:
         told.append(_difference(held.get(one.experiment.name), one))
     for name in held.keys() - asked.keys():
@@ -52,10 +51,10 @@ def ending(name: str) -> str:
     return f'`atelier experiment end {name} --why "…"` ends it'
 
 
-def _on_line(line: str, asked: dict[str, Experiment], held: dict[str, Placed]) -> list[Placed]:
-    """What changes on one line, whose experiments share its users out."""
+def _on_layer(layer: str, asked: dict[str, Experiment], held: dict[str, Placed]) -> list[Placed]:
+    """What changes on one layer, whose experiments share its users out."""
     running = {name: placed.experiment for name, placed in held.items()} | asked
-    shares = {name: one.share for name, one in running.items() if one.line == line}
+    shares = {name: one.share for name, one in running.items() if one.layer == layer}
     units = in_units(shares)
     if sum(units.values()) > UNITS:
         told = " + ".join(
@@ -63,7 +62,7 @@ def _on_line(line: str, asked: dict[str, Experiment], held: dict[str, Placed]) -
             for name, share in shares.items()
         )
         total = sum(units.values()) / UNITS
-        raise ExperimentRefusedError(f"shares of the {line} line sum to {total:g}, over 1: {told}")
+        raise ExperimentRefusedError(f"shares of {layer} users sum to {total:g}, over 1: {told}")
     users = allocate(units, {name: held[name].users for name in units.keys() & held.keys()})
     found = []
     for name in units.keys() & asked.keys():
@@ -123,4 +122,4 @@ def _stays_ended(version: Version) -> str:
 def _difference(before: Placed | None, now: Placed) -> str:
     weights = ", ".join(f"{name} {weight:g}" for name, weight in now.experiment.weights.items())
     verb = "changes" if before else "begins"
-    return f"{now.experiment.name} {verb}: {now.experiment.share:g} of {now.experiment.line} users; {weights}"
+    return f"{now.experiment.name} {verb}: {now.experiment.share:g} of {now.experiment.layer} users; {weights}"

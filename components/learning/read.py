@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from components.events.database import reading
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE
@@ -12,12 +12,22 @@ from components.events.window import BATCH, standing
 from components.learning.harvest import Judged
 
 
-def judged(url: str, since: float, until: float) -> Iterator[Judged]:
+def judged(url: str, since: float, until: float, segment: Mapping[str, str] | None = None) -> Iterator[Judged]:
     """Answers accepted in since <= time < until with the last reaction of the user who asked, in the order of time.
 
     Of requests of one message alone: what others said before, or a system prompt, would be missing from the pair.
+    `segment`: of such users alone, as plan: paid.
     """
-    within = (ACCEPTED.c.time >= since, ACCEPTED.c.time < until, ACCEPTED.c.line == "text", ACCEPTED.c.messages == 1)
+    within: tuple[ColumnElement[bool], ...] = (
+        ACCEPTED.c.time >= since,
+        ACCEPTED.c.time < until,
+        ACCEPTED.c.line == "text",
+        ACCEPTED.c.messages == 1,
+    )
+    # Both are of few characters, none of which JSON writes otherwise.
+    within += tuple(
+        ACCEPTED.c.segments.contains(f'"{key}": "{value}"', autoescape=True) for key, value in (segment or {}).items()
+    )
     last = standing(*within, FEEDBACK.c.kind == LIKE)
     columns = (*(ACCEPTED.c[n] for n in ("request_id", "time", "user_key", "deployment")), FINISHED.c.prompt)
     query = (

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.bentos.processes import bento_command, free_port, running, workspace
-from tests.components.conftest import tiny_base, tiny_export
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +18,3 @@ def text_bento(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     environment = {"ATELIER_TEXT_ARTIFACT": str(tiny_export), "ATELIER_DEPLOYMENT": "text-7"}
     with running(bento_command("bentos.text.service:TextBento", port), folder, f"{url}/readyz", environment):
         yield url
-
-
-__all__ = ["text_bento", "tiny_base", "tiny_export"]

@@ -64,6 +64,7 @@ def written(job: TextJob) -> Written:
         finish_reason="stop",
         batch_size=2,
         deployment=f"text-{NAME}",
+        adapter=job.adapter,
     )
 
 

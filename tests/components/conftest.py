@@ -1,4 +1,4 @@
-"""A tiny text model and a tiny image model, made and exported once for every test that needs one."""
+"""A tiny image model, made and exported once for every test that needs one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,6 @@ from pathlib import Path
 import pytest
 
 from components.artifact import seal
-from tests.tiny_language import write_tiny_base, write_tiny_export
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base folder of two small layers."""
-    return write_tiny_base(tmp_path_factory.mktemp("text") / "base")
-
-
-@pytest.fixture(scope="session")
-def tiny_export(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same model as a sealed int8 export."""
-    return write_tiny_export(tiny_base, tmp_path_factory.mktemp("text-export") / "export")
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,11 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, messag
         ({"name": "b"}, "experiments: salt 'text-temperature-1' is given twice"),
         (
             {"name": "b", "salt": "b", "share": 0.5},
-            "experiments: shares of the text line sum to 1.5, over 1: 1 (text-temperature) + 0.5 (b)",
+            "experiments: shares of text users sum to 1.5, over 1: 1 (text-temperature) + 0.5 (b)",
+        ),
+        (
+            {"name": "b", "salt": "b", "segment": {"plan": "golden"}},
+            "experiments: b: feedback.segments has no plan=golden",
         ),
     ],
 )

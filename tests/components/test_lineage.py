@@ -9,7 +9,8 @@ import pytest
 
 from components.artifact import Manifest, seal
 from components.events.read import record_deployment
-from components.events.store import EventStore
+from components.events.store import EventStore, commit
+from components.events.transactions import opened
 from components.lineage import explain, why
 from components.stage import StageError
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
@@ -53,6 +54,18 @@ def serve(root: Path, *, deployed: bool = True) -> str:
         manifest = Manifest.model_validate_json((root / "artifacts/text/package/manifest.json").read_bytes())
         record_deployment(url, DEPLOYMENT.model_copy(update={"digest": manifest.digest}))
     return url
+
+
+def test_the_adapter_that_wrote_an_answer_is_told_of(root: Path) -> None:
+    folder = root / "artifacts/text/adapters/new"
+    made = artifact(folder, "adapter", {"feedback": "f" * 64}, {"segment": {"plan": "paid"}})
+    folder.rename(folder.with_name(made.digest))
+    url = serve(root)
+    with opened(url) as engine:
+        commit(engine, [accepted("r2"), finished("r2").model_copy(update={"adapter": made.digest})])
+    told = explain("r2", url, root / "artifacts")
+    assert f"adapter      {made.digest[:16]}" in told and "from feedback ffffffffffffffff" in told
+    assert "adapter " not in explain("chatcmpl-1", url, root / "artifacts")
 
 
 def test_a_response_leads_to_deployment_parameters_parents_and_licences(root: Path) -> None:

@@ -58,7 +58,7 @@ class Project:
             places = [version.placed for version in running(engine)]
             for number in range(self.asked, self.asked + users):
                 user, name, at = f"u{number}", f"r{number}", 1000.0 + number
-                given, _ = served(places, "text", user)
+                given, _ = served(places, "text", user, {})
                 assert given is not None
                 prompt = "a fox" if number % 2 else "a very long wish for a picture"
                 rate = (short or rates if number % 2 else rates)[given.variant]

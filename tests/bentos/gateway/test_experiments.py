@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from components.config import Experiment
+from components.config import Experiment, Variant
 from components.events.read import read
 from components.events.transactions import opened
 from components.experiments import store
@@ -142,3 +142,24 @@ def test_experiments_that_cannot_be_read_stay_as_they_are(gateway: Running) -> N
     assert eventually(lambda: told in log.read_text())
     assert everybody(gateway) == {200}
     assert {row["experiment"] for row in rows(gateway)} == {"", "colours"}
+
+
+def test_a_segment_s_adapter_reaches_its_users_and_the_record(gateway: Running) -> None:
+    adapter = "a" * 64
+    variants = {"control": Variant(weight=0.0), "treatment": Variant(weight=1.0, adapter=adapter)}
+    kept = experiment(salt="p").model_copy(update={"name": "p", "segment": {"plan": "paid"}, "variants": variants})
+    with opened(gateway.events) as engine:
+        store.apply(engine, [experiment(salt="colours").model_copy(update={"share": 0.5}), kept], Note("ada", "it won"))
+
+    def written(plan: str, **more: object) -> str:
+        """The adapter on record for an answer to a user of a plan."""
+        message = {"role": "user", "content": f"a boat for {plan}"}
+        body = {"model": "atelier-text", "messages": [message], "user": "ada", "metadata": {"plan": plan}} | more
+        identifier = gateway.post("/v1/chat/completions", json=body).headers["x-request-id"]
+        (row,) = (row for row in read(gateway.events, "finished") if row["request_id"] == identifier)
+        return str(row["adapter"])
+
+    assert eventually(lambda: written("paid") == adapter)
+    assert written("free") == ""
+    assert written("paid", stream=True) == adapter
+    assert written("paid", temperature=0.2) == adapter  # it is no parameter that the experiment compares

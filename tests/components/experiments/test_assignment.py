@@ -67,17 +67,32 @@ def named(name: str, users: tuple[tuple[int, int], ...], line: str = "text") -> 
 def test_a_user_of_a_line_is_in_one_experiment_at_most_and_lines_are_independent() -> None:
     places = allocate({"a": 4000, "b": 3000}, {})
     running = [*(named(name, users) for name, users in places.items()), named("c", ((0, 5000),), "image")]
-    texts, images = ({user: inside(running, line, user) for user in USERS} for line in ("text", "image"))
+    texts, images = ({user: inside(running, line, user, {}) for user in USERS} for line in ("text", "image"))
     counts = Counter(found.experiment.name if found else "" for found in texts.values())
     assert [3800 < counts["a"] < 4200, 2800 < counts["b"] < 3200, 2800 < counts[""] < 3200] == [True] * 3
     both = sum(found is not None and texts[user] is running[0] for user, found in images.items())
     assert 1850 < both < 2150  # of a's users, half
     outside = next(user for user, found in texts.items() if found is None)
-    assert served(running, "text", outside) == (None, None)
+    assert served(running, "text", outside, {}) == (None, None)
 
 
 def test_variants_do_not_depend_on_the_place_on_the_line() -> None:
     running = [named("a", ((0, 5000),))]
-    mine = [user for user in USERS if inside(running, "text", user)]
+    mine = [user for user in USERS if inside(running, "text", user, {})]
     given = Counter(assign(running[0], user).variant for user in mine)
     assert abs(given["control"] - given["treatment"]) < 300
+
+
+def test_a_segment_s_experiment_comes_before_that_of_all_and_takes_nobody_else() -> None:
+    paid = named("p", ((0, 5000),))
+    paid = place(paid.experiment.model_copy(update={"segment": {"plan": "paid"}}), paid.users)
+    running = [named("a", ((0, 10_000),)), paid]
+
+    def counts(segments: dict[str, str], *chosen: str) -> Counter[str]:
+        found = (inside(running, "text", user, segments, set(chosen)) for user in USERS)
+        return Counter(one.experiment.name for one in found if one)
+
+    assert counts({}) == counts({"plan": "free"}) == {"a": len(USERS)}
+    mixed = counts({"plan": "paid", "country": "de"})
+    assert set(mixed) == {"a", "p"} and abs(mixed["p"] - mixed["a"]) < 300
+    assert not counts({"plan": "paid"}, "temperature")  # both compare temperatures

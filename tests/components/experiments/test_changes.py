@@ -23,6 +23,7 @@ from tests.components.experiments.examples import COLOURS, NOTE, changed
             {"line": "image", "variants": {"control": {"weight": 0.5}, "treatment": {"weight": 0.5}}},
             "its line cannot change from text to image",
         ),
+        ({"segment": {"plan": "paid"}}, "its segment cannot change from {} to {'plan': 'paid'}"),
         ({"metric": "save"}, "its metric cannot change from like to save"),
         (
             {"variants": {"control": {"weight": 0.5, "temperature": 0.7}, "cold": {"weight": 0.5}}},
@@ -59,14 +60,20 @@ def test_one_that_begins_or_grows_takes_users_who_are_in_none(engine: Engine) ->
     apply(engine, [first, second, third], NOTE)
     after = {version.name: version.placed.users for version in running(engine)}
     assert {name: after[name] for name in before} == before
-    with pytest.raises(
-        ExperimentRefusedError, match=r"shares of the text line sum to 1\.1, over 1: .*0\.5 \(colours\)"
-    ):
+    with pytest.raises(ExperimentRefusedError, match=r"shares of text users sum to 1\.1, over 1: .*0\.5 \(colours\)"):
         apply(engine, [changed(share=0.5), second, third], NOTE)
     end(engine, "b", NOTE)
     apply(engine, [changed(share=0.5), third], NOTE)
     grown = {version.name: version.placed.users for version in running(engine)}
     assert (grown["c"], grown["colours"]) == (after["c"], (*before["colours"], (0, 1000)))
+
+
+def test_a_segment_s_users_are_shared_out_apart(engine: Engine) -> None:
+    paid, free = (changed(name=plan, salt=plan, segment={"plan": plan}) for plan in ("paid", "free"))
+    told = apply(engine, [COLOURS, paid, free], NOTE)
+    assert told[-1] == "paid begins: 1 of text plan=paid users; treatment 0.5, control 0.5"
+    with pytest.raises(ExperimentRefusedError, match=r"shares of text plan=paid users sum to 1\.5, over 1: "):
+        apply(engine, [COLOURS, paid, free, changed(name="b", salt="b", segment={"plan": "paid"}, share=0.5)], NOTE)
 
 
 def test_an_experiment_that_has_ended_stays_so_and_its_versions_are_kept(engine: Engine) -> None:

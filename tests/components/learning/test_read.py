@@ -31,3 +31,13 @@ def test_the_newest_reaction_of_who_asked_counts(url: str) -> None:
     found = list(judged(url, 5.0, 100.0))
     assert [(a.request_id, a.liked) for a in found] == [("a", False), ("b", True)]
     assert found[1].prompt == "a fox" and found[1].output == "fox: animal" and found[1].user_key == "u-b"
+
+
+def test_a_segment_s_answers_alone_are_read_where_it_is_named(url: str) -> None:
+    plans = {"a": '{"plan": "paid"}', "b": '{"plan": "free"}', "c": "{}", "d": '{"country": "de", "plan": "paid"}'}
+    with opened(url) as engine:
+        for name, segments in plans.items():
+            asked = accepted(name, at=10.0, user=name).model_copy(update={"segments": segments})
+            commit(engine, [asked, finished(name), like(name, f"k-{name}", user=name)])
+    assert {found.request_id for found in judged(url, 5.0, 100.0, {"plan": "paid"})} == {"a", "d"}
+    assert len(list(judged(url, 5.0, 100.0))) == 4

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from components.artifact import ArtifactError
-from components.models.language import load_tokenizer, render
+from components.models.language import load_merged, load_tokenizer, render
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import EngineStoppedError, OpenVinoText, PromptTooLongError, load_text
+from tests.tiny_adapter import package_of
 
 GREEDY = TextRequest((("system", "Write."), ("user", "a red apple")), max_new_tokens=12, temperature=0)
 
@@ -113,3 +115,30 @@ def test_changed_bytes_are_not_loaded(tiny_export: Path, tmp_path: Path) -> None
     (folder / "openvino" / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"config\.json was changed"):
         load_text(folder)
+
+
+def test_an_adapter_writes_what_its_merged_weights_would(tiny_adapter: Path, tiny_base: Path) -> None:
+    plain, fitted = load_text(package_of(tiny_adapter)), load_text(package_of(tiny_adapter), tiny_adapter)
+    try:
+        (without,), (found,) = plain.generate([GREEDY]), fitted.generate([GREEDY])
+        prompt = torch.tensor([fitted.prompt_ids(GREEDY.messages)])
+    finally:
+        plain.close()
+        fitted.close()
+    merged = load_merged(tiny_base, tiny_adapter, torch.float32)
+    expected = merged.generate(prompt, max_new_tokens=GREEDY.max_new_tokens, do_sample=False)[0, prompt.shape[1] :]
+    assert found.text == load_tokenizer(tiny_base).decode(expected, skip_special_tokens=True)
+    assert found.text != without.text
+
+
+def test_an_adapter_for_other_weights_or_with_other_bytes_is_refused(
+    tiny_adapter: Path, tiny_export: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=r"an? adapter for the weights of .*; those served are None's"):
+        load_text(tiny_export, tiny_adapter)
+    with pytest.raises(ArtifactError, match="a package for the weights of"):
+        load_text(package_of(tiny_adapter), package_of(tiny_adapter))
+    changed = shutil.copytree(tiny_adapter, tmp_path / "adapter")
+    (changed / "adapter_model.safetensors").write_bytes(b"other")
+    with pytest.raises(ArtifactError, match=r"adapter_model\.safetensors was changed"):
+        load_text(package_of(tiny_adapter), changed)

@@ -1,0 +1,102 @@
+"""An adapter for one segment of users: LoRA on top of the champion's weights, taught what that segment likes.
+
+Trained as the model itself is, with the segment's pairs as the learned ones among the champion's own. It is measured on
+what held-out users of the segment liked, once with it and once without.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from components.artifact import MANIFEST, Manifest, canonical, read_manifest, seal, verify
+from components.config import TrainText
+from components.data.pairs import Pair, read_pairs
+from components.data.sample import Sample
+from components.learning import version
+from components.models.base_text import BASE
+from components.models.language import adapted, held_out_loss, load_merged, load_tokenizer
+from components.stage import StageError
+from components.training import text
+from components.training.trainer import discard, state_key
+
+ADAPTERS = Path("artifacts/text/adapters")
+PACKAGE = Path("artifacts/text/package")
+STATE = Path(".atelier/training/adapter")
+
+
+def known(parents: Mapping[str, str]) -> Manifest | None:
+    """The adapter that was made of just these artifacts, if there is one."""
+    made = (read_manifest(path.parent) for path in ADAPTERS.glob(f"*/{MANIFEST}"))
+    return next((manifest for manifest in made if manifest.parents == parents), None)
+
+
+def parents_of(learned: Path) -> dict[str, str]:
+    """What an adapter is made of: the champion's package and weights, the data that it learnt from, and the segment's.
+
+    Raises `ArtifactError` where one of them is not there.
+    """
+    package = read_manifest(PACKAGE)
+    data = {"data": read_manifest(text.SPLIT).digest, "feedback": read_manifest(learned).digest}
+    return {"package": package.digest, "checkpoint": package.parents["checkpoint"], **data}
+
+
+def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest:
+    """Train on the segment's data version in `learned`, and seal the adapter as `artifacts/text/adapters/<digest>`.
+
+    In this process, on one device; what was killed goes on where it stopped. Raises `StageError` where the checkpoint
+    here is not the package's.
+    """
+    parents = parents_of(learned)
+    if verify(text.CHECKPOINT).digest != parents["checkpoint"]:
+        raise StageError(f"{text.CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
+    settings = settings.model_copy(update={"strategy": "auto", "devices": 1})
+    pairs = [replace(pair, learned=False) for pair in read_pairs(text.SPLIT / "train.parquet")]
+    pairs += [_pair(sample) for sample in version.samples(learned)]
+    checks = [Pair(row["prompt"], row["output"], "") for row in version.held_out(learned) if row["liked"]]
+    base = STATE / "merged"
+    load_merged(BASE, text.CHECKPOINT, torch.float32).save_pretrained(base)
+    load_tokenizer(BASE).save_pretrained(base)
+    key = state_key(settings.model_dump(), canonical(parents))
+    model, fitted = text.train(base, pairs, settings, state_dir=STATE / "run", key=key)
+    after = held_out_loss(adapted(model), load_tokenizer(base), checks, settings.max_length)
+    with model.disable_adapter():
+        before = held_out_loss(adapted(model), load_tokenizer(base), checks, settings.max_length)
+    metrics = text.summarise(fitted, after, len(pairs)) | {"validation_loss_without": before, "checks": len(checks)}
+    manifest = _publish(model, segment, settings, parents, metrics)
+    discard(STATE)
+    return manifest
+
+
+def _pair(sample: Sample) -> Pair:
+    return Pair(sample.text, sample.meta["completion"], "", learned=True, rejected=sample.meta.get("rejected", ""))
+
+
+def _publish(
+    model: PeftModel,
+    segment: Mapping[str, str],
+    settings: TrainText,
+    parents: dict[str, str],
+    metrics: dict[str, float],
+) -> Manifest:
+    """Write the adapter as safetensors with its manifest, whole or not at all, under its digest."""
+    ADAPTERS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ADAPTERS, prefix=".partial") as partial:
+        folder = Path(partial) / "adapter"
+        model.peft_config["default"].base_model_name_or_path = str(text.CHECKPOINT)  # not the folder it was merged in
+        model.save_pretrained(str(folder))
+        (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
+        parameters = {
+            "segment": dict(segment),
+            "scale": settings.lora_alpha / settings.lora_rank,
+            **settings.model_dump(),
+        }
+        manifest = seal(folder, line="text", kind="adapter", parents=parents, parameters=parameters, metrics=metrics)
+        if not (ADAPTERS / manifest.digest).exists():
+            folder.rename(ADAPTERS / manifest.digest)
+    return manifest

@@ -1,0 +1,54 @@
+"""An adapter for a segment: it writes what the segment likes, says what it was made of, and is made once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.artifact import verify
+from components.stage import StageError
+from components.training import adapter
+from tests.tiny_adapter import LEARNED, SEGMENT, TRAINING
+
+
+def test_held_out_users_of_the_segment_like_more_what_it_writes(tiny_adapter: Path) -> None:
+    metrics = verify(tiny_adapter).metrics
+    assert metrics["checks"] == 6
+    assert metrics["validation_loss"] < metrics["validation_loss_without"] - 0.3
+
+
+def test_it_is_named_by_its_digest_and_names_what_it_was_made_of(tiny_adapter: Path) -> None:
+    manifest, project = verify(tiny_adapter), tiny_adapter.parents[3]
+    assert tiny_adapter.name == manifest.digest and manifest.parameters["segment"] == SEGMENT
+    assert sorted(manifest.files) == ["adapter_config.json", "adapter_model.safetensors"]
+    made_of = {
+        "package": project / "artifacts/text/package",
+        "checkpoint": project / "artifacts/text/checkpoint",
+        "data": project / "data/text/split",
+        "feedback": project / LEARNED,
+    }
+    assert manifest.parents == {role: verify(folder).digest for role, folder in made_of.items()}
+    config = json.loads((tiny_adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "artifacts/text/checkpoint"  # no folder of this machine
+    assert not (project / adapter.STATE).exists()  # neither the merged base nor a run's state is left
+
+
+def test_it_is_known_by_what_it_was_made_of(tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_adapter.parents[3])
+    parents = adapter.parents_of(LEARNED)
+    assert adapter.known(parents) == verify(tiny_adapter)
+    assert adapter.known(parents | {"feedback": "other"}) is None
+
+
+def test_a_checkpoint_that_the_package_was_not_made_from_is_refused(
+    tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = shutil.copytree(tiny_adapter.parents[3], tmp_path / "project")
+    shutil.rmtree(project / "artifacts/text/checkpoint")
+    shutil.copytree(tiny_adapter, project / "artifacts/text/checkpoint")
+    monkeypatch.chdir(project)
+    with pytest.raises(StageError, match="is not what artifacts/text/package was made from"):
+        adapter.make(SEGMENT, LEARNED, TRAINING)

@@ -1,0 +1,186 @@
+"""Adapters for segments: trained where enough is liked, tried among its users, kept for a gain and ended otherwise."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.artifact import read_manifest
+from components.config import Experiment, Params, load
+from components.events.read import record_deployment
+from components.events.schema import Accepted, Event, Feedback, Finished
+from components.events.store import commit
+from components.events.transactions import opened
+from components.experiments.assignment import served
+from components.experiments.versions import history, running
+from components.learning import version
+from components.releases.plan import traffic_plan
+from components.training import adapter
+from flows import adapters
+from tests.components.events.examples import DEPLOYMENT
+from tests.components.experiments.examples import in_force
+from tests.tiny_adapter import SEGMENT, THINGS, TRAINING
+
+
+class Project:
+    """The tiny project of the adapter, with users of two plans; its package is champion."""
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.root, self.asked, self.trained = root, 0, 0
+        params = load()
+        learning = params.learning.model_copy(update={"min_new": 10, "min_likes": 1, "held_out_users": 0.5})
+        self.params: Params = params.model_copy(
+            update={
+                "events": params.events.model_copy(update={"url": f"sqlite:///{root / 'events.db'}"}),
+                "monitor": params.monitor.model_copy(update={"report": str(root / "reports")}),
+                "train": params.train.model_copy(update={"text": TRAINING}),
+                "learning": learning,
+            }
+        )
+        patch.chdir(root)
+        for name, value in {"ROOT": root, "STATE": root, "ADAPTERS": root / adapter.ADAPTERS}.items():
+            patch.setattr(adapters, name, value)
+        patch.setattr(adapters, "load", lambda: self.params)
+        patch.setattr(adapters, "logger", lambda: logging.getLogger("adapters"))
+        self._make, self._patch = adapter.make, patch
+        patch.setattr(adapter, "make", self._counted)
+        self.promote(read_manifest(root / "artifacts/text/package").digest)
+
+    def _counted(self, *arguments: Any) -> Any:
+        self.trained += 1
+        return self._make(*arguments)
+
+    def promote(self, digest: str, name: str = DEPLOYMENT.deployment) -> None:
+        record = DEPLOYMENT.model_copy(update={"digest": digest, "deployment": name})
+        record_deployment(self.params.events.url, record)
+        self._patch.setattr(adapters, "plan", lambda line, _: replace(traffic_plan(line, []), champion=name))
+
+    def like(self, users: int, plan: str = "paid") -> None:
+        """Each of these users once likes a woodcut of something of their own."""
+        rows: list[Event] = []
+        for number in range(self.asked, self.asked + users):
+            prompt, thing = f"show {THINGS[number % 6]} {number}", THINGS[number % 6]
+            rows += self.visit(number, prompt, f"{thing}: woodcut", 1.0, segments=f'{{"plan": "{plan}"}}')
+        self.write(rows)
+        self.asked += users
+
+    def compare(self, users: int, rates: dict[str, float]) -> None:
+        """Users of the segment ask and like by the variant that the running experiment gives them."""
+        rng, rows = np.random.default_rng(self.asked), list[Event]()
+        with opened(self.params.events.url) as engine:
+            places = [one.placed for one in running(engine)]
+        for number in range(self.asked, self.asked + users):
+            given, _ = served(places, "text", f"u{number}", SEGMENT)
+            if given:
+                liked = float(rng.random() < rates[given.variant])
+                rows += self.visit(number, "a boat", "boat", liked, segments='{"plan": "paid"}', **vars(given))
+        self.write(rows)
+        self.asked += users
+
+    def visit(self, number: int, prompt: str, output: str, liked: float, **asked: Any) -> list[Event]:
+        name, user, at = f"r{number}", f"u{number}", time.time() - 3600 + number / 1000
+        known: dict[str, Any] = {"request_id": name, "user_key": user}
+        return [
+            Accepted(**known, time=at, line="text", deployment=DEPLOYMENT.deployment, model="atelier-text", **asked),
+            Finished(request_id=name, time=at, latency_s=0.1, outcome="ok", status=200, prompt=prompt, output=output),
+            Feedback(**known, time=at + 1, key=name, kind="like", value=liked),
+        ]
+
+    def write(self, rows: list[Event]) -> None:
+        with opened(self.params.events.url) as engine:
+            commit(engine, rows)
+
+    def runs(self) -> list[Experiment]:
+        with opened(self.params.events.url) as engine:
+            return [one.experiment for one in running(engine)]
+
+    def step(self, train: bool = True) -> list[str]:
+        """What the flow does, without a Prefect server."""
+        return adapters.adapt.fn(train)
+
+
+@pytest.fixture
+def project(tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(shutil.copytree(tiny_adapter.parents[3], tmp_path / "project"), monkeypatch)
+
+
+@pytest.fixture
+def begun(project: Project, tiny_adapter: Path) -> str:
+    """The name of the experiment that tries the project's adapter."""
+    tried = adapters.experiment(project.params, SEGMENT, tiny_adapter.name)
+    in_force(project.params.events.url, tried)
+    return tried.name
+
+
+def test_an_adapter_is_trained_where_a_segment_likes_enough_and_then_tried_on_half_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.like(6)
+    project.like(60, plan="free")
+    shutil.rmtree(project.root / version.FEEDBACK)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adapters.store, "apply", killed)  # between the training and the experiment
+        project.step()
+    free, paid = project.step()
+    assert project.trained == 1  # what the killed run had made is used
+    assert free.startswith("plan=free: adapter-plan-free-") and " begins: loss on what held-out users liked" in free
+    assert paid.startswith("plan=paid: ") and "pairs, 10 are needed" in paid
+    (tried,) = project.runs()
+    assert (tried.segment, tried.share, tried.weights) == ({"plan": "free"}, 0.5, {"control": 0.5, "treatment": 0.5})
+    made = project.root / adapter.ADAPTERS / (tried.variants["treatment"].adapter or "")
+    assert read_manifest(made).parameters["segment"] == {"plan": "free"}
+    goes_on, runs = project.step()[:2]
+    assert goes_on.startswith(f"{tried.name} goes on. The interval contains 0") and goes_on.endswith(" 0 users")
+    assert runs == f"plan=free: {tried.name} runs"
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_that_is_liked_more_is_kept_for_the_whole_segment_until_the_champion_changes(
+    project: Project, begun: str
+) -> None:
+    project.compare(1500, {"control": 0.3, "treatment": 0.7})
+    (told,) = project.step(train=False)
+    assert told.startswith(f"{begun}: kept for all of its segment. The whole interval lies above 0")
+    (kept,) = project.runs()
+    assert (kept.share, kept.weights) == (1.0, {"control": 0.0, "treatment": 1.0})
+    with opened(project.params.events.url) as engine:
+        places = [one.placed for one in running(engine)]
+        assert "Likes +" in history(engine)[-1].why
+    given = [served(places, "text", f"new{number}", SEGMENT)[1] for number in range(50)]
+    assert all(variant == kept.variants["treatment"] for variant in given)
+    assert project.step(train=False)[0].startswith(f"{begun}: kept since The whole interval lies above 0")
+    project.promote("9" * 64, "text-2")
+    ended, refused = project.step()
+    assert ended.startswith(f"{begun} has ended: it was made for the model ")
+    assert refused.startswith("no adapter is trained: the model here, ") and refused.endswith("9" * 64)
+    assert project.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "users", "why"),
+    [
+        ({"control": 0.7, "treatment": 0.3}, 1500, "control is liked more than treatment"),
+        ({"control": 0.5, "treatment": 0.5}, 50, "no gain in 90 days. The interval contains 0"),
+    ],
+)
+def test_one_that_is_liked_less_or_no_more_ends_and_is_not_tried_again(
+    project: Project, begun: str, monkeypatch: pytest.MonkeyPatch, rates: dict[str, float], users: int, why: str
+) -> None:
+    project.compare(users, rates)
+    if "90 days" in why:
+        assert project.step(train=False)[0].startswith(f"{begun} goes on.")
+        monkeypatch.setattr(adapters, "DAY", 0.0)  # all that is simulated about these three months
+    assert why in project.step(train=False)[0]
+    assert project.runs() == []
+    again = project.step()
+    assert project.trained == 0 and f"plan=paid: {begun} was tried: " in again[-1] and why in again[-1]
