@@ -17,8 +17,8 @@ BATCH = (1, 2, 4, 8, 16, 32, 64, float("inf"))
 
 REQUESTS = Counter(
     "atelier_requests",
-    "Answered requests by line, HTTP status, outcome and variant",
-    ["line", "status", "outcome", "variant"],
+    "Answered requests by line, HTTP status, outcome, experiment and variant",
+    ["line", "status", "outcome", "experiment", "variant"],
 )
 REFUSED = Counter(
     "atelier_refused",
@@ -52,11 +52,12 @@ IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", mul
 QUEUE_LIMIT = Gauge("atelier_queue_limit", "Requests that may wait for admission", multiprocess_mode="livesum")
 
 
-def start_at_zero(variants: Mapping[str, Iterable[str]]) -> None:
-    """Export what alerts count, for each line's variants, before it happens: `rate` sees no series' first value."""
+def start_at_zero(variants: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+    """Export what alerts count, for each line's variants (of which experiment), before it happens: `rate` sees no
+    series' first value."""
     for line, names in variants.items():
-        for variant in names:
-            REQUESTS.labels(line, "200", "ok", variant)
-            REQUESTS.labels(line, "500", "error", variant)
+        for experiment, variant in names:
+            REQUESTS.labels(line, "200", "ok", experiment, variant)
+            REQUESTS.labels(line, "500", "error", experiment, variant)
         REFUSED.labels(line, "503", "model_unavailable")
         SECONDS.labels(line)

@@ -67,6 +67,10 @@ class Exchange:
         return f"{self.prefix}-{self.token}"
 
     @property
+    def experiment(self) -> str:
+        return self.assignment.experiment if self.assignment else ""
+
+    @property
     def variant(self) -> str:
         return self.assignment.variant if self.assignment else ""
 
@@ -193,7 +197,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
     )
     await store(gateway, finished)
     # What could not be stored is refused instead, and counted there.
-    metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.variant).inc()
+    metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.experiment, exchange.variant).inc()
     if outcome == "ok":
         metrics.SECONDS.labels(exchange.line).observe(latency)
     if result.batch_size:

@@ -130,9 +130,9 @@ class Traffic:
 
     def _run(self, experiments: tuple[Placed, ...]) -> None:
         self.experiments = experiments
-        variants: dict[str, list[str]] = {line: [""] for line in MODELS}
+        variants: dict[str, list[tuple[str, str]]] = {line: [("", "")] for line in MODELS}
         for placed in experiments:
-            variants[placed.experiment.line] += placed.experiment.variants
+            variants[placed.experiment.line] += [(placed.experiment.name, name) for name in placed.experiment.variants]
         metrics.start_at_zero(variants)
 
     def breaker(self, release: str) -> Breaker:

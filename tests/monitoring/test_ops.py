@@ -170,12 +170,12 @@ def test_prometheus_and_alertmanager_tell_of_failures(params: Params, binaries: 
     for metric in (metrics.REQUESTS, metrics.SECONDS):
         shown.register(metric)
     exporter, thread = start_http_server(0, "127.0.0.1", shown)
-    metrics.start_at_zero({"text": ["control"]})
+    metrics.start_at_zero({"text": [("", "control")]})
     urls = nobody()
 
     def told() -> str:
         for _ in range(5):
-            metrics.REQUESTS.labels("text", "500", "error", "control").inc()
+            metrics.REQUESTS.labels("text", "500", "error", "", "control").inc()
             metrics.SECONDS.labels("text").observe(0.2)
         return words(page(params, urls))
 

@@ -182,7 +182,7 @@ def test_health_and_metrics(gateway: Running) -> None:
     assert httpx.get(f"{gateway.url}/healthz").status_code == 200
     assert httpx.get(f"{gateway.url}/readyz").status_code == 200
     metrics = httpx.get(f"{gateway.url}/metrics").text
-    assert 'atelier_requests_total{line="image",outcome="ok",status="200",variant=""}' in metrics
+    assert 'atelier_requests_total{experiment="",line="image",outcome="ok",status="200",variant=""}' in metrics
     for name in ("atelier_request_seconds_bucket", "atelier_queue_depth", "atelier_batch_size_sum", "atelier_images"):
         assert name in metrics
 
