@@ -216,14 +216,18 @@ def up() -> None:
     stack.start(params, ["prefect", "mlflow"])
     from flows.pipeline import pipeline
     from flows.release import release as run_release
-    from flows.slots import LINES, occupied, served
+    from flows.releases import plan
+    from flows.slots import LINES, served, startable
 
     if not all(served(line, None) for line in LINES):
         pipeline()
         run_release()
+    slots, lost = startable({line: plan(line, params).champion for line in LINES})
+    for slot, tag in lost.items():
+        typer.echo(f"{slot:12} not started: the Bento store has lost {tag}; who serves the line is not affected")
     obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
     watchers = [program for program, reason in obstacles.items() if reason is None]
-    programs = ["prefect", "mlflow", *occupied(), "gateway", "worker", *watchers]
+    programs = ["prefect", "mlflow", *slots, "gateway", "worker", *watchers]
     stack.start(params, programs)
     for program, url in environment.service_urls(params).items():
         reason = obstacles.get(program)

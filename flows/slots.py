@@ -8,6 +8,9 @@ releases in the database, which the gateway reads.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from components.artifact import write_text
 from components.config import Line
@@ -61,6 +64,21 @@ def served(line: Line, champion: str | None) -> Deployment | None:
     """What users of this machine get: the champion where a program serves it, else what the first occupied one does."""
     records = [found for slot in SLOTS[line] if (found := deployed(slot))]
     return next((record for record in records if record.deployment == champion), records[0] if records else None)
+
+
+def startable(champions: Mapping[Line, str | None]) -> tuple[list[str], dict[str, str]]:
+    """The programs that can serve, and of the others the tag of the Bento that the store has lost.
+
+    Raises `StageError` where a line's users would be left without an answer.
+    """
+    store = Path(os.environ["BENTOML_HOME"]) / "bentos"
+    tags = {slot: require_deployed(slot).bento for slot in occupied()}
+    lost = {slot: tag for slot, tag in tags.items() if not (store / tag.replace(":", "/")).is_dir()}
+    for line, champion in champions.items():
+        record = served(line, champion)
+        if record and slot_of(line, record.deployment) in lost:
+            raise StageError(f"the Bento store has lost {record.bento}, which serves {line}; `atelier release`")
+    return [slot for slot in tags if slot not in lost], lost
 
 
 def occupied() -> list[str]:

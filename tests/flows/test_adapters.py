@@ -24,6 +24,7 @@ from components.learning import version
 from components.releases.plan import traffic_plan
 from components.training import adapter
 from flows import adapters
+from monitoring.report import write_report
 from tests.components.events.examples import DEPLOYMENT
 from tests.components.experiments.examples import in_force
 from tests.tiny_adapter import SEGMENT, THINGS, TRAINING
@@ -159,6 +160,8 @@ def test_one_that_is_liked_more_is_kept_for_the_whole_segment_until_the_champion
     given = [served(places, "text", f"new{number}", SEGMENT)[1] for number in range(50)]
     assert all(variant == kept.variants["treatment"] for variant in given)
     assert project.step(train=False)[0].startswith(f"{begun}: kept since The whole interval lies above 0")
+    page = write_report(project.params, time.time()).read_text()
+    assert begun in page and "treatment" in page
     project.promote("9" * 64, "text-2")
     ended, refused = project.step()
     assert ended.startswith(f"{begun} has ended: it was made for the model ")

@@ -9,6 +9,7 @@ import pytest
 
 from components.config import load
 from components.events.schema import Deployment
+from components.stage import StageError
 from flows import slots, stack
 from flows.environment import ROOT
 from tests.components.events.examples import DEPLOYMENT
@@ -38,6 +39,18 @@ def test_users_get_the_champion_wherever_it_stands_and_else_what_there_is() -> N
     slots.place("text", record("a"))
     assert [slots.served("text", name) for name in ("a", "b", None)] == [record("a"), record("b"), record("a")]
     assert slots.occupied() == ["text", "text-b"]
+
+
+def test_a_place_whose_bento_is_lost_stops_nothing_but_what_users_need_it_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    (tmp_path / "bentos" / "text" / "1").mkdir(parents=True)
+    slots.place("text", record("a"))
+    slots.place("text-b", record("b").model_copy(update={"bento": "text:2"}))
+    assert slots.startable({"text": "a", "image": None}) == (["text"], {"text-b": "text:2"})
+    with pytest.raises(StageError, match="the Bento store has lost text:2, which serves text; `atelier release`"):
+        slots.startable({"text": "b", "image": None})
 
 
 def test_what_was_sent_back_is_stopped_and_its_place_free(monkeypatch: pytest.MonkeyPatch) -> None:
