@@ -1,35 +1,36 @@
 """The annotation flows: people label what the model learns most from, tiers settle it, a data version and a better
 chooser come of it.
 
-Short runs over state in the database, which may be repeated or killed at any time; nothing waits for people. The image
-line only.
+Short runs over state in the database, which may be repeated or killed at any time; nothing waits for people. What is
+asked about the text line stands in `flows.preference`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cached_property
 
 from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from sqlalchemy import Engine
 
-from components.annotation import batch, tier_send, tier_store
+from components.annotation import batch, label_studio, tier_send, tier_store
 from components.annotation.active.datasets import reduced
 from components.annotation.active.strategies import Floats
 from components.annotation.label_studio import Project, title
-from components.annotation.label_studio import Task as Picture
 from components.annotation.reconcile import prepared_labels, verdicts, write_version
+from components.annotation.template import PREFERENCE
 from components.annotation.tier_reconcile import reconcile as take_answers
 from components.annotation.tier_schema import Task
 from components.annotation.tiers import OvertakenError, State
 from components.artifact import verify
-from components.config import Tiers, load
+from components.config import Annotation, Tiers, load
 from components.events.transactions import opened
 from flows.environment import ENCODER, ROOT, STATE
 from flows.labelling import provide_token
+from flows.preference import Comparisons, told_settled
 
 DATA = ROOT / "data" / "image"
 LOCK = STATE / "annotate.lock"
@@ -57,6 +58,8 @@ def write_verdicts() -> str:
     """Write the data version that the settled verdicts make of the prepared samples; says what to do with it."""
     params = load()
     template = params.annotation.template
+    if template == PREFERENCE:
+        return told_settled(params)
     labels = prepared_labels(DATA / "prepared", DATA / "split", template)
     with opened(params.events.url) as engine:
         name = title(params.annotation)
@@ -78,53 +81,70 @@ def write_verdicts() -> str:
     )
 
 
-@task(task_run_name="send", persist_result=False)
-def send_next() -> str:
-    """Show tasks to the tier that they wait for; where annotators run short, have the retrained chooser add a batch."""
-    params, split = load(), DATA / "split"
-    settings, project = params.annotation, Project(params.annotation)
-    verify(split)
-    pool = batch.read_pool(split, settings.template)
-    address = project.ensure(pool.categories)
+class Drawings:
+    """The image line's samples, the most useful first as a chooser says that settled verdicts teach."""
 
-    @cache
-    def likely() -> tuple[Floats, Floats]:
+    def __init__(self, settings: Annotation, engine: Engine, known: Sequence[Task]) -> None:
+        verify(DATA / "split")
+        self.settings, self.engine, self.known = settings, engine, known
+        self.pool = batch.read_pool(DATA / "split", settings.template)
+        self.labels = self.pool.categories
+        self.settled = {one.sample: one.label for one in known if one.label}
+
+    def add(self) -> str:
+        """Add a batch where annotators run short and it pays; says what the labels that are left are worth."""
+        settings, project = self.settings, title(self.settings)
+        ended = sum(one.state in tier_send.ENDED for one in self.known)
+        chosen_at, outlook = tier_send.chosen(self.engine, project)
+        if not tier_send.short(self.known, settings.batch) or ended == chosen_at:
+            return outlook
+        x_ND, likely_NC = self._likely
+        gain = batch.expected_gain(self.pool, x_ND, self.settled)
+        stop = gain is not None and gain.enough(settings.worth)
+        asked = {one.sample for one in self.known}
+        share = settings.tiers.gold_share
+        samples = {} if stop else batch.choose(self.pool, x_ND, likely_NC, asked, settings.batch, share)
+        outlook = f"{'labelling has stopped paying: ' if stop else ''}{gain}" if gain else ""
+        tier_send.add_chosen(self.engine, project, samples, ended, outlook)
+        return outlook
+
+    def tasks(self, missing: Sequence[Task]) -> list[label_studio.Task]:
+        """What annotators see of these tasks."""
+        wanted = {one.sample: one.gold for one in missing}
+        return batch.tasks(DATA / "split", batch.propose(self.pool, self._likely[1], wanted))
+
+    @cached_property
+    def _likely(self) -> tuple[Floats, Floats]:
         from components.models.text_encoder import TextEncoder
 
-        x_ND = reduced(TextEncoder(ENCODER).embed(pool.texts).numpy())
-        return x_ND, batch.likely(pool, x_ND, settled, settings.tiers.expected["annotate"])
+        x_ND = reduced(TextEncoder(ENCODER).embed(self.pool.texts).numpy())
+        return x_ND, batch.likely(self.pool, x_ND, self.settled, self.settings.tiers.expected["annotate"])
 
-    def pictures(missing: Sequence[Task]) -> list[Picture]:
-        wanted = {one.sample: one.gold for one in missing}
-        return batch.tasks(split, batch.propose(pool, likely()[1], wanted))
 
+@task(task_run_name="send", persist_result=False)
+def send_next() -> str:
+    """Show tasks to the tier that they wait for; where annotators run short, add those that are most worth asking."""
+    params = load()
+    settings, project = params.annotation, Project(params.annotation)
     with opened(params.events.url) as engine:
-        tier_send.forget_lost(engine, project)
         known = tier_store.tasks(engine, project.title)
-        settled = {one.sample: one.label for one in known if one.label}
-        short = 2 * sum(one.state is State.ANNOTATE and not one.gold for one in known) < settings.batch
-        ended = sum(one.state in tier_send.ENDED for one in known)
-        chosen_at, outlook = tier_send.chosen(engine, project.title)
-        if short and ended != chosen_at:
-            x_ND, likely_NC = likely()
-            gain = batch.expected_gain(pool, x_ND, settled)
-            stop = gain is not None and gain.enough(settings.worth)
-            asked = {one.sample for one in known}
-            share = settings.tiers.gold_share
-            samples = {} if stop else batch.choose(pool, x_ND, likely_NC, asked, settings.batch, share)
-            outlook = f"{'labelling has stopped paying: ' if stop else ''}{gain}" if gain else ""
-            tier_send.add_chosen(engine, project.title, samples, ended, outlook)
-        sent = tier_send.send(engine, project, pictures)
-        moved = tier_send.move(engine, project, pool.categories, settings.tiers)
+        asked = (
+            Comparisons(params, engine, known) if settings.template == PREFERENCE else Drawings(settings, engine, known)
+        )
+        address = project.ensure(asked.labels)
+        tier_send.forget_lost(engine, project)
+        outlook = asked.add()
+        sent = tier_send.send(engine, project, asked.tasks)
+        moved = tier_send.move(engine, project, asked.labels, settings.tiers)
         states = Counter(one.state for one in tier_store.tasks(engine, project.title) if not one.gold)
     waiting = ", ".join(f"{count} {state}" for state in State if (count := states[state]))
-    counts = f"{sent} new tasks, {moved} moved to another tab; now {waiting}"
+    counts = f"{sent} new tasks, {moved} moved to another tab; now {waiting or 'nothing to label'}"
     return "\n".join([counts, *filter(None, [outlook]), f"label at {address}"])
 
 
 @flow(name="annotate-upload", flow_run_name="annotate-upload", persist_result=False)
 def upload() -> str:
-    """Give annotators the samples that the model learns most from."""
+    """Give annotators what the models learn most from."""
     return _alone(lambda: [send_next()])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from prefect import flow, task
 
+from components.annotation.preference import settled
 from components.artifact import read_manifest
 from components.config import Params, load
 from components.events import window
@@ -104,19 +105,26 @@ def askable(rows: Sequence[dict[str, Any]], params: Params, simulated: set[str])
 
 @task(task_run_name="harvest", persist_result=False)
 def write_version(params: Params) -> dict[str, Any]:
-    """Make the data version of what reactions and labels teach now, where that is new enough; returns the counts."""
+    """Make the data version of what people taught until now, where enough of it is new; returns the counts."""
     until = time.time()
     since = until - DAY * params.learning.window_days
     answers = judged(params.events.url, since, until)
     found = harvest(answers, params.learning, of_simulated_users(params, since, until))
     with opened(params.events.url) as engine:
-        pairs = version.pairs_of(found, labels.answered(engine))
+        preferences = settled(engine, params.annotation)
+        pairs = version.pairs_of(found, labels.answered(engine), preferences)
     # What is taken back, or found to be a program's, changes the version as much as what is new.
     changed = {row["id"] for row in pairs} ^ version.known_pairs(FOLDER)
-    told = {**found.counts(), "pairs": len(pairs), "changed": len(changed), "reasons": found.reasons()}
+    told = {
+        **found.counts(),
+        "preferences": len(preferences),
+        "pairs": len(pairs),
+        "changed": len(changed),
+        "reasons": found.reasons(),
+    }
     logger().info("learned from %s", told)
     if len(changed) >= params.learning.min_new:
-        version.write_version(pairs, found, params.learning, FOLDER)
+        version.write_version(pairs, found, params.learning, FOLDER, preferences)
     return told
 
 

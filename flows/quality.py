@@ -44,6 +44,8 @@ def doubts(tasks: list[Task]) -> list[Suspicion]:
 
     samples = (sample for file in sorted(SPLIT.glob("*.parquet")) for sample in iterate(file))
     texts = {identity(s): s.text for s in samples if identity(s) in settled}
+    if not texts:  # preferences are about answers, not about samples
+        return []
     vectors_BD = TextEncoder(ENCODER).embed([*texts.values()]).numpy()
     return doubts_of_a_model([settled[sample] for sample in texts], vectors_BD)
 

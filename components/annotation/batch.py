@@ -6,6 +6,7 @@ counts as one more answer, as good as a stranger's: where it contradicts the cho
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -171,4 +172,5 @@ def _gold(pool: Pool, x_ND: Floats, asked_N: Mask, count: int, rng: np.random.Ge
 def _task(sample: Sample, proposal: Proposal) -> Task:
     image = load(sample.image or b"")
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return Task(identity(sample), encode_png(image), sample.text, proposal.category, proposal.score)
+    picture = "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
+    return Task(identity(sample), {"image": picture}, sample.text, proposal.category, proposal.score)

@@ -6,10 +6,9 @@ after a kill. Lists are read without the pictures. Whatever goes wrong on the wa
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
@@ -36,13 +35,14 @@ _LATE = timedelta(minutes=1)  # a change may become visible that much after the 
 
 @dataclass(frozen=True)
 class Task:
-    """A sample for an annotator: a picture (PNG), its caption, and the category proposed with a score of 0 to 1.
+    """A sample for an annotator: its caption or phrase, what its template shows beside that, and the category proposed
+    with a score of 0 to 1.
 
     An empty category proposes nothing.
     """
 
     sample_id: str
-    image: bytes
+    data: Mapping[str, str]
     text: str
     category: str
     score: float
@@ -212,9 +212,8 @@ class Project:
     def _payload(self, task: Task) -> dict[str, Any]:
         result = template.proposal(self.name, task.category, task.text)
         prediction = {"model_version": PROPOSED_BY, "score": task.score, "result": result}
-        image = "data:image/png;base64," + base64.b64encode(task.image).decode()
         return {
-            "data": {"image": image, "text": task.text, **vars(Shown("annotate"))},
+            "data": {**task.data, "text": task.text, **vars(Shown("annotate"))},
             "meta": {"sample_id": task.sample_id, "text": task.text},
             "predictions": [prediction] if result else [],
         }

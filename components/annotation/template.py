@@ -11,14 +11,21 @@ from typing import Any
 
 from components.annotation.tiers import ORDER, Answer, State
 from components.data.filters import normalise
+from components.learning.comparisons import CHOICES
 from components.stage import StageError
 
 FOLDER = Path(__file__).parent / "templates"
-CONTROL, CAPTION, REASON, OBJECT = "category", "written", "why", "picture"  # names in the templates
+CONTROL, CAPTION, REASON = "category", "written", "why"  # names in the templates
+PREFERENCE = "preference"
 KEEP, CHANGE = "keep", "change"
 BAD = "bad"
 # The labels of each template; those of `category` are the data's.
-LABELS: dict[str, tuple[str, ...]] = {"category": (), "caption": (KEEP, CHANGE), "rating": ("good", "fair", BAD)}
+LABELS: dict[str, tuple[str, ...]] = {
+    "category": (),
+    "caption": (KEEP, CHANGE),
+    "rating": ("good", "fair", BAD),
+    PREFERENCE: CHOICES,
+}
 
 
 def read(name: str) -> str:
@@ -40,11 +47,16 @@ def fill(template: str, categories: Sequence[str]) -> str:
     return template.replace("<!-- choices -->", choices)
 
 
+def object_of(name: str) -> str:
+    """What the controls of a template belong to, by its name there."""
+    return "phrase" if name == PREFERENCE else "picture"
+
+
 def proposal(name: str, label: str, caption: str) -> list[dict[str, Any]]:
     """What a prediction proposes: a choice, or in the template for captions the words; nothing where there is none."""
     if name == "caption":
-        return [{"from_name": CAPTION, "to_name": OBJECT, "type": "textarea", "value": {"text": [caption]}}]
-    chosen = {"from_name": CONTROL, "to_name": OBJECT, "type": "choices", "value": {"choices": [label]}}
+        return [{"from_name": CAPTION, "to_name": object_of(name), "type": "textarea", "value": {"text": [caption]}}]
+    chosen = {"from_name": CONTROL, "to_name": object_of(name), "type": "choices", "value": {"choices": [label]}}
     return [chosen] if label else []
 
 

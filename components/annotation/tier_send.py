@@ -96,6 +96,11 @@ def view(task: Task, given: Sequence[Record]) -> Shown:
     return Shown(task.state, "; ".join(words))
 
 
+def short(known: Sequence[Task], batch: int) -> bool:
+    """Whether annotators have less than half a batch before them."""
+    return 2 * sum(task.state is State.ANNOTATE and not task.gold for task in known) < batch
+
+
 def chosen(engine: Engine, project: str) -> tuple[int, str]:
     """After how many ended tasks samples were last chosen (-1: never), and what was said of the gain left then."""
     query = select(PROJECTS.c.chosen_at, PROJECTS.c.outlook).where(PROJECTS.c.project == project)

@@ -52,14 +52,15 @@ class Tiers(Stage):
 class Annotation(Stage):
     """A Label Studio server, the project's title there, and how many samples people are asked about at a time.
 
-    `template`: what they are asked: a picture's category, a better caption, or how well the two go together.
+    `template`: what they are asked: a picture's category, a better caption, how well the two go together, or which of
+    two answers of the text line is better (`preference`, where `worth` does not count).
 
     `worth`: labelling stops where all labels that are left are expected to add less than that to accuracy.
     """
 
     url: Annotated[str, Field(pattern=r"^https?://[^/]+")]
     project: Annotated[str, Field(min_length=3, max_length=30)]
-    template: Literal["category", "caption", "rating"]
+    template: Literal["category", "caption", "rating", "preference"]
     batch: Annotated[int, Field(ge=1, le=100_000)]
     worth: Fraction
     tiers: Tiers

@@ -16,9 +16,9 @@ from components.stage import StageError
 SAMPLES = "samples.parquet"
 REJECTS = "rejects/rejects.parquet"
 SOURCES = "sources.json"
-# The source of a pair that users' reactions or annotators taught (`components.learning`). As prefixes of ids both sort
+# The source of a pair that users' reactions or annotators taught (`components.learning`). As prefixes of ids all sort
 # after every other source's, so that of two equal samples `clean` keeps the other, and with it its side of the split.
-REACTION, WRITTEN = LEARNED = ("reaction", "written")
+PREFERRED, REACTION, WRITTEN = LEARNED = ("preferred", "reaction", "written")
 # A row group ends after so many rows or picture bytes, so that no stage holds a whole set of photographs.
 _ROWS, _BYTES = 2_000, 2**26
 

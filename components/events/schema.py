@@ -189,6 +189,12 @@ LABEL_TASKS = Table(
     *(_text(name) for name in ("phrase", "written", "why")),
     Column("time", Float(53), nullable=False, index=True),
 )
+COMPARISONS = Table(
+    "comparisons",
+    METADATA,
+    Column("sample", String(32), primary_key=True),
+    *(_text(name) for name in ("phrase", "left", "right", "left_origin", "right_origin")),
+)
 LABEL_ANSWERS = Table(
     "label_answers",
     METADATA,

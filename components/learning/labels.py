@@ -55,8 +55,12 @@ class Label:
 
 def task_of(phrase: str, written: str, why: str) -> Task:
     """A task named by its phrase, so that the same phrase is the same task."""
-    phrase = normalise(phrase)
-    return Task(hashlib.sha256(same_prompt(phrase).encode()).hexdigest()[:16], phrase, written, why)
+    return Task(name_of(phrase), normalise(phrase), written, why)
+
+
+def name_of(phrase: str) -> str:
+    """16 hexadecimal digits, the same for phrases that count as the same."""
+    return hashlib.sha256(same_prompt(phrase).encode()).hexdigest()[:16]
 
 
 def enqueue(engine: Engine, tasks: Sequence[Task], time: float) -> int:

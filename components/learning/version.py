@@ -1,7 +1,8 @@
 """The material that was learned, as files: `data/feedback/text`, sealed, taken up by the stage `prepare` of the line.
 
-`pairs.jsonl` is what to train on, with the answer that users disliked where there is one, `held_out.jsonl` what
-held-out users thought, `rejects.jsonl` every answer that teaches nothing, with its reason. The folder is the newest
+`pairs.jsonl` is what to train on, with the answer that people liked less where there is one, `preferences.jsonl` what
+annotators settled of two answers, by whom and why, also where they preferred neither; `held_out.jsonl` what held-out
+users thought, `rejects.jsonl` every answer that teaches nothing, with its reason. The folder is the newest
 version; DVC sees that its bytes have changed, and what was made from it stays in DVC's cache. Users' words never enter
 git.
 """
@@ -17,21 +18,31 @@ from typing import Any
 
 from components.artifact import MANIFEST, Manifest, read_manifest, seal, staged, verify, write_text
 from components.config import Learning
-from components.data.sample import REACTION, WRITTEN, Sample
+from components.data.sample import PREFERRED, REACTION, WRITTEN, Sample
+from components.learning.comparisons import Preference
 from components.learning.harvest import Harvest, Judged, same_prompt, set_apart
 from components.learning.labels import Label
 
 FEEDBACK = Path("data/feedback")
-PAIRS, HELD_OUT = "pairs.jsonl", "held_out.jsonl"
+PAIRS, PREFERENCES, HELD_OUT = "pairs.jsonl", "preferences.jsonl", "held_out.jsonl"
 
 
-def pairs_of(harvest: Harvest, labels: Iterable[Label]) -> list[dict[str, str]]:
-    """One row per pair in the order of ids; an annotator's prompt replaces a liked answer to the same phrase."""
+def pairs_of(harvest: Harvest, labels: Iterable[Label], preferences: Iterable[Preference] = ()) -> list[dict[str, str]]:
+    """One row per pair in the order of ids.
+
+    Of one phrase an annotator's prompt counts most, then the answer that annotators prefer, then the one users like.
+    """
     rows = {answer.asked: _row(REACTION, answer.prompt, answer.output, _origin(answer)) for answer in harvest.pairs}
+    worse = {answer.asked: answer.output for answer in harvest.disliked}
+    for preference in preferences:
+        if preference.pair:
+            better, worse[preference.asked] = preference.pair
+            phrase, origin = preference.comparison.phrase, f"comparison {preference.comparison.sample}"
+            rows[preference.asked] = _row(PREFERRED, phrase, better, origin)
     rows |= {label.asked: _row(WRITTEN, label.phrase, label.completion, f"task {label.task}") for label in labels}
-    for answer in harvest.disliked:
-        if answer.asked in rows:
-            rows[answer.asked] |= {"rejected": answer.output}
+    for asked, row in rows.items():
+        if worse.get(asked, row["completion"]) != row["completion"]:
+            row["rejected"] = worse[asked]
     return sorted(rows.values(), key=lambda row: row["id"])
 
 
@@ -54,7 +65,13 @@ def known_pairs(folder: Path) -> set[str]:
     return {row["id"] for row in _read(folder / PAIRS)} if digest(folder) else set()
 
 
-def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learning, folder: Path) -> Manifest:
+def write_version(
+    pairs: list[dict[str, str]],
+    harvest: Harvest,
+    settings: Learning,
+    folder: Path,
+    preferences: Iterable[Preference] = (),
+) -> Manifest:
     """Put the new version in the place of the one at hand, whole or not at all.
 
     Held-out answers to prompts that `pairs` teach become rejects.
@@ -62,6 +79,7 @@ def write_version(pairs: list[dict[str, str]], harvest: Harvest, settings: Learn
     harvest = set_apart(harvest, {same_prompt(pair["prompt"]) for pair in pairs})
     files: dict[str, list[Any]] = {
         PAIRS: pairs,
+        PREFERENCES: [asdict(preference) for preference in preferences],
         HELD_OUT: [asdict(answer) for answer in harvest.held_out],
         "rejects.jsonl": [{**asdict(r.answer), "reason": r.reason} for r in harvest.rejects],
     }

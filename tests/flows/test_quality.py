@@ -10,6 +10,8 @@ from components.annotation import tier_store
 from components.annotation.label_studio import Answer as Annotation
 from components.annotation.label_studio import title
 from components.annotation.tier_reconcile import reconcile
+from components.annotation.tier_schema import Task
+from components.annotation.tiers import State
 from components.config import load
 from components.events.transactions import opened
 from flows import quality
@@ -50,3 +52,5 @@ def test_the_page_of_a_project_tells_who_answered_what(tmp_path: Path, monkeypat
     page = quality.write_report(here, tmp_path / "out" / "quality.html").read_text()
     assert f"{len(FOOD) + len(BEASTS)}</b><span>labels settled" in page
     assert "1 and 2" in page
+    of_no_sample = Task(1, name, "0a", "", State.DONE, "left", 2, 0.0)  # as preferences are
+    assert quality.doubts([of_no_sample]) == []

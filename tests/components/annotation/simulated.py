@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.annotation.label_studio import Project
-from components.annotation.template import OBJECT, REASON, proposal
+from components.annotation.template import REASON, object_of, proposal
 from components.config import Annotation, Clean, Prepare, Split
 from components.data.clean import clean
 from components.data.picture import encode_png
@@ -43,7 +43,10 @@ WRONG = "horse"  # labelled as food in the set
 
 
 def settings(
-    url: str, project: str, batch: int = 6, template: Literal["category", "caption", "rating"] = "category"
+    url: str,
+    project: str,
+    batch: int = 6,
+    template: Literal["category", "caption", "rating", "preference"] = "category",
 ) -> Annotation:
     return Annotation(url=url, project=project, template=template, batch=batch, worth=0.01, tiers=TIERS)
 
@@ -96,6 +99,7 @@ class SimulatedAnnotator:
         self.token = server.token
         self.client = LabelStudio(base_url=server.url, api_key=server.token)
         self.number = str(self.client.users.whoami().id)
+        self.template = project.name
         (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
 
     def tasks(self) -> list[Any]:
@@ -103,14 +107,14 @@ class SimulatedAnnotator:
 
     def answer(self, text: str, category: str, why: str = "") -> int:
         """Returns the annotation's number."""
-        return int(self.client.annotations.create(self._task(text).id, result=_result(category, why)).id)
+        return int(self.client.annotations.create(self._task(text).id, result=_result(category, why, self.template)).id)
 
     def write(self, text: str, caption: str) -> None:
         """Answer with a caption."""
         self.client.annotations.create(self._task(text).id, result=proposal("caption", "", caption))
 
     def edit(self, annotation: int, category: str) -> None:
-        self.client.annotations.update(annotation, result=_result(category))
+        self.client.annotations.update(annotation, result=_result(category, "", self.template))
 
     def delete(self, annotation: int) -> None:
         self.client.annotations.delete(annotation)
@@ -123,6 +127,6 @@ class SimulatedAnnotator:
         return task
 
 
-def _result(category: str, why: str = "") -> list[dict[str, Any]]:
-    reason = {"from_name": REASON, "to_name": OBJECT, "type": "textarea", "value": {"text": [why]}}
-    return [*proposal("category", category, ""), *([reason] if why else [])]
+def _result(category: str, why: str = "", template: str = "category") -> list[dict[str, Any]]:
+    reason = {"from_name": REASON, "to_name": object_of(template), "type": "textarea", "value": {"text": [why]}}
+    return [*proposal(template, category, ""), *([reason] if why else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_a_task_carries_the_sample_its_picture_and_what_is_proposed(data: Path) 
     name = pool.ids[pool.texts.index(WRONG)]
     (task,) = tasks(data / "split", propose(pool, likely(pool, np.zeros((24, 1)), {}, 0.8), {name: ""}))
     assert (task.sample_id, task.text, task.category, task.score) == (name, WRONG, FOOD, 0.8)
-    assert Image.open(io.BytesIO(task.image)).size == (16, 16)
+    assert Image.open(io.BytesIO(base64.b64decode(task.data["image"].partition(",")[2]))).size == (16, 16)
 
 
 def test_the_gain_that_is_left_is_told_once_there_are_verdicts_enough() -> None:

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from components.annotation.template import CHANGE, KEEP, LABELS, chosen, fill, proposal, read, said, version
+from components.annotation.template import (
+    CHANGE,
+    KEEP,
+    LABELS,
+    PREFERENCE,
+    chosen,
+    fill,
+    object_of,
+    proposal,
+    read,
+    said,
+    version,
+)
 from components.stage import StageError
 
 
@@ -52,5 +64,8 @@ def test_every_template_is_versioned_and_shows_the_controls_that_are_read(name: 
     text = read(name)
     assert version(text) >= 1
     controls = {part["from_name"] for part in proposal(name, "a", "a horse")} | {"why"}
-    assert all(f'name="{control}" toName="picture"' in text for control in controls)
-    assert all(f'value="${field}"' in text for field in ("image", "note"))
+    assert all(f'name="{control}" toName="{object_of(name)}"' in text for control in controls)
+    choices = () if name == "caption" else LABELS[name]
+    assert all(f'<Choice value="{label}"/>' in fill(text, choices) for label in choices)
+    fields = ("text", "left", "right", "note") if name == PREFERENCE else ("image", "note")
+    assert all(f'value="${field}"' in text for field in fields)

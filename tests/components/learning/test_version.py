@@ -9,6 +9,7 @@ import pytest
 
 from components.artifact import ArtifactError
 from components.learning import version
+from components.learning.comparisons import BOTH_BAD, LEFT, RIGHT, Comparison, Preference
 from components.learning.harvest import harvest
 from components.learning.labels import Label
 from tests.components.learning.examples import SETTINGS, answer
@@ -27,6 +28,33 @@ def test_pairs_become_samples_of_the_line_and_annotators_overrule_reactions(tmp_
     assert manifest.metrics["read"] == 4 and manifest.metrics["disliked"] == 1
     rejects = (tmp_path / "text" / "rejects.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in rejects] == ["disliked, with no better answer"]
+
+
+def preferred(phrase: str, left: str, right: str, choice: str) -> Preference:
+    return Preference(Comparison("c1", phrase, left, right, "r1", "r2"), choice, ("1", "7"), "accept", "plain", 5.0)
+
+
+def test_what_annotators_prefer_counts_more_than_likes_and_less_than_what_they_write(tmp_path: Path) -> None:
+    found = harvest([answer("a boat", "bus", True), answer("a hen", "egg", False)], SETTINGS)
+    preferences = [
+        preferred("A boat", "boat: sea", "bus", LEFT),
+        preferred("a hen", "egg", "hen: bird", LEFT),  # the user who disliked the egg is overruled
+        preferred("fog", "x", "fog: y", RIGHT),
+        preferred("a car", "u", "v", BOTH_BAD),
+    ]
+    pairs = version.pairs_of(found, [Label("t1", "fog", "fog: grey", "eve")], preferences)
+    version.write_version(pairs, found, SETTINGS, tmp_path / "text", preferences)
+    samples = {s.text: s for s in version.samples(tmp_path / "text")}
+    assert {text: (s.source, s.meta["completion"], s.meta["rejected"]) for text, s in samples.items()} == {
+        "A boat": ("preferred", "boat: sea", "bus"),
+        "a hen": ("preferred", "egg", "hen: bird"),
+        "fog": ("written", "fog: grey", "x"),
+    }
+    assert samples["A boat"].meta["origin"] == "comparison c1"
+    rows = [json.loads(line) for line in (tmp_path / "text" / version.PREFERENCES).read_text().splitlines()]
+    assert [row["choice"] for row in rows] == [LEFT, LEFT, RIGHT, BOTH_BAD]
+    assert (rows[3]["people"], rows[3]["kind"], rows[3]["why"]) == (["1", "7"], "accept", "plain")
+    assert rows[3]["comparison"]["phrase"] == "a car"
 
 
 def test_equal_material_is_the_same_version(tmp_path: Path) -> None:
