@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from bentoml.exceptions import BentoMLException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
@@ -82,6 +82,11 @@ class Written(Message):
     batch_size: int
     deployment: str
     adapter: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Gateways of the version before know no `adapter`."""
+        return {name: value for name, value in every(self).items() if name != "adapter" or value}
 
 
 class TextLine(Message):

@@ -143,7 +143,7 @@ def learn() -> Learned:
         with FileLock(STATE / "learn.lock", timeout=0):
             return _learn(load())
     except Timeout as error:
-        raise StageError("another `atelier learn` is at work; wait for it") from error
+        raise StageError("another training, of `atelier learn` or `atelier adapt`, is at work; wait for it") from error
 
 
 def _learn(params: Params) -> Learned:

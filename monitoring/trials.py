@@ -6,6 +6,7 @@ Reads the events database; raises `EventStoreError` and `DatabaseRefusedError` w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from components.config import Experiment
@@ -70,10 +71,16 @@ def in_force(url: str) -> list[list[Version]]:
     return [found for found in by_name.values() if found[-1].state == "running"]
 
 
-def told(url: str, found: Sequence[Version], until: float, segments: Sequence[str]) -> Told:
-    """What the experiment of these versions said until then."""
+def told(
+    url: str,
+    found: Sequence[Version],
+    until: float,
+    segments: Sequence[str],
+    left_out: AbstractSet[str] = frozenset(),
+) -> Told:
+    """What the experiment of these versions said until then, without the requests `left_out`."""
     experiment = found[-1].experiment
-    users = users_of(url, experiment, versions.epochs(found), until)
+    users = users_of(url, experiment, versions.epochs(found), until, left_out)
     fixed = experiment.policy == "fixed"
     changes = [Change(v.time, v.experiment.share, v.experiment.weights, v.who, v.why) for v in found[-SHOWN:]]
     return Told(
@@ -87,9 +94,16 @@ def told(url: str, found: Sequence[Version], until: float, segments: Sequence[st
     )
 
 
-def users_of(url: str, experiment: Experiment, epochs: Sequence[Epoch], until: float) -> list[User]:
+def users_of(
+    url: str,
+    experiment: Experiment,
+    epochs: Sequence[Epoch],
+    until: float,
+    left_out: AbstractSet[str] = frozenset(),
+) -> list[User]:
     """Everyone in the experiment before `until`, with what they did inside it and before."""
-    requests = window.experiment_requests(url, experiment.name, experiment.line, until)
+    every = window.experiment_requests(url, experiment.name, experiment.line, until)
+    requests = (row for row in every if row["request_id"] not in left_out)
     return fold(exposures(experiment, requests, until), epochs)
 
 

@@ -19,7 +19,7 @@ from components.training import adapter
 from tests.components.training.test_text import SETTINGS
 
 SEGMENT = {"plan": "paid"}
-LEARNED = version.FEEDBACK / "segments" / "plan-paid"
+LEARNED = version.SEGMENTS / "plan=paid"
 THINGS = ("apple", "heart", "rocket", "dog", "boat", "tree")
 TRAINING: TrainText = SETTINGS.model_copy(update={"max_steps": 20, "learning_rate": 0.05, "checkpoint_every": 50})
 

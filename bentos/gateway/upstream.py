@@ -98,12 +98,12 @@ class Upstream:
         return picture
 
     async def write(self, slot: Slot, job: TextJob) -> Written:
-        async with self._post(slot, "generate", job.model_dump_json()) as response:
+        async with self._post(slot, "generate", _body(job)) as response:
             return Written.model_validate_json(await response.read())
 
     async def stream(self, slot: Slot, job: TextJob) -> AsyncGenerator[TextLine, None]:
         """The deployment, pieces and the result; raises `ApiError` where the stream fails or is cut."""
-        async with self._post(slot, "stream", job.model_dump_json()) as response:
+        async with self._post(slot, "stream", _body(job)) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
@@ -138,6 +138,11 @@ class Upstream:
             raise failure from error
         except ValidationError as error:  # another version of the protocol, or not our Bento at all
             raise unavailable(line) from error
+
+
+def _body(job: TextJob) -> str:
+    """Without what is as by default: a Bento of the version before refuses what it does not know."""
+    return job.model_dump_json(exclude_defaults=True)
 
 
 def _failure(line: Line, status: int, timeout: float) -> ApiError:

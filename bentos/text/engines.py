@@ -1,22 +1,35 @@
 """The text model's engines: one without an adapter, and one more for each adapter that jobs name.
 
 An adapter's engine is loaded in the background when a job first names it, and no job waits for that: until it is there,
-and where it cannot be, the model answers without, and the answer says so. It takes as much memory as the model does.
+and where it cannot be or has failed, the model answers without, and the answer says so. It takes as much memory as the
+model does.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifact import ArtifactError, read_manifest
-from components.runtimes.text import OpenVinoText, load_text
+from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.text import EngineStoppedError, OpenVinoText, load_text
 
 MOST = 4  # adapters at a time
-RETRY_SECONDS = 60.0  # the folder of one that is not there yet may be on its way
+PATIENCE_SECONDS = 60.0  # before what failed is tried again, and what nobody asks for makes room
 log = logging.getLogger("bentoml.text")
+
+
+@dataclass
+class Held:
+    """An adapter's engine, None where it could not be loaded or has failed, and when a job last asked for it."""
+
+    engine: Future[OpenVinoText | None]
+    asked: float
 
 
 class Engines:
@@ -25,47 +38,76 @@ class Engines:
     def __init__(self, folder: Path, adapters: Path) -> None:
         self._folder, self._adapters = folder, adapters
         self.plain = load_text(folder)
-        self._loading: dict[str, Future[OpenVinoText | float]] = {}  # an engine, or when it failed
+        self._held: dict[str, Held] = {}
         self._loader = ThreadPoolExecutor(1, "adapter-loader")
+
+    def stream(self, request: TextRequest, adapter: str) -> AsyncGenerator[tuple[str | TextResult, str], None]:
+        """Pieces and the result, each with the adapter that wrote it (or none).
+
+        Raises `PromptTooLongError` at the call. An adapter's engine that fails before its first piece costs its user
+        nothing.
+        """
+        engine, used = self.pick(adapter)
+        return self._guarded(engine.stream(request), request, used)
 
     def pick(self, adapter: str) -> tuple[OpenVinoText, str]:
         """The engine for a job that names an adapter (or none), and the adapter that it writes with."""
-        loading = self._loading.get(adapter)
-        if loading and loading.done():
-            found = loading.result()
-            if isinstance(found, OpenVinoText):
+        if not adapter:
+            return self.plain, ""
+        now, held = time.monotonic(), self._held.get(adapter)
+        if held and held.engine.done():
+            if found := held.engine.result():
+                held.asked = now
                 return found, adapter
-            if time.monotonic() - found > RETRY_SECONDS:
-                del self._loading[adapter]
-        if adapter and adapter not in self._loading and (len(self._loading) < MOST or self._make_room()):
-            self._loading[adapter] = self._loader.submit(self._load, adapter)
+            if now - held.asked > PATIENCE_SECONDS:
+                del self._held[adapter]
+        if adapter not in self._held and (len(self._held) < MOST or self._make_room(now)):
+            self._held[adapter] = Held(self._loader.submit(self._load, adapter), now)
         return self.plain, ""
 
     def close(self) -> None:
         self._loader.shutdown()
-        for loading in self._loading.values():
-            if isinstance(found := loading.result(), OpenVinoText):
+        for held in self._held.values():
+            if found := held.engine.result():
                 found.close()
         self.plain.close()
 
-    def _make_room(self) -> bool:
-        """Give up what was asked for first of all that writes nothing now."""
-        for adapter, loading in self._loading.items():
-            found = loading.result() if loading.done() else None
-            if isinstance(found, OpenVinoText) and not found.active():
-                found.close()
-            elif not isinstance(found, float):
-                continue
-            del self._loading[adapter]
-            return True
-        return False
+    async def _guarded(
+        self, pieces: AsyncGenerator[str | TextResult, None], request: TextRequest, used: str
+    ) -> AsyncGenerator[tuple[str | TextResult, str], None]:
+        begun = False
+        try:
+            async with aclosing(pieces):
+                async for item in pieces:
+                    begun = True
+                    yield item, used
+                return
+        except EngineStoppedError as error:
+            if begun or not used:
+                raise
+            log.error("adapter %s is used no more: %s", used[:12], error)
+            self._held[used].engine = Future()
+            self._held[used].engine.set_result(None)
+        async with aclosing(self.plain.stream(request)) as pieces:
+            async for item in pieces:
+                yield item, ""
 
-    def _load(self, adapter: str) -> OpenVinoText | float:
+    def _make_room(self, now: float) -> bool:
+        """Give up the adapter that nobody has asked for longest, if that is long."""
+        adapter, held = min(self._held.items(), key=lambda item: item[1].asked)
+        if now - held.asked < PATIENCE_SECONDS or not held.engine.done():
+            return False
+        del self._held[adapter]
+        if found := held.engine.result():
+            found.close()
+        return True
+
+    def _load(self, adapter: str) -> OpenVinoText | None:
         folder = self._adapters / adapter
         try:
             if (digest := read_manifest(folder).digest) != adapter:
                 raise ArtifactError(f"{folder}: holds the artifact {digest}")
             return load_text(self._folder, folder)
-        except (ArtifactError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, users are answered without it
             log.warning("adapter %s is not used: %s", adapter[:12], error)
-            return time.monotonic()
+            return None

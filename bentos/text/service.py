@@ -81,11 +81,10 @@ class TextBento:
     @bentoml.api
     async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
         try:
-            engine, adapter = self._engines.pick(job.adapter)
-            pieces = engine.stream(_request(job))
+            pieces = self._engines.stream(_request(job), job.adapter)
             # At once, so that a caller who leaves before the first token is noticed.
             yield _line(TextLine(deployment=self._info.deployment))
-            async with aclosing(self._items(pieces, adapter)) as items:
+            async with aclosing(self._items(pieces)) as items:
                 async for item in items:
                     yield _line(TextLine(piece=item) if isinstance(item, str) else TextLine(result=item))
         except PromptTooLongError as error:
@@ -97,21 +96,20 @@ class TextBento:
             raise
 
     async def _whole(self, job: TextJob) -> Written:
-        engine, adapter = self._engines.pick(job.adapter)
-        async with aclosing(self._items(engine.stream(_request(job)), adapter)) as items:
+        async with aclosing(self._items(self._engines.stream(_request(job), job.adapter))) as items:
             async for item in items:
                 if isinstance(item, Written):
                     return item
         raise RuntimeError("the engine ended without a result")
 
     async def _items(
-        self, pieces: AsyncGenerator[str | TextResult, None], adapter: str
+        self, pieces: AsyncGenerator[tuple[str | TextResult, str], None]
     ) -> AsyncGenerator[str | Written, None]:
         self._active += 1
         batch_size, began = self._active, time.time_ns()
         try:
             async with aclosing(pieces):
-                async for item in pieces:
+                async for item, adapter in pieces:
                     yield self._written(item, batch_size, adapter) if isinstance(item, TextResult) else item
         finally:
             self._active -= 1

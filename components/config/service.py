@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -192,13 +193,17 @@ class Experiment(Stage):
         """What its users are shared out on, with every experiment of the same line and segment."""
         return " ".join([self.line, *(f"{key}={value}" for key, value in self.segment.items())])
 
+    @cached_property
+    def compared(self) -> frozenset[str]:
+        """The parameters that some variant sets."""
+        return frozenset(name for one in self.variants.values() for name in one.model_dump(exclude_none=True))
+
     def covers(self, line: str, segments: Mapping[str, str], chosen: AbstractSet[str]) -> bool:
         """Whether a request on the line, of a user of these segments, may be in it.
 
         One that has `chosen` what variants differ in may not: its answer would tell nothing of them.
         """
-        differ = {name for variant in self.variants.values() for name in variant.model_dump(exclude_none=True)}
-        return self.line == line and self.segment.items() <= segments.items() and not chosen & differ
+        return self.line == line and self.segment.items() <= segments.items() and not chosen & self.compared
 
     def weighted(self, weights: Mapping[str, float]) -> Experiment:
         """The same experiment with other weights."""

@@ -158,6 +158,19 @@ def experiment_requests(url: str, experiment: str, line: str, until: float) -> I
             yield dict(row)
 
 
+def written_with(url: str, experiment: str, variant: str, adapter: str) -> tuple[int, int]:
+    """(answers to a variant's users, of which the adapter wrote)."""
+    ours = func.count(case((FINISHED.c.adapter == adapter, 1)))
+    query = (
+        select(func.count(), ours)
+        .join(FINISHED, FINISHED.c.request_id == ACCEPTED.c.request_id)
+        .where(ACCEPTED.c.experiment == experiment, ACCEPTED.c.variant == variant, FINISHED.c.outcome == "ok")
+    )
+    with reading(url) as connection:
+        total, written = connection.execute(query).one()
+        return total, written
+
+
 def tallies(url: str, experiment: str, kind: str, unit: float, until: float) -> dict[str, tuple[float, int]]:
     """By variant, the sum over its users of their mean reaction of a kind, in `unit`s capped at 1, and their number.
 

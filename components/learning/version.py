@@ -24,6 +24,7 @@ from components.learning.harvest import Harvest, Judged, same_prompt, set_apart
 from components.learning.labels import Label
 
 FEEDBACK = Path("data/feedback")
+SEGMENTS = Path("data/segments")  # of users, each in a folder of its own: no stage of the graph reads them
 PAIRS, PREFERENCES, HELD_OUT = "pairs.jsonl", "preferences.jsonl", "held_out.jsonl"
 
 

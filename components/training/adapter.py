@@ -6,34 +6,36 @@ what held-out users of the segment liked, once with it and once without.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 
-from components.artifact import MANIFEST, Manifest, canonical, read_manifest, seal, verify
+from components.artifact import MANIFEST, Manifest, canonical, read_manifest, seal, staged, verify
 from components.config import TrainText
 from components.data.pairs import Pair, read_pairs
 from components.data.sample import Sample
 from components.learning import version
 from components.models.base_text import BASE
 from components.models.language import adapted, held_out_loss, load_merged, load_tokenizer
+from components.runtimes.text import ADAPTERS
 from components.stage import StageError
 from components.training import text
 from components.training.trainer import discard, state_key
 
-ADAPTERS = Path("artifacts/text/adapters")
 PACKAGE = Path("artifacts/text/package")
 STATE = Path(".atelier/training/adapter")
 
 
-def known(parents: Mapping[str, str]) -> Manifest | None:
-    """The adapter that was made of just these artifacts, if there is one."""
+def known(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:
+    """The adapter that `make` would make, if there is one."""
+    wanted = parents_of(learned), _parameters(segment, settings)
     made = (read_manifest(path.parent) for path in ADAPTERS.glob(f"*/{MANIFEST}"))
-    return next((manifest for manifest in made if manifest.parents == parents), None)
+    found = (manifest for manifest in made if (manifest.parents, manifest.parameters) == wanted)
+    return next((manifest for manifest in found if (ADAPTERS / manifest.digest).is_dir()), None)
 
 
 def parents_of(learned: Path) -> dict[str, str]:
@@ -50,9 +52,9 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     """Train on the segment's data version in `learned`, and seal the adapter as `artifacts/text/adapters/<digest>`.
 
     In this process, on one device; what was killed goes on where it stopped. Raises `StageError` where the checkpoint
-    here is not the package's.
+    here is not the package's, and where something was made anew meanwhile.
     """
-    parents = parents_of(learned)
+    parents, parameters = parents_of(learned), _parameters(segment, settings)
     if verify(text.CHECKPOINT).digest != parents["checkpoint"]:
         raise StageError(f"{text.CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
     settings = settings.model_copy(update={"strategy": "auto", "devices": 1})
@@ -62,15 +64,23 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     base = STATE / "merged"
     load_merged(BASE, text.CHECKPOINT, torch.float32).save_pretrained(base)
     load_tokenizer(BASE).save_pretrained(base)
-    key = state_key(settings.model_dump(), canonical(parents))
+    key = state_key(parameters, canonical(parents))
     model, fitted = text.train(base, pairs, settings, state_dir=STATE / "run", key=key)
     after = held_out_loss(adapted(model), load_tokenizer(base), checks, settings.max_length)
     with model.disable_adapter():
         before = held_out_loss(adapted(model), load_tokenizer(base), checks, settings.max_length)
     metrics = text.summarise(fitted, after, len(pairs)) | {"validation_loss_without": before, "checks": len(checks)}
-    manifest = _publish(model, segment, settings, parents, metrics)
+    if parents_of(learned) != parents:
+        raise StageError("the model or its data was made anew while the adapter was trained; run `atelier adapt` again")
+    manifest = _publish(model, parents, parameters, metrics)
     discard(STATE)
     return manifest
+
+
+def _parameters(segment: Mapping[str, str], settings: TrainText) -> dict[str, Any]:
+    """`scale`: of the adapter's product, by which an engine that knows no PEFT has to multiply it."""
+    scale = settings.lora_alpha / settings.lora_rank
+    return {"segment": dict(segment), "scale": scale, **settings.model_dump()}
 
 
 def _pair(sample: Sample) -> Pair:
@@ -78,25 +88,12 @@ def _pair(sample: Sample) -> Pair:
 
 
 def _publish(
-    model: PeftModel,
-    segment: Mapping[str, str],
-    settings: TrainText,
-    parents: dict[str, str],
-    metrics: dict[str, float],
+    model: PeftModel, parents: dict[str, str], parameters: dict[str, Any], metrics: dict[str, float]
 ) -> Manifest:
     """Write the adapter as safetensors with its manifest, whole or not at all, under its digest."""
-    ADAPTERS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=ADAPTERS, prefix=".partial") as partial:
-        folder = Path(partial) / "adapter"
+    with staged(ADAPTERS / "new") as folder:
         model.peft_config["default"].base_model_name_or_path = str(text.CHECKPOINT)  # not the folder it was merged in
-        model.save_pretrained(str(folder))
-        (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
-        parameters = {
-            "segment": dict(segment),
-            "scale": settings.lora_alpha / settings.lora_rank,
-            **settings.model_dump(),
-        }
+        text.save(model, folder)
         manifest = seal(folder, line="text", kind="adapter", parents=parents, parameters=parameters, metrics=metrics)
-        if not (ADAPTERS / manifest.digest).exists():
-            folder.rename(ADAPTERS / manifest.digest)
+    (ADAPTERS / "new").replace(ADAPTERS / manifest.digest)
     return manifest

@@ -121,11 +121,16 @@ def summarise(fitted: Fitted, validation_loss: float, pairs: int) -> dict[str, f
     }
 
 
+def save(model: PeftModel, folder: Path) -> None:
+    """Write the adapter's weights and configuration."""
+    model.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
+
+
 def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]) -> None:
     """Write the adapter as safetensors with its manifest, whole or not at all."""
     with staged(CHECKPOINT) as folder:
-        model.save_pretrained(str(folder))
-        (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
+        save(model, folder)
         parameters = settings.model_dump()
         seal(folder, line="text", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from components.events.schema import Accepted, Event, Feedback, Finished
 from components.events.store import commit
 from components.events.transactions import opened
 from components.experiments.assignment import served
-from components.experiments.versions import history, running
+from components.experiments.versions import running
 from components.learning import version
-from components.releases.plan import traffic_plan
+from components.releases.leases import held
+from components.stage import StageError
 from components.training import adapter
-from flows import adapters
+from flows import adapters, releases
 from monitoring.report import write_report
 from tests.components.events.examples import DEPLOYMENT
 from tests.components.experiments.examples import in_force
@@ -46,11 +46,12 @@ class Project:
             }
         )
         patch.chdir(root)
-        for name, value in {"ROOT": root, "STATE": root, "ADAPTERS": root / adapter.ADAPTERS}.items():
+        changed = {"ROOT": root, "STATE": root, "PACKAGE": root / adapter.PACKAGE, "SPLIT": root / "data/text/split"}
+        for name, value in changed.items():
             patch.setattr(adapters, name, value)
         patch.setattr(adapters, "load", lambda: self.params)
         patch.setattr(adapters, "logger", lambda: logging.getLogger("adapters"))
-        self._make, self._patch = adapter.make, patch
+        self._make = adapter.make
         patch.setattr(adapter, "make", self._counted)
         self.promote(read_manifest(root / "artifacts/text/package").digest)
 
@@ -59,9 +60,9 @@ class Project:
         return self._make(*arguments)
 
     def promote(self, digest: str, name: str = DEPLOYMENT.deployment) -> None:
-        record = DEPLOYMENT.model_copy(update={"digest": digest, "deployment": name})
-        record_deployment(self.params.events.url, record)
-        self._patch.setattr(adapters, "plan", lambda line, _: replace(traffic_plan(line, []), champion=name))
+        record_deployment(self.params.events.url, DEPLOYMENT.model_copy(update={"digest": digest, "deployment": name}))
+        with opened(self.params.events.url) as engine, held(engine, "text", "test", 30.0) as lease:
+            releases.promote(engine, name, {}, lease.token)
 
     def like(self, users: int, plan: str = "paid") -> None:
         """Each of these users once likes a woodcut of something of their own."""
@@ -125,20 +126,21 @@ def test_an_adapter_is_trained_where_a_segment_likes_enough_and_then_tried_on_ha
 ) -> None:
     project.like(6)
     project.like(60, plan="free")
-    shutil.rmtree(project.root / version.FEEDBACK)
+    shutil.rmtree(project.root / version.SEGMENTS)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(adapters.store, "apply", killed)  # between the training and the experiment
         project.step()
     free, paid = project.step()
     assert project.trained == 1  # what the killed run had made is used
-    assert free.startswith("plan=free: adapter-plan-free-") and " begins: loss on what held-out users liked" in free
+    assert free.startswith("plan=free: adapter-plan=free-") and " begins: loss on what held-out users liked" in free
     assert paid.startswith("plan=paid: ") and "pairs, 10 are needed" in paid
     (tried,) = project.runs()
     assert (tried.segment, tried.share, tried.weights) == ({"plan": "free"}, 0.5, {"control": 0.5, "treatment": 0.5})
     made = project.root / adapter.ADAPTERS / (tried.variants["treatment"].adapter or "")
     assert read_manifest(made).parameters["segment"] == {"plan": "free"}
     goes_on, runs = project.step()[:2]
-    assert goes_on.startswith(f"{tried.name} goes on. The interval contains 0") and goes_on.endswith(" 0 users")
+    assert goes_on.startswith(f"{tried.name}: it goes on. The interval contains 0")
+    assert goes_on.endswith(" 0 users; it wrote 0 of 0 answers of treatment")
     assert runs == f"plan=free: {tried.name} runs"
 
 
@@ -147,26 +149,50 @@ def killed(*_: object) -> None:
 
 
 def test_one_that_is_liked_more_is_kept_for_the_whole_segment_until_the_champion_changes(
-    project: Project, begun: str
+    project: Project, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.compare(1500, {"control": 0.3, "treatment": 0.7})
-    (told,) = project.step(train=False)
-    assert told.startswith(f"{begun}: kept for all of its segment. The whole interval lies above 0")
-    (kept,) = project.runs()
-    assert (kept.share, kept.weights) == (1.0, {"control": 0.0, "treatment": 1.0})
-    with opened(project.params.events.url) as engine:
-        places = [one.placed for one in running(engine)]
-        assert "Likes +" in history(engine)[-1].why
-    given = [served(places, "text", f"new{number}", SEGMENT)[1] for number in range(50)]
-    assert all(variant == kept.variants["treatment"] for variant in given)
-    assert project.step(train=False)[0].startswith(f"{begun}: kept since The whole interval lies above 0")
-    page = write_report(project.params, time.time()).read_text()
-    assert begun in page and "treatment" in page
-    project.promote("9" * 64, "text-2")
-    ended, refused = project.step()
-    assert ended.startswith(f"{begun} has ended: it was made for the model ")
-    assert refused.startswith("no adapter is trained: the model here, ") and refused.endswith("9" * 64)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adapters.store, "apply", killed)  # between the end of the one and the beginning of the other
+        project.step(train=False)
     assert project.runs() == []
+    assert project.step()[-1].startswith(f"plan=paid: {begun}-2 begins: it won: The whole interval lies above 0")
+    (kept,) = project.runs()
+    assert (kept.share, kept.weights) == (1.0, {"control": 0.1, "treatment": 0.9})
+    project.compare(200, {"control": 0.3, "treatment": 0.7})
+    assert project.step(train=False)[0].startswith(f"{kept.name}: kept. ") and project.runs() == [kept]
+    page = write_report(project.params, time.time()).read_text()
+    assert kept.name in page and "treatment" in page
+    project.promote("9" * 64, "text-2")
+    ended, _, paid = project.step()
+    assert ended.startswith(f"{kept.name}: ended: its champion ")
+    assert paid.startswith("plan=paid: nothing is trained: ") and paid.endswith("the champion's 999999999999")
+    assert project.runs() == []
+    project.promote(read_manifest(project.root / adapter.PACKAGE).digest, "text-3")
+    assert f"plan=paid: {begun}-3 begins: loss on " in project.step()[-1]  # it was no worse, its champion was gone
+
+
+def test_a_kept_adapter_that_users_come_to_dislike_is_ended(project: Project, begun: str) -> None:
+    project.compare(1500, {"control": 0.3, "treatment": 0.7})
+    assert f"{begun}: {begun}-2 begins: The whole interval lies above 0" in project.step(train=False)[0]
+    project.compare(3000, {"control": 0.9, "treatment": 0.1})
+    assert project.step(train=False)[0].startswith(f"{begun}-2: ended: The whole interval lies below 0")
+
+
+def test_what_fails_for_one_stops_no_other_and_is_told(project: Project, begun: str, tiny_adapter: Path) -> None:
+    project.like(60, plan="free")
+    (project.root / adapter.ADAPTERS / tiny_adapter.name / "adapter_model.safetensors").write_bytes(b"other")
+    with pytest.raises(StageError, match=rf"^{begun}: .* was changed"):
+        project.step()
+    assert {one.name.split("-")[1] for one in project.runs()} == {"plan=paid", "plan=free"}
+
+
+def test_before_the_first_release_there_are_words(project: Project) -> None:
+    project.params = project.params.model_copy(
+        update={"events": project.params.events.model_copy(update={"url": f"sqlite:///{project.root / 'new.db'}"})}
+    )
+    shutil.rmtree(project.root / "artifacts")
+    assert project.step()[0] == "plan=free: nothing is trained: the text line has no champion yet"
 
 
 @pytest.mark.parametrize(
@@ -181,9 +207,9 @@ def test_one_that_is_liked_less_or_no_more_ends_and_is_not_tried_again(
 ) -> None:
     project.compare(users, rates)
     if "90 days" in why:
-        assert project.step(train=False)[0].startswith(f"{begun} goes on.")
+        assert project.step(train=False)[0].startswith(f"{begun}: it goes on.")
         monkeypatch.setattr(adapters, "DAY", 0.0)  # all that is simulated about these three months
     assert why in project.step(train=False)[0]
     assert project.runs() == []
     again = project.step()
-    assert project.trained == 0 and f"plan=paid: {begun} was tried: " in again[-1] and why in again[-1]
+    assert project.trained == 0 and "plan=paid: its adapter was tried: " in again[-1] and why in again[-1]

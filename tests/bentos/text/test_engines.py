@@ -12,6 +12,7 @@ import pytest
 from bentos.text import engines
 from bentos.text.engines import Engines
 from components.artifact import read_manifest, seal
+from components.runtimes.base import TextRequest, TextResult
 from tests.bentos.gateway.test_chat import eventually
 from tests.tiny_adapter import package_of
 
@@ -54,18 +55,30 @@ def test_what_cannot_be_loaded_is_answered_without_and_tried_again_later(
     wanted = "0" * 64
     assert loaded.pick(wanted) == (loaded.plain, "")
     shutil.copytree(tiny_adapter, tmp_path / wanted)  # another adapter in its place is no better than none
-    monkeypatch.setattr(engines, "RETRY_SECONDS", 0.0)
-    assert eventually(lambda: loaded._loading[wanted].done())
+    monkeypatch.setattr(engines, "PATIENCE_SECONDS", 0.0)
+    assert eventually(lambda: loaded._held[wanted].engine.done())
     loaded.pick(wanted)
-    assert eventually(lambda: loaded._loading[wanted].done())
+    assert eventually(lambda: loaded._held[wanted].engine.done())
     assert loaded.pick(wanted) == (loaded.plain, "")
 
 
-def test_the_one_that_came_first_makes_room(
+async def test_an_engine_that_fails_costs_nobody_an_answer(loaded: Engines, tiny_adapter: Path) -> None:
+    assert eventually(lambda: loaded.pick(tiny_adapter.name)[1] == tiny_adapter.name)
+    request = TextRequest((("user", "a red boat"),), max_new_tokens=8, temperature=0)
+    (*_, (fitted, used)) = [item async for item in loaded.stream(request, tiny_adapter.name)]
+    assert isinstance(fitted, TextResult) and used == tiny_adapter.name
+    loaded.pick(tiny_adapter.name)[0].close()
+    for _ in range(2):
+        (*_, (plain, used)) = [item async for item in loaded.stream(request, tiny_adapter.name)]
+        assert (plain, used) == (loaded.plain.generate([request])[0], "")
+
+
+def test_the_one_that_was_not_asked_for_longest_makes_room(
     loaded: Engines, tmp_path: Path, tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "MOST", 2)
+    monkeypatch.setattr(engines, "PATIENCE_SECONDS", 0.0)
     names = [tiny_adapter.name, another(tmp_path, 1), another(tmp_path, 2)]
     for name in names:
         assert eventually(partial(lambda name: loaded.pick(name)[1] == name, name))
-    assert list(loaded._loading) == names[1:]
+    assert list(loaded._held) == names[1:]

@@ -38,9 +38,9 @@ def test_it_is_named_by_its_digest_and_names_what_it_was_made_of(tiny_adapter: P
 
 def test_it_is_known_by_what_it_was_made_of(tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_adapter.parents[3])
-    parents = adapter.parents_of(LEARNED)
-    assert adapter.known(parents) == verify(tiny_adapter)
-    assert adapter.known(parents | {"feedback": "other"}) is None
+    assert adapter.known(SEGMENT, LEARNED, TRAINING) == verify(tiny_adapter)
+    assert adapter.known({"plan": "free"}, LEARNED, TRAINING) is None
+    assert adapter.known(SEGMENT, LEARNED, TRAINING.model_copy(update={"seed": 9})) is None
 
 
 def test_a_checkpoint_that_the_package_was_not_made_from_is_refused(
