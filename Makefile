@@ -6,13 +6,14 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo annotate test up down repro lint proof bench bench-annotate-server bench-annotation bench-drift bench-events bench-online bench-release bench-tiers lock setup
+.PHONY: demo annotate test up down repro lint proof bench bench-annotate-server bench-annotation bench-drift bench-events bench-online bench-release bench-stopping bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
 	atelier demo
 
 annotate: setup  ## label in the browser: starts Label Studio, or uses that at annotation.url, with the first batch in it
+	dvc repro split@image
 	atelier annotate start
 
 test: setup  ## the whole test suite
@@ -57,6 +58,9 @@ bench-annotate-server: setup  ## the annotation loop on a real Label Studio, kil
 
 bench-annotation: setup  ## labels that active learning saves against random choice, on four data sets
 	python -m components.annotation.bench
+
+bench-stopping: setup  ## after how many labels labelling stops by itself, on four data sets
+	pytest -s tests/components/annotation/bench_stopping.py
 
 proof: setup  ## unattended: drift, labels, retraining, trial, recovery; then a bad model that goes back by itself
 	atelier proof

@@ -24,6 +24,10 @@ from components.stage import StageError
 
 TOKEN = "LABEL_STUDIO_API_KEY"  # noqa: S105 - the variable's name
 TABS = {"annotate": "1 annotate", "review": "2 review", "arbitrate": "3 arbitrate"}  # tier, and its tab's title
+HOW = (
+    "Open the tab of your tier and begin with 'Label Tasks As Displayed', behind the arrow beside 'Label All Tasks', "
+    "which would ignore the tab and take you through every task of the project."
+)
 PROPOSED_BY = "atelier"
 # Tasks per request: some megabytes, with the pictures in them; and where there are none.
 _CHUNK, _PAGE = 50, 500
@@ -126,7 +130,8 @@ class Project:
                 if found:
                     self._client.projects.update(found.id, label_config=label_config)
                 else:
-                    created = self._client.projects.create(title=self.title, label_config=label_config)
+                    how = {"expert_instruction": HOW, "show_instruction": True}
+                    created = self._client.projects.create(title=self.title, label_config=label_config, **how)
                     found = self._client.projects.update(created.id, maximum_annotations=100)
             there = {(view.data or {}).get("title") for view in self._client.views.list(project=found.id)}
             for tier, name in TABS.items():

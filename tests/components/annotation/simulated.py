@@ -40,6 +40,7 @@ BEASTS = [
     "otter",
 ]
 WRONG = "horse"  # labelled as food in the set
+PASSWORD = secrets.token_hex(8)  # of every account that is made here
 
 
 def settings(
@@ -56,8 +57,9 @@ def write_set(folder: Path) -> Path:
     folder.mkdir(parents=True)
     rows = []
     for number, word in enumerate([*FOOD, *BEASTS]):
+        # Of that size, as Label Studio's page takes an image file below 100 bytes for a broken one.
         colour = (37 * number % 256, 91 * number % 256, 151 * number % 256)
-        (folder / f"{word}.png").write_bytes(encode_png(Image.new("RGB", (16, 16), colour)))
+        (folder / f"{word}.png").write_bytes(encode_png(Image.new("RGB", (128, 128), colour)))
         label = "Animals & Nature" if word in BEASTS and word != WRONG else "Food & Drink"
         rows.append({"file_name": f"{word}.png", "text": word, "label": label, "licence": "CC0"})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -85,7 +87,7 @@ def another_account(server: Server, name: str) -> Server:
     """The server as a new account of the same organisation sees it."""
     with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
         browser.get("/user/signup/")
-        form = {"email": f"{name}@example.org", "password": secrets.token_hex(8)}
+        form = {"email": f"{name}@example.org", "password": PASSWORD}
         form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
         browser.post("/user/signup/", data=form, headers={"Referer": server.url}).raise_for_status()
         token = browser.get("/api/current-user/token").raise_for_status().json()["token"]

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.annotation.active.datasets import built_in
 from components.annotation.batch import Pool, choose, expected_gain, identity, likely, propose, read_pool, tasks
 from components.artifact import seal
 from components.data.sample import Sample, write
 from components.stage import StageError
+from tests.components.annotation.bench_stopping import WORTH, label_until_enough
 from tests.components.annotation.simulated import WRONG
 
 ANIMAL, FOOD = "Animals & Nature", "Food & Drink"
@@ -79,7 +81,7 @@ def test_a_task_carries_the_sample_its_picture_and_what_is_proposed(data: Path) 
     name = pool.ids[pool.texts.index(WRONG)]
     (task,) = tasks(data / "split", propose(pool, likely(pool, np.zeros((24, 1)), {}, 0.8), {name: ""}))
     assert (task.sample_id, task.text, task.category, task.score) == (name, WRONG, FOOD, 0.8)
-    assert Image.open(io.BytesIO(base64.b64decode(task.data["image"].partition(",")[2]))).size == (16, 16)
+    assert Image.open(io.BytesIO(base64.b64decode(task.data["image"].partition(",")[2]))).size == (128, 128)
 
 
 def test_the_gain_that_is_left_is_told_once_there_are_verdicts_enough() -> None:
@@ -89,6 +91,12 @@ def test_the_gain_that_is_left_is_told_once_there_are_verdicts_enough() -> None:
     assert gain is not None and gain.enough(0.05) and not gain.enough(0.0)
     assert "the other 100 labels are expected to add" in str(gain)
     assert expected_gain(pool, x_ND, dict.fromkeys(pool.ids[:100], "a")) is None  # nothing can be learned of one label
+
+
+def test_labelling_real_digits_stops_by_itself_and_the_labels_left_would_have_added_little() -> None:
+    stopped = label_until_enough(next(built_in()), seed=0, size=100)
+    assert stopped.labels < stopped.pool
+    assert stopped.full - stopped.accuracy < WORTH
 
 
 def test_labels_that_are_all_alike_are_refused(tmp_path: Path) -> None:
