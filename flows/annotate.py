@@ -8,7 +8,7 @@ asked about the text line stands in `flows.preference`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from filelock import FileLock, Timeout
@@ -108,7 +108,7 @@ class Drawings:
         tier_send.add_chosen(self.engine, project, samples, ended, outlook)
         return outlook
 
-    def tasks(self, missing: Sequence[Task]) -> list[label_studio.Task]:
+    def tasks(self, missing: Sequence[Task]) -> Iterator[label_studio.Task]:
         """What annotators see of these tasks."""
         wanted = {one.sample: one.gold for one in missing}
         return batch.tasks(DATA / "split", batch.propose(self.pool, self._likely[1], wanted))
@@ -132,7 +132,7 @@ def send_next() -> str:
             Comparisons(params, engine, known) if settings.template == PREFERENCE else Drawings(settings, engine, known)
         )
         address = project.ensure(asked.labels)
-        tier_send.forget_lost(engine, project)
+        tier_send.catch_up(engine, project)
         outlook = asked.add()
         sent = tier_send.send(engine, project, asked.tasks)
         moved = tier_send.move(engine, project, asked.labels, settings.tiers)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components.annotation.label_studio import TOKEN
+from components.annotation.label_studio_client import TOKEN
 from components.config import Params
 from components.stage import StageError
 from flows import stack

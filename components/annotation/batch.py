@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,10 +148,10 @@ def expected_gain(pool: Pool, x_ND: Floats, settled: Mapping[str, str]) -> Outlo
         return None
 
 
-def tasks(split: Path, proposals: Mapping[str, Proposal]) -> list[Task]:
-    """The samples of these ids as tasks, with their pictures."""
+def tasks(split: Path, proposals: Mapping[str, Proposal]) -> Iterator[Task]:
+    """The samples of these ids as tasks, with their pictures: one by one, as they would not all fit into memory."""
     found = (s for file in sorted(split.glob("*.parquet")) for s in iterate(file))
-    return [_task(s, proposals[identity(s)]) for s in found if identity(s) in proposals]
+    return (_task(s, proposals[identity(s)]) for s in found if identity(s) in proposals)
 
 
 def _rows(pool: Pool, settled: Mapping[str, str]) -> Rows:

@@ -7,30 +7,26 @@ after a kill. Lists are read without the pictures. Whatever goes wrong on the wa
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from itertools import islice
 from typing import Any
 
-import httpx
-from label_studio_sdk import LabelStudio
-from label_studio_sdk.core.api_error import ApiError
-
-from components.annotation import template
+from components.annotation import label_studio_show, template
+from components.annotation.label_studio_client import ONCE, connect, in_words
+from components.annotation.label_studio_show import PROPOSED_BY, Shown, Turn
 from components.config import Annotation
 from components.stage import StageError
 
-TOKEN = "LABEL_STUDIO_API_KEY"  # noqa: S105 - the variable's name
 TABS = {"annotate": "1 annotate", "review": "2 review", "arbitrate": "3 arbitrate"}  # tier, and its tab's title
 HOW = (
     "Open the tab of your tier and begin with 'Label Tasks As Displayed', behind the arrow beside 'Label All Tasks', "
     "which would ignore the tab and take you through every task of the project."
 )
-PROPOSED_BY = "atelier"
 # Tasks per request: some megabytes, with the pictures in them; and where there are none.
-_CHUNK, _PAGE = 50, 500
+_CHUNK, _PAGE = 100, 500
 # What a list brings back: the names count for tasks and for the annotations in them.
 _LISTED = "id,meta,created_at,updated_at,annotations,result,was_cancelled,completed_by,updated_by"
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -86,14 +82,6 @@ class Reading:
     until: str
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a task shows those who open it: the tier that it waits for, and what the tiers before said."""
-
-    tier: str
-    note: str = ""
-
-
 def title(settings: Annotation) -> str:
     """The project's name, here and on the server; a new template is another project."""
     return f"{settings.project} ({settings.template} {template.version(template.read(settings.template))})"
@@ -104,13 +92,9 @@ class Project:
 
     def __init__(self, settings: Annotation) -> None:
         """Raises `StageError` where the environment holds no token."""
-        token = os.environ.get(TOKEN, "")
-        if not token:
-            raise StageError(f"{TOKEN} is not set; copy a token from Account & Settings at {settings.url}")
         self.url = settings.url
         self.name, self.title = settings.template, title(settings)
-        with self._in_words():
-            self._client = LabelStudio(base_url=settings.url, api_key=token)
+        self._client = connect(settings.url)
 
     def check(self) -> None:
         """Raises `StageError` where the server does not answer or refuses the token."""
@@ -150,36 +134,37 @@ class Project:
             return int(self._require().task_number or 0)
 
     def numbers(self) -> dict[str, int]:
-        """The number of every sample's task."""
-        with self._in_words():
-            return {_sample_id(task): task.id for task in self._tasks(self._require().id)}
+        """The number of every sample's task, the first where there are several.
 
-    def upload(self, tasks: Sequence[Task]) -> int:
-        """Add the tasks whose sample has none yet, with the proposed category as prediction; returns how many."""
-        present = self.numbers()
-        missing = [task for task in tasks if task.sample_id not in present]
-        with self._in_words():
-            project = self._require()
-            for start in range(0, len(missing), _CHUNK):
-                # The server takes a request whole or not at all. Not repeated by the SDK: it might have been taken.
-                request = [self._payload(task) for task in missing[start : start + _CHUNK]]
-                self._client.projects.import_tasks(project.id, request=request, request_options={"max_retries": 0})
-        return len(missing)
-
-    def show(self, number: int, shown: Shown, category: str, wording: str, score: float) -> None:
-        """Move a task to the tab of a tier, where `category`, if any, or a caption's `wording` is proposed.
-
-        Annotations stay as they are.
+        Such are there where an import was given up, sent again, and yet taken. They go, unless somebody has answered.
         """
+        found: dict[str, int] = {}
         with self._in_words():
-            task = self._client.tasks.get(str(number))
-            self._client.tasks.update(str(number), data={**task.data, **vars(shown)})
-            if category:
-                result = template.proposal(self.name, category, wording or task.data["text"])
-                proposed = {"result": result, "score": score, "model_version": PROPOSED_BY}
-                for prediction in task.predictions or ():
-                    self._client.predictions.delete(prediction.id)
-                self._client.predictions.create(task=number, **proposed)
+            project = self._require().id
+            listed = self._tasks(project, include="id,meta,total_annotations", fields="task_only")
+            tasks = [task for task in listed if _sample_id(task)]  # others are there by hand
+            again = [task for task in tasks if found.setdefault(_sample_id(task), task.id) != task.id]
+            if doubled := [task.id for task in again if not task.total_annotations]:
+                label_studio_show.act(self._client, project, "delete_tasks", doubled)
+        return found
+
+    def upload(self, tasks: Iterable[Task]) -> Iterator[dict[str, int]]:
+        """Add tasks with the proposed category as prediction; yields the numbers of those that are in, some by some."""
+        with self._in_words():
+            project, left = self._require().id, iter(tasks)
+            while some := list(islice(left, _CHUNK)):
+                request = [self._payload(task) for task in some]  # taken whole or not at all
+                taken = self._client.projects.import_tasks(
+                    project, request=request, return_task_ids=True, request_options=ONCE
+                )
+                # Editions that import later than they answer give no numbers: the next run finds them.
+                numbers = getattr(taken, "task_ids", None) or ()
+                yield dict(zip((task.sample_id for task in some), numbers, strict=False))
+
+    def show(self, turns: Sequence[Turn]) -> None:
+        """Move tasks to the tabs of their tiers, with what is shown and proposed there."""
+        with self._in_words():
+            label_studio_show.show(self._client, self._require().id, self.name, turns)
 
     def read(self, since: str) -> Reading:
         """Tasks that changed since then, all where it is empty; skipped annotations and drafts are no answers."""
@@ -191,7 +176,8 @@ class Project:
             if newest is None:
                 return Reading((), "")
             until = (newest.updated_at.astimezone(UTC) - _LATE).strftime(_TIME)
-            tasks = self._tasks(project.id, fields="all", query=_changed(since) if since else None)
+            changed = _changed(since) if since else None
+            tasks = self._tasks(project.id, include=_LISTED, fields="all", query=changed)
             return Reading(tuple(self._polled(task) for task in tasks), until)
 
     def _labels(self, project: Any) -> set[str]:
@@ -224,7 +210,7 @@ class Project:
         }
 
     def _tasks(self, project: int, **options: Any) -> list[Any]:
-        tasks = list(self._client.tasks.list(project=project, page_size=_PAGE, include=_LISTED, **options))
+        tasks = list(self._client.tasks.list(project=project, page_size=_PAGE, **options))
         self._client.projects.get(project)  # the SDK takes a 404 for the last page, also that of a project just deleted
         return tasks
 
@@ -241,26 +227,8 @@ class Project:
             )
         return found
 
-    @contextmanager
-    def _in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise StageError(
-                f"Label Studio at {self.url} does not answer ({error}); start it, or change annotation.url"
-            ) from error
-        except ApiError as error:
-            raise StageError(self._explain(error)) from error
-
-    def _explain(self, error: ApiError) -> str:
-        if error.status_code in (401, 403):
-            return (
-                f"Label Studio at {self.url} refuses the token in {TOKEN} ({error.status_code}); copy that of an "
-                "account that may manage projects (a legacy token counts only where its organisation allows it)"
-            )
-        if error.status_code == 404:
-            return f"{self.url}: project {self.title!r} was deleted meanwhile, or this is not Label Studio's address"
-        return f"Label Studio at {self.url} answered {error.status_code}: {str(error.body)[:300]}"
+    def _in_words(self) -> AbstractContextManager[None]:
+        return in_words(self.url, self.title)
 
 
 def _sample_id(task: Any) -> str:

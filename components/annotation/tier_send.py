@@ -1,76 +1,102 @@
 """Tasks here become tasks in Label Studio, and move there to the tab of the tier that they wait for.
 
-What the server shows is kept in the database, and written there after the server has taken it: a kill in between means
-that the same is sent once more, which changes nothing.
+What the server shows is kept in the database, and written there, for some tasks at a time, after the server has taken
+it: a kill in between means that it is found there, or sent once more, which changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from components.annotation import label_studio, tier_store
-from components.annotation.label_studio import Project, Shown
+from components.annotation.label_studio import Project
+from components.annotation.label_studio_show import Shown, Turn
 from components.annotation.template import CHANGE, wording
 from components.annotation.tier_schema import PROJECTS, SHOWN, TASKS, Record, Task
 from components.annotation.tiers import State, Tier
+from components.annotation.trust import Crowd
 from components.config import Tiers
+from components.events.database import insert_new
 from components.events.transactions import writing
 
 ENDED = (State.DONE, State.DISCARDED)
-Pictures = Callable[[Sequence[Task]], Sequence[label_studio.Task]]
+MOVED_AT_ONCE = 250
+Pictures = Callable[[Sequence[Task]], Iterable[label_studio.Task]]
 
 
 def send(engine: Engine, project: Project, pictures: Pictures) -> int:
-    """Put the open tasks that the server does not have there, with their pictures; returns how many."""
-    there = shown(engine, project.title)
+    """Put the open tasks that the server does not have there, with their pictures; returns how many.
+
+    What is no longer among the samples has no picture to send.
+    """
+    there, sent = shown(engine, project.title), 0
     missing = [t for t in tier_store.tasks(engine, project.title) if t.task not in there and t.state not in ENDED]
-    if not missing:
-        return 0
-    sent = project.upload(pictures(missing))
-    numbers = project.numbers()
-    with writing(engine, f"tasks of {project.title}") as connection:
-        for task in missing:
-            if task.sample in numbers:  # what is no longer among the samples has no picture to send
-                values = {"task": task.task, "remote": numbers[task.sample], **vars(Shown(State.ANNOTATE))}
-                connection.execute(insert(SHOWN).values(values))
+    task_of = {task.sample: task.task for task in missing}
+    for numbers in project.upload(pictures(missing)) if missing else ():
+        with writing(engine, f"tasks of {project.title}") as connection:
+            _note(connection, {task_of[sample]: number for sample, number in numbers.items()})
+        sent += len(numbers)
     return sent
+
+
+def catch_up(engine: Engine, project: Project) -> None:
+    """Take note of tasks that the server has or lost without our knowing: by a run that was killed, or by hand.
+
+    Lost ones that are open are sent again. What people answered there stays: whoever deletes a task takes no answer
+    back.
+    """
+    there = shown(engine, project.title)
+    if project.size() == len(there):
+        return
+    numbers = project.numbers()
+    tasks = {task.task: numbers.get(task.sample) for task in tier_store.tasks(engine, project.title)}
+    gone = {task for task, (number, _) in there.items() if tasks[task] != number}
+    new = {task: number for task, number in tasks.items() if number and (task not in there or task in gone)}
+    with writing(engine, f"tasks of {project.title}") as connection:
+        if gone:
+            each = delete(SHOWN).where(SHOWN.c.task == bindparam("gone"))
+            connection.execute(each, [{"gone": task} for task in gone])
+        _note(connection, new)
 
 
 def move(engine: Engine, project: Project, labels: Sequence[str], tiers: Tiers) -> int:
     """Show every task in the tab of its tier, with what was said of it so far; returns how many have moved."""
     there, recorded = shown(engine, project.title), tier_store.records(engine, project.title)
-    crowd, moved = tier_store.crowd_of(engine, project.title, labels, tiers), 0
+    crowd = tier_store.crowd_of(engine, project.title, labels, tiers)
+    due = []
     for task in tier_store.tasks(engine, project.title):
+        number, now = there.get(task.task, (0, None))
         given = recorded.get(task.task, [])
-        wanted = view(task, given)
-        if task.task in there and there[task.task][1] != wanted:
-            judged = wanted.tier in (State.REVIEW, State.ARBITRATE)
-            current = [record.answer for record in given if record.ended is None and record.label]
-            category, sure = crowd.believe(current) if judged else ("", 0.0)
-            words = wording(current) if category == CHANGE else ""
-            project.show(there[task.task][0], wanted, category, words, round(sure, 3))
-            with writing(engine, f"tier of {task.sample}") as connection:
-                connection.execute(update(SHOWN).where(SHOWN.c.task == task.task).values(**vars(wanted)))
-            moved += 1
-    return moved
+        if now and now != (wanted := view(task, given)):
+            due.append((wanted.tier, wanted.note, task.task, _turn(number, wanted, given, crowd)))
+    due.sort(key=lambda one: one[:3])  # those that show the same are changed by one request
+    for start in range(0, len(due), MOVED_AT_ONCE):
+        some = due[start : start + MOVED_AT_ONCE]
+        project.show([turn for *_, turn in some])
+        with writing(engine, f"tabs of {project.title}") as connection:
+            each = update(SHOWN).where(SHOWN.c.task == bindparam("moved"))
+            connection.execute(each, [{"moved": task, "tier": tier, "note": note} for tier, note, task, _ in some])
+    return len(due)
 
 
-def forget_lost(engine: Engine, project: Project) -> int:
-    """Take note of tasks that were deleted on the server by hand, so that the open ones are sent again.
+def _turn(number: int, wanted: Shown, given: Sequence[Record], crowd: Crowd) -> Turn:
+    """What a task is to show, and, to who judges, the likeliest of the answers so far as the proposal."""
+    if wanted.tier not in (State.REVIEW, State.ARBITRATE):
+        return Turn(number, wanted)
+    current = [record.answer for record in given if record.ended is None and record.label]
+    category, sure = crowd.believe(current)
+    return Turn(number, wanted, category, wording(current) if category == CHANGE else "", round(sure, 3))
 
-    What people answered there stays: whoever deletes a task takes no answer back.
-    """
-    there = shown(engine, project.title)
-    if project.size() == len(there):
-        return 0
-    numbers = set(project.numbers().values())
-    gone = [task for task, (number, _) in there.items() if number not in numbers]
-    with writing(engine, f"tasks of {project.title}") as connection:
-        connection.execute(delete(SHOWN).where(SHOWN.c.task.in_(gone)))
-    return len(gone)
+
+def _note(connection: Connection, numbers: Mapping[int, int]) -> None:
+    """The server has these tasks under these numbers, as they were sent."""
+    sent = vars(Shown(State.ANNOTATE))
+    if numbers:
+        rows = [{"task": task, "remote": number, **sent} for task, number in numbers.items()]
+        connection.execute(insert_new(connection.engine, SHOWN), rows)
 
 
 def shown(engine: Engine, project: str) -> dict[int, tuple[int, Shown]]:

@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from components.annotation import label_studio, tier_store
 from components.annotation.batch import identity
-from components.annotation.label_studio import TOKEN, Project
+from components.annotation.label_studio import Project
+from components.annotation.label_studio_client import TOKEN
 from components.annotation.tier_schema import Task
 from components.annotation.tiers import State
 from components.config import Params, load

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.annotation.label_studio import TOKEN
+from components.annotation.label_studio_client import TOKEN
 from components.config import Params, load
 from flows import environment, labelling, serve, stack
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from components.annotation import label_studio, tier_store
-from components.annotation.label_studio import TOKEN, Project
+from components.annotation.label_studio import Project
+from components.annotation.label_studio_client import TOKEN
 from components.artifact import read_manifest
 from components.config import Clean, Params, Prepare, Split
 from components.data.clean import clean

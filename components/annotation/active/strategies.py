@@ -56,7 +56,9 @@ def select(
         raise SelectionError(f"labelled: {labelled_N.dtype}, expected a mask of bool, True where a row has its label")
     if np.any(probabilities_MNC < 0) or not np.allclose(probabilities_MNC.sum(2), 1, atol=1e-3):
         raise SelectionError("probabilities: negative, or rows that do not sum to 1; expected members x rows x classes")
-    count = min(count, rows - int(labelled_N.sum()))
+    free = np.flatnonzero(~labelled_N)
+    if count >= len(free):  # nothing is left to choose between
+        return rng.permutation(free)
     if count < 1:
         return np.empty(0, np.intp)
     return STRATEGIES[name](probabilities_MNC, embeddings_ND, labelled_N, count, rng)

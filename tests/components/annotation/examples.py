@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from components.annotation import tier_store
 from components.annotation.label_studio import Answer as Annotation
 from components.annotation.label_studio import Polled, Reading
-from components.annotation.tier_schema import Task
+from components.annotation.tier_schema import Move, Task
 from components.annotation.tiers import Answer, Kind, State, Tier
 from components.annotation.trust import strangers
 from components.config import Tiers
@@ -61,9 +61,11 @@ def kinds(engine: Engine) -> list[Kind]:
 def check(engine: Engine, project: str = PROJECT) -> None:
     """Whole histories, one current answer a person, nobody's work judged by themselves, no annotation twice."""
     recorded = tier_store.records(engine, project)
-    moves = tier_store.history(engine, project)
+    moves_of: dict[int, list[Move]] = {}
+    for move in tier_store.history(engine, project):
+        moves_of.setdefault(move.task, []).append(move)
     for task in tier_store.tasks(engine, project):
-        mine = [move for move in moves if move.task == task.task]
+        mine = moves_of[task.task]
         assert all(a.target is b.source and a.version < b.version for a, b in pairwise(mine))
         assert (mine[0].kind, mine[-1].target, mine[-1].version <= task.version) == (Kind.CREATE, task.state, True)
         assert all(move.who and move.why and move.time for move in mine)

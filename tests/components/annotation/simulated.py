@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.annotation.label_studio import Project
+from components.annotation.label_studio_show import act
 from components.annotation.template import REASON, object_of, proposal
 from components.config import Annotation, Clean, Prepare, Split
 from components.data.clean import clean
@@ -110,6 +111,11 @@ class SimulatedAnnotator:
     def answer(self, text: str, category: str, why: str = "") -> int:
         """Returns the annotation's number."""
         return int(self.client.annotations.create(self._task(text).id, result=_result(category, why, self.template)).id)
+
+    def answer_many(self, numbers: Sequence[int], category: str) -> None:
+        """The same answer to many tasks, by the server's own action: one request each takes a fifth of a second."""
+        first = self.client.annotations.create(numbers[0], result=_result(category))
+        act(self.client, self.project.id, "propagate_annotations", numbers[1:], source_annotation_id=first.id)
 
     def write(self, text: str, caption: str) -> None:
         """Answer with a caption."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from components.annotation import label_studio as module
 from components.annotation.batch import Proposal, tasks
-from components.annotation.label_studio import PROPOSED_BY, TABS, TOKEN, Project, Shown, Task
+from components.annotation.label_studio import Project, Task
+from components.annotation.label_studio_client import TOKEN
+from components.annotation.label_studio_show import PROPOSED_BY
 from components.annotation.template import LABELS, chosen
 from components.data.sample import iterate
 from components.stage import StageError
@@ -20,19 +22,19 @@ from tests.components.annotation.simulated import WRONG, SimulatedAnnotator, set
 from tests.label_studio_server import Server
 
 ANIMAL, FOOD = "Animals & Nature", "Food & Drink"
+PLAIN = {"image": "data:image/png;base64,", "text": "by hand", "tier": "", "note": ""}
 on_a_server = pytest.mark.timeout(900)  # the first run on a machine installs the server
-
-
-@pytest.fixture
-def token(label_studio: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TOKEN, label_studio.token)
 
 
 def six(data: Path) -> list[Task]:
     """Six samples, the one with the wrong label among them, each with its own label proposed."""
     samples = [s for file in sorted((data / "split").glob("*.parquet")) for s in iterate(file)]
     chosen_ones = sorted(samples, key=lambda s: (s.text != WRONG, s.id))[:6]
-    return tasks(data / "split", {s.id: Proposal(s.label, 0.8) for s in chosen_ones})
+    return list(tasks(data / "split", {s.id: Proposal(s.label, 0.8) for s in chosen_ones}))
+
+
+def upload(project: Project, wanted: Sequence[Task]) -> dict[str, int]:
+    return {sample: number for some in project.upload(wanted) for sample, number in some.items()}
 
 
 def begun(server: Server, name: str) -> Project:
@@ -42,12 +44,17 @@ def begun(server: Server, name: str) -> Project:
 
 
 @on_a_server
-def test_tasks_go_up_once_pre_labelled_and_answers_come_back(label_studio: Server, token: None, data: Path) -> None:
+def test_tasks_go_up_pre_labelled_and_answers_come_back(
+    label_studio: Server, token: None, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 4)
+    monkeypatch.setattr(module, "_PAGE", 4)
     wanted = six(data)
-    for uploaded in (6, 0):
+    for _ in range(2):
         project = Project(settings(label_studio.url, "whole loop"))
         address = project.ensure([ANIMAL, FOOD])
-        assert project.upload(wanted) == uploaded
+    parts = list(project.upload(wanted))
+    assert [len(part) for part in parts] == [4, 2] and project.numbers() == {**parts[0], **parts[1]}
     simulated = SimulatedAnnotator(label_studio, project)
     assert address == f"{label_studio.url}/projects/{simulated.project.id}/data"
     found = simulated.tasks()
@@ -66,6 +73,7 @@ def test_tasks_go_up_once_pre_labelled_and_answers_come_back(label_studio: Serve
     assert answers == {(ids[WRONG], FOOD, ""), (ids[WRONG], ANIMAL, "it neighs"), (ids[others[1]], "Robots", "")}
     assert project.categories() == {ANIMAL, FOOD}
     assert (project.size(), project.numbers().keys()) == (6, set(ids.values()))
+    assert {task.data["text"]: task.id for task in found} == {t: project.numbers()[s] for t, s in ids.items()}
 
 
 @on_a_server
@@ -74,7 +82,7 @@ def test_a_reading_goes_on_where_the_last_one_ended(
 ) -> None:
     wanted = six(data)
     project = begun(label_studio, "incremental")
-    project.upload(wanted)
+    upload(project, wanted)
     simulated = SimulatedAnnotator(label_studio, project)
     monkeypatch.setattr(module, "_LATE", timedelta())
     before = project.read("")
@@ -88,31 +96,6 @@ def test_a_reading_goes_on_where_the_last_one_ended(
 
 
 @on_a_server
-def test_a_task_moves_to_the_tab_of_its_tier_and_only_there_is_it_offered(
-    label_studio: Server, token: None, data: Path
-) -> None:
-    wanted = six(data)
-    project = Project(settings(label_studio.url, "tabs"))
-    for _ in range(2):
-        project.ensure([ANIMAL, FOOD])
-    project.upload(wanted)
-    simulated = SimulatedAnnotator(label_studio, project)
-    simulated.answer(WRONG, ANIMAL)
-    sample = next(task.sample_id for task in wanted if task.text == WRONG)
-    project.show(project.numbers()[sample], Shown("review", "Animals: 2"), ANIMAL, "", 0.9)
-    views = simulated.client.views.list(project=simulated.project.id)
-    assert sorted(view.data["title"] for view in views) == sorted(TABS.values())
-    inside = {view.data["title"]: list(simulated.client.tasks.list(view=view.id)) for view in views}
-    assert {name: len(there) for name, there in inside.items()} == {"1 annotate": 5, "2 review": 1, "3 arbitrate": 0}
-    (reviewed,) = inside["2 review"]
-    assert (reviewed.data["text"], reviewed.data["note"]) == (WRONG, "Animals: 2")
-    assert reviewed.data["image"].startswith("data:image/png")
-    (prediction,) = next(task.predictions for task in simulated.tasks() if task.data["text"] == WRONG)
-    assert (chosen(prediction.result), prediction.score) == (ANIMAL, 0.9)
-    assert [len(p.answers) for p in project.read("").tasks if p.sample_id == sample] == [1]
-
-
-@on_a_server
 @pytest.mark.parametrize("name", ["caption", "rating"])
 def test_the_other_templates_are_projects_too_and_their_answers_are_read(
     label_studio: Server, token: None, data: Path, name: Literal["caption", "rating"]
@@ -121,7 +104,7 @@ def test_the_other_templates_are_projects_too_and_their_answers_are_read(
     for _ in range(2):
         project.ensure(LABELS[name])
     assert project.categories() == set(LABELS[name])
-    project.upload([replace(task, category="") for task in six(data)])
+    upload(project, [replace(task, category="") for task in six(data)])
     simulated = SimulatedAnnotator(label_studio, project)
     if name == "caption":
         simulated.write(WRONG, "a horse")
@@ -132,34 +115,24 @@ def test_the_other_templates_are_projects_too_and_their_answers_are_read(
 
 
 @on_a_server
-def test_an_upload_killed_half_way_is_completed_by_the_next(
-    label_studio: Server, token: None, data: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_a_task_that_an_import_added_twice_the_one_without_answers_goes(
+    label_studio: Server, token: None, data: Path
 ) -> None:
-    wanted = six(data)
-    project = begun(label_studio, "killed half-way")
-    monkeypatch.setattr(module, "_CHUNK", 2)
-    monkeypatch.setattr(module, "_PAGE", 2)
-    sent = project._client.projects.import_tasks
-    calls: list[Any] = []
-
-    def killed(*arguments: Any, **named: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        sent(*arguments, **named)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(project._client.projects, "import_tasks", killed)
-        project.upload(wanted)
-    assert project.upload(wanted) == 2
-    assert len(SimulatedAnnotator(label_studio, project).tasks()) == 6
+    wanted, project = six(data), begun(label_studio, "doubled")
+    first, second = upload(project, wanted), upload(project, wanted[:2])
+    annotated = wanted[0].sample_id
+    simulated = SimulatedAnnotator(label_studio, project)
+    simulated.client.annotations.create(second[annotated], result=[])
+    by_hand = [simulated.client.tasks.create(project=simulated.project.id, data=PLAIN).id for _ in range(2)]
+    assert project.numbers() == first
+    assert {task.id for task in simulated.tasks()} == {*first.values(), second[annotated], *by_hand}
 
 
 @on_a_server
 def test_a_new_category_joins_the_project_and_a_deleted_project_is_named(label_studio: Server, token: None) -> None:
     project = Project(settings(label_studio.url, "grows"))
     with pytest.raises(StageError, match=r"no project 'grows \(category 2\)' at http.*run `atelier annotate upload`"):
-        project.upload([])
+        upload(project, [])
     project.ensure([FOOD])
     project.ensure([ANIMAL, "Objects"])
     assert project.categories() == {FOOD, ANIMAL, "Objects"}
@@ -197,15 +170,3 @@ def test_a_wrong_token_is_named_and_not_shown(label_studio: Server, monkeypatch:
     with pytest.raises(StageError, match=rf"refuses the token in {TOKEN} \(401\)") as caught:
         Project(settings(label_studio.url, "refused")).read("")
     assert "not-the-token" not in str(caught.value)
-
-
-def test_a_missing_token_and_a_server_that_is_down_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.delenv(TOKEN, raising=False)
-        with pytest.raises(StageError, match=f"{TOKEN} is not set"):
-            Project(settings(url, "nowhere"))
-        monkeypatch.setenv(TOKEN, "any")
-        with pytest.raises(StageError, match=f"Label Studio at {url} does not answer"):
-            Project(settings(url, "nowhere")).read("")

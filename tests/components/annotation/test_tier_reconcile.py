@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, event
 
-from components.annotation import tier_store
+from components.annotation import tier_reconcile, tier_store
 from components.annotation.label_studio import Answer as Annotation
 from components.annotation.label_studio import Polled, Reading
 from components.annotation.tier_reconcile import Summary, reconcile
@@ -176,7 +176,8 @@ def killed(url: str, given: Sequence[Annotation], after: int) -> bool:
     return process.exitcode == -signal.SIGKILL
 
 
-def test_reconciles_killed_anywhere_are_carried_on(url: str) -> None:
+def test_reconciles_killed_anywhere_are_carried_on(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tier_reconcile, "AT_ONCE", 2)  # two transactions a reconcile
     chance, kills = random.Random(7), 0
     with opened(url) as engine:
         samples = [f"sample {i}" for i in range(4)]
@@ -187,7 +188,8 @@ def test_reconciles_killed_anywhere_are_carried_on(url: str) -> None:
             while killed(url, given, chance.randint(20, 80)):
                 kills += 1
                 check(engine)
-            assert read(engine, given).changed_tasks == 0
+            found = read(engine, given)  # people are known better now, which may settle a task
+            assert found == Summary(changed_tasks=found.changed_tasks)
         assert kills > 5
         current = [r for rs in tier_store.records(engine, PROJECT).values() for r in rs if r.ended is None]
         assert {(r.source, r.stamp) for r in current} <= {
