@@ -16,8 +16,8 @@ annotate: setup  ## label in the browser: starts Label Studio, or uses that at a
 	dvc repro split@image
 	atelier annotate start
 
-test: setup  ## the whole test suite
-	pytest
+test: setup  ## the whole test suite, two files at a time: it waits for servers more than it computes
+	pytest -n 2 --dist loadfile
 
 up: setup  ## leave the stack running
 	atelier up

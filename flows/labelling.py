@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 from components.annotation.label_studio_client import TOKEN
 from components.config import Params
 from components.stage import StageError
@@ -36,11 +38,13 @@ SETTINGS = {
 def install() -> Path:
     """The command of an environment that holds exactly the lock; made again where the lock has changed."""
     stamp = VENV / "lock.txt"
-    if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-        pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, "--no-deps", "-r", str(LOCK)], check=True)
-        stamp.write_bytes(LOCK.read_bytes())
+    VENV.parent.mkdir(exist_ok=True)
+    with FileLock(f"{VENV}.lock"):  # two may start at once
+        if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+            pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+            subprocess.run([*pip, "--no-deps", "-r", str(LOCK)], check=True)
+            stamp.write_bytes(LOCK.read_bytes())
     return VENV / "bin" / "label-studio"
 
 

