@@ -6,7 +6,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo annotate test up down repro lint proof bench bench-annotate-server bench-annotation bench-drift bench-events bench-online bench-release bench-stopping bench-tiers lock setup
+.PHONY: demo annotate test drills up down repro lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-events bench-online bench-release bench-stopping bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -18,6 +18,9 @@ annotate: setup  ## label in the browser: starts Label Studio, or uses that at a
 
 test: setup  ## the whole test suite, two files at a time: it waits for servers more than it computes
 	pytest -n 2 --dist loadfile
+
+drills: setup  ## what proves the product and costs more than the suite should; run before a release, not by CI
+	pytest --timeout 1200 -o python_files='drill_*.py'
 
 up: setup  ## leave the stack running
 	atelier up
@@ -36,6 +39,10 @@ lint: setup  ## style, types and the import rule
 
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
+
+bench-adapter: setup  ## the text engine with real phrases at 1, 8 and 32 callers, with an adapter and without
+	dvc repro package@text
+	pytest -s tests/components/runtimes/bench_text.py
 
 bench-events: setup  ## the event log: rows/s, kill -9 and latency; the latency of tracing
 	python -m components.events.bench

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -66,10 +67,10 @@ def adapt(train: bool = True) -> list[str]:
 
     with opened(params.events.url) as engine:
         for name, found in tried(params).items():
-            attempt(name, lambda found=found: decide(engine, params, found))  # type: ignore[misc]
+            attempt(name, partial(decide, engine, params, found))
         segments = [{key: value} for key, values in params.feedback.segments.items() for value in values]
         for segment in segments if train else ():
-            attempt(_named(segment), lambda segment=segment: _alone(engine, params, segment))  # type: ignore[misc]
+            attempt(_named(segment), partial(_alone, engine, params, segment))
     if failed:
         raise StageError("; ".join(failed))
     return told

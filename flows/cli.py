@@ -10,39 +10,18 @@ import typer
 
 from components import stage
 from components.config import Line, load
-from flows import alerting, cli_experiment, environment, stack
+from flows import alerting, cli_annotate, cli_experiment, environment, stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-annotate = typer.Typer(no_args_is_help=True, help="Have people label in Label Studio.")
-app.add_typer(annotate, name="annotate")
+app.add_typer(cli_annotate.app, name="annotate")
 app.add_typer(cli_experiment.app, name="experiment")
-
-
-def use_server() -> None:
-    """Have flows report to the stack's Prefect server."""
-    os.environ["PREFECT_API_URL"] = environment.service_urls(load())["prefect"] + "/api"
-
-
-def use_server_if_running() -> None:
-    """Without the stack, Prefect starts a temporary server of its own for a flow."""
-    if "prefect" in stack.running():
-        use_server()
-
-
-def require_label_studio() -> None:
-    """Refuse in one line, before a flow starts, what no flow could do: no token, a wrong one, no server."""
-    from components.annotation.label_studio import Project
-    from flows.labelling import provide_token
-
-    provide_token(load())
-    Project(load().annotation).check()
 
 
 @app.command()
 def demo() -> None:
     """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
     environment.provide_secrets()
-    use_server()
+    stack.use_server(load())
     from flows.demo import demo as run_demo
 
     run_demo(load())
@@ -51,7 +30,7 @@ def demo() -> None:
 @app.command()
 def run(targets: Annotated[list[str] | None, typer.Argument(help="stages; all by default")] = None) -> None:
     """Bring artifacts up to date, each DVC stage as a Prefect task."""
-    use_server_if_running()
+    stack.use_server_if_running(load())
     from flows.pipeline import pipeline
 
     for name, outcome in pipeline(targets).items():
@@ -65,7 +44,7 @@ def release(
 ) -> None:
     """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
     environment.provide_secrets()
-    use_server_if_running()
+    stack.use_server_if_running(load())
     from flows.release import release as run_release
 
     for line, deployment in run_release(force=force, canary=canary).items():
@@ -88,7 +67,7 @@ def canary() -> None:
 @app.command()
 def monitor() -> None:
     """Write the ops report of the last window."""
-    use_server_if_running()
+    stack.use_server_if_running(load())
     from flows.monitor import monitor as run_monitor
 
     typer.echo(run_monitor())
@@ -106,7 +85,7 @@ def ops() -> None:
 def learn() -> None:
     """Train on what users liked and annotators wrote, where enough is new, and put the model on trial."""
     environment.provide_secrets()
-    use_server_if_running()
+    stack.use_server_if_running(load())
     from flows.learn import learn as run_learn
 
     learned = run_learn()
@@ -116,7 +95,7 @@ def learn() -> None:
 @app.command()
 def adapt() -> None:
     """Decide on the adapters that segments of users try; train those that are due, and begin their experiments."""
-    use_server_if_running()
+    stack.use_server_if_running(load())
     from flows.adapters import adapt as run_adapt
 
     typer.echo("\n".join(run_adapt()))
@@ -126,7 +105,7 @@ def adapt() -> None:
 def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
     """The loop unattended, with simulated users and annotators, in a workspace of its own; see its timeline."""
     environment.provide_secrets()
-    use_server()
+    stack.use_server(load())
     from flows import proof as story
 
     if not workspace:
@@ -147,67 +126,17 @@ def labels(
 @app.command()
 def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
     """Search training or sampling parameters with Hyperopt; trials become nested MLflow runs."""
-    use_server_if_running()
+    stack.use_server_if_running(load())
     from flows.tune import tune as run_tune
 
     typer.echo(run_tune(what))
-
-
-@annotate.command()
-def start() -> None:
-    """Start Label Studio where none is given, send the first samples, and say where to label."""
-    from flows.labelling import begin
-
-    typer.echo(begin(load()))
-    upload()
-    typer.echo("then run `atelier annotate reconcile`; where the stack is up, a schedule does it every five minutes")
-
-
-@annotate.command()
-def upload() -> None:
-    """Send the samples that the model learns most from, pre-labelled; a new batch once half of the last is answered."""
-    require_label_studio()
-    use_server_if_running()
-    from flows.annotate import upload as run_upload
-
-    typer.echo(run_upload())
-
-
-@annotate.command()
-def reconcile() -> None:
-    """Count what people have answered, write the data version, and send what comes next."""
-    require_label_studio()
-    use_server_if_running()
-    from flows.annotate import reconcile as run_reconcile
-
-    typer.echo(run_reconcile())
-
-
-@annotate.command()
-def gold(
-    sample: str,
-    why: Annotated[str, typer.Option(help="the reason, for the record")],
-    label: Annotated[str, typer.Option(help="the right one; none makes it an ordinary task")] = "",
-) -> None:
-    """Settle a gold label that people contradict."""
-    from flows.quality import settle_gold
-
-    typer.echo(settle_gold(load(), sample, label, why))
-
-
-@annotate.command()
-def quality(out: Path = Path(".atelier/quality.html")) -> None:
-    """Write a page about the people who label, their agreement, labels that look wrong and what they have cost."""
-    from flows.quality import write_report
-
-    typer.echo(write_report(load(), out))
 
 
 @app.command()
 def up() -> None:
     """Start the stack and leave it running; makes and releases both models first where none is deployed."""
     environment.provide_secrets()
-    use_server()
+    stack.use_server(load())
     params = load()
     from flows.experiments import declare
 
@@ -215,6 +144,7 @@ def up() -> None:
         typer.echo(words)
     stack.start(params, ["prefect", "mlflow"])
     from flows.pipeline import pipeline
+    from flows.release import gateway
     from flows.release import release as run_release
     from flows.releases import plan
     from flows.slots import LINES, served, startable
@@ -228,6 +158,8 @@ def up() -> None:
     obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
     watchers = [program for program, reason in obstacles.items() if reason is None]
     programs = ["prefect", "mlflow", *slots, "gateway", "worker", *watchers]
+    stack.start(params, ["prefect", "mlflow", *slots])
+    gateway()
     stack.start(params, programs)
     for program, url in environment.service_urls(params).items():
         reason = obstacles.get(program)

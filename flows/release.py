@@ -182,6 +182,15 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     return deployments
 
 
+@flow(name="gateway", flow_run_name="gateway", persist_result=False)
+def gateway() -> None:
+    """Have the gateway of this code serve: the database may have been brought to its schema, which older code refuses.
+
+    It speaks with model Bentos of the code before.
+    """
+    deploy_gateway(build_bento("gateway", code_digest()), load(), even_unchanged=False)
+
+
 def deploy_gateway(tag: str, params: Params, *, even_unchanged: bool) -> None:
     """Replace the gateway; a release on trial leaves one alone that has not changed, and with it its users."""
     record = STATE / "deployed" / "gateway.txt"

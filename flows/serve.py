@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from components.config import Params
 from components.stage import StageError
-from flows import labelling
+from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
 from flows.slots import SLOTS, require_deployed
@@ -103,7 +103,7 @@ def serve(program: str, params: Params) -> None:
     """Become `program`; raises `StageError` for an unknown one and does not return otherwise."""
     if program not in PROGRAMS:
         raise StageError(f"no program {program!r}; there are {', '.join(PROGRAMS)}")
-    os.environ["PREFECT_API_URL"] = service_urls(params)["prefect"] + "/api"
+    stack.use_server(params)
     command = PROGRAMS[program](params)
     os.chdir(ROOT)
     os.execvp(command[0], command)  # noqa: S606 - a fixed command, no shell

@@ -86,6 +86,17 @@ def running() -> set[str]:
     return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}}
 
 
+def use_server(params: Params) -> None:
+    """Have flows report to the stack's Prefect server."""
+    os.environ["PREFECT_API_URL"] = service_urls(params)["prefect"] + "/api"
+
+
+def use_server_if_running(params: Params) -> None:
+    """Without the stack, Prefect starts a temporary server of its own for a flow."""
+    if "prefect" in running():
+        use_server(params)
+
+
 def require_free_ports(params: Params, programs: list[str]) -> None:
     """Refuse to start what could not listen; raises `StageError` naming the port and its parameter."""
     for program in programs:

@@ -30,7 +30,7 @@ from components.events.database import connect, migrate
 from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
 from components.experiments import store, versions
-from components.experiments.assignment import Placed, served
+from components.experiments.assignment import Placed, inside, served
 from components.releases.schema import Note
 from components.stage import StageError, run
 from monitoring.drift import Drift, compare
@@ -85,7 +85,7 @@ def _write(engine: Any, chunk: list[tuple[Row, Row | None]], running: Sequence[P
 
 def _assigned(running: Sequence[Placed], row: Row) -> Row:
     """The window's requests are inside the project's experiments, so that their analysis is part of the cost."""
-    given, _ = served(running, row["line"], row["user_key"], {})
+    given, _ = served(inside(running, row["line"], row["user_key"], {}), row["user_key"])
     if given is None or row["time"] < NOW - HOUR:
         return {"experiment": "", "variant": "", "propensity": 1.0, "segments": "{}"}
     return vars(given) | {"segments": ('{"plan": "free"}', '{"plan": "paid"}')[int(row["user_key"][1:]) % 2]}

@@ -76,7 +76,7 @@ async def measure(send: Send, users: int, requests: int, seconds: float) -> Leve
             start = time.perf_counter()
             try:
                 amount = await send(index)
-            except aiohttp.ClientError:
+            except (aiohttp.ClientError, TimeoutError):
                 failures += 1
             else:
                 done += amount  # not `done += await …`, which reads `done` before it waits

@@ -23,7 +23,7 @@ from components.config import Feedback, Line, Serving, Variant
 from components.events.database import EventStoreError
 from components.events.schema import OTHER, Accepted, Event, Finished, Outcome
 from components.events.store import EventStore
-from components.experiments.assignment import Assignment, served
+from components.experiments.assignment import Assignment, inside, served
 from monitoring import metrics
 
 
@@ -110,7 +110,7 @@ def assigned(
     gateway: Gateway, line: Line, user_key: str, kept: Mapping[str, str], chosen: AbstractSet[str] = frozenset()
 ) -> tuple[Assignment, Variant] | tuple[None, None]:
     """A user's variant in the experiment of the line that their request is in, by the weights of this moment."""
-    return served(gateway.traffic.experiments, line, user_key, kept, chosen)
+    return served(inside(gateway.traffic.experiments, line, user_key, kept, chosen), user_key)
 
 
 async def store(gateway: Gateway, event: Event) -> bool:

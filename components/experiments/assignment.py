@@ -76,15 +76,8 @@ def assign(placed: Placed, user_key: str) -> Assignment:
     return Assignment(experiment.name, variant, experiment.variants[variant].weight)
 
 
-def served(
-    running: Sequence[Placed],
-    line: str,
-    user_key: str,
-    segments: Mapping[str, str],
-    chosen: AbstractSet[str] = frozenset(),
-) -> tuple[Assignment, Variant] | tuple[None, None]:
-    """A user's variant in the experiment of the line that their request is in, if it is in one."""
-    placed = inside(running, line, user_key, segments, chosen)
+def served(placed: Placed | None, user_key: str) -> tuple[Assignment, Variant] | tuple[None, None]:
+    """The variant of a user in the experiment that their request is `inside`, if it is in one."""
     if placed is None:
         return None, None
     given = assign(placed, user_key)

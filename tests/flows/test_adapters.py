@@ -17,7 +17,7 @@ from components.events.read import record_deployment
 from components.events.schema import Accepted, Event, Feedback, Finished
 from components.events.store import commit
 from components.events.transactions import opened
-from components.experiments.assignment import served
+from components.experiments.assignment import inside, served
 from components.experiments.versions import running
 from components.learning import version
 from components.releases.leases import held
@@ -79,7 +79,7 @@ class Project:
         with opened(self.params.events.url) as engine:
             places = [one.placed for one in running(engine)]
         for number in range(self.asked, self.asked + users):
-            given, _ = served(places, "text", f"u{number}", SEGMENT)
+            given, _ = served(inside(places, "text", f"u{number}", SEGMENT), f"u{number}")
             if given:
                 liked = float(rng.random() < rates[given.variant])
                 rows += self.visit(number, "a boat", "boat", liked, segments='{"plan": "paid"}', **vars(given))

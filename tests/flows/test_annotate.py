@@ -20,7 +20,7 @@ from components.config import Params, load
 from components.data.sample import iterate
 from components.events.transactions import opened
 from components.stage import StageError
-from flows import annotate, cli
+from flows import annotate, cli_annotate
 from flows import labelling as labelling_server
 from flows.annotate import BUSY
 from tests.components.annotation.simulated import (
@@ -257,4 +257,4 @@ def test_without_a_token_the_commands_say_what_is_missing(tmp_path: Path, monkey
     monkeypatch.delenv(TOKEN, raising=False)
     monkeypatch.setattr(labelling_server, "TOKEN_FILE", tmp_path / "none")
     with pytest.raises(StageError, match=f"{TOKEN} is not set; copy a token from Account & Settings"):
-        cli.require_label_studio()
+        cli_annotate.require_label_studio()

@@ -73,7 +73,7 @@ def test_a_user_of_a_line_is_in_one_experiment_at_most_and_lines_are_independent
     both = sum(found is not None and texts[user] is running[0] for user, found in images.items())
     assert 1850 < both < 2150  # of a's users, half
     outside = next(user for user, found in texts.items() if found is None)
-    assert served(running, "text", outside, {}) == (None, None)
+    assert served(inside(running, "text", outside, {}), outside) == (None, None)
 
 
 def test_variants_do_not_depend_on_the_place_on_the_line() -> None:
