@@ -110,6 +110,24 @@ class TextModule(TrainingModule):
         checkpoint["state_dict"] = {n: v for n, v in checkpoint["state_dict"].items() if n in trained}
 
 
+def schedule(pairs: Sequence[Pair], settings: config.TrainText) -> tuple[list[Pair], config.TrainText]:
+    """The pairs as often as they are seen, and the settings of the run: learned pairs come with steps of their own.
+
+    The source's pairs are so seen as often as without them, or what they teach would be forgotten.
+    """
+    seen = repeated(pairs, settings.learned_share)
+    source = sum(not pair.learned for pair in seen) or len(seen)
+    return seen, settings.model_copy(update={"max_steps": round(settings.max_steps * len(seen) / source)})
+
+
+def announce(seen: Sequence[Pair], run: config.TrainText, settings: config.TrainText) -> None:
+    """Say how many steps a run takes, where these are not those that were set."""
+    if run.max_steps != settings.max_steps and is_writer():
+        share = sum(pair.learned for pair in seen) / len(seen)
+        steps = f"{run.max_steps} steps; max_steps {settings.max_steps} are for the source's pairs"
+        print(f"train text: {steps}, the others for learned ones, {share:.0%} of what is seen", flush=True)
+
+
 def train(
     base: Path,
     pairs: Sequence[Pair],
@@ -119,18 +137,14 @@ def train(
     key: str,
     logger: Logger | None = None,
 ) -> tuple[PeftModel, Fitted]:
-    """The adapted model and how it got there, after `settings.max_steps`, with learned pairs proportionally more.
+    """The adapted model after `settings.max_steps` on these pairs, and how it got there.
 
     The same settings give the same weights.
     """
     pl.seed_everything(settings.seed, verbose=False)
-    seen = repeated(pairs, settings.learned_share)
-    # Learned pairs come on top: the source's are seen as often as without them, or what they teach would be forgotten.
-    source = sum(not pair.learned for pair in seen) or len(seen)
-    settings = settings.model_copy(update={"max_steps": round(settings.max_steps * len(seen) / source)})
-    batches = Batches(seen, load_tokenizer(base), settings.max_length)
+    batches = Batches(pairs, load_tokenizer(base), settings.max_length)
     module = TextModule(untrained(base, settings), settings)
-    fitted = fit(module, len(seen), batches, settings, state_dir=state_dir, key=key, logger=logger)
+    fitted = fit(module, len(pairs), batches, settings, state_dir=state_dir, key=key, logger=logger)
     model = untrained(base, settings)
     fitted.load_into(model, "model")
     return model.eval(), fitted
@@ -144,8 +158,11 @@ def untrained(base: Path, settings: config.TrainText) -> PeftModel:
     )
 
 
-def summarise(fitted: Fitted, validation_loss: float, pairs: int) -> dict[str, float]:
-    """The run in numbers; losses in nats per completion token, `loss` over the last tenth of the steps."""
+def summarise(fitted: Fitted, validation_loss: float, pairs: int, max_steps: int) -> dict[str, float]:
+    """The run in numbers; losses in nats per completion token, `loss` over the last tenth of the steps.
+
+    `steps_for_learned`: those beyond the `max_steps` that were set.
+    """
     losses = [loss for _, loss in fitted.losses]
     last = losses[-max(1, len(losses) // 10) :]
     return {
@@ -153,6 +170,7 @@ def summarise(fitted: Fitted, validation_loss: float, pairs: int) -> dict[str, f
         "loss": sum(last) / len(last),
         "validation_loss": validation_loss,
         "steps": len(losses),
+        "steps_for_learned": len(losses) - max_steps,
         "pairs": pairs,
         "trained_parameters": sum(w.numel() for w in fitted.weights.values()),
     }
@@ -165,7 +183,7 @@ def save(model: PeftModel, folder: Path) -> None:
 
 
 def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]) -> None:
-    """Write the adapter as safetensors with its manifest, whole or not at all."""
+    """Write the adapter as safetensors with its manifest, whole or not at all; `settings` are those of the run."""
     with staged(CHECKPOINT) as folder:
         save(model, folder)
         parameters = settings.model_dump()
@@ -177,14 +195,16 @@ def main() -> None:
     settings = config.load().train.text
     parents = {"data": read_manifest(SPLIT).digest, "base": verify(BASE).digest}
     pairs = read_pairs(SPLIT / "train.parquet")
-    key = state_key(settings.model_dump(), canonical(parents))
-    model, fitted = train(BASE, pairs, settings, state_dir=STATE, key=key)
+    seen, run_settings = schedule(pairs, settings)
+    announce(seen, run_settings, settings)
+    key = state_key(run_settings.model_dump(), canonical(parents))
+    model, fitted = train(BASE, seen, run_settings, state_dir=STATE, key=key)
     if not is_writer():
         return
     held_out = read_pairs(SPLIT / "validation.parquet")
     loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out, settings.max_length)
-    metrics = summarise(fitted, loss, len(pairs))
-    publish(model, settings, parents, metrics)
+    metrics = summarise(fitted, loss, len(pairs), settings.max_steps)
+    publish(model, run_settings, parents, metrics)
     write_losses(METRICS / "train.csv", fitted.losses)
     write_text(METRICS / "train.json", canonical(metrics))
     discard(STATE)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 
+from components import config
 from components.artifact import seal
 from components.data import picture, sample
 from components.data.sample import PREFERRED, Sample
@@ -79,6 +81,15 @@ def train(folder: Path, line: str, module: str = "", **changes: object) -> subpr
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", *([module, line] if module else [f"components.training.{line}"])]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
+
+
+def train_here(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the training stage in `folder` in this process, with the parameters that were set."""
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        config.load.cache_clear()  # it remembers by relative path
+        {"text": text.main, "image": image.main}[line]()
+        config.load.cache_clear()
 
 
 def losses(folder: Path, line: str) -> list[float]:

@@ -6,22 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from components import config
 from components.artifact import verify
 from components.config import Strategy
-from components.training import image, text
-from tests.components.training.layouts import losses, set_parameters, train, write_project
-
-STAGES = {"text": text.main, "image": image.main}
+from tests.components.training.layouts import losses, set_parameters, train, train_here, write_project
 
 
 def alone(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], float]:
     """The losses of one process and the held-out loss of what it sealed."""
     set_parameters(folder, line, devices=1, strategy="auto")
-    monkeypatch.chdir(folder)
-    config.load.cache_clear()  # it remembers by relative path
-    STAGES[line]()
-    config.load.cache_clear()
+    train_here(folder, line, monkeypatch)
     return losses(folder, line), verify(folder / "artifacts" / line / "checkpoint").metrics["validation_loss"]
 
 
