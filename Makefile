@@ -1,5 +1,8 @@
 # Everything a user needs: `make demo`, `make test`, `make up`, `make down`. Each sets up what it needs first.
-PYTHON ?= python3.11
+# The Python that the locks were made with, or the other one they fit; one that only seems to be there is passed over.
+FITS := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(shell $(name) -c '$(FITS)' 2>/dev/null && echo $(name))))
+NO_PYTHON := error: Python 3.11 or 3.12 with venv is needed (on Debian: apt-get install python3 python3-venv), or say where: make PYTHON=/path/to/python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK ?= infra/locks/cpu.txt
@@ -76,9 +79,11 @@ lock:  ## resolve pyproject.toml again into infra/locks
 	$(PYTHON) infra/locks/lock.py
 
 setup: $(STAMP)
+	@python -m components.checkout
 
 # torch first, so that a stock machine gets a build that imports; then the lock, with nothing resolved.
 $(STAMP): $(LOCK) pyproject.toml
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --disable-pip-version-check torch==2.13.0
 	pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)

@@ -14,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from components import checkout
 from components.config import Params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +64,7 @@ SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
 def apply() -> None:
     """Set what is not set yet, and put this interpreter's own commands first on the path."""
     STATE.mkdir(exist_ok=True)
+    checkout.prepare(ROOT)
     for name, value in (TELEMETRY_OFF | SETTINGS).items():
         os.environ.setdefault(name, value)
     # `python` in dvc.yaml and the tools' commands must be those of this environment, whether or not it is activated.
