@@ -13,7 +13,7 @@ import pytest
 
 from components.config import load
 from components.stage import StageError
-from flows import environment, serve, slots, stack
+from flows import environment, serve, slots
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -32,7 +32,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("program", ["text", "text-b"])
 def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path, program: str) -> None:
     slots.place(program, DEPLOYMENT)
-    host, port = load().serving.host, stack.ports(load())[program]
+    host, port = load().serving.host, environment.ports(load())[program]
     assert serve.PROGRAMS[program](load()) == [
         *("bentoml", "serve", DEPLOYMENT.bento, "--host", host, "--port", str(port))
     ]
