@@ -165,5 +165,5 @@ def write(
         inputs.pop("token_type_ids", None)
         ids_BL = generator.generate(**inputs, generation_config=settings)
         new_BL = ids_BL[:, inputs["input_ids"].shape[1] :]
-        written += [text.strip() for text in tokenizer.batch_decode(new_BL, skip_special_tokens=True)]
+        written += tokenizer.batch_decode(new_BL, skip_special_tokens=True)
     return written
