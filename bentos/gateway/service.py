@@ -21,6 +21,7 @@ from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
@@ -46,7 +47,8 @@ def upstream_urls() -> dict[Line, list[str]]:
     return {line: (os.environ.get(f"ATELIER_{line.upper()}_URL") or here[line]).split(",") for line in ports}
 
 
-# One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
+# One worker: admission bounds each line of the whole gateway. More gateways stand behind a load balancer, each with its
+# own bounds.
 # BentoML's own metrics are off: their label is the path, and anyone could fill the memory by asking for many paths.
 @bentoml.asgi_app(app)
 @bentoml.service(
@@ -87,7 +89,7 @@ class GatewayBento:
             serving=serving,
             feedback=PARAMS.feedback,
             keys=self._keys,
-            admission=Admission(serving.max_concurrency, serving.max_queue),
+            admission={line: Admission(line, serving.max_concurrency, serving.max_queue) for line in MODELS},
             upstream=upstream,
             events=events,
             traffic=traffic,
