@@ -54,6 +54,10 @@ def too_long() -> ApiError:
     return ApiError(400, message, param="messages", code="context_length_exceeded")
 
 
+def refused() -> ApiError:
+    return ApiError(400, "the model cannot take a request with such parameters", code="invalid_value")
+
+
 def timed_out(seconds: float) -> ApiError:
     return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
 

@@ -13,7 +13,16 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from bentos.calls import outgoing
-from bentos.gateway.errors import ApiError, not_finite, overloaded, timed_out, too_long, unavailable, unexpected
+from bentos.gateway.errors import (
+    ApiError,
+    not_finite,
+    overloaded,
+    refused,
+    timed_out,
+    too_long,
+    unavailable,
+    unexpected,
+)
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components.config import Line
 
@@ -120,6 +129,8 @@ class Upstream:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
                     raise too_long()
+                if line.refused is not None:
+                    raise refused()
                 if line.error is not None:
                     raise unexpected()
                 yield line
@@ -164,6 +175,8 @@ def _failure(line: Line, status: int, timeout: float) -> ApiError:
         return overloaded(f"the {line} model is overloaded", 1)
     if status == HTTPStatus.BAD_REQUEST and line == "text":  # all else was checked before it was sent
         return too_long()
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return refused()
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return timed_out(timeout)
     if status not in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND):

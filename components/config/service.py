@@ -11,7 +11,19 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Digest, Fraction, Line, Port, Positive, Seed, Segment, Stage
+from components.config.base import (
+    Count,
+    Digest,
+    Fraction,
+    Line,
+    Port,
+    Positive,
+    Seed,
+    Segment,
+    Stage,
+    Temperature,
+    TopP,
+)
 
 
 class Registry(Stage):
@@ -90,8 +102,8 @@ class Serving(Stage):
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
     text_max_new_tokens: Count
-    text_temperature: Annotated[float, Field(ge=0, le=2)]
-    text_top_p: Annotated[float, Field(gt=0, le=1)]
+    text_temperature: Temperature
+    text_top_p: TopP
 
 
 class Stack(Stage):
@@ -138,7 +150,7 @@ class Variant(Stage):
     differs from the defaults in `serving`; `adapter`, of text: the digest of the one on top of the champion."""
 
     weight: Fraction
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
     adapter: Digest | None = None
     guidance: Annotated[float, Field(ge=0, le=50)] | None = None
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None

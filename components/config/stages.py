@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy
+from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy, Temperature
 
 
 class Package(Stage):
@@ -132,7 +132,7 @@ class EvaluateText(Stage):
     samples: Count
     seed: Seed
     max_new_tokens: Count
-    temperature: Annotated[float, Field(ge=0, le=2)]
+    temperature: Temperature
     similarity: Fraction
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,20 @@ def test_a_prompt_beyond_the_context_is_a_400_whole_or_streamed(text_gateway: Ru
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     _, finished = rows(text_gateway, caught.value.response.headers["x-request-id"])
     assert (finished.outcome, finished.status) == ("error", 400)
+
+
+@pytest.mark.parametrize("parameter", ["temperature", "top_p"])
+async def test_24_a_number_that_is_zero_in_float32_ends_nobody_elses_answer(
+    text_gateway: Running, parameter: str
+) -> None:
+    honest: dict[str, Any] = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, timeout=60) as client:
+
+        async def post(**changes: Any) -> httpx.Response:
+            return await client.post(f"{text_gateway.url}/v1/chat/completions", json=honest | changes)
+
+        calls = (post(**({parameter: 1e-46} if number % 2 else {"seed": number})) for number in range(4))
+        answers = await asyncio.gather(*calls)
+    assert [answer.status_code for answer in answers] == [200, 400, 200, 400]
+    assert answers[1].json()["error"]["param"] == parameter
+    assert "float32" in answers[1].json()["error"]["message"]

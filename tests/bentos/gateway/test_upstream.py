@@ -49,6 +49,7 @@ async def upstream(kind: str, seconds: float = 10) -> AsyncIterator[Upstream]:
         ("503", 503, "model_unavailable"),
         ("504", 504, "timeout"),
         ("400", 400, "context_length_exceeded"),
+        ("422", 400, "invalid_value"),
         ("200", 503, "model_unavailable"),
     ],
 )
