@@ -41,8 +41,9 @@ class Arm:
 class Analysis:
     """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison.
 
-    `crossed_over` users saw several variants at once, `moved` ones another after a change of weights. `notes` says in
-    words what was odd about the rows.
+    Users count once their attribution windows have closed; those of `still_open` ones have not. `crossed_over` users
+    saw several variants at once, `moved` ones another after a change of weights. `notes` says in words what was odd
+    about the rows.
     """
 
     experiment: str
@@ -57,6 +58,7 @@ class Analysis:
     alpha: float
     srm_p_value: float
     srm: bool
+    still_open: int
     crossed_over: int
     moved: int
     verdict: str
@@ -79,9 +81,10 @@ def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> flo
     return float(stats.chisquare(observed, scaled).pvalue)
 
 
-def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
-    """Analyse all users of an experiment so far: `control` (or the first variant by name) against every other.
+def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequence[User] = ()) -> Analysis:
+    """Analyse users whose windows have closed: `control` (or the first variant by name) against every other.
 
+    Of those whose windows are `still_open` only the variant is known for good: the sample ratio counts them.
     A user seen in several variants at once is left out and counted, as nothing they did can be credited to one of them.
     Weights that an operator changed leave comparisons valid, as each user is weighted by those at their first exposure.
     Thompson's follow the outcomes themselves, and decide who is moved: there is no comparison then, and no guardrail.
@@ -114,6 +117,7 @@ def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
         alpha=experiment.alpha,
         srm_p_value=p_value,
         srm=srm,
+        still_open=len(still_open),
         crossed_over=len(everyone) - len(users),
         moved=sum(user.moved for user in users),
         verdict=verdict,
