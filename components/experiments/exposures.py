@@ -148,15 +148,6 @@ def pair(users: Sequence[User], control: str, treatment: str) -> Pair:
     return Pair(tuple(mine), treated, np.array(share, dtype=np.float64))
 
 
-def expected(users: Sequence[User]) -> dict[str, float]:
-    """How many of these users each variant should have, by the weights at their first exposures."""
-    found: dict[str, float] = {}
-    for user in users:
-        for name, weight in user.weights.items():
-            found[name] = found.get(name, 0.0) + weight
-    return found
-
-
 def _by_propensity(epochs: Sequence[Epoch]) -> dict[tuple[str, float], list[int]]:
     """The epochs in which a variant had a weight, oldest first."""
     found: dict[tuple[str, float], list[int]] = {}

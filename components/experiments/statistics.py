@@ -6,16 +6,17 @@ both to account by simulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+import numpy as np
 
 from components.config import Experiment
 from components.events.schema import Kind
 from components.experiments.comparison import Comparison, compare
-from components.experiments.exposures import User, expected, roles
+from components.experiments.exposures import User, roles
 from components.experiments.guardrails import Guard, guard
+from components.experiments.ratio import mismatch
 
 MORE: dict[str, str] = {
     "like": "is liked more than",
@@ -66,19 +67,13 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> float:
-    """p-value of Pearson's chi-square test that users fell into variants by their weights; 1 before the first user.
-
-    `weights` need not sum to 1: the numbers of users that were to be expected will do.
-    """
-    total = sum(counts.values())
-    names = [name for name, weight in weights.items() if weight > 0]
-    if total == 0 or len(names) < 2:
-        return 1.0
-    observed = [counts.get(name, 0) for name in names]
-    expected = [weights[name] for name in names]
-    scaled = [sum(observed) * weight / sum(expected) for weight in expected]
-    return float(stats.chisquare(observed, scaled).pvalue)
+def sample_ratio(users: Sequence[User], variants: Sequence[str]) -> float:
+    """p-value, for all looks together, that users fell into `variants` by the weights at their first exposures."""
+    number = {name: i for i, name in enumerate(variants)}
+    got = np.array([number[user.variant] for user in users], dtype=np.int64)
+    given_nK = np.array([[user.weights.get(name, 0.0) for name in variants] for user in users], dtype=np.float64)
+    given_nK = given_nK.reshape(len(users), len(variants))
+    return mismatch(got, given_nK / given_nK.sum(axis=1, keepdims=True))  # of a variant that is gone nobody is here
 
 
 def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequence[User] = ()) -> Analysis:
@@ -94,7 +89,8 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
     control, treatments = roles(weights)
     margins = experiment.guardrails.margins() if experiment.guardrails else {}
     arms = tuple(_arm(name, users, metric) for name in sorted(weights))
-    p_value = sample_ratio({arm.variant: arm.users for arm in arms}, expected(users))
+    assigned = [*users, *(user for user in still_open if not user.crossed)]
+    p_value = sample_ratio(sorted(assigned, key=lambda user: user.first), sorted(weights))
     fixed = experiment.policy == "fixed"
     comparisons = compare(users, metric, weights, experiment.alpha, cuped=True) if fixed else ()
     guards = guard(users, weights, margins, experiment.alpha) if fixed else ()
