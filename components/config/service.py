@@ -124,8 +124,9 @@ class Release(Stage):
 
     Of each state it needs `min_requests` and `min_seconds`. `max_failures` and `max_slow` are shares of its calls, slow
     being over `slow_seconds` of the line; `max_less_liked` is by how much less its users may like it than the champion:
-    the A/B comparison goes on until that is shown. `alpha` is the chance that a good candidate is found bad in one
-    state.
+    the A/B comparison goes on until that is shown. `attribution_seconds`: a user counts by what they do within that
+    time after their first request in the state, and once it is over; well below `min_seconds`, or nobody counts in the
+    shortest time that a state takes. `alpha` is the chance that a good candidate is found bad in one state.
     """
 
     canary: bool
@@ -136,6 +137,7 @@ class Release(Stage):
     max_slow: Annotated[float, Field(gt=0, lt=1)]
     slow_seconds: dict[Line, Positive]
     max_less_liked: Annotated[float, Field(gt=0, le=1)]
+    attribution_seconds: Annotated[int, Field(gt=0, le=604_800)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
@@ -191,6 +193,8 @@ class Experiment(Stage):
     weights are an operator's to change; `thompson` moves them to what is liked, each at least `floor`, and those given
     here are where it starts. `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on
     an answer from which longer counts as that. `min_users` of each variant: below it a segment is not compared.
+    `attribution_hours`: a user's outcome is what they do within that time after their first request inside. Then it
+    changes no more, and only then does it count.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -206,7 +210,12 @@ class Experiment(Stage):
     metric: Literal["like", "click", "save", "dwell"] = "like"
     dwell_cap_s: Positive = 120.0
     min_users: Count = 20
+    attribution_hours: Annotated[float, Field(gt=0, le=2160)] = 24.0
     guardrails: Guardrails | None = None
+
+    @property
+    def attribution_seconds(self) -> float:
+        return 3600 * self.attribution_hours
 
     @property
     def weights(self) -> dict[str, float]:
@@ -241,6 +250,15 @@ class Experiment(Stage):
             raise ValueError(f"variant weights of {self.name} sum to {total}, not 1")
         if self.policy == "thompson" and self.floor * len(self.variants) > 1:
             raise ValueError(f"{self.name}: {len(self.variants)} variants of floor {self.floor} at least exceed 1")
+        return self
+
+    @model_validator(mode="after")
+    def _slowness_shows_within_the_window(self) -> Experiment:
+        if self.guardrails and self.guardrails.slo_s >= self.attribution_seconds:
+            raise ValueError(
+                f"attribution_hours of {self.name} are {self.attribution_seconds:g} s: no request can be found slower "
+                f"than slo_s ({self.guardrails.slo_s:g} s) within that; make them longer"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
+from sqlalchemy import CTE, Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
 
 from components.events.database import reading
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
 
 Row = dict[str, Any]
 BATCH = 1000
+FOREVER = 1e12  # seconds: a window that never closes
+# When a reaction reached a gateway, which no client can date back; rows of old gateways only say when it was made.
+received = case((FEEDBACK.c.received > 0, FEEDBACK.c.received), else_=FEEDBACK.c.time)
 
 
 def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
@@ -121,34 +124,42 @@ def known(url: str, request_ids: Sequence[str], since: float, until: float) -> i
         return sum(connection.execute(query).scalar_one() for query in queries)
 
 
-def experiment_requests(url: str, experiment: str, line: str, until: float) -> Iterator[Row]:
-    """Every request inside an experiment, and of its users those on `line` from before they entered, oldest first.
+def entered(until: float, attribution_s: float, *inside: Any) -> CTE:
+    """Of each user, the `time` of their first request that is `inside`, and when their attribution window `closes`:
+    what comes later counts for nothing. One that is open at `until` closes then, for what is seen so far."""
+    first = func.min(ACCEPTED.c.time)
+    closes = case((first + attribution_s < until, first + attribution_s), else_=until)
+    query = select(ACCEPTED.c.user_key, first.label("time"), closes.label("closes"))
+    return query.where(*inside, ACCEPTED.c.time < until).group_by(ACCEPTED.c.user_key).cte()
 
+
+def experiment_requests(
+    url: str, experiment: str, line: str, until: float, attribution_s: float = FOREVER
+) -> Iterator[Row]:
+    """Requests inside an experiment, and of its users those on `line` from before they entered, oldest first.
+
+    Of those inside, only what was asked, ended and said before the user's window `closes`, so that a window that has
+    closed shows the same for ever; of those before, only what was said until they entered.
     A stream, each with how it ended (None where it has not; of its output the first character that is not white space,
-    of its prompt the length) and with what its user last said of each kind, None where nothing: of a request before,
-    until they entered.
+    of its prompt the length) and with what its user last said of each kind, None where nothing.
     """
     inside = ACCEPTED.c.experiment == experiment
-    entered = (
-        select(ACCEPTED.c.user_key, func.min(ACCEPTED.c.time).label("time"))
-        .where(inside, ACCEPTED.c.time < until)
-        .group_by(ACCEPTED.c.user_key)
-        .cte()
-    )
-    mine = ACCEPTED.c.user_key == entered.c.user_key
-    seen = case((inside, until), else_=entered.c.time)  # of what came before, nothing that a variant may have coloured
+    users = entered(until, attribution_s, inside)
+    mine = ACCEPTED.c.user_key == users.c.user_key
+    seen = case((inside, users.c.closes), else_=users.c.time)  # before: nothing that a variant may have coloured
     asked = (ACCEPTED.c.time < seen, or_(inside, ACCEPTED.c.line == line))
-    last = standing(mine, *asked, FEEDBACK.c.time < seen)
+    last = standing(mine, *asked, received < seen)
     each = [func.max(case((last.c.kind == kind, last.c.value))).label(kind) for kind in KINDS]
     said = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
     shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
     names = ("request_id", "user_key", "time", "experiment", "variant", "propensity", "segments")
     length = func.length(FINISHED.c.prompt).label("prompt_length")
     columns = [ACCEPTED.c[name] for name in names] + [FINISHED.c.latency_s, FINISHED.c.outcome, shown, length]
+    ended = and_(ACCEPTED.c.request_id == FINISHED.c.request_id, FINISHED.c.time < seen)
     query = (
-        select(*columns, *(said.c[kind] for kind in KINDS))
-        .join(entered, mine)
-        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        select(*columns, users.c.closes, *(said.c[kind] for kind in KINDS))
+        .join(users, mine)
+        .join(FINISHED, ended, isouter=True)
         .join(said, ACCEPTED.c.request_id == said.c.request_id, isouter=True)
         .where(*asked)
         .order_by(ACCEPTED.c.time)
@@ -156,6 +167,20 @@ def experiment_requests(url: str, experiment: str, line: str, until: float) -> I
     with reading(url) as connection:
         for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
             yield dict(row)
+
+
+def after_closing(url: str, experiment: str, until: float, attribution_s: float) -> tuple[int, int]:
+    """(requests, reactions to earlier ones) of an experiment's users that came when their windows had closed."""
+    closes = func.min(ACCEPTED.c.time).over(partition_by=ACCEPTED.c.user_key) + attribution_s
+    names = (ACCEPTED.c.request_id, ACCEPTED.c.user_key, ACCEPTED.c.time)
+    inside = (ACCEPTED.c.experiment == experiment, ACCEPTED.c.time < until)
+    asked = select(*names, closes.label("closes")).where(*inside).subquery()
+    own = and_(asked.c.request_id == FEEDBACK.c.request_id, asked.c.user_key == FEEDBACK.c.user_key)
+    said = select(func.count()).select_from(asked).join(FEEDBACK, own).where(asked.c.time < asked.c.closes)
+    with reading(url) as connection:
+        requests = select(func.count()).where(asked.c.time >= asked.c.closes)
+        reactions = said.where(received >= asked.c.closes, received < until)
+        return connection.execute(requests).scalar_one(), connection.execute(reactions).scalar_one()
 
 
 def written_with(url: str, experiment: str, variant: str, adapter: str) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from components.experiments.simulate import (
     Stream,
     fixed_horizon,
     fixed_horizon_mean,
+    returning,
     stream,
     users_to_decision,
 )
@@ -36,6 +37,7 @@ OUT = Path("metrics/online/statistics.json")
 RATE, LIFT, ALPHA, POWER, EVERY, SEED = 0.3, 0.15, 0.05, 0.8, 100, 7
 AA_REPLAYS, AA_USERS = 1000, 10_000
 REPLAYS, USERS = 1000, 16_000
+RETURNING_REPLAYS, RETURNING_USERS, DAYS = 1000, 2000, 30
 LIFTS = (0.08, 0.1, 0.15, 0.2, 0.3)
 REQUESTS, PAST = 3, 5  # of a user inside the experiment and before it, where their past is used
 BREACH, MARGIN = 0.05, 0.05
@@ -109,7 +111,20 @@ def false_positives() -> dict[str, float]:
         users["three treatments (Bonferroni)"] = three_treatments((SEED, i))
         users["guardrail, harm equal to its margin"] = users_to_alarm((SEED, i), MARGIN)
         wrong.update({name: int(np.isfinite(needed)) for name, needed in users.items()})
-    return {name: count / AA_REPLAYS for name, count in wrong.items()}
+    return {name: count / AA_REPLAYS for name, count in wrong.items()} | returning_users()
+
+
+def returning_users() -> dict[str, float]:
+    """The same of users who join within half of the days and come back on every one; a look at the end of each."""
+    wrong: Counter[str] = Counter()
+    for i in range(RETURNING_REPLAYS):
+        users = returning(RATE, RETURNING_USERS, DAYS, DAYS // 2, (SEED, i))
+        for window in (1, 3, 7):
+            needed = users_to_decision(users.effects(window), ALPHA, every=1)
+            wrong[f"users who return, outcomes frozen after {window} d (what runs)"] += bool(np.isfinite(needed))
+        looks = (users_to_decision(users.so_far(day), ALPHA, every=1) for day in range(1, DAYS + 1))
+        wrong["users who return, outcomes the mean so far"] += any(map(np.isfinite, looks))
+    return {name: count / RETURNING_REPLAYS for name, count in wrong.items()}
 
 
 def power_curve() -> dict[str, dict[str, float]]:

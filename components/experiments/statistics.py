@@ -6,16 +6,17 @@ both to account by simulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+import numpy as np
 
 from components.config import Experiment
 from components.events.schema import Kind
 from components.experiments.comparison import Comparison, compare
-from components.experiments.exposures import User, expected, roles
+from components.experiments.exposures import User, roles
 from components.experiments.guardrails import Guard, guard
+from components.experiments.ratio import mismatch
 
 MORE: dict[str, str] = {
     "like": "is liked more than",
@@ -41,8 +42,9 @@ class Arm:
 class Analysis:
     """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison.
 
-    `crossed_over` users saw several variants at once, `moved` ones another after a change of weights. `notes` says in
-    words what was odd about the rows.
+    Users count once their attribution windows have closed; those of `still_open` ones have not. `crossed_over` users
+    saw several variants at once, `moved` ones another after a change of weights. `notes` says in words what was odd
+    about the rows.
     """
 
     experiment: str
@@ -57,6 +59,7 @@ class Analysis:
     alpha: float
     srm_p_value: float
     srm: bool
+    still_open: int
     crossed_over: int
     moved: int
     verdict: str
@@ -64,24 +67,19 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> float:
-    """p-value of Pearson's chi-square test that users fell into variants by their weights; 1 before the first user.
-
-    `weights` need not sum to 1: the numbers of users that were to be expected will do.
-    """
-    total = sum(counts.values())
-    names = [name for name, weight in weights.items() if weight > 0]
-    if total == 0 or len(names) < 2:
-        return 1.0
-    observed = [counts.get(name, 0) for name in names]
-    expected = [weights[name] for name in names]
-    scaled = [sum(observed) * weight / sum(expected) for weight in expected]
-    return float(stats.chisquare(observed, scaled).pvalue)
+def sample_ratio(users: Sequence[User], variants: Sequence[str]) -> float:
+    """p-value, for all looks together, that users fell into `variants` by the weights at their first exposures."""
+    number = {name: i for i, name in enumerate(variants)}
+    got = np.array([number[user.variant] for user in users], dtype=np.int64)
+    given_nK = np.array([[user.weights.get(name, 0.0) for name in variants] for user in users], dtype=np.float64)
+    given_nK = given_nK.reshape(len(users), len(variants))
+    return mismatch(got, given_nK / given_nK.sum(axis=1, keepdims=True))  # of a variant that is gone nobody is here
 
 
-def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
-    """Analyse all users of an experiment so far: `control` (or the first variant by name) against every other.
+def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequence[User] = ()) -> Analysis:
+    """Analyse users whose windows have closed: `control` (or the first variant by name) against every other.
 
+    Of those whose windows are `still_open` only the variant is known for good: the sample ratio counts them.
     A user seen in several variants at once is left out and counted, as nothing they did can be credited to one of them.
     Weights that an operator changed leave comparisons valid, as each user is weighted by those at their first exposure.
     Thompson's follow the outcomes themselves, and decide who is moved: there is no comparison then, and no guardrail.
@@ -91,7 +89,8 @@ def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
     control, treatments = roles(weights)
     margins = experiment.guardrails.margins() if experiment.guardrails else {}
     arms = tuple(_arm(name, users, metric) for name in sorted(weights))
-    p_value = sample_ratio({arm.variant: arm.users for arm in arms}, expected(users))
+    assigned = [*users, *(user for user in still_open if not user.crossed)]
+    p_value = sample_ratio(sorted(assigned, key=lambda user: user.first), sorted(weights))
     fixed = experiment.policy == "fixed"
     comparisons = compare(users, metric, weights, experiment.alpha, cuped=True) if fixed else ()
     guards = guard(users, weights, margins, experiment.alpha) if fixed else ()
@@ -114,6 +113,7 @@ def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
         alpha=experiment.alpha,
         srm_p_value=p_value,
         srm=srm,
+        still_open=len(still_open),
         crossed_over=len(everyone) - len(users),
         moved=sum(user.moved for user in users),
         verdict=verdict,

@@ -16,7 +16,7 @@ import ville
 from components.config import Release as Rules
 from components.events.schema import LIKE
 from components.experiments.comparison import confidence_sequence
-from components.experiments.exposures import Exposure, fold
+from components.experiments.exposures import User
 from components.releases.machine import NEXT, SHARES, State
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -51,13 +51,15 @@ class Share:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen since the state began; `likes` bounds candidate minus champion, per user."""
+    """What was seen since the state began; `likes` bounds candidate minus champion, over `users` whose attribution
+    windows have closed, while those of `still_open` ones have not."""
 
     state: State
     seconds: float
     failures: Share
     slow: Share
     users: int
+    still_open: int
     likes: tuple[float, float]
     breaker: str
 
@@ -69,11 +71,16 @@ class Decision:
 
 
 def weigh(
-    state: State, seconds: float, calls: Sequence[Call], exposures: Sequence[Exposure], breaker: str, alpha: float
+    state: State,
+    seconds: float,
+    calls: Sequence[Call],
+    everyone: tuple[Sequence[User], Sequence[User]],
+    breaker: str,
+    alpha: float,
 ) -> Evidence:
-    """Turn what was seen into evidence; exposures are of variants `candidate` and `champion`."""
-    everyone = fold(exposures, [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})])
-    users = [user for user in everyone if not user.crossed]  # those who were seen with both: on the seam of two states
+    """Turn what was seen into evidence; `everyone`: users whose windows have closed, and those whose are open."""
+    closed, still_open = everyone
+    users = [user for user in closed if not user.crossed]  # those who were seen with both: on the seam of two states
     interval = (-1.0, 1.0)
     if state in SHARES:
         outcomes = np.array([user.outcome(LIKE) for user in users], dtype=np.float64)
@@ -85,6 +92,7 @@ def weigh(
         failures=share([call.failed for call in calls], alpha / TESTS),
         slow=share([call.slow for call in calls], alpha / TESTS),
         users=len(users),
+        still_open=len(still_open),
         likes=interval,
         breaker=breaker,
     )
@@ -123,7 +131,7 @@ def decide(seen: Evidence, rules: Rules) -> Decision:
         return Decision(
             Action.HOLD,
             f"{seen.users} users may like it less than the champion, by up to {-low:.1%}; to become it, it has to be "
-            f"shown that this is at most {rules.max_less_liked:.1%}",
+            f"shown that this is at most {rules.max_less_liked:.1%}; {seen.still_open} users do not count yet",
         )
     return Decision(
         Action.ADVANCE,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, and_, select
 
 from components.config import Line
 from components.config import Release as Rules
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST, TRIALS
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, TRIALS
 from components.events.transactions import reading
-from components.experiments.exposures import Exposure
+from components.events.window import entered, received, standing
+from components.experiments.exposures import Exposure, by_closing, fold
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
 from components.releases.machine import State
 from components.releases.schema import Release
@@ -19,11 +20,13 @@ from components.releases.schema import Release
 
 def gather(engine: Engine, candidate: Release, champion: Release | None, rules: Rules) -> Evidence:
     """All that is known of a candidate on trial in its present state."""
+    now, window = time.time(), float(rules.attribution_seconds)
+    seen = exposures(engine, candidate, champion.deployment if champion else None, now, window)
     return weigh(
         candidate.state,
-        time.time() - candidate.since,
+        now - candidate.since,
         calls(engine, candidate, rules.slow_seconds[cast(Line, candidate.line)]),
-        exposures(engine, candidate, champion.deployment if champion else None),
+        by_closing(fold(seen, [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})]), window, now),
         breaker(engine, candidate),
         rules.alpha,
     )
@@ -53,26 +56,31 @@ def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:
         ]
 
 
-def exposures(engine: Engine, release: Release, champion: str | None) -> list[Exposure]:
-    """The line's requests since the release's last move, by who was asked, and whether their users liked them."""
-    liked = select(FEEDBACK.c.request_id, FEEDBACK.c.user_key, FEEDBACK.c.value).where(
-        FEEDBACK.c.kind == LIKE, FEEDBACK.c.time >= release.since
-    )
-    asked = select(ACCEPTED.c.request_id, ACCEPTED.c.user_key, ACCEPTED.c.time, ACCEPTED.c.deployment).where(
-        ACCEPTED.c.deployment.in_([release.deployment, champion or ""]), ACCEPTED.c.time >= release.since
+def exposures(
+    engine: Engine, release: Release, champion: str | None, until: float, attribution_s: float
+) -> list[Exposure]:
+    """The line's requests since the release's last move, by who was asked, and whether their users liked them; of each
+    user, what they asked and said within their attribution window."""
+    both = (ACCEPTED.c.deployment.in_([release.deployment, champion or ""]), ACCEPTED.c.time >= release.since)
+    users = entered(until, attribution_s, *both)
+    mine, asked = ACCEPTED.c.user_key == users.c.user_key, (*both, ACCEPTED.c.time < users.c.closes)
+    last = standing(mine, *asked, FEEDBACK.c.kind == LIKE, received < users.c.closes)
+    query = (
+        select(ACCEPTED.c.user_key, ACCEPTED.c.time, ACCEPTED.c.deployment, last.c.value)
+        .join(users, mine)
+        .join(last, and_(last.c.request_id == ACCEPTED.c.request_id, last.c.rank == 1), isouter=True)
+        .where(*asked)
     )
     with reading(engine, "releases") as connection:
-        # The latest reaction of each user to each of their own responses counts.
-        reactions = {(row.request_id, row.user_key): row.value for row in connection.execute(liked.order_by(*NEWEST))}
         return [
             Exposure(
                 user_key=row.user_key,
                 time=row.time,
                 variant=CANDIDATE if row.deployment == release.deployment else CHAMPION,
                 propensity=1.0,
-                values={LIKE: min(max(reactions.get((row.request_id, row.user_key), 0.0), 0.0), 1.0)},
+                values={LIKE: min(max(row.value or 0.0, 0.0), 1.0)},
             )
-            for row in connection.execute(asked)
+            for row in connection.execute(query)
         ]
 
 

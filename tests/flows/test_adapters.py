@@ -24,6 +24,7 @@ from components.releases.leases import held
 from components.stage import StageError
 from components.training import adapter
 from flows import adapters, releases
+from flows.learn import DAY
 from monitoring.report import write_report
 from tests.components.events.examples import DEPLOYMENT
 from tests.components.experiments.examples import in_force
@@ -87,7 +88,7 @@ class Project:
         self.asked += users
 
     def visit(self, number: int, prompt: str, output: str, liked: float, **asked: Any) -> list[Event]:
-        name, user, at = f"r{number}", f"u{number}", time.time() - 3600 + number / 1000
+        name, user, at = f"r{number}", f"u{number}", time.time() - 2 * DAY + number / 1000
         known: dict[str, Any] = {"request_id": name, "user_key": user}
         return [
             Accepted(**known, time=at, line="text", deployment=DEPLOYMENT.deployment, model="atelier-text", **asked),

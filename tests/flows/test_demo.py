@@ -35,7 +35,14 @@ METRICS: dict[str, Any] = {
     "image/verify": {"speed": {"batch_1": VERIFIED}, "parity": {"openvino": {"min_velocity_cosine": 0.9999}}},
 }
 TRAFFIC = {"users": 60, "answered": 179, "requests": 180, "likes": 90}
-EXPERIMENT = {"experiment": "colours", "verdict": "no difference", "difference": -0.01, "interval": [-0.2, 0.18]}
+EXPERIMENT = {
+    "experiment": "colours",
+    "verdict": "no difference",
+    "difference": -0.01,
+    "interval": [-0.2, 0.18],
+    "arms": [{"users": 30}, {"users": 20}],
+    "still_open": 10,
+}
 
 
 def write_metrics(folder: Path) -> None:
@@ -56,7 +63,8 @@ def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     assert named == "50% / 30% before; 75% / 40% after; 80% / 60% of real pictures"
     assert "5.0 × fp32 eager, 2.0 × bf16" in rows["image: openvino at batch 1"]
     assert rows["simulated audience"] == "60 users, 179 of 180 requests answered, 90 likes"
-    assert rows["experiment colours"] == "no difference: difference -0.010, interval -0.200 to +0.180"
+    said = "no difference: difference -0.010, interval -0.200 to +0.180; 50 users count, 10 do not yet"
+    assert rows["experiment colours"] == said
 
 
 @pytest.mark.parametrize(("already", "stops"), [(set(), 1), ({"prefect"}, 0)])
