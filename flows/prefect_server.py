@@ -1,9 +1,9 @@
 """Prefect's server with one write transaction at a time: `python -m flows.prefect_server --host HOST --port PORT`.
 
-SQLite has one writer. Prefect 3.8 begins several at once and leaves them to SQLite's own waiting, which ends in "database
-is locked" where a transaction reads before it writes, and with six clients in a server that answers nobody for a minute.
-Here a transaction waits in its event loop until the one before it has ended. Databases that have more writers are left
-as they are.
+SQLite has one writer. Prefect 3.8 begins several at once and leaves them to SQLite's own waiting, which ends in
+"database is locked" where a transaction reads before it writes, and with six clients in a server that answers nobody
+for a minute. Here a transaction waits in its event loop until the one before it has ended. Databases that have more
+writers are left as they are.
 """
 
 from __future__ import annotations
