@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -24,7 +25,8 @@ POOL = "atelier"
 
 
 def prefect_server(params: Params) -> list[str]:
-    return ["prefect", "server", "start", "--host", params.serving.host, "--port", str(params.stack.prefect_port)]
+    address = ["--host", params.serving.host, "--port", str(params.stack.prefect_port)]
+    return [sys.executable, "-m", "flows.prefect_server", *address]
 
 
 def mlflow_server(params: Params) -> list[str]:
