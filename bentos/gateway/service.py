@@ -11,6 +11,7 @@ import os
 from typing import cast
 
 import bentoml
+import uvicorn.config
 from bentoml.exceptions import BentoMLException
 
 from bentos import remove_metrics, tracing
@@ -19,6 +20,7 @@ from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
+from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
 from bentos.gateway.schemas import MODELS
@@ -31,6 +33,8 @@ from components.stage import StageError
 
 PARAMS = load()
 app = GatewayApp()
+# BentoML's worker, which imports this module first, leaves the choice of the protocol to uvicorn.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "bentos.gateway.connections:BoundedProtocol"
 
 
 def upstream_urls() -> dict[Line, list[str]]:
@@ -75,6 +79,7 @@ class GatewayBento:
 
     @bentoml.on_startup
     async def open(self) -> None:
+        raise_descriptors()
         tracing.start("atelier-gateway")
         serving = PARAMS.serving
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
