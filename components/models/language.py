@@ -7,6 +7,7 @@ Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +18,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.data.pairs import Pair
-from components.runtimes.chat import Message, conversation
+from components.runtimes.chat import ChatEncoder, Turn, conversation
 
 SURE = 1e-4  # nats per token, below which odds are not told apart: those of a certain completion are infinite
 IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entropy
@@ -61,16 +62,31 @@ def load_merged(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedMode
     return tuned.merge_and_unload().to(dtype).eval()
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """The chat template's text for `messages`, ending where the assistant begins to write."""
-    turns = [{"role": role, "content": content} for role, content in messages]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+@lru_cache(maxsize=8)
+def chat_encoder(tokenizer: PreTrainedTokenizerBase) -> ChatEncoder:
+    """How a tokenizer's chat template and its encoder make tokens of messages."""
+
+    def render(turns: list[Turn]) -> str:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def encode(text: str) -> list[int]:
+        return cast(list[int], tokenizer.encode(text, add_special_tokens=False))
+
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return ChatEncoder(render, encode, special)
+
+
+def prompt_batch(tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> dict[str, Tensor]:
+    """The prompts that ask for each phrase's completion, padded on the left, as arguments of `generate`."""
+    prompts = [chat_encoder(tokenizer).prompt(conversation(phrase)) for phrase in phrases]
+    padded = tokenizer.pad({"input_ids": prompts}, padding=True, padding_side="left", return_tensors="pt")
+    return {name: padded[name] for name in ("input_ids", "attention_mask")}
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> tuple[list[int], list[int]]:
     """Token ids and labels of one pair, cut to `max_length`; the end token belongs to the completion."""
-    prompt = tokenizer.encode(render(tokenizer, conversation(pair.phrase)), add_special_tokens=False)
-    completion = [*tokenizer.encode(pair.completion, add_special_tokens=False), tokenizer.eos_token_id]
+    prompt = chat_encoder(tokenizer).prompt(conversation(pair.phrase))
+    completion = [*chat_encoder(tokenizer).text(pair.completion), tokenizer.eos_token_id]
     # A phrase that is too long loses its middle-most tokens before the completion loses one.
     prompt = prompt[: max(max_length - len(completion), 1)]
     ids = (prompt + completion)[:max_length]
@@ -160,9 +176,7 @@ def write(
     generator: Any = model  # PreTrainedModel does not declare `generate`; every causal model has it
     written: list[str] = []
     for start in range(0, len(phrases), batch_size):
-        prompts = [render(tokenizer, conversation(p)) for p in phrases[start : start + batch_size]]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-        inputs.pop("token_type_ids", None)
+        inputs = prompt_batch(tokenizer, phrases[start : start + batch_size])
         ids_BL = generator.generate(**inputs, generation_config=settings)
         new_BL = ids_BL[:, inputs["input_ids"].shape[1] :]
         written += [text.strip() for text in tokenizer.batch_decode(new_BL, skip_special_tokens=True)]
