@@ -64,7 +64,10 @@ class TrainBase(Stage):
 
 
 class TrainText(TrainBase):
-    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
+    """`max_steps`: in which the source's pairs are seen; learned ones add steps in proportion, which the run says and
+    its manifest and metrics hold.
+
+    `learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
 
     `preference_weight`: of the loss on the answers that users disliked, beside that on the pairs.
     """

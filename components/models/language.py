@@ -113,25 +113,26 @@ def completion_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Ten
     return logits_NV.float(), batch.labels_BL[:, 1:][predicts_BL]
 
 
-def completion_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Mean cross entropy (nats) over the completion tokens of the batch."""
+def completion_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Each row's cross entropy (nats) summed over its completion, and the number of tokens in that."""
     logits_NV, tokens_N = completion_logits(model, batch)
-    return functional.cross_entropy(logits_NV, tokens_N)
+    losses_N = functional.cross_entropy(logits_NV, tokens_N, reduction="none")
+    rows_N = (batch.labels_BL[:, 1:] != IGNORED).nonzero()[:, 0]
+    summed_B = losses_N.new_zeros(len(batch.ids_BL)).index_add(0, rows_N, losses_N)
+    return summed_B, rows_N.bincount(minlength=len(summed_B))
 
 
-def preference_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """How far the model is from preferring the batch's first half of completions to the second, row by row.
+def preference_losses(liked_P: Tensor, disliked_P: Tensor) -> Tensor:
+    """How far the model is from preferring each liked completion to the disliked one, given their losses per token.
 
     The odds-ratio term of ORPO, equation 6 of Hong, Lee and Thorne (2024): it needs no second model as a reference.
     """
-    logits_NV, tokens_N = completion_logits(model, batch)
-    rows_N = (batch.labels_BL[:, 1:] != IGNORED).nonzero()[:, 0]
-    summed_B = logits_NV.new_zeros(len(batch.ids_BL)).index_add(
-        0, rows_N, functional.cross_entropy(logits_NV, tokens_N, reduction="none")
-    )
-    mean_B = -(summed_B / rows_N.bincount(minlength=len(summed_B)).clamp(min=1)).clamp(min=SURE)
-    liked_P, disliked_P = (mean_B - torch.log1p(-mean_B.exp())).chunk(2)
-    return -functional.logsigmoid(liked_P - disliked_P).mean()
+    return -functional.logsigmoid(_log_odds(liked_P) - _log_odds(disliked_P))
+
+
+def _log_odds(losses_P: Tensor) -> Tensor:
+    log_likelihoods_P = -losses_P.clamp(min=SURE)
+    return log_likelihoods_P - torch.log1p(-log_likelihoods_P.exp())
 
 
 @torch.inference_mode()
@@ -146,9 +147,9 @@ def held_out_loss(
     total, count = 0.0, 0
     for start in range(0, len(pairs), batch_size):
         samples = [encode(tokenizer, pair, max_length) for pair in pairs[start : start + batch_size]]
-        logits_NV, tokens_N = completion_logits(model, collate(samples, tokenizer.pad_token_id))
-        total += functional.cross_entropy(logits_NV, tokens_N, reduction="sum").item()
-        count += tokens_N.numel()
+        summed_B, tokens_B = completion_losses(model, collate(samples, tokenizer.pad_token_id))
+        total += summed_B.sum().item()
+        count += int(tokens_B.sum())
     return total / count
 
 

@@ -15,13 +15,13 @@ from components.models.language import (
     adapted,
     add_adapter,
     collate,
-    completion_loss,
+    completion_losses,
     encode,
     held_out_loss,
     load_base,
     load_merged,
     load_tokenizer,
-    preference_loss,
+    preference_losses,
     write,
 )
 from components.runtimes.chat import SYSTEM_PROMPT
@@ -64,10 +64,11 @@ def test_a_long_phrase_is_cut_before_its_completion(tokenizer: PreTrainedTokeniz
 def test_padding_and_batching_change_no_loss(tiny_base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = load_base(tiny_base, torch.float32)
     samples = [encode(tokenizer, pair, 256) for pair in PAIRS]
-    alone = [completion_loss(model, collate([sample], 2)).item() for sample in samples]
-    weights = [sum(label != IGNORED for label in labels) for _, labels in samples]
-    mean = sum(loss * n for loss, n in zip(alone, weights, strict=True)) / sum(weights)
-    assert completion_loss(model, collate(samples, 2)).item() == pytest.approx(mean, rel=1e-4)
+    alone = [completion_losses(model, collate([sample], 2))[0].item() for sample in samples]
+    tokens = [sum(label != IGNORED for label in labels) for _, labels in samples]
+    summed_B, tokens_B = completion_losses(model, collate(samples, 2))
+    assert (summed_B.tolist(), tokens_B.tolist()) == (pytest.approx(alone, rel=1e-4), tokens)
+    mean = sum(alone) / sum(tokens)
     assert held_out_loss(model, tokenizer, PAIRS, 256, batch_size=1) == pytest.approx(mean, rel=1e-4)
 
 
@@ -76,7 +77,8 @@ def test_loss_is_the_ordinary_one_of_a_causal_model(tiny_base: Path, tokenizer: 
     batch = collate([encode(tokenizer, PAIRS[0], 256)], 2)
     logits_BLV = model(batch.ids_BL, attention_mask=batch.mask_BL).logits
     ordinary = functional.cross_entropy(logits_BLV[0, :-1], batch.labels_BL[0, 1:], ignore_index=IGNORED)
-    assert completion_loss(model, batch).item() == pytest.approx(ordinary.item(), rel=1e-4)
+    summed_B, tokens_B = completion_losses(model, batch)
+    assert summed_B.item() / tokens_B.item() == pytest.approx(ordinary.item(), rel=1e-4)
 
 
 def test_what_is_preferred_is_compared_by_the_odds_of_a_token(
@@ -84,10 +86,12 @@ def test_what_is_preferred_is_compared_by_the_odds_of_a_token(
 ) -> None:
     model = load_base(tiny_base, torch.float32)
     samples = [encode(tokenizer, pair, 256) for pair in PAIRS]
-    liked, disliked = (torch.exp(-completion_loss(model, collate([sample], 2))) for sample in samples)
+    summed_B, tokens_B = completion_losses(model, collate(samples, 2))
+    liked, disliked = torch.exp(-summed_B / tokens_B)
     odds_ratio = liked / (1 - liked) * (1 - disliked) / disliked
     expected = -functional.logsigmoid(torch.log(odds_ratio)).item()
-    assert preference_loss(model, collate(samples, 2)).item() == pytest.approx(expected, rel=1e-3)
+    liked_P, disliked_P = (summed_B / tokens_B).split(1)
+    assert preference_losses(liked_P, disliked_P).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_merged_adapter_computes_what_the_adapter_computed(

@@ -15,6 +15,7 @@ from components.data.pairs import Pair
 from components.models.language import adapted, held_out_loss, load_base, load_merged, load_tokenizer
 from components.training import text
 from components.training.trainer import Fitted
+from tests.components.training.layouts import losses, set_parameters, train_here, write_project
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat", name) for name in ("apple", "heart", "rocket", "dog")]
 SETTINGS = TrainText(
@@ -42,7 +43,7 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     model, fitted = text.train(tiny_base, PAIRS, SETTINGS, state_dir=root / "state", key="run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "CHECKPOINT", root / "checkpoint")
-        text.publish(model, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS)))
+        text.publish(model, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS), 12))
     return root / "checkpoint", fitted
 
 
@@ -76,10 +77,28 @@ def test_resumable_state_does_not_hold_the_frozen_base(tiny_base: Path, tmp_path
     assert weights and all("lora_" in name for name in weights)
 
 
-def test_learned_pairs_come_on_top_of_the_source(tiny_base: Path, tmp_path: Path) -> None:
-    learned = [Pair("zeichne einen Hund", "dog: flat", "dog", learned=True)]
-    _, fitted = text.train(tiny_base, PAIRS + learned, SETTINGS, state_dir=tmp_path, key="k")
-    assert len(fitted.losses) == 2 * SETTINGS.max_steps
+def test_3_steps_for_learned_pairs_are_told_and_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six pairs of the source in max_steps 6; two learned ones are repeated to as many, in six steps more."""
+    project = write_project(tmp_path, "text", contrasts=(2, 5))
+    set_parameters(project, "text", max_steps=6, learned_share=0.5)
+    train_here(project, "text", monkeypatch)
+    manifest = verify(project / text.CHECKPOINT)
+    assert len(losses(project, "text")) == manifest.parameters["max_steps"] == manifest.metrics["steps"] == 12
+    assert manifest.metrics["steps_for_learned"] == 6 and manifest.metrics["pairs"] == 8
+    assert "12 steps; max_steps 6 are for the source's pairs" in capsys.readouterr().out
+
+
+def test_3_without_learned_pairs_max_steps_is_what_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(tmp_path, "text")
+    set_parameters(project, "text", max_steps=2, learned_share=0.5)
+    train_here(project, "text", monkeypatch)
+    manifest = verify(project / text.CHECKPOINT)
+    assert manifest.parameters["max_steps"] == manifest.metrics["steps"] == 2
+    assert manifest.metrics["steps_for_learned"] == 0 and "max_steps" not in capsys.readouterr().out
 
 
 def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path) -> None:
