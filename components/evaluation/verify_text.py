@@ -32,6 +32,7 @@ from components.models.base_text import BASE
 from components.models.language import (
     IGNORED,
     Batch,
+    batches,
     chat_encoder,
     collate,
     completion_logits,
@@ -50,7 +51,6 @@ METRICS = Path("metrics/text/verify.json")
 NEW_TOKENS = 32  # written per prompt when timing, whatever the text says
 STREAMS = (1, 8)
 PARITY_PAIRS_PER_PROMPT = 16  # so that top-1 agreement rests on over a thousand tokens, not on a hundred
-MAX_LENGTH = 256
 
 
 class OpenVinoLogits:
@@ -158,9 +158,9 @@ def measure(
     bounds: VerifyText,
 ) -> dict[str, Any]:
     """The whole of `metrics/text/verify.json` for an exported folder; `reference` is the merged model in fp32."""
-    encoded = [encode(tokenizer, pair, MAX_LENGTH) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
-    batches = [collate(encoded[i : i + 16], tokenizer.pad_token_id) for i in range(0, len(encoded), 16)]
-    compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), batches, bounds)
+    encoded = [encode(tokenizer, pair) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
+    padded = [collate(samples, tokenizer.pad_token_id) for samples in batches(encoded)]
+    compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), padded, bounds)
     runtime = load_text(folder)
     try:
         phrases = [pair.phrase for pair in test[: bounds.prompts]]
