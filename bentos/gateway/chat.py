@@ -34,7 +34,7 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     assignment, variant = assigned(gateway, "text", user, kept, chosen)
     adapter = variant.adapter if variant and variant.adapter else ""
     job = _job(request, *sampling(request, variant, gateway.serving), tokens, adapter)
-    route = await gateway.traffic.route("text", user)
+    route = gateway.traffic.route("text", user)
     count, asks = _counted(request), route.info.deployment
     exchange = Exchange("text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count)
     response = None

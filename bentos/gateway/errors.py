@@ -62,6 +62,12 @@ def timed_out(seconds: float) -> ApiError:
     return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
 
 
+def late(seconds: float) -> ApiError:
+    """Of a body that does not come to its end; the connection is of no use any more."""
+    message = f"the body did not come to its end within {seconds:g} s"
+    return ApiError(408, message, code="request_timeout", headers={"connection": "close"})
+
+
 def unexpected() -> ApiError:
     return ApiError(500, "unexpected error; the gateway's log has its cause", kind="server_error", code="internal")
 

@@ -34,7 +34,7 @@ class Gateway:
     serving: Serving
     feedback: Feedback
     keys: Keys
-    admission: Admission
+    admission: Mapping[Line, Admission]
     upstream: Upstream
     events: EventStore
     traffic: Traffic
@@ -140,7 +140,7 @@ async def asked(gateway: Gateway, request_id: str) -> tuple[str, float] | None:
 
 @asynccontextmanager
 async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result]:
-    """Admit, record, run the block within the request timeout and record its end, however it ends."""
+    """Admit, record, run the block and record its end, however it ends; all within the request timeout."""
     if call := current():
         call.id, call.line, call.deployment, call.variant = (
             exchange.id,
@@ -148,12 +148,13 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             exchange.deployment,
             exchange.variant,
         )
-    async with gateway.admission.slot():
+    deadline = asyncio.get_running_loop().time() + gateway.serving.request_timeout
+    async with gateway.admission[exchange.line].slot(deadline):
         result, begun = Result(), False
         try:
             await store(gateway, exchange.accepted())
             begun = True
-            async with asyncio.timeout(gateway.serving.request_timeout):
+            async with asyncio.timeout_at(deadline):
                 yield result
         except asyncio.CancelledError:
             # Shielded: the cancellation that brought us here must not also lose the record.

@@ -37,7 +37,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     request = parse(ImagesRequest, body)
     check_model(request.model, "image")
     user = gateway.keys.user_key(request.user, api_key)
-    route = await gateway.traffic.route("image", user)
+    route = gateway.traffic.route("image", user)
     if route.trial is None:  # a size that a candidate cannot paint may be one that the champion can
         side_of(request.size, _native(route.info))
     kept = segments(gateway.feedback, request.metadata)
@@ -70,7 +70,7 @@ async def _paint(
     gateway: Gateway, exchange: Exchange, request: ImagesRequest, variant: Variant | None, attempt: Attempt
 ) -> Painted:
     """All pictures at once, picture i from seed + i; when one fails, the others are cancelled."""
-    native = _native(await gateway.upstream.info(attempt.slot))
+    native = _native(gateway.upstream.info(attempt.slot))
     side = side_of(request.size, native)
     first = secrets.randbits(32) if request.seed is None else request.seed
     steps, guidance = sampling(variant, gateway.serving)

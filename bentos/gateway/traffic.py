@@ -138,15 +138,15 @@ class Traffic:
     def breaker(self, release: str) -> Breaker:
         return self._breakers.setdefault(release, Breaker())
 
-    async def route(self, line: Line, user_key: str) -> Route:
-        """Raises `ApiError` where the champion is asked and does not answer."""
+    def route(self, line: Line, user_key: str) -> Route:
+        """Raises a 503 `ApiError` where the champion would be asked and does not answer. Waits for nobody."""
         plan = self._plans.get(line)
         candidate = self._candidate(line, plan) if plan else None
         if plan and candidate and chooses_candidate(plan, user_key):
             return Route(candidate.slot, candidate.info, candidate)
         home = self.home(line)
         shadow = plan is not None and plan.shadow
-        return Route(home, await self._upstream.info(home), candidate if shadow else None, shadow)
+        return Route(home, self._upstream.info(home), candidate if shadow else None, shadow)
 
     def home(self, line: Line) -> Slot:
         """The champion's slot; where none is known to serve it, the first that is not known to be the candidate's."""

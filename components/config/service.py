@@ -80,7 +80,10 @@ class Annotation(Stage):
 
 
 class Serving(Stage):
-    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
+    """Ports, bounds and sampling defaults of the three Bentos.
+
+    `max_concurrency`, `max_queue`: requests of each line in work and waiting. `request_timeout`: seconds until an
+    answer ends, the wait included.
 
     `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
     """

@@ -31,7 +31,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         serving=params.serving.model_copy(update={"request_timeout": 0.1}),
         feedback=params.feedback,
         keys=Keys(["k"], "secret"),
-        admission=Admission(1, 1),
+        admission={"text": Admission("text", 1, 1)},
         upstream=cast(Upstream, None),
         events=events,
         traffic=cast(Traffic, None),
