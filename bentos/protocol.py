@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
 from components.config.base import Digest, Seed, Temperature, TopP
+from components.runtimes.chat import Role
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
 MAX_MESSAGES = 100
@@ -24,7 +25,6 @@ REQUEST_ID = "x-request-id"  # header that names the request of a client, in ans
 JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
-Role = Literal["system", "user", "assistant"]
 
 
 class Message(BaseModel):

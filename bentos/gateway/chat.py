@@ -77,6 +77,7 @@ def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int, ad
 
 
 def _fill(result: Result, written: Written) -> None:
+    result.deployment = written.deployment
     result.output, result.batch_size, result.adapter = written.text, written.batch_size, written.adapter
     result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
 
@@ -141,12 +142,14 @@ async def _pass_on(
         async for line in lines:
             if held and (line.piece or line.result):
                 attempt.require(line.piece is not None or bool(line.result and line.result.text.strip()))
+                result.deployment = held
                 attempt.begin()
                 await events.start(held)
                 held = ""
             if line.deployment is not None and attempt.on_trial:
                 held = line.deployment
             elif line.deployment is not None:
+                result.deployment = line.deployment
                 attempt.begin()
                 await events.start(line.deployment)
             elif line.piece is not None:

@@ -97,8 +97,9 @@ class Exchange:
 
 @dataclass
 class Result:
-    """What an exchange produced, filled in by its endpoint."""
+    """What an exchange produced, filled in by its endpoint; `deployment` is the one that answers, once it does."""
 
+    deployment: str = ""
     output: str = ""
     batch_size: int = 0
     prompt_tokens: int = 0
@@ -183,6 +184,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
     latency = time.monotonic() - exchange.began
     if call := current():
         call.outcome, call.status, call.batch_size = outcome, status, result.batch_size
+        call.deployment = result.deployment or exchange.deployment
     finished = Finished(
         request_id=exchange.id,
         time=exchange.created + latency,
@@ -195,6 +197,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
         prompt_tokens=result.prompt_tokens,
         completion_tokens=result.completion_tokens,
         adapter=result.adapter,
+        answered_by=result.deployment,
     )
     await store(gateway, finished)
     # What could not be stored is refused instead, and counted there.

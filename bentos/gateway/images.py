@@ -46,6 +46,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     paint = partial(_paint, gateway, exchange, request, variant)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)
+        result.deployment = painted.pictures[0].deployment
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
         result.output = _summary(painted)
     shadow(gateway, exchange, route, paint)
@@ -56,7 +57,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         "output_format": "png",
         "size": f"{painted.side}x{painted.side}",
     }
-    return JSONResponse(answered, headers=exchange.headers(painted.pictures[0].deployment))
+    return JSONResponse(answered, headers=exchange.headers(result.deployment))
 
 
 def _native(info: Info) -> int:

@@ -32,12 +32,14 @@ from components.models.base_text import BASE
 from components.models.language import (
     IGNORED,
     Batch,
+    batches,
+    chat_encoder,
     collate,
     completion_logits,
     encode,
     load_merged,
     load_tokenizer,
-    render,
+    prompt_batch,
 )
 from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
@@ -49,7 +51,6 @@ METRICS = Path("metrics/text/verify.json")
 NEW_TOKENS = 32  # written per prompt when timing, whatever the text says
 STREAMS = (1, 8)
 PARITY_PAIRS_PER_PROMPT = 16  # so that top-1 agreement rests on over a thousand tokens, not on a hundred
-MAX_LENGTH = 256
 
 
 class OpenVinoLogits:
@@ -111,9 +112,7 @@ def pytorch_writer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]
 ) -> Callable[[], object]:
     """A call that writes `NEW_TOKENS` greedy tokens for every phrase in one batch."""
-    prompts = [render(tokenizer, conversation(phrase)) for phrase in phrases]
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-    inputs.pop("token_type_ids", None)
+    inputs = prompt_batch(tokenizer, phrases)
     settings = GenerationConfig(
         max_new_tokens=NEW_TOKENS,
         min_new_tokens=NEW_TOKENS,
@@ -159,9 +158,9 @@ def measure(
     bounds: VerifyText,
 ) -> dict[str, Any]:
     """The whole of `metrics/text/verify.json` for an exported folder; `reference` is the merged model in fp32."""
-    encoded = [encode(tokenizer, pair, MAX_LENGTH) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
-    batches = [collate(encoded[i : i + 16], tokenizer.pad_token_id) for i in range(0, len(encoded), 16)]
-    compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), batches, bounds)
+    encoded = [encode(tokenizer, pair) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
+    padded = [collate(samples, tokenizer.pad_token_id) for samples in batches(encoded)]
+    compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), padded, bounds)
     runtime = load_text(folder)
     try:
         phrases = [pair.phrase for pair in test[: bounds.prompts]]
@@ -176,15 +175,15 @@ def measure(
 
 
 def same_prompts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> bool:
-    """Whether serving renders and tokenises every conversation exactly as training did."""
-    messages = [conversation(phrase) for phrase in phrases]
-    expected = [tokenizer.encode(render(tokenizer, turns), add_special_tokens=False) for turns in messages]
-    return [runtime.prompt_ids(turns) for turns in messages] == expected
+    """Whether serving renders and tokenises every conversation exactly as training did, whatever is written in it."""
+    special = "".join(tokenizer.all_special_tokens)
+    messages = [conversation(phrase) for phrase in [*phrases, *(f"{special}{phrase}" for phrase in phrases)]]
+    return [runtime.prompt_ids(turns) for turns in messages] == list(map(chat_encoder(tokenizer).prompt, messages))
 
 
 def same_texts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> bool:
     """Whether users read what the tokens say: parity of tokens alone would pass a broken decoder."""
-    tokens = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    tokens = list(map(chat_encoder(tokenizer).text, texts))
     return [runtime.decode(ids) for ids in tokens] == tokenizer.batch_decode(tokens)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from components.artifact import ArtifactError, verify
 from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.chat import ChatEncoder, Message, Turn
 
 CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-bit cache
 # With AMX, OpenVINO would choose bf16. Measured there on the default model: f32 with int8 weights writes 1.4 times as
@@ -97,6 +98,7 @@ class OpenVinoText:
         self._template = self._pipeline.get_tokenizer()
         # Hugging Face's tokenizer decodes a token in microseconds; OpenVINO's runs a graph for it.
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._chat = ChatEncoder(self._render, self._encode, _special(self._tokenizer))
         self._context = _context_length(folder)
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []
@@ -145,14 +147,12 @@ class OpenVinoText:
         finally:
             self._cancel([job])
 
-    def render(self, messages: Sequence[tuple[str, str]]) -> str:
-        """The chat template's text for `messages`, ending where the assistant begins to write."""
-        turns = [{"role": role, "content": content} for role, content in messages]
-        return str(self._template.apply_chat_template(turns, add_generation_prompt=True))
-
-    def prompt_ids(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        """The tokens the model is given for `messages`."""
-        return list(self._tokenizer.encode(self.render(messages), add_special_tokens=False).ids)
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens the model is given for `messages`; raises `RequestRefusedError` where no template takes them."""
+        try:
+            return self._chat.prompt(messages)
+        except (ValueError, RuntimeError) as error:
+            raise RequestRefusedError(f"these messages cannot be read as a chat: {error}") from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens."""
@@ -178,6 +178,12 @@ class OpenVinoText:
                 f"{len(prompt)} prompt tokens and {request.max_new_tokens} to write; the model holds {self._context}"
             )
         return _Job(request, prompt, settings, piece)
+
+    def _render(self, turns: list[Turn]) -> str:
+        return str(self._template.apply_chat_template(turns, add_generation_prompt=True))
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _settings(self, request: TextRequest, ignore_end: bool) -> Any:
         """The engine's form of a request's parameters, once checked by the engine itself: `RequestRefusedError`."""
@@ -329,6 +335,10 @@ def _pipeline(genai: Any, folder: Path, adapter: Path | None, scale: float) -> A
         static = genai.AdapterConfig.Mode.MODE_STATIC
         properties["adapters"] = genai.AdapterConfig(genai.Adapter(str(adapter)), scale, static)
     return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+
+
+def _special(tokenizer: Any) -> set[str]:
+    return {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
 
 
 def _parameters(request: TextRequest) -> str:

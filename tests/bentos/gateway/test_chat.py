@@ -18,7 +18,7 @@ from components.config import load
 from components.events.database import connect
 from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
-from components.models.language import load_tokenizer, render
+from components.models.language import chat_encoder, load_tokenizer
 from components.runtimes.chat import conversation
 from tests.bentos.gateway.conftest import KEY, TOP_P, Running
 from tests.components.experiments.examples import placed
@@ -172,7 +172,7 @@ def test_the_model_reads_exactly_one_system_message(
     messages: Any = [{"role": role, "content": content} for role, content in sent]
     answer = text_gateway.client().chat.completions.create(model="atelier-text", messages=messages, max_tokens=4)
     tokenizer = load_tokenizer(tiny_base)
-    expected = tokenizer.encode(render(tokenizer, tuple(read)), add_special_tokens=False)
+    expected = chat_encoder(tokenizer).prompt(read)
     assert answer.usage is not None and answer.usage.prompt_tokens == len(expected)  # one token per byte
 
 

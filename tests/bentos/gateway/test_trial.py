@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 from sqlalchemy import Engine
 
+from components.events import window
 from components.events.read import finished, read, request
 from components.events.schema import hash_user
 from components.events.transactions import opened
 from components.experiments.assignment import uniform
+from components.lineage import explain, why
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import WAY, State
@@ -22,6 +26,8 @@ from components.releases.schema import Release
 from tests.bentos.gateway.conftest import Running, named_standin, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
 from tests.components.releases.examples import NOTE, record, release_directly
+
+TEXT: dict[str, Any] = {"line": "text", "rows": 2000}
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,24 @@ def test_the_champion_answers_for_a_candidate_that_fails_and_both_are_on_record(
     assert eventually(lambda: (identifier, reason) in {(r["request_id"], r["reason"]) for r in line.trials("failure")})
     metrics = httpx.get(f"{line.gateway.url}/metrics", timeout=5).text
     assert f'atelier_candidate_calls_total{{deployment="text-b",reason="{reason}",whom="user"}}' in metrics
+
+
+def test_14_who_answered_for_a_candidate_is_on_record_and_why_names_it(line: Line, tmp_path: Path) -> None:
+    _, ours, _ = line.begin(State.CANARY_50)
+    own = line.ask(ours)[2]
+    line.mode("error")
+    _, answered, identifier = line.ask(ours)
+    line.mode("ok")
+    body = {"model": "atelier-text", "messages": [{"role": "user", "content": "a cat"}], "user": ours, "stream": True}
+    streamed = line.gateway.post("/v1/chat/completions", json=body).headers["x-request-id"]
+    by = {row["request_id"]: row["deployment"] for row in window.sample(line.gateway.events, 0, 1e12, **TEXT)}
+    for request_id, expected in ((own, "text-b"), (identifier, answered), (streamed, "text-b")):
+        found = why(request_id, line.gateway.events, tmp_path)
+        assert found["deployment"]["deployment"] == by[request_id] == expected
+        assert found["response"]["deployment"] == "text-b"
+    assert answered == "text-a"
+    assert "asked        text-b, which failed; text-a answered" in explain(identifier, line.gateway.events, tmp_path)
+    assert "which failed" not in explain(own, line.gateway.events, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["error", "empty"])
