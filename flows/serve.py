@@ -12,11 +12,13 @@ from functools import partial
 
 from sqlalchemy import make_url
 
+from bentos.process import bind, command
 from components.config import Params
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
 from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready, ports
 
@@ -53,17 +55,13 @@ def worker(params: Params) -> list[str]:
     return ["prefect", "worker", "start", "--pool", POOL, "--limit", "3"]
 
 
-def bento(tag: str, host: str, port: int) -> list[str]:
-    return ["bentoml", "serve", tag, "--host", host, "--port", str(port)]
-
-
 def model(program: str, params: Params) -> list[str]:
     """The Bento of the program's deployment, with the artifact it was released from."""
     record = require_deployed(program)
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
     os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / "artifacts/text/adapters"))
-    return bento(record.bento, params.serving.host, ports(params)[program])
+    return command(record.bento, bind(params.serving.host, ports(params)[program]))
 
 
 def gateway(params: Params) -> list[str]:
@@ -76,7 +74,7 @@ def gateway(params: Params) -> list[str]:
         os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
-    return bento(record.read_text().strip(), params.serving.host, params.serving.gateway_port)
+    return command(record.read_text().strip(), bind(params.serving.host, params.serving.gateway_port))
 
 
 def absolute(url: str) -> str:
@@ -104,6 +102,9 @@ def serve(program: str, params: Params) -> None:
     if program not in PROGRAMS:
         raise StageError(f"no program {program!r}; there are {', '.join(PROGRAMS)}")
     stack.use_server(params)
-    command = PROGRAMS[program](params)
+    end_orphans()  # what the program's last process has left may hold its port
+    become = PROGRAMS[program](params)
     os.chdir(ROOT)
-    os.execvp(command[0], command)  # noqa: S606 - a fixed command, no shell
+    mark(program)
+    end_with_parent()
+    os.execvp(become[0], become)  # noqa: S606 - a fixed command, no shell

@@ -27,6 +27,7 @@ from flows.environment import (
     STATE,
     service_urls,
 )
+from flows.processes import end_orphans
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
@@ -38,6 +39,8 @@ READY_PATHS = {
     "alertmanager": "/-/ready",
     "label-studio": "/health",
 }
+# Where a program answers as long as it lives, ready or not.
+LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/livez")
 READY_SECONDS = 180
 
 
@@ -79,11 +82,11 @@ def supervisor_pid() -> int | None:
 
 
 def running() -> set[str]:
-    """Programs that supervisor has started."""
+    """Programs that supervisor has started, without the one that watches them."""
     if supervisor_pid() is None:
         return set()
     rows = (line.split() for line in control("status").splitlines())
-    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}}
+    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}} - {"watch"}
 
 
 def use_server(params: Params) -> None:
@@ -116,6 +119,8 @@ def require_free_ports(params: Params, programs: list[str]) -> None:
 def start(params: Params, programs: list[str]) -> None:
     """Start what does not run yet and wait until it answers; what runs already is left alone."""
     missing = [p for p in programs if p not in running()]
+    if supervisor_pid() is None:
+        end_orphans()  # of a supervisor that was killed
     require_free_ports(params, missing)
     if supervisor_pid() is None:
         LOGS.mkdir(parents=True, exist_ok=True)
