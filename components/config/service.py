@@ -91,6 +91,15 @@ class Serving(Stage):
     text_top_p: Annotated[float, Field(gt=0, le=1)]
 
 
+class Stack(Stage):
+    """Ports of the programs beside the Bentos, at `serving.host`; not 9090 and 9093, which Debian's services take."""
+
+    prefect_port: Port
+    mlflow_port: Port
+    prometheus_port: Port
+    alertmanager_port: Port
+
+
 class Events(Stage):
     url: str
 

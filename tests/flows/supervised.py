@@ -80,8 +80,7 @@ def listeners(port: int) -> list[psutil.Process]:
 
 def restarted(project: Project, program: str, before: psutil.Process, seconds: float = 60) -> psutil.Process:
     """The new process of a program, a child of supervisor's, once it answers; the one before must be gone."""
-    eventually(lambda: project.answers(program) and project.listener(program).pid != before.pid, seconds)
-    assert not before.is_running()
+    eventually(lambda: not before.is_running() and project.answers(program), seconds)
     (listener,) = listeners(project.ports[program])
     assert listener.parent() == project.supervisor
     return listener

@@ -14,7 +14,7 @@ import pytest
 
 from components.config import load
 from components.stage import StageError
-from flows import environment, serve, slots, stack
+from flows import environment, serve, slots
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -36,7 +36,7 @@ def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path,
     command = serve.PROGRAMS[program](load())
     assert command[1:4] == ["-m", "_bentoml_impl.worker.service", DEPLOYMENT.bento]
     with socket.socket(fileno=int(command[command.index("--fd") + 1])) as bound:
-        assert bound.getsockname() == (load().serving.host, stack.ports(load())[program])
+        assert bound.getsockname() == (load().serving.host, environment.ports(load())[program])
     assert os.environ["ATELIER_DEPLOYMENT"] == DEPLOYMENT.deployment
 
 
