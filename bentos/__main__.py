@@ -14,6 +14,7 @@ from bentoml.exceptions import BentoMLException
 
 from bentos.process import bind, command
 from components.config import Serving, load
+from components.loopback import LOOPBACK
 from components.stage import StageError, run
 
 SERVICES = {
@@ -47,7 +48,7 @@ def main(
     """Serve one Bento from this tree."""
     serving = load().serving
     default = port_of(name, serving)
-    descriptor = bind(serving.host, port or default)
+    descriptor = bind(serving.host if name == "gateway" else LOOPBACK, port or default)
     check(SERVICES[name])
     worker = command(SERVICES[name], descriptor)
     os.execv(worker[0], worker)  # noqa: S606 - a fixed command, no shell

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from bentos.process import bind, command
 from components.config import Params
+from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
@@ -26,13 +27,13 @@ POOL = "atelier"
 
 
 def prefect_server(params: Params) -> list[str]:
-    return ["prefect", "server", "start", "--host", params.serving.host, "--port", str(params.stack.prefect_port)]
+    return ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(params.stack.prefect_port)]
 
 
 def mlflow_server(params: Params) -> list[str]:
     registry = params.registry
     return [
-        *("mlflow", "server", "--host", params.serving.host, "--port", str(params.stack.mlflow_port), "--workers", "1"),
+        *("mlflow", "server", "--host", LOOPBACK, "--port", str(params.stack.mlflow_port), "--workers", "1"),
         *("--backend-store-uri", registry.tracking_uri, "--default-artifact-root", registry.artifact_root),
     ]
 
@@ -61,7 +62,7 @@ def model(program: str, params: Params) -> list[str]:
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
     os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / "artifacts/text/adapters"))
-    return command(record.bento, bind(params.serving.host, ports(params)[program]))
+    return command(record.bento, bind(LOOPBACK, ports(params)[program]))
 
 
 def gateway(params: Params) -> list[str]:

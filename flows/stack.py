@@ -17,7 +17,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from components.config import Params
 from components.stage import StageError
-from flows.environment import PORTS, ROOT, STATE, ports, service_urls
+from flows.environment import PORTS, ROOT, STATE, listening_host, ports, service_urls
 from flows.processes import end_orphans
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
@@ -82,10 +82,11 @@ def require_free_ports(params: Params, programs: list[str]) -> None:
         port = ports(params).get(program)
         if port is None:
             continue
-        with socket.socket() as probe:
+        host = listening_host(program, params)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((params.serving.host, port))
+                probe.bind((host, port))
             except OSError as error:
                 raise StageError(
                     f"port {port} for {program} is in use ({error}); stop what uses it, "

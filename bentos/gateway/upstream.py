@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from bentos.calls import outgoing
 from bentos.gateway.errors import ApiError, not_finite, overloaded, timed_out, too_long, unavailable, unexpected
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
+from components import engine_token
 from components.config import Line
 
 CONNECT_SECONDS = 5.0
@@ -118,7 +119,7 @@ class Upstream:
     @asynccontextmanager
     async def _post(self, slot: Slot, api: str, body: str, job: str = "") -> AsyncIterator[aiohttp.ClientResponse]:
         line, began = slot.line, False
-        headers = JSON | ({JOB_ID: job} if job else {})
+        headers = JSON | engine_token.headers() | ({JOB_ID: job} if job else {})
         try:
             with outgoing(f"upstream {line} {api}") as named:
                 async with self._session.post(

@@ -70,6 +70,7 @@ class Annotation(Stage):
 class Serving(Stage):
     """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
 
+    `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
     `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
     """
 
@@ -92,7 +93,7 @@ class Serving(Stage):
 
 
 class Stack(Stage):
-    """Ports of the programs beside the Bentos, at `serving.host`; not 9090 and 9093, which Debian's services take."""
+    """Ports of the programs beside the Bentos, on loopback; not 9090 and 9093, which Debian's services take."""
 
     prefect_port: Port
     mlflow_port: Port

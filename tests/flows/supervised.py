@@ -95,6 +95,8 @@ def project(folder: Path) -> Iterator[Project]:
     ports = {name: free_port() for name in PORTS}
     document["serving"] |= ports
     (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config.local").write_text("[core]\nno_scm = true\n")
     (folder / ".atelier/deployed").mkdir(parents=True)
     (folder / ".atelier/deployed/gateway.txt").write_text("bentos.gateway.service:GatewayBento")
     text = DEPLOYMENT.model_copy(update={"bento": "bentos.text.service:TextBento"})
