@@ -58,6 +58,11 @@ SETTINGS = {
     "TQDM_DISABLE": "1",  # bars redraw a line, which in a task's log is hundreds of lines
 }
 
+# Who signs in to the pages of Prefect and MLflow, with the password in `.atelier/ui-password`.
+UI_USER, UI_PASSWORD = "atelier", "ui-password"
+HOW_TO_SIGN_IN = f"user {UI_USER}, password in .atelier/{UI_PASSWORD} (Prefect: both, with a colon between)"
+PREFECT_AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")  # of the server and of its clients
+
 # Where a server listens that is to be reached at all addresses of the machine → where this machine itself reaches it.
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - the user's choice, no default
 
@@ -75,10 +80,17 @@ def apply() -> None:
     checkout.prepare(ROOT)
     for name, value in (TELEMETRY_OFF | SETTINGS).items():
         os.environ.setdefault(name, value)
+    for name in PREFECT_AUTH:  # also of the temporary server that Prefect starts for a flow without the stack
+        os.environ.setdefault(name, ui_login())
     # `python` in dvc.yaml and the tools' commands must be those of this environment, whether or not it is activated.
     binaries = str(Path(sys.executable).parent)
     if binaries not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = binaries + os.pathsep + os.environ.get("PATH", "")
+
+
+def ui_login() -> str:
+    """User and password for the pages of Prefect and MLflow, with a colon between."""
+    return f"{UI_USER}:{kept(STATE / UI_PASSWORD)}"
 
 
 def provide_secrets(*variables: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -18,24 +19,34 @@ from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import ROOT, STATE, ports, service_urls
+from flows.environment import ROOT, STATE, ports, provide_secrets, service_urls, ui_login
+from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready
+from flows.visible import seen_by
 
 POOL = "atelier"
 
 
 def prefect_server(params: Params) -> list[str]:
+    """Prefect's server, whose API answers its own pages alone; whoever asks needs the password (`use_server`)."""
+    names = (LOOPBACK, "localhost")
+    pages = ",".join(f"http://{name}:{params.stack.prefect_port}" for name in names)
+    os.environ.setdefault("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", pages)
     return ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(params.stack.prefect_port)]
 
 
 def mlflow_server(params: Params) -> list[str]:
+    """MLflow's server behind a password, started as `mlflow server` would start it, without that as its parent."""
     registry = params.registry
-    return [
-        *("mlflow", "server", "--host", LOOPBACK, "--port", str(params.stack.mlflow_port), "--workers", "1"),
-        *("--backend-store-uri", registry.tracking_uri, "--default-artifact-root", registry.artifact_root),
-    ]
+    stores = {
+        "_MLFLOW_SERVER_FILE_STORE": registry.tracking_uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": registry.artifact_root,
+    }
+    os.environ.update(stores | {LOGIN: ui_login()})
+    address = ["--host", LOOPBACK, "--port", str(params.stack.mlflow_port)]
+    return [sys.executable, "-m", "uvicorn", "--factory", "flows.mlflow_server:app", *address]
 
 
 def worker(params: Params) -> list[str]:
@@ -102,10 +113,11 @@ def serve(program: str, params: Params) -> None:
     """Become `program`; raises `StageError` for an unknown one and does not return otherwise."""
     if program not in PROGRAMS:
         raise StageError(f"no program {program!r}; there are {', '.join(PROGRAMS)}")
+    provide_secrets()
     stack.use_server(params)
     end_orphans()  # what the program's last process has left may hold its port
     become = PROGRAMS[program](params)
     os.chdir(ROOT)
     mark(program)
     end_with_parent()
-    os.execvp(become[0], become)  # noqa: S606 - a fixed command, no shell
+    os.execvpe(become[0], become, seen_by(program))  # noqa: S606 - a fixed command, no shell

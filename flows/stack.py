@@ -17,7 +17,16 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from components.config import Params
 from components.stage import StageError
-from flows.environment import PORTS, ROOT, STATE, listening_host, ports, service_urls
+from flows.environment import (
+    PORTS,
+    PREFECT_AUTH,
+    ROOT,
+    STATE,
+    listening_host,
+    ports,
+    service_urls,
+    ui_login,
+)
 from flows.processes import end_orphans
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
@@ -67,6 +76,7 @@ def running() -> set[str]:
 def use_server(params: Params) -> None:
     """Have flows report to the stack's Prefect server."""
     os.environ["PREFECT_API_URL"] = service_urls(params)["prefect"] + "/api"
+    os.environ.update(dict.fromkeys(PREFECT_AUTH, ui_login()))
 
 
 def use_server_if_running(params: Params) -> None:

@@ -20,7 +20,7 @@ JOB = b'{"messages": [["user", "a red boat"]], "max_new_tokens": 2, "temperature
 def test_31_without_the_token_nothing_is_answered(text_bento: str, path: str, given: str | None) -> None:
     headers = {"content-type": "application/json"} | ({"authorization": given} if given else {})
     for method in ("GET", "POST", "OPTIONS"):
-        answer = httpx.request(method, text_bento + path, content=JOB, headers=headers)
+        answer = httpx.request(method, text_bento + path, content=JOB, headers=headers, timeout=60)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
@@ -35,9 +35,14 @@ def test_31_a_refusal_waits_for_no_body(text_bento: str) -> None:
 @pytest.mark.parametrize("path", ["/generate", "/stream", "/info"])
 def test_31_what_a_web_page_can_send_unasked_is_refused(text_bento: str, path: str, content: str) -> None:
     headers = engine_token.headers() | ({"content-type": content} if content else {})
-    assert httpx.post(text_bento + path, content=JOB, headers=headers).status_code == 415
+    assert httpx.post(text_bento + path, content=JOB, headers=headers, timeout=60).status_code == 415
     headers["content-type"] = "application/json; charset=utf-8"
-    assert httpx.post(text_bento + path, content=JOB if path != "/info" else b"{}", headers=headers).status_code == 200
+    assert (
+        httpx.post(
+            text_bento + path, content=JOB if path != "/info" else b"{}", headers=headers, timeout=60
+        ).status_code
+        == 200
+    )
 
 
 def test_31_whether_it_lives_anybody_may_ask(text_bento: str) -> None:
