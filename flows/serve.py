@@ -34,7 +34,8 @@ def prefect_server(params: Params) -> list[str]:
     names = (LOOPBACK, "localhost")
     pages = ",".join(f"http://{name}:{params.stack.prefect_port}" for name in names)
     os.environ.setdefault("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", pages)
-    return ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(params.stack.prefect_port)]
+    address = ["--host", LOOPBACK, "--port", str(params.stack.prefect_port)]
+    return [sys.executable, "-m", "flows.prefect_server", *address]
 
 
 def mlflow_server(params: Params) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -33,8 +32,6 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with mock.patch.dict(os.environ, {"PREFECT_HOME": str(folder / "home")}):
         stack.use_server(params)
         prefect, mlflow = serve.prefect_server(params), serve.mlflow_server(params)
-        if prefect[0] == "prefect":
-            prefect[:1] = [sys.executable, "-m", "prefect"]
         for name in ("prefect", "mlflow"):
             (folder / name).mkdir()
         with (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,8 @@ def test_all_schedules_are_planned_and_after_a_restart_the_worker_runs_what_is_d
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    stack = load().stack.model_copy(update={"prefect_port": port})
+    server = serve.PROGRAMS["prefect"](load().model_copy(update={"stack": stack}))
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     listed = {(one["entrypoint"], one["name"]) for one in document["deployments"]}
 
