@@ -85,6 +85,7 @@ class Serving(Stage):
     `max_concurrency`, `max_queue`: requests of each line in work and waiting. `request_timeout`: seconds until an
     answer ends, the wait included.
 
+    `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
     `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
     """
 
@@ -107,7 +108,7 @@ class Serving(Stage):
 
 
 class Stack(Stage):
-    """Ports of the programs beside the Bentos, at `serving.host`; not 9090 and 9093, which Debian's services take."""
+    """Ports of the programs beside the Bentos, on loopback; not 9090 and 9093, which Debian's services take."""
 
     prefect_port: Port
     mlflow_port: Port

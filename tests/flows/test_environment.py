@@ -7,13 +7,18 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from components.config import load
 from flows import environment
 
-SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
+SECRETS = {
+    "ATELIER_API_KEYS": "api-key",
+    "ATELIER_USER_SECRET": "user-secret",
+    "ATELIER_ENGINE_TOKEN": "engine-token",
+}
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def test_secrets_are_made_once_for_their_owner_alone_and_handed_over(
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert path.read_text() == made[variable] and len(made[variable]) >= 32
         monkeypatch.delenv(variable)
-    assert len(set(made.values())) == 2
+    assert len(set(made.values())) == 3
     environment.provide_secrets()  # another process, later
     assert {variable: os.environ[variable] for variable in SECRETS} == made
 
@@ -54,6 +59,17 @@ def test_every_process_has_telemetry_off_and_keeps_what_the_user_set() -> None:
     bare = {"PATH": "/usr/bin", "PREFECT_HOME": "/mine", "PYTHONPATH": str(environment.ROOT)}
     ended = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["1", "/mine", str(Path(sys.executable).parent)]
+
+
+@pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("10.0.0.7", "10.0.0.7")])
+def test_31_the_gateways_host_publishes_nothing_else(host: str, reached: str) -> None:
+    params = load()
+    params = params.model_copy(update={"serving": params.serving.model_copy(update={"host": host})})
+    urls = environment.service_urls(params)
+    assert urls.pop("gateway") == f"http://{reached}:{params.serving.gateway_port}"
+    assert {environment.listening_host(program, params) for program in urls} == {"127.0.0.1"}
+    assert {urlsplit(url).hostname for url in urls.values()} == {"127.0.0.1"}
+    assert environment.listening_host("gateway", params) == host
 
 
 def test_every_program_has_an_address_of_its_own() -> None:
