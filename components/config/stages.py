@@ -161,7 +161,6 @@ class VerifyText(Stage):
     prompts: Count
     max_perplexity_ratio: Positive
     min_top1_agreement: Fraction
-    repeats: Count
 
 
 class VerifyImage(Stage):
@@ -169,7 +168,6 @@ class VerifyImage(Stage):
     steps: Count
     min_velocity_cosine: Fraction
     min_image_psnr: Positive
-    repeats: Count
 
 
 class GateText(Stage):
