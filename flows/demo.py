@@ -119,7 +119,7 @@ def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[
     ]
     for experiment in (told["analysis"] for told in report["experiments"]):
         low, high = experiment["interval"]
-        told = f"{experiment['verdict']}: difference {experiment['difference']:+.3f}"
+        told = f"{experiment['words']}: difference {experiment['difference']:+.3f}"
         users = sum(arm["users"] for arm in experiment["arms"])
         told += f", interval {low:+.3f} to {high:+.3f}; {users} users count, {experiment['still_open']} do not yet"
         rows.append((f"experiment {experiment['experiment']}", told))

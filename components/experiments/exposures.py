@@ -101,6 +101,11 @@ class Pair:
     treated: NDArray[np.bool_]
     share: NDArray[np.float64]
 
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Of first exposures (n,), epoch s, rising."""
+        return np.array([user.first for user in self.users], dtype=np.float64)
+
 
 def fold(rows: Iterable[Exposure], epochs: Sequence[Epoch]) -> list[User]:
     """Users in order of first exposure, from rows in any order; those of variants that are gone are skipped.

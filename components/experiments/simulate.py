@@ -6,6 +6,7 @@ Every replay has its own seed, so that any one can be run again alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,16 @@ def stream(rate: float, lift: float, users: int, seed: tuple[int, int], requests
     moved = lift * rate / (1 - rate) * (1 - taste) if lift >= 0 else lift * taste
     chance = taste + treated * moved
     return Stream(rng.binomial(requests, chance) / requests, rng.binomial(past, taste) / past, treated)
+
+
+def turning(phases: Sequence[tuple[int, float]], rate: float, share: float, seed: tuple[int, int]) -> Floats:
+    """Effects of users who like `rate` under control, and in each phase of so many users so much more under treatment,
+    which the `share` of them gets."""
+    rng = np.random.default_rng(seed)
+    lifts = np.concatenate([np.full(users, lift) for users, lift in phases])
+    treated = rng.random(lifts.size) < share
+    outcomes = (rng.random(lifts.size) < rate + lifts * treated).astype(np.float64)
+    return effects(outcomes, treated, share, predictions(outcomes, np.full(lifts.size, np.nan)))
 
 
 def users_to_decision(x: Floats, alpha: float, every: int) -> float:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 
 from components.config import Experiment
 from components.events.schema import Kind
-from components.experiments.comparison import Comparison, compare
+from components.experiments.comparison import Comparison, Verdict, compare
 from components.experiments.exposures import User, roles
 from components.experiments.guardrails import Guard, guard
 from components.experiments.ratio import mismatch
@@ -38,9 +40,31 @@ class Arm:
     mean: float
 
 
+class Finding(NamedTuple):
+    """A verdict and the treatments that it is of, none where it is inconclusive."""
+
+    verdict: Verdict
+    treatments: tuple[str, ...]
+    reason: str
+
+    def words(self, control: str) -> str:
+        """The verdict for people, such as "treatment better"."""
+        names = " and ".join(self.treatments)
+        match self.verdict:
+            case Verdict.BETTER | Verdict.HARMFUL:
+                return f"{names} {self.verdict}"
+            case Verdict.WORSE:
+                return f"{control} better"
+            case Verdict.CHANGED:
+                return f"the effect of {names} changed"
+            case Verdict.INCONCLUSIVE:
+                return "inconclusive"
+
+
 @dataclass(frozen=True)
 class Analysis:
-    """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison.
+    """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison, its
+    bounds in order also where they contradict each other. `words`: the verdict, for people.
 
     Users count once their attribution windows have closed; those of `still_open` ones have not. `crossed_over` users
     saw several variants at once, `moved` ones another after a change of weights. `notes` says in words what was odd
@@ -62,7 +86,8 @@ class Analysis:
     still_open: int
     crossed_over: int
     moved: int
-    verdict: str
+    verdict: Verdict
+    words: str
     reason: str
     notes: tuple[str, ...]
 
@@ -97,9 +122,8 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
     lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
     unexplained = any(user.unexplained for user in everyone)
     srm = p_value < experiment.srm_alpha
-    verdict, reason = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
-    if not (fixed or srm or unexplained):
-        reason = ALLOCATES
+    found = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
+    low, high = sorted(lead.interval)
     return Analysis(
         experiment=experiment.name,
         metric=metric,
@@ -107,7 +131,7 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
         treatment=lead.treatment,
         arms=arms,
         difference=lead.difference,
-        interval=lead.interval,
+        interval=(low, high),
         comparisons=comparisons,
         guards=guards,
         alpha=experiment.alpha,
@@ -116,9 +140,10 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
         still_open=len(still_open),
         crossed_over=len(everyone) - len(users),
         moved=sum(user.moved for user in users),
-        verdict=verdict,
-        reason=reason,
-        notes=_notes(users, [control, *treatments], {user.outcome(metric) for user in users}),
+        verdict=found.verdict,
+        words=found.words(control),
+        reason=found.reason if fixed or srm or unexplained else ALLOCATES,
+        notes=_notes(assigned, [control, *treatments], [user.outcome(metric) for user in users]),
     )
 
 
@@ -129,32 +154,47 @@ def decide(
     srm: bool,
     unexplained: bool,
     more: str = MORE["like"],
-) -> tuple[str, str]:
-    """Verdict and its reason, in which `more` says what a winner does; a broken experiment is inconclusive."""
+) -> Finding:
+    """The verdict, of whom, and its reason, in which `more` says what a winner does; a broken experiment is
+    inconclusive."""
     if unexplained:
-        return (
-            "inconclusive",
-            "Some requests have a propensity that no recorded version of the weights gave them: find the bug.",
-        )
+        reason = "Some requests have a propensity that no recorded version of the weights gave them: find the bug."
+        return Finding(Verdict.INCONCLUSIVE, (), reason)
     if srm:
-        return (
-            "inconclusive",
-            "Users did not fall into the variants by their weights (sample-ratio mismatch): find the bug.",
-        )
+        reason = "Users did not fall into the variants by their weights (sample-ratio mismatch): find the bug."
+        return Finding(Verdict.INCONCLUSIVE, (), reason)
     harms = [g for g in guards if g.status == "harm"]
     harmed = {g.treatment for g in harms}
-    winners = [c for c in comparisons if c.interval[0] > 0 and c.treatment not in harmed]
+    winners = [c for c in comparisons if c.verdict is Verdict.BETTER and c.treatment not in harmed]
     if winners:
         best = max(winners, key=lambda c: c.interval[0]).treatment
         also = "".join(f" {c.treatment} beats it too." for c in winners if c.treatment != best)
-        return f"{best} better", f"The whole interval lies above 0: {best} {more} {control}.{also}"
+        reason = f"The whole interval lies above 0: {best} {more} {control}.{also}"
+        return Finding(Verdict.BETTER, (best,), reason)
     if harms:
         told = "; ".join(f"{g.treatment}: {g.guardrail} beyond the margin of {100 * g.margin:g} points" for g in harms)
-        return f"{' and '.join(sorted(harmed))} harmful", f"A guardrail is broken ({told}): take it out of the traffic."
-    if comparisons and all(c.interval[1] < 0 for c in comparisons):
-        names = " and ".join(c.treatment for c in comparisons)
-        return f"{control} better", f"The whole interval lies below 0: {control} {more} {names}."
-    return "inconclusive", "The interval contains 0: the data so far agree with no difference. More users narrow it."
+        reason = f"A guardrail is broken ({told}): take it out of the traffic."
+        return Finding(Verdict.HARMFUL, tuple(sorted(harmed)), reason)
+    if changed := [c for c in comparisons if c.verdict is Verdict.CHANGED]:
+        told = " ".join(_turned(control, c, more) for c in changed)
+        reason = f"{told} End it, and begin another to learn what holds now."
+        return Finding(Verdict.CHANGED, tuple(c.treatment for c in changed), reason)
+    if comparisons and all(c.verdict is Verdict.WORSE for c in comparisons):
+        names = tuple(c.treatment for c in comparisons)
+        reason = f"The whole interval lies below 0: {control} {more} {' and '.join(names)}."
+        return Finding(Verdict.WORSE, names, reason)
+    reason = "The interval contains 0: the data so far agree with no difference. More users narrow it."
+    return Finding(Verdict.INCONCLUSIVE, (), reason)
+
+
+def _turned(control: str, comparison: Comparison, more: str) -> str:
+    """How the effect of a treatment changed."""
+    name, turned = comparison.treatment, comparison.shift
+    if turned is None:
+        return f"No one difference of {name} to {control} explains all users so far."
+    day = datetime.fromtimestamp(turned.since, UTC).strftime("%Y-%m-%d")
+    who, whom = (name, control) if turned.mean > 0 else (control, name)
+    return f"Since {day} {who} {more} {whom}, by the {turned.users} users who came from then on, unlike by all so far."
 
 
 def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
@@ -163,9 +203,9 @@ def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
     return Arm(variant, len(mine), sum(user.counted.requests for user in mine), mean)
 
 
-def _notes(users: Sequence[User], names: Sequence[str], outcomes: set[float]) -> tuple[str, ...]:
-    seen = {user.variant for user in users}
-    notes = [f"No user has seen {name} yet." for name in names if users and name not in seen]
-    if len(users) > 1 and len(outcomes) == 1:
-        notes.append(f"Every user's outcome is {outcomes.pop():g}: check that reactions are recorded.")
+def _notes(assigned: Sequence[User], names: Sequence[str], outcomes: Sequence[float]) -> tuple[str, ...]:
+    seen = {user.variant for user in assigned}
+    notes = [f"No user has seen {name} yet." for name in names if assigned and name not in seen]
+    if len(outcomes) > 1 and len(set(outcomes)) == 1:
+        notes.append(f"Every user's outcome is {outcomes[0]:g}: check that reactions are recorded.")
     return tuple(notes)

@@ -118,9 +118,8 @@ def decide(seen: Evidence, rules: Rules) -> Decision:
     if seen.slow.low > rules.max_slow:
         return Decision(Action.ROLL_BACK, f"slow in {seen.slow}; {rules.max_slow:.1%} are allowed")
     if high < 0:
-        return Decision(
-            Action.ROLL_BACK, f"liked less than the champion, by {-high:.1%} to {-low:.1%} of {seen.users} users"
-        )
+        by = f"by {-high:.1%} to {-low:.1%}" if low <= high else "and before that not,"
+        return Decision(Action.ROLL_BACK, f"liked less than the champion, {by} of {seen.users} users")
     if seen.failures.of < rules.min_requests or seen.seconds < rules.min_seconds:
         return Decision(
             Action.HOLD,

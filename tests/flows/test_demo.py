@@ -29,7 +29,7 @@ METRICS: dict[str, Any] = {
 TRAFFIC = {"users": 60, "answered": 179, "requests": 180, "likes": 90}
 EXPERIMENT = {
     "experiment": "colours",
-    "verdict": "no difference",
+    "words": "no difference",
     "difference": -0.01,
     "interval": [-0.2, 0.18],
     "arms": [{"users": 30}, {"users": 20}],

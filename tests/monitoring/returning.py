@@ -18,8 +18,9 @@ from sqlalchemy import insert
 from components.config import Experiment
 from components.events.schema import ACCEPTED, FEEDBACK
 from components.events.transactions import opened, writing
-from components.experiments.statistics import Analysis
-from monitoring.trials import in_force, told
+from components.experiments.exposures import by_closing
+from components.experiments.statistics import Analysis, analyse
+from monitoring.trials import users_of
 from tests.components.events.examples import accepted, like
 from tests.components.experiments.examples import in_force as declare
 
@@ -66,7 +67,7 @@ class Looks:
     """Databases, each a copy of one that is migrated and has the experiment in force."""
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
-        self.folder, self.empty = folder, folder / "empty.db"
+        self.folder, self.empty, self.experiment = folder, folder / "empty.db", experiment
         declare(f"sqlite:///{self.empty}", experiment)
         with opened(f"sqlite:///{self.empty}") as engine, engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -81,10 +82,11 @@ class Looks:
 
     def daily(self, seed: int, users: int, days: int) -> Iterator[Analysis]:
         """What the report says at the end of each day, and of the day after."""
-        url = self.filled(visits(seed, users, days))
-        (versions,) = in_force(url)
+        url, epochs = self.filled(visits(seed, users, days)), [(0.0, self.experiment.weights)]
+        window = self.experiment.attribution_seconds
         for day in range(1, days + 2):
-            yield told(url, versions, day * DAY, ()).analysis
+            everyone = users_of(url, self.experiment, epochs, day * DAY)
+            yield analyse(self.experiment, *by_closing(everyone, window, day * DAY))
 
     def decides(self, seed: int, users: int, days: int) -> bool:
         """Whether any look at equal variants has a verdict."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from components.experiments.comparison import Verdict
 from components.experiments.exposures import Exposure
 from monitoring.advice import advise
 from monitoring.drift import ColumnTest, Drift
@@ -64,7 +65,7 @@ def test_silence_is_advice_to_look_at_the_gateway() -> None:
 
 
 def test_a_harmful_variant_is_acted_on_whoever_the_users_were() -> None:
-    harmful = replace(UNDECIDED, verdict="treatment harmful", reason="A guardrail is broken.")
+    harmful = replace(UNDECIDED, verdict=Verdict.HARMFUL, words="treatment harmful", reason="A guardrail is broken.")
     first = advise(ONE, [], [harmful], simulated=True)[0]
     assert first.urgency == "act"
     assert "treatment harmful" in first.words

@@ -45,5 +45,5 @@ def test_the_metric_of_the_parameters_decides_and_its_name_is_in_the_reason() ->
         variant, said = ("control", "treatment")[i % 2], {"dwell": 50.0 if i % 2 else 5.0, "like": float(i % 2 == 0)}
         requests.append(row(f"r{i}", user_key=f"u{i}", variant=variant, time=i) | unsaid | said)
     result = analysed(dwelling, exposures(dwelling, requests))
-    assert result.verdict == "treatment better" and "looked at longer than control" in result.reason
-    assert analysed(experiment(), exposures(experiment(), requests)).verdict == "control better"
+    assert result.words == "treatment better" and "looked at longer than control" in result.reason
+    assert analysed(experiment(), exposures(experiment(), requests)).words == "control better"

@@ -18,6 +18,7 @@ def test_it_prints_and_writes_every_figure(
         "USERS": 1500,
         "RETURNING_REPLAYS": 2,
         "RETURNING_USERS": 200,
+        "TURNS": 2,
         "OUT": tmp_path / "online" / "out.json",
     }
     for name, value in small.items():

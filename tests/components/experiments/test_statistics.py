@@ -58,7 +58,7 @@ def test_a_fixed_sample_interval_would_not_have_been_safe() -> None:
 @pytest.mark.parametrize(("effect", "verdict"), [(0.35, "treatment better"), (-0.35, "control better")])
 def test_a_large_difference_is_found(effect: float, verdict: str) -> None:
     result = analysed(experiment(), audience(1, users=400, effect=effect))
-    assert result.verdict == verdict
+    assert result.words == verdict
     assert result.interval[0] < effect < result.interval[1]
 
 
@@ -177,7 +177,7 @@ def test_equal_variants_stay_equal_although_the_most_eager_users_are_moved() -> 
 
 def test_a_difference_is_found_and_covered() -> None:
     result = said(reweighted(3, 3000, effect=0.25))
-    assert result.verdict == "treatment better"
+    assert result.words == "treatment better"
     assert result.interval[0] < 0.25 < result.interval[1]
 
 
