@@ -79,7 +79,7 @@ def sample(url: str, since: float, until: float, *, line: str, rows: int, deploy
     chosen = select(ACCEPTED.c.request_id).where(*within).order_by(order).limit(rows)
     if deployment is not None:
         ended = ACCEPTED.c.request_id == FINISHED.c.request_id
-        chosen = chosen.join(FINISHED, ended, isouter=True).where(deployment == ANSWERED_BY)
+        chosen = chosen.join(FINISHED, ended, isouter=True).where(ANSWERED_BY == deployment)  # noqa: SIM300 - a column
     query = _requests().where(ACCEPTED.c.request_id.in_(chosen)).order_by(order)
     with reading(url) as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
