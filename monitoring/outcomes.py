@@ -34,12 +34,14 @@ def breaches(limits: Guardrails, request: Row) -> dict[str, bool]:
     """By guardrail, whether a request broke it, as far as that is known when its user's window `closes`.
 
     `slow`: it took longer than the limit or had not ended by then; not taken of one that was asked too shortly before
-    the window closed to be found slow. `refused`: it ended well with nothing in it.
+    the window closed to be found slow, nor of one that its user gave up sooner.
+    `refused`: it ended well with nothing in it.
     """
-    found = {}
-    if request["time"] + limits.slo_s < request["closes"]:
-        found["slow"] = request["latency_s"] is None or request["latency_s"] > limits.slo_s
-    if request["outcome"] is not None:
+    found, answered = dict[str, bool](), request["outcome"] in ("ok", "error")
+    slow = request["latency_s"] is None or request["latency_s"] > limits.slo_s
+    if request["time"] + limits.slo_s < request["closes"] and (slow or answered):
+        found["slow"] = slow
+    if answered:
         empty = request["outcome"] == "ok" and not request["output"].strip()
         found |= {"failed": request["outcome"] == "error", "refused": empty}
     return found

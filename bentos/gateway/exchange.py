@@ -202,7 +202,8 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
     await store(gateway, finished)
     # What could not be stored is refused instead, and counted there.
     metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.experiment, exchange.variant).inc()
-    if outcome == "ok":
+    # Who gave up later than that would have been late; who left earlier says nothing of how long it would have taken.
+    if outcome == "ok" or (outcome == "cancelled" and latency > metrics.LATE[exchange.line]):
         metrics.SECONDS.labels(exchange.line).observe(latency)
     if result.batch_size:
         metrics.BATCH_SIZE.labels(exchange.line).observe(result.batch_size)

@@ -6,7 +6,7 @@ state together. A candidate that is good is sent back by chance with probability
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,10 +31,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """One call to the candidate that has ended."""
+    """One call to the candidate; None where it is not known yet: it still runs, or its user left before it was slow.
 
-    failed: bool
-    slow: bool
+    `failed_at`, `slow_at`: when that became known (epoch s). Bounds that hold at every look need calls in that order,
+    as in the order in which they began, late ones would change what was looked at already.
+    """
+
+    failed: bool | None
+    slow: bool | None
+    failed_at: float = 0.0
+    slow_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,17 @@ class Share:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen since the state began; `likes` bounds candidate minus champion, over `users` whose attribution
-    windows have closed, while those of `still_open` ones have not."""
+    """What was seen since the state began; of `pending` calls it is not known whether they are slow.
+
+    `likes` bounds candidate minus champion, over `users` whose attribution windows have closed, while those of
+    `still_open` ones have not.
+    """
 
     state: State
     seconds: float
     failures: Share
     slow: Share
+    pending: int
     users: int
     still_open: int
     likes: tuple[float, float]
@@ -89,13 +99,19 @@ def weigh(
     return Evidence(
         state=state,
         seconds=seconds,
-        failures=share([call.failed for call in calls], alpha / TESTS),
-        slow=share([call.slow for call in calls], alpha / TESTS),
+        failures=share(settled((call.failed_at, call.failed) for call in calls), alpha / TESTS),
+        slow=share(settled((call.slow_at, call.slow) for call in calls), alpha / TESTS),
+        pending=sum(call.slow is None for call in calls),
         users=len(users),
         still_open=len(still_open),
         likes=interval,
         breaker=breaker,
     )
+
+
+def settled(said: Iterable[tuple[float, bool | None]]) -> list[bool]:
+    """What is known, in the order in which it became so."""
+    return [happened for _, happened in sorted(said, key=lambda one: one[0]) if happened is not None]
 
 
 def share(happened: Sequence[bool], alpha: float) -> Share:
@@ -126,6 +142,13 @@ def decide(seen: Evidence, rules: Rules) -> Decision:
             f"{seen.state} has {seen.failures.of} of {rules.min_requests} calls and "
             f"{seen.seconds:.0f} of {rules.min_seconds} s",
         )
+    late, calls = seen.slow.count + seen.pending, seen.slow.of + seen.pending
+    if late > rules.max_slow * calls:
+        return Decision(
+            Action.HOLD,
+            f"{seen.slow.count} of {calls} calls were slow, and of {seen.pending} it is not known: they still run, or "
+            f"their users left; {rules.max_slow:.1%} are allowed",
+        )
     if seen.state is State.AB and low < -rules.max_less_liked:
         return Decision(
             Action.HOLD,
@@ -135,5 +158,5 @@ def decide(seen: Evidence, rules: Rules) -> Decision:
     return Decision(
         Action.ADVANCE,
         f"{seen.state} → {NEXT[seen.state]}: {seen.failures.count} of {seen.failures.of} calls failed, "
-        f"{seen.slow.count} were slow; {seen.users} users do not like it less",
+        f"{seen.slow.count} were slow, of {seen.pending} that is not known; {seen.users} users do not like it less",
     )

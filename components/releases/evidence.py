@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, and_, select
+from sqlalchemy import Connection, Engine, Row, and_, select
 
 from components.config import Line
 from components.config import Release as Rules
@@ -17,6 +18,8 @@ from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weig
 from components.releases.machine import State
 from components.releases.schema import Release
 
+ENDED = ("outcome", "status", "latency_s")
+
 
 def gather(engine: Engine, candidate: Release, champion: Release | None, rules: Rules) -> Evidence:
     """All that is known of a candidate on trial in its present state."""
@@ -25,35 +28,44 @@ def gather(engine: Engine, candidate: Release, champion: Release | None, rules: 
     return weigh(
         candidate.state,
         now - candidate.since,
-        calls(engine, candidate, rules.slow_seconds[cast(Line, candidate.line)]),
+        calls(engine, candidate, rules.slow_seconds[cast(Line, candidate.line)], now),
         by_closing(fold(seen, [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})]), window, now),
         breaker(engine, candidate),
         rules.alpha,
     )
 
 
-def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:
-    """The candidate's calls since its last move, oldest first: in shadow the copies, later the users' own.
+def calls(engine: Engine, release: Release, slow_seconds: float, now: float) -> list[Call]:
+    """The candidate's calls since its last move: in shadow the copies, later the users' own.
 
-    A request that its user left, or that is not finished, says nothing yet.
+    One that has lasted too long is slow whether or not it has ended, and so is one that its user gave up by then: what
+    hangs until users leave, or dies with its process, ends in no other way.
     """
     with reading(engine, "releases") as connection:
-        failed = _trials(connection, release)
+        trials = _trials(connection, release)
         if release.state is State.SHADOW:
-            return [Call(reason not in ("", "slow"), latency > slow_seconds) for _, reason, latency in failed]
-        reasons = {request: reason for request, reason, _ in failed}
+            return [
+                Call(row.reason not in ("", "slow"), row.latency_s > slow_seconds, row.time, row.time) for row in trials
+            ]
+        # `slow` in the trials is the gateway's word for far above the champion; here the line's own bound holds.
+        made_good = {row.request_id: row.time for row in trials if row.reason != "slow"}
         query = (
-            select(ACCEPTED.c.request_id, FINISHED.c.latency_s, FINISHED.c.status)
-            .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id)
+            select(ACCEPTED.c.request_id, ACCEPTED.c.time, *(FINISHED.c[name] for name in ENDED))
+            .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
             .where(ACCEPTED.c.deployment == release.deployment, ACCEPTED.c.time >= release.since)
-            .where(FINISHED.c.outcome != "cancelled")
             .order_by(ACCEPTED.c.time)
         )
-        return [
-            # `slow` in the trials is the gateway's word for far above the champion; here the line's own bound holds.
-            Call(row.status >= 500 or reasons.get(row.request_id, "slow") != "slow", row.latency_s > slow_seconds)
-            for row in connection.execute(query)
-        ]
+        return [_call(row, made_good.get(row.request_id), slow_seconds, now) for row in connection.execute(query)]
+
+
+def _call(row: Any, made_good: float | None, slow_seconds: float, now: float) -> Call:
+    """`made_good`: when the champion began to answer instead."""
+    answered = row.outcome in ("ok", "error")
+    lasted = now - row.time if row.latency_s is None else row.latency_s
+    failed = True if made_good is not None else row.status >= 500 if answered else None
+    slow = lasted > slow_seconds if answered or lasted > slow_seconds else None
+    ended = row.time + lasted
+    return Call(failed, slow, ended if made_good is None else made_good, min(ended, row.time + slow_seconds))
 
 
 def exposures(
@@ -91,9 +103,9 @@ def breaker(engine: Engine, release: Release) -> str:
         return connection.scalar(query) or ""
 
 
-def _trials(connection: Connection, release: Release) -> list[tuple[str, str, float]]:
+def _trials(connection: Connection, release: Release) -> Sequence[Row[Any]]:
     kind = "shadow" if release.state is State.SHADOW else "failure"
-    query = select(TRIALS.c.request_id, TRIALS.c.reason, TRIALS.c.latency_s).where(
+    query = select(TRIALS).where(
         TRIALS.c.kind == kind, TRIALS.c.deployment == release.deployment, TRIALS.c.time >= release.since
     )
-    return [(row.request_id, row.reason, row.latency_s) for row in connection.execute(query.order_by(TRIALS.c.time))]
+    return connection.execute(query.order_by(TRIALS.c.time)).all()

@@ -32,6 +32,12 @@ def test_a_guardrail_is_broken_by_what_its_name_says(request_row: dict[str, Any]
     assert ("slow" in found) == (request_row["time"] < 108.0)
 
 
+def test_09_a_request_that_its_user_gave_up_before_it_was_slow_says_nothing() -> None:
+    left = row("a", outcome="cancelled", output="", latency_s=1.0, closes=110.0)
+    assert breaches(LIMITS, left) == {}
+    assert breaches(LIMITS, left | {"latency_s": 2.1}) == {"slow": True}
+
+
 @pytest.mark.parametrize(("value", "share"), [(None, 0.0), (30.0, 0.25), (120.0, 1.0), (86_400.0, 1.0), (-5.0, 0.0)])
 def test_dwell_is_capped(value: float | None, share: float) -> None:
     assert scaled("dwell", value, 120.0) == share
