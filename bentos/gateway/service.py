@@ -23,6 +23,7 @@ from bentos.gateway.background import Background
 from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.reaper import reap
 from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
@@ -89,7 +90,9 @@ class GatewayBento:
         traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
-        self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]
+        reaping = reap(events, serving.request_timeout)
+        following = (upstream.follow(), traffic.follow(), events.watch(), reaping)
+        self._followers = [asyncio.create_task(follow) for follow in following]
         app.gateway = Gateway(
             serving=serving,
             feedback=PARAMS.feedback,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, select
 
 from components.config import Line
 from components.config import Release as Rules
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST, TRIALS
+from components.events.schema import ACCEPTED, BOTH, FEEDBACK, FINISHED, LIKE, NEWEST, TRIALS
 from components.events.transactions import reading
 from components.experiments.exposures import Exposure
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
@@ -32,7 +32,7 @@ def gather(engine: Engine, candidate: Release, champion: Release | None, rules: 
 def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:
     """The candidate's calls since its last move, oldest first: in shadow the copies, later the users' own.
 
-    A request that its user left, or that is not finished, says nothing yet.
+    A request that its user left, that is not finished or at which the champion failed alike says nothing.
     """
     with reading(engine, "releases") as connection:
         failed = _trials(connection, release)
@@ -43,13 +43,14 @@ def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:
             select(ACCEPTED.c.request_id, FINISHED.c.latency_s, FINISHED.c.status)
             .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id)
             .where(ACCEPTED.c.deployment == release.deployment, ACCEPTED.c.time >= release.since)
-            .where(FINISHED.c.outcome != "cancelled")
+            .where(FINISHED.c.outcome.not_in(("cancelled", "lost")))
             .order_by(ACCEPTED.c.time)
         )
         return [
             # `slow` in the trials is the gateway's word for far above the champion; here the line's own bound holds.
             Call(row.status >= 500 or reasons.get(row.request_id, "slow") != "slow", row.latency_s > slow_seconds)
             for row in connection.execute(query)
+            if reasons.get(row.request_id) != BOTH
         ]
 
 
