@@ -12,6 +12,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from components.api_keys import KEYS, accepted_keys
 from components.config import Params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,9 +51,22 @@ SETTINGS = {
 SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
 
 
+# What the gateway accepts now: programs inherit the variable as it was when their supervisor was started.
+ACCEPTED_KEYS = "accepted-keys"
+# What users wrote lies here; of nobody else's business on a machine of several.
+PRIVATE = (".atelier", "data/feedback", "data/segments")
+
+
 def apply() -> None:
-    """Set what is not set yet, and put this interpreter's own commands first on the path."""
+    """Set what is not set yet, and put this interpreter's own commands first on the path.
+
+    What is written from now on is for its owner alone.
+    """
+    os.umask(0o077)
     STATE.mkdir(exist_ok=True)
+    for folder in PRIVATE:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's, who runs this project
+            (ROOT / folder).chmod(0o700)
     for name, value in (TELEMETRY_OFF | SETTINGS).items():
         os.environ.setdefault(name, value)
     # `python` in dvc.yaml and the tools' commands must be those of this environment, whether or not it is activated.
@@ -66,6 +80,17 @@ def provide_secrets() -> None:
     for variable, name in SECRETS.items():
         if not os.environ.get(variable, "").strip():
             os.environ[variable] = kept(STATE / name)
+
+
+def accept_keys() -> None:
+    """Have the gateway accept the API keys of this environment and no others: at once, and whenever it is started."""
+    text = os.environ[KEYS]
+    accepted_keys(text)
+    path = STATE / ACCEPTED_KEYS
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.chmod(0o600)
+    partial.replace(path)
 
 
 def kept(path: Path) -> str:

@@ -12,11 +12,12 @@ from functools import partial
 
 from sqlalchemy import make_url
 
+from components.api_keys import KEYS_FILE
 from components.config import Params
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+from flows.environment import ACCEPTED_KEYS, MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready, ports
 
@@ -74,6 +75,7 @@ def gateway(params: Params) -> list[str]:
     urls = service_urls(params)
     for line, programs in SLOTS.items():
         os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
+    os.environ[KEYS_FILE] = str(STATE / ACCEPTED_KEYS)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
     return bento(record.read_text().strip(), params.serving.host, params.serving.gateway_port)

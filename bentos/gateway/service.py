@@ -1,7 +1,7 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the
-environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
+BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the environment ATELIER_API_KEYS
+or ATELIER_API_KEYS_FILE, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class GatewayBento:
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
         reaping = reap(events, serving.request_timeout)
-        following = (upstream.follow(), traffic.follow(), events.watch(), reaping)
+        following = (upstream.follow(), traffic.follow(), events.watch(), reaping, self._keys.follow())
         self._followers = [asyncio.create_task(follow) for follow in following]
         app.gateway = Gateway(
             serving=serving,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,8 @@ Precision = Literal["fp32", "bf16"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+# Stands in a header, a log line, a label of a metric: printable ASCII, with no white space around it.
+NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
 Segment = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -18,6 +18,7 @@ from bentos.gateway import app as app_module
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.exchange import Gateway
+from components.api_keys import DEFAULT
 from tests.bentos.gateway.conftest import Running
 
 CHAT = "/v1/chat/completions"
@@ -160,7 +161,7 @@ def test_half_a_request_does_not_harm_the_next(gateway: Running) -> None:
 async def test_28_half_a_body_ends_in_the_shape_of_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "BODY_SECONDS", 0.01)
     app = GatewayApp()
-    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys(["k"], "secret")))
+    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys({"k": DEFAULT}, "secret")))
     parts: list[Message] = [{"type": "http.request", "body": b'{"prompt"', "more_body": True}]
     sent: list[Message] = []
 
@@ -193,7 +194,7 @@ def test_28_what_is_no_http_is_refused_in_the_shape_of_every_refusal(gateway: Ru
 
 async def test_a_client_who_leaves_before_an_answer_frees_the_request() -> None:
     app = GatewayApp()
-    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys(["k"], "secret")))
+    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys({"k": DEFAULT}, "secret")))
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -16,7 +16,7 @@ from components.events import window
 from components.events.database import connect
 from components.events.read import feedback_on, request
 from components.events.schema import ACCEPTED, FEEDBACK
-from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
+from tests.bentos.gateway.conftest import KEY, TENANT_KEY, Running, serve_gateway
 
 
 def answered(gateway: Running, user: str | None = None, **body: Any) -> str:
@@ -175,3 +175,10 @@ async def test_28_a_response_takes_only_so_many_reactions(gateway: Running) -> N
     assert answer.json()["error"]["code"] == "too_many_reactions"
     assert len(rows(gateway, given)) == MAX_REACTIONS
     assert send(gateway, answered(gateway, "ann"), user="ann").status_code == 201
+
+
+def test_33_a_tenants_user_may_not_rate_what_another_tenants_user_of_that_name_was_answered(gateway: Running) -> None:
+    given = answered(gateway, "1")
+    body = {"request_id": given, "kind": "like", "value": 0, "user": "1"}
+    assert gateway.post("/v1/feedback", key=TENANT_KEY, json=body).status_code == 403
+    assert gateway.post("/v1/feedback", key="test-key-2", json=body).status_code == 201  # of the same tenant
