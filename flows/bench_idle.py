@@ -82,7 +82,9 @@ def measure(pids: Mapping[str, int], seconds: float) -> dict[str, Usage]:
 
 
 def total(usages: Mapping[str, Usage]) -> Usage:
-    return Usage(*(sum(column) for column in zip(*((u.cpu, u.memory, u.processes) for u in usages.values()), strict=True)))
+    return Usage(
+        *(sum(column) for column in zip(*((u.cpu, u.memory, u.processes) for u in usages.values()), strict=True))
+    )
 
 
 def main(seconds: Annotated[float, typer.Option(min=1, help="how long to look")] = 300.0) -> None:

@@ -6,7 +6,6 @@ compares the table with the files, so that neither changes without the other.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,16 +39,30 @@ def text_loss(d: Document) -> str:
 
 
 def text_answers(d: Document) -> str:
-    names = {"before": "base", "after": "fine-tuned", "echo": "the phrase itself", "nearest_answer": "nearest training answer"}
+    names = {
+        "before": "base",
+        "after": "fine-tuned",
+        "echo": "the phrase itself",
+        "nearest_answer": "nearest training answer",
+    }
     shares = "; ".join(f"{name} {d[key]['overlap']:.2f}, {percent(d[key]['exact'])}" for key, name in names.items())
     return f"{shares}, of {d['samples']} phrases; gained over the best of the last two {d['gain']['overlap']:+.2f} (at least {d['gain']['overlap_lower']:+.2f} at 95 %)"
 
 
 def text_naming(d: Document) -> str:
-    names = {"before": "base", "after": "fine-tuned", "echo": "the phrase itself", "nearest_answer": "nearest training answer"}
+    names = {
+        "before": "base",
+        "after": "fine-tuned",
+        "echo": "the phrase itself",
+        "nearest_answer": "nearest training answer",
+    }
     return "; ".join(
         f"{name} {percent(d[key]['naming'])}"
-        + (f" ({percent(d[key]['phrases_without_the_name']['naming'])} where it lacks the name)" if "phrases_without_the_name" in d[key] else "")
+        + (
+            f" ({percent(d[key]['phrases_without_the_name']['naming'])} where it lacks the name)"
+            if "phrases_without_the_name" in d[key]
+            else ""
+        )
         for key, name in names.items()
     )
 

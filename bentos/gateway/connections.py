@@ -41,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._framing = self._head = self._headers = 0
+        self._in_body = False
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -67,6 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head = self._headers = 0
+        self._in_body = False
         super().on_message_begin()
         self._expect_within(HEAD_SECONDS)
 
@@ -89,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise TooMuchError
         super().on_headers_complete()
         self.waiting.pop(self, None)
+        self._in_body = True
         self._expect_within(BODY_SECONDS)
 
     def on_body(self, body: bytes) -> None:
@@ -135,7 +138,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _late(self) -> None:
         if self.pipeline:  # nothing is read from this connection before an answer to it is complete
             return self._expect_within(BODY_SECONDS)
-        if self._framing == 0:  # it never began
+        answered = self._in_body and self.cycle.response_complete
+        if self._framing == 0 or answered:  # nothing was asked, or the rest of a refused body is not wanted
             return self.transport.close()
         self._refuse(408, "the request did not come to its end in time", "request_timeout")
 

@@ -6,10 +6,12 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from bentos.calls import CLIENT_GONE, current
 from bentos.gateway.admission import Admission
@@ -26,6 +28,8 @@ from components.events.store import EventStore
 from components.experiments.assignment import Assignment, inside, served
 from monitoring import metrics
 
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -40,13 +44,15 @@ class Gateway:
     traffic: Traffic
     background: Background
     retries: RetryBudget = field(default_factory=RetryBudget)
+    reacting: Counter[str] = field(default_factory=Counter)  # by response, the reactions in work
 
 
 @dataclass(frozen=True)
 class Exchange:
     """Who asks whom for what, and which variant of an experiment answers (None outside of it).
 
-    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers.
+    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers. `size`: one of
+    few classes of the line's requests, by how much work they are.
     """
 
     line: Line
@@ -58,6 +64,7 @@ class Exchange:
     prefix: str
     segments: Mapping[str, str] = field(default_factory=dict)
     messages: int = 1
+    size: int = 0
     created: float = field(default_factory=time.time)  # epoch seconds
     began: float = field(default_factory=time.monotonic)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -75,8 +82,11 @@ class Exchange:
         return self.assignment.variant if self.assignment else ""
 
     def headers(self, deployment: str | None = None) -> dict[str, str]:
-        variant = {"x-variant": self.variant} if self.assignment else {}
-        return {"x-request-id": self.id, "x-deployment": deployment or self.deployment} | variant
+        """In a name, what no header can carry is percent-encoded: one that an older version let in fails no request."""
+        named = {"x-deployment": deployment or self.deployment} | (
+            {"x-variant": self.variant} if self.assignment else {}
+        )
+        return {"x-request-id": self.id} | {header: quote(name, safe=PRINTABLE) for header, name in named.items()}
 
     def accepted(self) -> Accepted:
         assigned = self.assignment or Assignment("", "", 1.0)
@@ -131,8 +141,20 @@ def segments(rules: Feedback, metadata: Mapping[str, str] | None) -> dict[str, s
 
 async def asked(gateway: Gateway, request_id: str) -> tuple[str, float] | None:
     """(user key, epoch s) of an accepted request; raises a 503 `ApiError` where the record cannot be read."""
-    try:
+    with _readable():
         return await gateway.events.asked(request_id)
+
+
+async def reactions(gateway: Gateway, request_id: str, key: str) -> tuple[int, bool]:
+    """(stored reactions to a response, whether one has this key); raises as `asked` does."""
+    with _readable():
+        return await gateway.events.reactions(request_id, key)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except EventStoreError as error:
         metrics.EVENT_FAILURES.inc()
         raise events_unavailable() from error

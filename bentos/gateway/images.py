@@ -42,7 +42,8 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         side_of(request.size, _native(route.info))
     kept = segments(gateway.feedback, request.metadata)
     assignment, variant = assigned(gateway, "image", user, kept)
-    exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, assignment, "img", kept)
+    asks, size = route.info.deployment, request.n or 1
+    exchange = Exchange("image", request.model, user, asks, request.prompt, assignment, "img", kept, size=size)
     paint = partial(_paint, gateway, exchange, request, variant)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)

@@ -1,4 +1,4 @@
-"""`GET /readyz`: 200 once both lines' champions answer, else 503 in OpenAI's shape, naming the line that does not.
+"""`GET /readyz`: 200 where both lines' champions answer and requests can be recorded, else 503 in OpenAI's shape.
 
 ASGI middleware, because BentoML's own answer to this path would have BentoML's shape. Asks nobody: it says what is
 known beside the requests, so that it answers at once whatever hangs.
@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bentos.gateway.app import GatewayApp
-from bentos.gateway.errors import ApiError
+from bentos.gateway.errors import ApiError, events_unavailable
 from bentos.gateway.schemas import MODELS
 
 
@@ -28,6 +28,8 @@ class Readiness:
     def _answer(self) -> Response:
         try:
             gateway = self._gateway.ready()
+            if gateway.events.failing:
+                raise events_unavailable()
             for line in MODELS:
                 gateway.upstream.info(gateway.traffic.home(line))
         except ApiError as error:

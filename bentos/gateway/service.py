@@ -1,7 +1,7 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the
-environment ATELIER_API_KEYS, ATELIER_USER_SECRET, ATELIER_ENGINE_TOKEN, ATELIER_TEXT_URL, ATELIER_IMAGE_URL,
+BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the environment ATELIER_API_KEYS
+or ATELIER_API_KEYS_FILE, ATELIER_USER_SECRET, ATELIER_ENGINE_TOKEN, ATELIER_TEXT_URL, ATELIER_IMAGE_URL,
 ATELIER_EVENTS_URL.
 """
 
@@ -25,6 +25,7 @@ from bentos.gateway.background import Background
 from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.reaper import reap
 from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
@@ -93,7 +94,9 @@ class GatewayBento:
         traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
-        self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]
+        reaping = reap(events, serving.request_timeout)
+        following = (upstream.follow(), traffic.follow(), events.watch(), reaping, self._keys.follow())
+        self._followers = [asyncio.create_task(follow) for follow in following]
         app.gateway = Gateway(
             serving=serving,
             feedback=PARAMS.feedback,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,6 +25,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 Temperature = Annotated[float, Field(ge=0, le=2), AfterValidator(in_float32)]  # 0 is greedy
 TopP = Annotated[float, Field(gt=0, le=1), AfterValidator(in_float32)]
 Count = Annotated[int, Field(ge=1)]
+# Stands in a header, a log line, a label of a metric: printable ASCII, with no white space around it.
+NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
 Segment = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -25,7 +25,7 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.data import sample
 from components.data.pairs import read_pairs
-from components.evaluation import verify_image, verify_text
+from components.evaluation import verify_image
 from components.evaluation.timing import Load, interleaved_seconds, paired_ratio
 from components.export.text import EXPORT as TEXT_EXPORT
 from components.export.trajectories import NAMES, Inputs, forward, requests_for, trajectory_inputs

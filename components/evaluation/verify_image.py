@@ -17,7 +17,7 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import VerifyImage
 from components.data import sample
-from components.export.trajectories import NAMES, Inputs, forward, requests_for, trajectory_inputs
+from components.export.trajectories import Inputs, forward, requests_for, trajectory_inputs
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
 from components.stage import StageError, run

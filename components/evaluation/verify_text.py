@@ -36,7 +36,6 @@ from components.models.language import (
     encode,
     load_merged,
     load_tokenizer,
-    prompt_batch,
 )
 from components.runtimes.chat import conversation
 from components.runtimes.text import PRECISION, OpenVinoText, load_text

@@ -13,10 +13,12 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, func
 
-Outcome = Literal["ok", "error", "cancelled"]
+# `lost`: the gateway that worked on the request died before it could say how it ended.
+Outcome = Literal["ok", "error", "cancelled", "lost"]
 Kind = Literal["like", "click", "save", "regenerate", "dwell"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LIKE: Kind = "like"
+BOTH = "both"  # reason of a trial's failure at a request at which the champion failed alike: it says nothing of either
 OTHER = "other"  # a segment's value that the parameters do not list
 
 

@@ -9,15 +9,14 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 
 from bentos.gateway.admission import Admission
 from bentos.gateway.errors import ApiError
 from tests.bentos.gateway.conftest import CONCURRENCY, KEY, QUEUE, Running, named_standin, serve_gateway
+from tests.bentos.processes import answering
 
 
 @asynccontextmanager
@@ -122,14 +121,13 @@ def places_taken(gateway: Running) -> int:
 
 async def test_25_a_hung_text_line_takes_no_place_of_the_image_line(standin: str, tmp_path: Path) -> None:
     with named_standin(tmp_path / "text", "hangs") as text:
-        port = str(urlsplit(text).port)
-        (process,) = (p for p in psutil.process_iter() if _command(p)[-2:] == [port, "hangs"])
+        process = answering(text)
         with serve_gateway(tmp_path / "gateway", standin, f"{text}/text", f"{standin}/image") as gateway:
-            os.kill(process.pid, signal.SIGSTOP)
+            os.kill(process, signal.SIGSTOP)
             try:
                 await _image_line_answers_while_text_hangs(gateway)
             finally:
-                os.kill(process.pid, signal.SIGCONT)
+                os.kill(process, signal.SIGCONT)
 
 
 async def _image_line_answers_while_text_hangs(gateway: Running) -> None:
@@ -146,10 +144,3 @@ async def _image_line_answers_while_text_hangs(gateway: Running) -> None:
         for task in held:
             task.cancel()
         await asyncio.gather(*held, return_exceptions=True)
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []

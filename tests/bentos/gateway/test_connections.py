@@ -27,9 +27,11 @@ POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """How many bytes of body came; on /refused an answer before the body was read; on /held none."""
+    """How many bytes of body came; on /refused an answer before the body was read; on /large 64 MB; on /held none."""
     if scope["path"] == "/held":
         await asyncio.Event().wait()
+    if scope["path"] == "/large":
+        return await PlainTextResponse(b"x" * 2**26)(scope, receive, send)
     body = b"" if scope["path"] == "/refused" else await Request(scope, receive).body()
     await PlainTextResponse(str(len(body)))(scope, receive, send)
 
@@ -106,7 +108,23 @@ async def test_27_a_request_that_does_not_come_to_its_end_is_closed_in_time(monk
         assert refusal(await said(port, b"GET / HT")) == (408, "request_timeout")
         assert refusal(await said(port, POST + b"content-length: 9\r\n\r\nhalf")) == (408, "request_timeout")
         unread = await said(port, b"POST /refused HTTP/1.1\r\ncontent-length: 9\r\n\r\nhalf")
-        assert unread.startswith(b"HTTP/1.1 200") and unread.count(b"HTTP/1.1") >= 1
+        assert unread.startswith(b"HTTP/1.1 200") and unread.count(b"HTTP/1.1") == 1
+
+
+async def test_27_a_client_who_reads_nothing_holds_no_answer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, before = asyncio.Event(), BoundedProtocol.connection_lost
+
+    def connection_lost(protocol: BoundedProtocol, error: Exception | None) -> None:
+        before(protocol, error)
+        lost.set()
+
+    monkeypatch.setattr(BoundedProtocol, "connection_lost", connection_lost)
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.05)
+    async with served() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+        await lost.wait()
+        writer.close()
 
 
 async def test_27_idle_connections_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:

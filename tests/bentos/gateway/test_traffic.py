@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from sqlalchemy import Engine
 
+from bentos.gateway.breaker import ENOUGH, PATIENCE_SECONDS
 from bentos.gateway.errors import ApiError
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
@@ -143,3 +144,11 @@ async def test_a_slot_that_went_away_keeps_its_role_and_its_users_get_an_honest_
         except ApiError as error:
             answers[str(error.status)] += 1
     assert min(answers.values()) > 0
+
+
+def test_28_large_requests_are_compared_with_large_ones(engine: Engine, upstream: Upstream) -> None:
+    traffic = Traffic(upstream, engine, 0.05)
+    for _ in range(ENOUGH):
+        traffic.answered("image", 1, 0.1)
+    assert traffic.slow("image", 1, 5.0) and traffic.budget("image", 1, 120) == PATIENCE_SECONDS
+    assert not traffic.slow("image", 10, 5.0) and traffic.budget("image", 10, 120) == 30  # nothing is known of them
