@@ -131,7 +131,7 @@ class EventStore:
             group, last = self._gather(first)
             try:
                 events = [waiting.event for waiting in group]
-                written = await self._commit(lambda engine, events=events: commit(engine, events))
+                written = await self._commit(partial(commit, events=events))
             except Exception as error:  # whatever failed, each waiter must hear that its event is not stored
                 _fail(group, error)
             else:
