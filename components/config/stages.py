@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy
+from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy, Temperature
 
 
 class Package(Stage):
@@ -140,7 +140,7 @@ class EvaluateText(Stage):
     samples: Count
     seed: Seed
     max_new_tokens: Count
-    temperature: Annotated[float, Field(ge=0, le=2)]
+    temperature: Temperature
     similarity: Fraction
 
 
@@ -169,7 +169,6 @@ class VerifyText(Stage):
     prompts: Count
     max_perplexity_ratio: Positive
     min_top1_agreement: Fraction
-    repeats: Count
 
 
 class VerifyImage(Stage):
@@ -177,7 +176,6 @@ class VerifyImage(Stage):
     steps: Count
     min_velocity_cosine: Fraction
     min_image_psnr: Positive
-    repeats: Count
 
 
 class GateText(Stage):

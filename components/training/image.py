@@ -36,6 +36,7 @@ BASE = Path("components/models/base/image")
 CHECKPOINT = Path("artifacts/image/checkpoint")
 METRICS = Path("metrics/image")
 STATE = Path(".atelier/training/image")
+MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all
 
 
 class Batch(NamedTuple):
@@ -108,10 +109,11 @@ def attention(device: torch.device) -> AbstractContextManager[None]:
 def flow_loss(
     denoiser: nn.Module, data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
 ) -> Tensor:
-    """Mean squared error of the predicted velocity at each sample's time."""
+    """Mean squared error of the predicted velocity at each sample's time; below `MIN_TIME`, as at that time."""
     noisy_BCHW = flow_matching.interpolate(data_BCHW, noise_BCHW, time_B)
     velocity_BCHW = denoiser(noisy_BCHW, time_B, text_BLD, mask_BL)
-    return (velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)).square().mean()
+    error_BCHW = velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)
+    return (error_BCHW * (time_B / MIN_TIME).clamp_max(1).view(-1, 1, 1, 1)).square().mean()
 
 
 @torch.inference_mode()

@@ -29,6 +29,7 @@ from components.models.language import (
     collate,
     completion_losses,
     encode,
+    fitting,
     held_out_loss,
     load_base,
     load_tokenizer,
@@ -60,11 +61,11 @@ class TextBatch(NamedTuple):
 class Batches:
     """Makes a rank's batch of the pairs with given indices, an equal share of those of a step."""
 
-    def __init__(self, pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(self, pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
         self.pad = tokenizer.pad_token_id
-        self.samples = [encode(tokenizer, pair, max_length) for pair in pairs]
+        self.samples = [encode(tokenizer, pair) for pair in pairs]
         self.disliked = {
-            index: encode(tokenizer, replace(pair, completion=pair.rejected), max_length)
+            index: encode(tokenizer, replace(pair, completion=pair.rejected))
             for index, pair in enumerate(pairs)
             if pair.rejected
         }
@@ -142,7 +143,7 @@ def train(
     The same settings give the same weights.
     """
     pl.seed_everything(settings.seed, verbose=False)
-    batches = Batches(pairs, load_tokenizer(base), settings.max_length)
+    batches = Batches(pairs, load_tokenizer(base))
     module = TextModule(untrained(base, settings), settings)
     fitted = fit(module, len(pairs), batches, settings, state_dir=state_dir, key=key, logger=logger)
     model = untrained(base, settings)
@@ -194,7 +195,8 @@ def main() -> None:
     """Train on the split and write checkpoint, metrics and the loss curve."""
     settings = config.load().train.text
     parents = {"data": read_manifest(SPLIT).digest, "base": verify(BASE).digest}
-    pairs = read_pairs(SPLIT / "train.parquet")
+    every = read_pairs(SPLIT / "train.parquet")
+    pairs = fitting(load_tokenizer(BASE), every, settings.max_length)
     seen, run_settings = schedule(pairs, settings)
     announce(seen, run_settings, settings)
     key = state_key(run_settings.model_dump(), canonical(parents))
@@ -202,8 +204,9 @@ def main() -> None:
     if not is_writer():
         return
     held_out = read_pairs(SPLIT / "validation.parquet")
-    loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out, settings.max_length)
+    loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out)
     metrics = summarise(fitted, loss, len(pairs), settings.max_steps)
+    metrics |= {"pairs_too_long": len(every) - len(pairs)}
     publish(model, run_settings, parents, metrics)
     write_losses(METRICS / "train.csv", fitted.losses)
     write_text(METRICS / "train.json", canonical(metrics))

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from components.artifact import verify
 from components.config import TrainText
-from components.data.pairs import Pair
-from components.models.language import adapted, held_out_loss, load_base, load_merged, load_tokenizer
+from components.data.pairs import Pair, read_pairs
+from components.models.language import adapted, encode, held_out_loss, load_base, load_merged, load_tokenizer
+from components.stage import StageError
 from components.training import text
 from components.training.trainer import Fitted
 from tests.components.training.layouts import losses, set_parameters, train_here, write_project
@@ -49,8 +50,8 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def test_training_lowers_the_loss_of_the_merged_model(tiny_base: Path, trained: tuple[Path, Fitted]) -> None:
     tokenizer = load_tokenizer(tiny_base)
-    before = held_out_loss(load_base(tiny_base, torch.float32), tokenizer, PAIRS, 128)
-    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), tokenizer, PAIRS, 128)
+    before = held_out_loss(load_base(tiny_base, torch.float32), tokenizer, PAIRS)
+    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), tokenizer, PAIRS)
     assert after < before - 0.1
 
 
@@ -101,6 +102,23 @@ def test_3_without_learned_pairs_max_steps_is_what_is_taken(
     assert manifest.metrics["steps_for_learned"] == 0 and "max_steps" not in capsys.readouterr().out
 
 
+def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(tmp_path, "text")
+    pairs, tokenizer = read_pairs(project / text.SPLIT / "train.parquet"), load_tokenizer(project / text.BASE)
+    lengths = sorted(len(encode(tokenizer, pair)[0]) for pair in pairs)
+    set_parameters(project, "text", max_steps=1, max_length=lengths[3])
+    train_here(project, "text", monkeypatch)
+    fit = sum(length <= lengths[3] for length in lengths)
+    metrics = verify(project / text.CHECKPOINT).metrics
+    assert (metrics["pairs"], metrics["pairs_too_long"]) == (fit, len(pairs) - fit)
+    assert f"{len(pairs) - fit} of {len(pairs)} pairs are left out" in capsys.readouterr().out
+    set_parameters(project, "text", max_length=lengths[0] - 1)
+    with pytest.raises(StageError, match=r"raise max_length under train\.text"):
+        train_here(project, "text", monkeypatch)
+
+
 def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path) -> None:
     rejected = [replace(pair, rejected="nothing of the kind") for pair in PAIRS]
     disliked = [replace(pair, completion=pair.rejected) for pair in rejected]
@@ -108,5 +126,5 @@ def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path
         text.train(tiny_base, pairs, SETTINGS, state_dir=tmp_path, key=k)[0]
         for k, pairs in (("a", PAIRS), ("b", rejected))
     ]
-    plain, contrasted = (held_out_loss(adapted(model), load_tokenizer(tiny_base), disliked, 128) for model in models)
+    plain, contrasted = (held_out_loss(adapted(model), load_tokenizer(tiny_base), disliked) for model in models)
     assert contrasted > plain + 0.1
