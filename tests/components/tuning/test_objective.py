@@ -13,7 +13,7 @@ from components.tuning.search import measure, training
 from components.tuning.space import SPACES
 from tests.components.training.layouts import set_parameters, train_here, write_project
 
-STEPS = 8
+STEPS = 20
 # For each line one trial, and for each parameter of its space another value.
 TRIALS: dict[Line, tuple[dict[str, float], dict[str, float]]] = {
     "image": (
