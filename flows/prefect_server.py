@@ -61,7 +61,8 @@ def main() -> None:
     from prefect.cli import app
 
     AioSqliteConfiguration.begin_transaction = begin_transaction
-    app(["server", "start", *sys.argv[1:]])
+    sys.argv[:1] = ["prefect", "server", "start"]
+    app()
 
 
 if __name__ == "__main__":
