@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
+LOOPBACK = "127.0.0.1"  # where every program listens but the gateway, whose address is a parameter
 # 0.0.0.0 is where a server listens on all interfaces; as a destination it means this machine.
 OWN_ADDRESSES = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - addresses to call, none to listen on
 # Some clients prefer one spelling, some the other.

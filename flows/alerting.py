@@ -10,10 +10,13 @@ import os
 import shutil
 from pathlib import Path
 from string import Template
+from urllib.parse import urlsplit
 
+from components import engine_token
 from components.config import Params
+from components.loopback import LOOPBACK
 from components.stage import StageError
-from flows.environment import ROOT, STATE, ports
+from flows.environment import ROOT, STATE, service_urls
 
 CONFIGURATION = ROOT / "infra" / "prometheus"
 WEBHOOK = "ATELIER_ALERT_WEBHOOK"
@@ -42,7 +45,7 @@ def prometheus(params: Params) -> list[str]:
     file = write_prometheus(params, STATE / "prometheus.yml")
     return [
         *("prometheus", f"--config.file={file}", f"--storage.tsdb.path={STATE / 'prometheus'}"),
-        f"--web.listen-address={params.serving.host}:{params.stack.prometheus_port}",
+        f"--web.listen-address={LOOPBACK}:{params.stack.prometheus_port}",
     ]
 
 
@@ -51,22 +54,28 @@ def alertmanager(params: Params) -> list[str]:
     file = write_configuration(os.environ[WEBHOOK].strip(), STATE / "alertmanager.yml")
     return [
         *("prometheus-alertmanager", f"--config.file={file}", f"--storage.path={STATE / 'alertmanager'}"),
-        f"--web.listen-address={params.serving.host}:{params.stack.alertmanager_port}",
+        f"--web.listen-address={LOOPBACK}:{params.stack.alertmanager_port}",
         "--cluster.listen-address=",  # one of them needs no gossip, which listens on every interface
     ]
 
 
 def write_prometheus(params: Params, path: Path) -> Path:
-    """The repository's configuration with the addresses of params.yaml."""
-    addresses = {name.replace("-", "_"): f"{params.serving.host}:{port}" for name, port in ports(params).items()}
+    """The repository's configuration with the addresses of params.yaml and the engines' token, a secret."""
+    addresses = {name.replace("-", "_"): urlsplit(url).netloc for name, url in service_urls(params).items()}
     text = Template((CONFIGURATION / "prometheus.yml").read_text())
-    path.write_text(text.substitute(addresses, rules=CONFIGURATION))
-    return path
+    given = {"rules": CONFIGURATION, "engine_token": json.dumps(engine_token.require())}
+    return write_secret(path, text.substitute(addresses, **given))
 
 
 def write_configuration(webhook: str, path: Path) -> Path:
     """The repository's configuration with the webhook's address, which is a secret: readable by its owner alone."""
     text = Template((CONFIGURATION / "alertmanager.yml").read_text()).substitute(webhook=json.dumps(webhook))
+    return write_secret(path, text)
+
+
+def write_secret(path: Path, text: str) -> Path:
+    """A file that its owner alone can read, from its first byte on."""
     path.touch(0o600)
+    path.chmod(0o600)  # one that was there before
     path.write_text(text)
     return path

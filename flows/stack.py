@@ -17,7 +17,17 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from components.config import Params
 from components.stage import StageError
-from flows.environment import PORTS, ROOT, STATE, ports, service_urls
+from flows.environment import (
+    PORTS,
+    PREFECT_AUTH,
+    ROOT,
+    STATE,
+    listening_host,
+    ports,
+    service_urls,
+    ui_login,
+)
+from flows.processes import end_orphans
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
@@ -29,6 +39,8 @@ READY_PATHS = {
     "alertmanager": "/-/ready",
     "label-studio": "/health",
 }
+# Where a program answers as long as it lives, ready or not.
+LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/livez")
 READY_SECONDS = 180
 DIRECT = build_opener(ProxyHandler({}))  # the stack is on this machine, whatever address it listens on
 
@@ -54,16 +66,17 @@ def supervisor_pid() -> int | None:
 
 
 def running() -> set[str]:
-    """Programs that supervisor has started."""
+    """Programs that supervisor has started, without the one that watches them."""
     if supervisor_pid() is None:
         return set()
     rows = (line.split() for line in control("status").splitlines())
-    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}}
+    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}} - {"watch"}
 
 
 def use_server(params: Params) -> None:
     """Have flows report to the stack's Prefect server."""
     os.environ["PREFECT_API_URL"] = service_urls(params)["prefect"] + "/api"
+    os.environ.update(dict.fromkeys(PREFECT_AUTH, ui_login()))
 
 
 def use_server_if_running(params: Params) -> None:
@@ -79,10 +92,11 @@ def require_free_ports(params: Params, programs: list[str]) -> None:
         port = ports(params).get(program)
         if port is None:
             continue
-        with socket.socket() as probe:
+        host = listening_host(program, params)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((params.serving.host, port))
+                probe.bind((host, port))
             except OSError as error:
                 raise StageError(
                     f"port {port} for {program} is in use ({error}); stop what uses it, "
@@ -101,6 +115,8 @@ def require_different_ports(params: Params) -> None:
 def start(params: Params, programs: list[str]) -> None:
     """Start what does not run yet and wait until it answers; what runs already is left alone."""
     missing = [p for p in programs if p not in running()]
+    if supervisor_pid() is None:
+        end_orphans()  # of a supervisor that was killed
     require_free_ports(params, missing)
     if supervisor_pid() is None:
         LOGS.mkdir(parents=True, exist_ok=True)

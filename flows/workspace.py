@@ -18,7 +18,7 @@ from pathspec import GitIgnoreSpec
 from components import checkout
 from components.artifact import write_text
 from components.stage import StageError
-from flows.environment import ROOT, SECRETS, SETTINGS, STATE
+from flows.environment import PREFECT_AUTH, ROOT, SECRETS, SETTINGS, STATE
 
 
 def create(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -49,7 +49,11 @@ def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
 
 def run(folder: Path, *arguments: str) -> int:
     """`python -m <arguments>` in the workspace, with its code and none of this project's state; its exit code."""
-    own = {name: value for name, value in os.environ.items() if name not in (*SETTINGS, *SECRETS, "PREFECT_API_URL")}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in (*SETTINGS, *SECRETS, *PREFECT_AUTH, "PREFECT_API_URL")
+    }
     environment = own | {"PYTHONPATH": str(folder)}
     return subprocess.run([sys.executable, "-m", *arguments], cwd=folder, env=environment, check=False).returncode
 

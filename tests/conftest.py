@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 for name, value in {
     "ANONYMIZED_TELEMETRY": "false",
+    "ATELIER_ENGINE_TOKEN": "a token of tests",
     "BENTOML_DO_NOT_TRACK": "True",
     "DAFT_ANALYTICS_ENABLED": "0",
     "DO_NOT_TRACK": "1",

@@ -41,8 +41,14 @@ class Stack:
     prefect: str
     proxy: Server
 
+    @property
+    def login(self) -> httpx.BasicAuth:
+        password = (self.folder / ".atelier" / environment.UI_PASSWORD).read_text()
+        return httpx.BasicAuth(environment.UI_USER, password)
+
     def run(self, *arguments: str) -> str:
-        own = {name: value for name, value in os.environ.items() if name not in environment.SETTINGS}
+        mine = (*environment.SETTINGS, *environment.PREFECT_AUTH)
+        own = {name: value for name, value in os.environ.items() if name not in mine}
         proxies = dict.fromkeys(PROXIES, self.proxy.url) | {"no_proxy": "", "NO_PROXY": ""}
         variables = own | proxies | {"PYTHONPATH": str(self.folder)}
         command = [sys.executable, *arguments]
@@ -74,10 +80,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_36_with_a_proxy_the_stack_starts_and_nothing_on_this_machine_goes_through_it(stack: Stack) -> None:
     def steps() -> bool:
         wanted = {"flows": {"name": {"any_": ["canary"]}}}
-        runs = httpx.post(f"{stack.prefect}/flow_runs/filter", json=wanted).json()
+        runs = httpx.post(f"{stack.prefect}/flow_runs/filter", json=wanted, auth=stack.login).json()
         return any(run["state"]["type"] == "COMPLETED" for run in runs)
 
-    eventually(lambda: httpx.post(f"{stack.prefect}/deployments/filter", json={}).json(), 90)  # by the worker
+    eventually(
+        lambda: httpx.post(f"{stack.prefect}/deployments/filter", json={}, auth=stack.login).json(), 90
+    )  # by the worker
     eventually(steps, 120)  # by housekeeping
     assert stack.proxy.requests == []
 
@@ -85,7 +93,7 @@ def test_36_with_a_proxy_the_stack_starts_and_nothing_on_this_machine_goes_throu
 async def test_37_six_clients_at_once_are_all_answered_and_the_database_is_not_locked(stack: Stack) -> None:
     answers: Counter[int] = Counter()
 
-    async with httpx.AsyncClient(base_url=stack.prefect, timeout=70) as client:
+    async with httpx.AsyncClient(base_url=stack.prefect, timeout=70, auth=stack.login) as client:
         flow = (await client.post("/flows/", json={"name": "many"})).json()["id"]
 
         async def runs() -> None:

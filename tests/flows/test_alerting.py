@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -59,3 +60,17 @@ def test_37_prometheus_follows_the_ports_of_the_parameters(installed: Path) -> N
     text = next(job for job in document["scrape_configs"] if job["job_name"] == "text")
     assert text["static_configs"][0]["targets"] == ["127.0.0.1:3456", "127.0.0.1:3003"]
     assert all(Path(file).is_file() for file in document["rule_files"])
+
+
+def test_31_prometheus_has_the_token_of_the_engines_and_nobody_else_reads_it(installed: Path) -> None:
+    (installed / "prometheus.yml").touch(0o644)
+    alerting.prometheus(load())
+    written = installed / "prometheus.yml"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    jobs = {job["job_name"]: job for job in yaml.safe_load(written.read_text())["scrape_configs"]}
+    assert {name: "authorization" in job for name, job in jobs.items()} == {
+        "gateway": False,
+        "text": True,
+        "image": True,
+    }
+    assert jobs["text"]["authorization"]["credentials"] == os.environ["ATELIER_ENGINE_TOKEN"]

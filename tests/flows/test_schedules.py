@@ -14,6 +14,7 @@ from flows import environment, serve
 from flows.environment import ROOT
 from flows.housekeeping import RECONCILE
 from tests.bentos.processes import free_port, running
+from tests.flows.test_logins import login
 from tests.infra.prometheus.test_delivery import eventually
 
 USED = ("bentos", "components", "flows", "monitoring", "params.yaml", "prefect.yaml")
@@ -63,11 +64,11 @@ def test_all_schedules_are_planned_and_after_a_restart_the_worker_runs_what_is_d
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     listed = {(one["entrypoint"], one["name"]) for one in document["deployments"] if one["schedules"]}
 
-    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url) as api:
+    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url, auth=login()) as api:
         worker = serve.worker(load())
         eventually(lambda: planned(api).keys() == listed, 60)
 
-    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url) as api:
+    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url, auth=login()) as api:
         labels = api.get(f"/deployments/name/{RECONCILE}").raise_for_status().json()["id"]
         run = api.post(f"/deployments/{labels}/create_flow_run", json={"state": {"type": "SCHEDULED"}}).json()
         due = f"/flow_runs/{run['id']}"
