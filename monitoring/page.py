@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ FAILED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>This pag
 
 def render(template: str, **things: Any) -> str:
     """The page; a name that the template uses and nobody gave is an error."""
+    return templates().get_template(template).render(**things)
+
+
+@lru_cache
+def templates() -> Environment:
+    """The pages' templates, compiled once in a process that writes a page each minute."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
         "clock": clock,
@@ -35,7 +42,7 @@ def render(template: str, **things: Any) -> str:
         "percent": percent,
         "seconds": seconds,
     }
-    return environment.get_template(template).render(**things)
+    return environment
 
 
 def write(path: Path, draw: Callable[[], str]) -> Path:
