@@ -70,7 +70,8 @@ class Annotation(Stage):
 class Serving(Stage):
     """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
 
-    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion. The sampling defaults are also what
+    evaluation, export and the checks of parity sample with.
     """
 
     host: str

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.config import VerifyImage
+from components.config import Serving, VerifyImage
 from components.data import sample
 from components.evaluation.timing import interleaved_medians
-from components.export.trajectories import NAMES, Inputs, forward, requests_for, trajectory_inputs
+from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_of_each, trajectory_inputs
 from components.models.denoiser import Denoiser
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
@@ -32,6 +32,7 @@ TEST = Path("data/image/split/test.parquet")
 METRICS = Path("metrics/image/verify.json")
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
 BATCHES = (1, 8, 32)
+ROWS_PER_TRAJECTORY = 4
 PEAK = 255.0
 
 
@@ -99,12 +100,13 @@ def speed(samplers: dict[str, Sampler], network: Denoiser, inputs: Inputs, repea
     return table
 
 
-def measure(folder: Path, captions: Sequence[str], bounds: VerifyImage) -> dict[str, Any]:
-    """The whole of `metrics/image/verify.json` for an exported folder."""
+def measure(folder: Path, captions: Sequence[str], serving: Serving, bounds: VerifyImage) -> dict[str, Any]:
+    """The whole of `metrics/image/verify.json` for an exported folder, painting as it is served by default."""
     reference = load_sampler(folder, "pytorch")
     samplers = {name: load_sampler(folder, name) for name in ENGINES}
-    requests = requests_for(captions, bounds.steps)
-    inputs = trajectory_inputs(reference.backend, reference.size, requests, count=4 * len(requests))
+    requests = requests_for(captions, serving)
+    count = min(ROWS_PER_TRAJECTORY, rows_of_each(serving)) * len(requests)
+    inputs = trajectory_inputs(reference.backend, reference.size, requests, count)
     parities = {name: parity(reference, sampler, inputs, requests, bounds) for name, sampler in samplers.items()}
     if not isinstance(reference.backend, PyTorchBackend):
         raise TypeError("the reference runs on PyTorch")
@@ -114,11 +116,13 @@ def measure(folder: Path, captions: Sequence[str], bounds: VerifyImage) -> dict[
 
 def main() -> None:
     """Write `metrics/image/verify.json`; fails after writing where an engine is not at parity."""
-    bounds = config.load().verify.image
+    params = config.load()
+    bounds, serving = params.verify.image, params.serving
     export = verify(EXPORT)
     captions = [row.text for row in sample.read(TEST)][: bounds.samples]
-    document = measure(EXPORT, captions, bounds)
-    document |= {"export": export.digest, "samples": len(captions), "steps": bounds.steps}
+    document = measure(EXPORT, captions, serving, bounds)
+    document |= {"export": export.digest, "samples": len(captions)}
+    document |= {"steps": serving.image_steps, "guidance": serving.image_guidance}
     write_text(METRICS, canonical(document))
     for name, row in document["parity"].items():
         print(f"{name}: velocity cosine {row['min_velocity_cosine']:.4f}, picture PSNR {row['min_image_psnr']:.1f} dB")

@@ -105,7 +105,7 @@ def attention(device: torch.device) -> AbstractContextManager[None]:
 def flow_loss(
     denoiser: nn.Module, data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
 ) -> Tensor:
-    """Mean squared error of the predicted velocity at each sample's time; below `MIN_TIME`, as large as at that time."""
+    """Mean squared error of the predicted velocity, weighed below `MIN_TIME` as if it were made at that time."""
     noisy_BCHW = flow_matching.interpolate(data_BCHW, noise_BCHW, time_B)
     velocity_BCHW = denoiser(noisy_BCHW, time_B, text_BLD, mask_BL)
     error_BCHW = velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)

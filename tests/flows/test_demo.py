@@ -20,7 +20,11 @@ VERIFIED: dict[str, Any] = {
 }
 METRICS: dict[str, Any] = {
     "text/train": {"steps": 60, "pairs": 900},
-    "text/evaluate": {"before": {"loss": 4.5, "naming": 0.25}, "after": {"loss": 1.5, "naming": 0.75}},
+    "text/evaluate": {
+        "before": {"loss": 4.5, "chrf": 0.25},
+        "after": {"loss": 1.5, "chrf": 0.75},
+        "echo": {"chrf": 0.5},
+    },
     "text/verify": {
         "speed": {"streams_1": {"speedup": 5.0, "speedup_over_best_pytorch": 2.0, "best_pytorch": "bf16"}},
         "parity": {"top1_agreement": 0.985},
@@ -49,7 +53,7 @@ def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     table = demo.summary(TRAFFIC, {"experiments": [{"analysis": EXPERIMENT}]})
     rows = dict(zip(*(column.cells for column in table.columns), strict=True))
     assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
-    assert rows["text: names the picture"] == "25% before, 75% after"
+    assert rows["text: chrF to the wanted prompt"] == "0.25 before, 0.75 after, 0.50 the phrase unchanged"
     assert rows["image: gained, KID to held-out pictures"] == "0.5000 before, 0.2500 after"
     assert rows["image: forgotten, base's styles named"] == "90% before, 60% after"
     named = rows["image: named by the judge, seen captions / held-out ones"]
