@@ -64,7 +64,10 @@ class TrainBase(Stage):
 
 
 class TrainText(TrainBase):
-    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
+    """`max_steps`: in which the source's pairs are seen; learned ones add steps in proportion, which the run says and
+    its manifest and metrics hold.
+
+    `learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
 
     `preference_weight`: of the loss on the answers that users disliked, beside that on the pairs.
     """
@@ -163,14 +166,12 @@ class VerifyText(Stage):
     prompts: Count
     max_perplexity_ratio: Positive
     min_top1_agreement: Fraction
-    repeats: Count
 
 
 class VerifyImage(Stage):
     samples: Count
     min_velocity_cosine: Fraction
     min_image_psnr: Positive
-    repeats: Count
 
 
 class GateText(Stage):

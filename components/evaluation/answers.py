@@ -46,13 +46,11 @@ def nearest_answers(encoder: TextEncoder, phrases: Sequence[str], training: Sequ
     return [training[number].completion for number in cosines_PT.argmax(1).tolist()]
 
 
-def unigram_loss(
-    tokenizer: PreTrainedTokenizerBase, training: Sequence[Pair], test: Sequence[Pair], max_length: int
-) -> float:
+def unigram_loss(tokenizer: PreTrainedTokenizerBase, training: Sequence[Pair], test: Sequence[Pair]) -> float:
     """Loss in nats per completion token of who knows how often each token is written in training, and nothing else."""
 
     def tokens(pairs: Sequence[Pair]) -> torch.Tensor:
-        rows = (encode(tokenizer, pair, max_length)[1] for pair in pairs)
+        rows = (encode(tokenizer, pair)[1] for pair in pairs)
         return torch.tensor([token for row in rows for token in row if token != IGNORED])
 
     counts_V = torch.bincount(tokens(training), minlength=len(tokenizer)).double() + 1  # none is impossible

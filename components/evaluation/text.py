@@ -39,7 +39,6 @@ METRICS = Path("metrics/text/evaluate.json")
 WRITTEN = Path("metrics/text/written.json")
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
 BASELINES = ("echo", "nearest_answer")
-MAX_LENGTH = 256  # tokens of a pair; far above what cleaning lets through
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,8 @@ def evaluate(
     answers = {name: Answers.of(written, asked, encoder) for name, written in texts.items()}
     named_N = np.array([names(pair.phrase, pair.concept) for pair in asked])
     document: dict[str, Any] = {n: by_phrase(row, named_N, settings.similarity) for n, row in answers.items()}
-    losses = {name: held_out_loss(model, tokenizer, test, MAX_LENGTH) for name, model in models.items()}
-    losses["unigram"] = unigram_loss(tokenizer, sides["train"], test, MAX_LENGTH)
+    losses = {name: held_out_loss(model, tokenizer, test) for name, model in models.items()}
+    losses["unigram"] = unigram_loss(tokenizer, sides["train"], test)
     for name, loss in losses.items():
         document[name] = {"loss": loss, "perplexity": math.exp(loss), **document.get(name, {})}
     document["gain"] = gain(answers["after"], {name: answers[name] for name in BASELINES}, settings.seed)

@@ -22,7 +22,8 @@ from components.export.trajectories import (
     GOLDEN,
     Inputs,
     requests_for,
-    rows_of_each,
+    rows_taken,
+    rows_there_are,
     split_rows,
     trajectory_inputs,
     write_golden,
@@ -36,7 +37,6 @@ from components.stage import StageError, run
 CHECKPOINT = Path("artifacts/image/checkpoint")
 TRAIN = Path("data/image/split/train.parquet")
 EXPORT = Path("artifacts/image/export")
-ROWS_PER_TRAJECTORY = 4  # of the 24 (12 steps, two halves of guidance): different captions matter more
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -74,7 +74,7 @@ def write_export(
     backend = PyTorchBackend(network, TextEncoder(encoder, network.shape.text_tokens))
     calibration = None
     if parameters.weight_format == "int8":
-        count = math.ceil(parameters.calibration / min(ROWS_PER_TRAJECTORY, rows_of_each(serving)))
+        count = math.ceil(parameters.calibration / rows_taken(serving))
         requests = requests_for(captions[:count], serving)
         rows = trajectory_inputs(backend, network.shape.size, requests, parameters.calibration)
         calibration = split_rows(rows)
@@ -89,7 +89,7 @@ def main() -> None:
     parameters, serving = params.export.image, params.serving
     network = denoiser.load(CHECKPOINT)
     captions = [row.text for row in sample.iterate(TRAIN)]
-    rows = len(captions) * rows_of_each(serving)
+    rows = len(captions) * rows_there_are(serving)
     if parameters.weight_format == "int8" and rows < parameters.calibration:
         raise StageError(
             f"export.image.calibration {parameters.calibration} exceeds the {rows} inputs that {len(captions)} "

@@ -20,6 +20,7 @@ NAMES = ("latents", "time", "text", "mask")  # of the exported graphs' inputs, i
 Inputs = dict[str, Floats]
 GOLDEN_PROMPTS = ("red apple", "grinning face", "blue heart", "rocket: space, launch")
 GOLDEN = "golden"
+ROWS_PER_TRAJECTORY = 4
 
 
 class Recorder:
@@ -43,9 +44,14 @@ def requests_for(captions: Sequence[str], serving: Serving) -> list[ImageRequest
     return [ImageRequest(caption, seed, steps, guidance) for seed, caption in enumerate(captions)]
 
 
-def rows_of_each(serving: Serving) -> int:
+def rows_there_are(serving: Serving) -> int:
     """Rows of the network's inputs on the way to one picture: one a step, two where it is guided."""
     return serving.image_steps * (1 if serving.image_guidance == 1 else 2)
+
+
+def rows_taken(serving: Serving) -> int:
+    """How many of these are taken: few, as different captions matter more."""
+    return min(ROWS_PER_TRAJECTORY, rows_there_are(serving))
 
 
 def trajectory_inputs(backend: ImageBackend, size: int, requests: Sequence[ImageRequest], count: int) -> Inputs:
@@ -75,7 +81,7 @@ def split_rows(inputs: Inputs) -> list[Inputs]:
 def write_golden(backend: ImageBackend, size: int, serving: Serving, folder: Path) -> None:
     """Inputs and the reference's outputs: arrays in an npz without pickle, requests as JSON."""
     requests = requests_for(GOLDEN_PROMPTS, serving)
-    inputs = trajectory_inputs(backend, size, requests, count=min(2, rows_of_each(serving)) * len(requests))
+    inputs = trajectory_inputs(backend, size, requests, count=min(2, rows_there_are(serving)) * len(requests))
     pictures_BHWC = np.stack(Sampler(backend, size).generate(requests))
     folder.mkdir(parents=True, exist_ok=True)
     velocity = forward(backend, inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.config import load
-from components.export.trajectories import requests_for, rows_of_each, split_rows, trajectory_inputs
+from components.export.trajectories import requests_for, rows_there_are, split_rows, trajectory_inputs
 from tests.conftest import ROOT
 from tests.tiny_image import StraightBackend
 
@@ -30,6 +30,6 @@ def test_15_inputs_come_from_what_is_served(guidance: float) -> None:
     serving = SERVING.model_copy(update={"image_guidance": guidance})
     requests = requests_for(["red", "dog"], serving)
     assert {(request.steps, request.guidance) for request in requests} == {(5, guidance)}
-    trajectory_inputs(StraightBackend(), 4, requests, count=2 * rows_of_each(serving))
-    with pytest.raises(ValueError, match=f"{2 * rows_of_each(serving)} rows of inputs"):
-        trajectory_inputs(StraightBackend(), 4, requests, count=2 * rows_of_each(serving) + 1)
+    trajectory_inputs(StraightBackend(), 4, requests, count=2 * rows_there_are(serving))
+    with pytest.raises(ValueError, match=f"{2 * rows_there_are(serving)} rows of inputs"):
+        trajectory_inputs(StraightBackend(), 4, requests, count=2 * rows_there_are(serving) + 1)
