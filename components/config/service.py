@@ -86,7 +86,8 @@ class Serving(Stage):
     answer ends, the wait included.
 
     `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
-    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion. The sampling defaults are also what
+    evaluation, export and the checks of parity sample with.
     """
 
     host: str

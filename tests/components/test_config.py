@@ -95,6 +95,42 @@ def test_experiments_that_do_not_go_together_are_refused_by_name(
         load_with(tmp_path, "experiments", [first, first | second])
 
 
+def test_15_the_declared_experiment_compares_what_is_served_with_one_change() -> None:
+    for experiment in load(ROOT / "params.yaml").experiments:
+        control, treatment = experiment.variants.values()
+        assert control.model_dump(exclude_none=True).keys() == {"weight"}
+        assert len(treatment.model_dump(exclude_none=True)) == 2
+
+
+def test_15_stages_rerun_for_the_sampling_that_they_read_and_for_nothing_else_of_serving() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    serving = {
+        name: {key for key in (stage.get("do") or stage).get("params", []) if key.startswith("serving")}
+        for name, stage in stages.items()
+    }
+    text = {"serving.text_max_new_tokens", "serving.text_temperature", "serving.text_top_p"}
+    image = {"serving.image_steps", "serving.image_guidance"}
+    of_image = ("evaluate_image", "evaluate_forgetting", "evaluate_prompts", "export_image", "verify_image")
+    assert {name: keys for name, keys in serving.items() if keys} == {"evaluate_text": text} | dict.fromkeys(
+        of_image, image
+    )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "evaluate.text.temperature",
+        "evaluate.text.max_new_tokens",
+        "evaluate.image.steps",
+        "evaluate.image.guidance",
+        "verify.image.steps",
+    ],
+)
+def test_15_what_is_served_is_sampled_everywhere_and_set_nowhere_else(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(key)):
+        load_with(tmp_path, key, 1)
+
+
 def test_there_may_be_no_experiment(tmp_path: Path) -> None:
     assert load_with(tmp_path, "experiments", []).experiments == ()
 
