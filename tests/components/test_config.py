@@ -103,7 +103,7 @@ def test_15_the_declared_experiment_compares_what_is_served_with_one_change() ->
 
 
 def test_15_stages_rerun_for_the_sampling_that_they_read_and_for_nothing_else_of_serving() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     serving = {
         name: {key for key in (stage.get("do") or stage).get("params", []) if key.startswith("serving")}
         for name, stage in stages.items()
