@@ -26,6 +26,7 @@ from components.config import Audience, Params
 from components.data.pairs import read_pairs
 from components.events.schema import Kind
 from components.stage import StageError
+from flows.environment import service_urls
 from flows.taste import Taste, behave, like_picture, like_text, taste
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
 
@@ -77,7 +78,7 @@ def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] 
     phrases = [pair.phrase for pair in read_pairs(Path("data/text/split/test.parquet"))]
     folder = audience_folder(params.monitor.report)
     folder.mkdir(parents=True, exist_ok=True)
-    url = f"http://{params.serving.host}:{params.serving.gateway_port}/v1"
+    url = f"{service_urls(params)['gateway']}/v1"
     client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=params.serving.request_timeout)
     run = asyncio.run(visit(client, params.audience, phrases, folder, drift, drifted))
     if not run.request_ids:

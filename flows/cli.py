@@ -171,6 +171,7 @@ def up() -> None:
 
     typer.echo(f"{'ops page':12} {write_ops(params)}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
+    typer.echo(f"sign in to Prefect and MLflow: {environment.HOW_TO_SIGN_IN}")
 
 
 @app.command()

@@ -17,9 +17,10 @@ from components.annotation.label_studio_client import TOKEN
 from components.config import Params
 from components.stage import StageError
 from flows import stack
-from flows.environment import ROOT, STATE, kept
+from flows.environment import ROOT, STATE, kept, ports
 
-LOCK = ROOT / "infra" / "locks" / "label-studio.txt"
+LOCKS = ROOT / "infra" / "locks"
+BUILD_LOCK, LOCK = LOCKS / "build.txt", LOCKS / "label-studio.txt"
 VENV, HOME = STATE / "label-studio-venv", STATE / "label-studio"
 TOKEN_FILE, PASSWORD_FILE = STATE / "label-studio-token", STATE / "label-studio-password"
 ACCOUNT = "lead@localhost"
@@ -43,7 +44,9 @@ def install() -> Path:
         if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
             pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-            subprocess.run([*pip, "--no-deps", "-r", str(LOCK)], check=True)
+            for lock in (BUILD_LOCK, LOCK):
+                hashed = ["--no-deps", "--no-build-isolation", "--require-hashes", "-r", str(lock)]
+                subprocess.run([*pip, *hashed], check=True)
             stamp.write_bytes(LOCK.read_bytes())
     return VENV / "bin" / "label-studio"
 
@@ -63,7 +66,7 @@ def account(token: str, password: str) -> dict[str, str]:
 def server(params: Params) -> list[str]:
     """What `atelier serve label-studio` becomes."""
     os.environ.update(SETTINGS | account(kept(TOKEN_FILE), kept(PASSWORD_FILE)))
-    return command(stack.ports(params)["label-studio"], HOME)
+    return command(ports(params)["label-studio"], HOME)
 
 
 def is_ours(params: Params) -> bool:

@@ -1,7 +1,8 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
 BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the environment ATELIER_API_KEYS
-or ATELIER_API_KEYS_FILE, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
+or ATELIER_API_KEYS_FILE, ATELIER_USER_SECRET, ATELIER_ENGINE_TOKEN, ATELIER_TEXT_URL, ATELIER_IMAGE_URL,
+ATELIER_EVENTS_URL.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import uvicorn.config
 from bentoml.exceptions import BentoMLException
 
 from bentos import remove_metrics, tracing
+from bentos.access import require_token
 from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
@@ -30,6 +32,7 @@ from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.database import connect
 from components.events.store import EventStore
+from components.loopback import LOOPBACK
 from components.stage import StageError
 
 PARAMS = load()
@@ -48,7 +51,7 @@ def upstream_urls() -> dict[Line, list[str]]:
         "text": (serving.text_port, serving.text_b_port),
         "image": (serving.image_port, serving.image_b_port),
     }
-    here = {line: ",".join(f"http://{serving.host}:{port}" for port in pair) for line, pair in ports.items()}
+    here = {line: ",".join(f"http://{LOOPBACK}:{port}" for port in pair) for line, pair in ports.items()}
     return {line: (os.environ.get(f"ATELIER_{line.upper()}_URL") or here[line]).split(",") for line in ports}
 
 
@@ -73,6 +76,7 @@ class GatewayBento:
     @staticmethod
     def check() -> None:
         """Before any worker starts: BentoML would start a failing worker again and again."""
+        require_token()
         try:
             Keys.from_environment()
         except StageError as error:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from bentos.calls import outgoing
 from bentos.gateway.errors import ApiError, not_finite, overloaded, timed_out, too_long, unavailable, unexpected
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
+from components import engine_token
 from components.config import Line
 
 CONNECT_SECONDS = 5.0
@@ -132,7 +133,7 @@ class Upstream:
         self, slot: Slot, api: str, body: str, job: str = "", seconds: float | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         line, began = slot.line, False
-        headers = JSON | ({JOB_ID: job} if job else {})
+        headers = JSON | engine_token.headers() | ({JOB_ID: job} if job else {})
         timeout = aiohttp.ClientTimeout(total=seconds or self._timeout, sock_connect=CONNECT_SECONDS)
         try:
             with outgoing(f"upstream {line} {api}") as named:

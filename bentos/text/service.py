@@ -16,6 +16,7 @@ import bentoml
 from bentoml.exceptions import InvalidArgument
 
 from bentos import remove_metrics, tracing
+from bentos.access import Access, require_token
 from bentos.calls import Calls, current, failed
 from bentos.disconnect import until_disconnect
 from bentos.exposition import Exposition
@@ -58,6 +59,7 @@ class TextBento:
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
+        require_token()
         require_artifact("text")
 
     @bentoml.on_shutdown
@@ -130,6 +132,7 @@ class TextBento:
 
 # The decorator has made a service of the class.
 _service = cast("bentoml.Service[TextBento]", TextBento)
+_service.add_asgi_middleware(Access)
 _service.add_asgi_middleware(Exposition)
 _service.add_asgi_middleware(Calls, routes=("/generate", "/stream"))
 

@@ -27,6 +27,7 @@ from components.config.service import (
     Registry,
     Release,
     Serving,
+    Stack,
     Tiers,
     Variant,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "Release",
     "Serving",
     "Split",
+    "Stack",
     "Stage",
     "Strategy",
     "Tiers",
@@ -128,6 +130,7 @@ class Params(Stage):
     registry: Registry
     annotation: Annotation
     serving: Serving
+    stack: Stack
     events: Events
     release: Release
     feedback: Feedback

@@ -73,6 +73,7 @@ class Serving(Stage):
     `max_concurrency`, `max_queue`: requests of each line in work and waiting. `request_timeout`: seconds until an
     answer ends, the wait included.
 
+    `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
     `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
     """
 
@@ -92,6 +93,15 @@ class Serving(Stage):
     text_max_new_tokens: Count
     text_temperature: Annotated[float, Field(ge=0, le=2)]
     text_top_p: Annotated[float, Field(gt=0, le=1)]
+
+
+class Stack(Stage):
+    """Ports of the programs beside the Bentos, on loopback; not 9090 and 9093, which Debian's services take."""
+
+    prefect_port: Port
+    mlflow_port: Port
+    prometheus_port: Port
+    alertmanager_port: Port
 
 
 class Events(Stage):

@@ -93,3 +93,8 @@ def answering(url: str) -> int:
 
 def bento_command(service: str, port: int) -> list[str]:
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def process_command(name: str, port: int) -> list[str]:
+    """The same Bento as one process, which is how the stack runs it."""
+    return [sys.executable, "-m", "bentos", name, "--port", str(port)]

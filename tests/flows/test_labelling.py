@@ -10,7 +10,7 @@ import pytest
 
 from components.annotation.label_studio_client import TOKEN
 from components.config import Params, load
-from flows import environment, labelling, serve, stack
+from flows import environment, labelling, serve
 
 
 def at(url: str) -> Params:
@@ -31,7 +31,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_program_listens_on_loopback_at_the_configured_port_and_shows_no_secret(state: Path) -> None:
     params = at("http://127.0.0.1:8099")
     command = serve.PROGRAMS["label-studio"](params)
-    assert stack.ports(params)["label-studio"] == 8099
+    assert environment.ports(params)["label-studio"] == 8099
     assert environment.service_urls(params)["label-studio"] == "http://127.0.0.1:8099"
     assert ("--internal-host 127.0.0.1 --port 8099") in " ".join(command)
     token, password = ((state / name).read_text() for name in ("token", "password"))

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from bentos.protocol import TextLine
+from components import engine_token
 from components.models.language import load_tokenizer, render
 from components.runtimes.chat import conversation
 from monitoring.probes import look
@@ -20,7 +21,7 @@ def job(*messages: tuple[str, str], **changes: Any) -> dict[str, Any]:
 
 
 def post(url: str, api: str, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(f"{url}/{api}", json=body, timeout=60)
+    return httpx.post(f"{url}/{api}", json=body, headers=engine_token.headers(), timeout=60)
 
 
 def lines(answer: httpx.Response) -> list[TextLine]:
@@ -71,7 +72,7 @@ def test_a_job_out_of_bounds_is_refused(text_bento: str, wrong: dict[str, Any]) 
 
 
 async def test_concurrent_callers_are_written_together(text_bento: str) -> None:
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(headers=engine_token.headers(), timeout=60) as client:
         calls = (client.post(f"{text_bento}/generate", json=job(max_new_tokens=200, seed=i)) for i in range(6))
         answers = [answer.json() for answer in await asyncio.gather(*calls)]
     assert max(answer["batch_size"] for answer in answers) > 1
@@ -83,4 +84,4 @@ def test_the_ops_page_reads_what_it_serves(text_bento: str) -> None:
 
 
 def test_its_process_is_measured(text_bento: str) -> None:
-    assert "process_resident_memory_bytes " in httpx.get(f"{text_bento}/metrics").text
+    assert "process_resident_memory_bytes " in httpx.get(f"{text_bento}/metrics", headers=engine_token.headers()).text
