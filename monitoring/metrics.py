@@ -54,9 +54,9 @@ RETRIES = Counter("atelier_retries", "Calls to a champion that were made a secon
 SHADOWS_DROPPED = Counter("atelier_shadows_dropped", "Copies of requests that found no place")
 BREAKERS_OPENED = Counter("atelier_breakers_opened", "Candidates that were cut off, and why", ["deployment", "reason"])
 EVENT_FAILURES = Counter("atelier_event_failures", "Events that could not be stored or looked up")
-QUEUE_DEPTH = Gauge("atelier_queue_depth", "Requests waiting for admission", multiprocess_mode="livesum")
-IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", multiprocess_mode="livesum")
-QUEUE_LIMIT = Gauge("atelier_queue_limit", "Requests that may wait for admission", multiprocess_mode="livesum")
+QUEUE_DEPTH = Gauge("atelier_queue_depth", "Requests waiting for admission", ["line"], multiprocess_mode="livesum")
+IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", ["line"], multiprocess_mode="livesum")
+QUEUE_LIMIT = Gauge("atelier_queue_limit", "Requests that may wait", ["line"], multiprocess_mode="livesum")
 
 
 def start_at_zero(variants: Mapping[str, Iterable[tuple[str, str]]]) -> None:

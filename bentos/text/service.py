@@ -13,9 +13,10 @@ from contextlib import aclosing
 from typing import cast
 
 import bentoml
-from bentoml.exceptions import InvalidArgument
+from bentoml.exceptions import InvalidArgument, UnprocessableEntity
 
 from bentos import remove_metrics, tracing
+from bentos.access import Access, require_token
 from bentos.calls import Calls, current, failed
 from bentos.disconnect import until_disconnect
 from bentos.exposition import Exposition
@@ -33,7 +34,7 @@ from bentos.text.engines import Engines
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.chat import with_system
-from components.runtimes.text import PromptTooLongError  # imports its engine only when it loads
+from components.runtimes.text import PromptTooLongError, RequestRefusedError  # imports its engine only when it loads
 
 SERVING = load().serving
 
@@ -58,6 +59,7 @@ class TextBento:
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
+        require_token()
         require_artifact("text")
 
     @bentoml.on_shutdown
@@ -77,6 +79,8 @@ class TextBento:
             return await until_disconnect(ctx.request.receive, self._whole(job))
         except PromptTooLongError as error:
             raise InvalidArgument(str(error)) from error
+        except RequestRefusedError as error:
+            raise UnprocessableEntity(str(error)) from error
 
     @bentoml.api
     async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
@@ -90,6 +94,9 @@ class TextBento:
         except PromptTooLongError as error:
             failed(400)
             yield _line(TextLine(too_long=str(error)))
+        except RequestRefusedError as error:
+            failed(422)
+            yield _line(TextLine(refused=str(error)))
         except Exception as error:  # a failed stream must not look like a complete one
             failed(500)
             yield _line(TextLine(error=f"{type(error).__name__}: {error}"))
@@ -130,6 +137,7 @@ class TextBento:
 
 # The decorator has made a service of the class.
 _service = cast("bentoml.Service[TextBento]", TextBento)
+_service.add_asgi_middleware(Access)
 _service.add_asgi_middleware(Exposition)
 _service.add_asgi_middleware(Calls, routes=("/generate", "/stream"))
 

@@ -11,7 +11,19 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Digest, Fraction, Line, Port, Positive, Seed, Segment, Stage
+from components.config.base import (
+    Count,
+    Digest,
+    Fraction,
+    Line,
+    Port,
+    Positive,
+    Seed,
+    Segment,
+    Stage,
+    Temperature,
+    TopP,
+)
 
 
 class Registry(Stage):
@@ -68,8 +80,12 @@ class Annotation(Stage):
 
 
 class Serving(Stage):
-    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
+    """Ports, bounds and sampling defaults of the three Bentos.
 
+    `max_concurrency`, `max_queue`: requests of each line in work and waiting. `request_timeout`: seconds until an
+    answer ends, the wait included.
+
+    `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
     `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
     """
 
@@ -87,8 +103,17 @@ class Serving(Stage):
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
     text_max_new_tokens: Count
-    text_temperature: Annotated[float, Field(ge=0, le=2)]
-    text_top_p: Annotated[float, Field(gt=0, le=1)]
+    text_temperature: Temperature
+    text_top_p: TopP
+
+
+class Stack(Stage):
+    """Ports of the programs beside the Bentos, on loopback; not 9090 and 9093, which Debian's services take."""
+
+    prefect_port: Port
+    mlflow_port: Port
+    prometheus_port: Port
+    alertmanager_port: Port
 
 
 class Events(Stage):
@@ -128,7 +153,7 @@ class Variant(Stage):
     differs from the defaults in `serving`; `adapter`, of text: the digest of the one on top of the champion."""
 
     weight: Fraction
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
     adapter: Digest | None = None
     guidance: Annotated[float, Field(ge=0, le=50)] | None = None
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None

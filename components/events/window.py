@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import CTE, Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
+from components.events.schema import ACCEPTED, ANSWERED_BY, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
 
 Row = dict[str, Any]
 BATCH = 1000
@@ -24,6 +24,8 @@ received = case((FEEDBACK.c.received > 0, FEEDBACK.c.received), else_=FEEDBACK.c
 
 def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
     """(time of the first request, seconds per slice, counts by line, deployment, slice, outcome and status).
+
+    A request counts for the deployment that answered it.
 
     Slices of at least a second divide the time between first and last request. A row has `requests`, the number and
     sum of known batch sizes (`batched`, `batch_sum`), `completion_tokens`, and `backwards`: requests that ended before
@@ -42,7 +44,8 @@ def counts(url: str, since: float, until: float, slices: int) -> tuple[float, fl
 
 
 def _counts(slice_: Any) -> Select[Any]:
-    keys = (ACCEPTED.c.line, ACCEPTED.c.deployment, slice_.label("slice"), FINISHED.c.outcome, FINISHED.c.status)
+    answered = ANSWERED_BY.label("deployment")
+    keys = (ACCEPTED.c.line, answered, slice_.label("slice"), FINISHED.c.outcome, FINISHED.c.status)
     return (
         select(
             *keys,
@@ -72,9 +75,11 @@ def sample(url: str, since: float, until: float, *, line: str, rows: int, deploy
     """At most `rows` requests of a line with how they finished, in order of their hash: a prefix is a sample too."""
     order = func.md5(ACCEPTED.c.request_id)
     within = [ACCEPTED.c.time >= since, ACCEPTED.c.time < until, ACCEPTED.c.line == line]
-    within += [ACCEPTED.c.deployment == deployment] if deployment is not None else []
     # Sampled before it is joined: the texts of requests that are not in the sample are never read.
     chosen = select(ACCEPTED.c.request_id).where(*within).order_by(order).limit(rows)
+    if deployment is not None:
+        ended = ACCEPTED.c.request_id == FINISHED.c.request_id
+        chosen = chosen.join(FINISHED, ended, isouter=True).where(ANSWERED_BY == deployment)  # noqa: SIM300 - a column
     query = _requests().where(ACCEPTED.c.request_id.in_(chosen)).order_by(order)
     with reading(url) as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
@@ -218,9 +223,12 @@ def tallies(url: str, experiment: str, kind: str, unit: float, until: float) -> 
 
 
 def _requests() -> Select[Any]:
-    """Requests with how they finished, None in all that where they have not."""
-    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
-    return select(ACCEPTED, *ended).join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+    """Requests with who answered and how they finished, None in all that where they have not."""
+    accepted = [c for c in ACCEPTED.c if c.name != "deployment"]
+    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time", "answered_by")]
+    return select(*accepted, ANSWERED_BY.label("deployment"), *ended).join(
+        FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True
+    )
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:

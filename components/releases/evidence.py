@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, and_, select
 
 from components.config import Line
 from components.config import Release as Rules
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, TRIALS
+from components.events.schema import ACCEPTED, BOTH, FEEDBACK, FINISHED, LIKE, TRIALS
 from components.events.transactions import reading
 from components.events.window import entered, received, standing
 from components.experiments.exposures import Exposure, by_closing, fold
@@ -39,7 +39,8 @@ def calls(engine: Engine, release: Release, slow_seconds: float, now: float) -> 
     """The candidate's calls since its last move: in shadow the copies, later the users' own.
 
     One that has lasted too long is slow whether or not it has ended, and so is one that its user gave up by then: what
-    hangs until users leave, or dies with its process, ends in no other way.
+    hangs until users leave, or dies with its process, ends in no other way. One at which the champion failed alike says
+    nothing.
     """
     with reading(engine, "releases") as connection:
         trials = _trials(connection, release)
@@ -48,14 +49,19 @@ def calls(engine: Engine, release: Release, slow_seconds: float, now: float) -> 
                 Call(row.reason not in ("", "slow"), row.latency_s > slow_seconds, row.time, row.time) for row in trials
             ]
         # `slow` in the trials is the gateway's word for far above the champion; here the line's own bound holds.
-        made_good = {row.request_id: row.time for row in trials if row.reason != "slow"}
+        made_good = {row.request_id: row.time for row in trials if row.reason not in ("slow", BOTH)}
+        alike = {row.request_id for row in trials if row.reason == BOTH}
         query = (
             select(ACCEPTED.c.request_id, ACCEPTED.c.time, *(FINISHED.c[name] for name in ENDED))
             .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
             .where(ACCEPTED.c.deployment == release.deployment, ACCEPTED.c.time >= release.since)
             .order_by(ACCEPTED.c.time)
         )
-        return [_call(row, made_good.get(row.request_id), slow_seconds, now) for row in connection.execute(query)]
+        return [
+            _call(row, made_good.get(row.request_id), slow_seconds, now)
+            for row in connection.execute(query)
+            if row.request_id not in alike
+        ]
 
 
 def _call(row: Any, made_good: float | None, slow_seconds: float, now: float) -> Call:

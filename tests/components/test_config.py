@@ -111,3 +111,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"params\.yaml"):
         load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["图", "a\nb", " a", "a ", "é", "a" * 101])
+def test_33_a_name_that_no_header_carries_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"experiments.*is no name|at most 100 characters"):
+        load_with(tmp_path, "experiments.0.name", name)
+    variants = {name: {"weight": 0.5}, "b": {"weight": 0.5}}
+    with pytest.raises(ConfigError, match=r"experiments: .*is no name"):
+        load_with(tmp_path, "experiments.0.variants", variants)

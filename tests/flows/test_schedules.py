@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from components.config import load
 from flows import environment, serve
 from flows.environment import ROOT
 from tests.bentos.processes import free_port, running
+from tests.flows.test_logins import login
 from tests.infra.prometheus.test_delivery import eventually
 
 USED = ("bentos", "components", "flows", "monitoring", "params.yaml", "prefect.yaml")
@@ -60,15 +60,16 @@ def test_all_schedules_are_planned_and_after_a_restart_the_worker_runs_what_is_d
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    stack = load().stack.model_copy(update={"prefect_port": port})
+    server = serve.PROGRAMS["prefect"](load().model_copy(update={"stack": stack}))
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     listed = {(one["entrypoint"], one["name"]) for one in document["deployments"]}
 
-    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url) as api:
+    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url, auth=login()) as api:
         worker = serve.worker(load())
         eventually(lambda: planned(api).keys() == listed, 60)
 
-    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url) as api:
+    with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url, auth=login()) as api:
         due = f"/flow_runs/{planned(api)[LABELS][0]['id']}"
         now = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
         api.post(f"{due}/set_state", json={"state": now, "force": True}).raise_for_status()

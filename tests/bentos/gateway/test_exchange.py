@@ -18,6 +18,7 @@ from bentos.gateway.errors import ApiError, unavailable
 from bentos.gateway.exchange import Exchange, Gateway, asked, recorded, segments
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
+from components.api_keys import DEFAULT
 from components.config import Feedback, load
 from components.events.read import finished, request
 from components.events.store import EventStore
@@ -32,8 +33,8 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     yield Gateway(
         serving=params.serving.model_copy(update={"request_timeout": 0.1}),
         feedback=params.feedback,
-        keys=Keys(["k"], "secret"),
-        admission=Admission(1, 1),
+        keys=Keys({"k": DEFAULT}, "secret"),
+        admission={"text": Admission("text", 1, 1)},
         upstream=cast(Upstream, None),
         events=events,
         traffic=cast(Traffic, None),

@@ -16,7 +16,7 @@ def test_models_are_where_the_environment_says_else_on_this_machines_ports(monke
     assert upstream_urls() == {"text": ["http://text:1", "http://text:2"], "image": here}
 
 
-@pytest.mark.parametrize("missing", ["ATELIER_API_KEYS", "ATELIER_USER_SECRET"])
+@pytest.mark.parametrize("missing", ["ATELIER_API_KEYS", "ATELIER_USER_SECRET", "ATELIER_ENGINE_TOKEN"])
 def test_it_is_refused_before_any_worker_starts(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     for variable in ("ATELIER_API_KEYS", "ATELIER_USER_SECRET"):
         monkeypatch.setenv(variable, "something")

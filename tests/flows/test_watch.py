@@ -1,0 +1,45 @@
+"""What counts as a program that hangs."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from flows.stack import LIVE_PATHS, READY_PATHS
+from flows.watch import SILENT, STARTING, Watch, answers
+from tests.monitoring.test_probes import server as server
+
+
+@pytest.mark.parametrize(("looks", "patience"), [(["yes"], SILENT), ([], STARTING)])
+def test_29_what_does_not_answer_hangs_after_so_many_looks(looks: list[str], patience: int) -> None:
+    watch = Watch()
+    for _ in looks:
+        assert watch.look({"text": 1}, ["text"]) == {}
+    told = [watch.look({"text": 1}, []) for _ in range(patience)]
+    assert told == [{}] * (patience - 1) + [{"text": 1}]
+
+
+def test_29_one_answer_or_a_new_process_begins_afresh() -> None:
+    watch = Watch()
+    watch.look({"text": 1, "image": 2}, ["text", "image"])
+    for _ in range(SILENT - 1):
+        assert watch.look({"text": 1, "image": 2}, []) == {}
+    assert watch.look({"text": 1, "image": 3}, ["text"]) == {}
+    for _ in range(SILENT - 1):
+        assert watch.look({"text": 1, "image": 3}, []) == {}
+    assert watch.look({"text": 1, "image": 3}, []) == {"text": 1}  # the other has never answered
+
+
+def test_29_a_refusal_is_an_answer_and_silence_is_none(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answers(f"{server}/readyz")  # 503
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr("flows.watch.SECONDS", 0.2)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/livez"
+        assert not answers(url)
+    assert not answers(url)
+
+
+def test_29_a_bento_lives_before_it_is_ready() -> None:
+    assert LIVE_PATHS.keys() == READY_PATHS.keys()
+    assert LIVE_PATHS["gateway"] == "/livez" != READY_PATHS["gateway"]
