@@ -9,7 +9,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo annotate test drills up down repro lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-engines bench-events bench-idle bench-online bench-release bench-stopping bench-tiers lock setup
+.PHONY: demo annotate test drills up down repro figures lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-engines bench-events bench-idle bench-online bench-release bench-stopping bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -33,6 +33,9 @@ down:  ## stop it
 
 repro: setup  ## bring every artifact up to date
 	dvc repro
+
+figures: setup  ## README's table, from metrics/
+	python infra/figures.py
 
 lint: setup  ## style, types, the import rule and known vulnerabilities of what the locks hold
 	ruff check .
