@@ -16,7 +16,7 @@ from rich.table import Table
 from components.config import Params
 from flows import stack
 from flows.audience import run_audience
-from flows.environment import ROOT, service_urls
+from flows.environment import HOW_TO_SIGN_IN, ROOT, service_urls
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
@@ -142,5 +142,6 @@ def where_to_look(params: Params, report: str) -> str:
             f"  gateway           {urls['gateway']}/v1 (API key in .atelier/api-key)",
             f"  MLflow            {urls['mlflow']}",
             f"  Prefect           {urls['prefect']}",
+            f"  sign in as        {HOW_TO_SIGN_IN}",
         ]
     )

@@ -103,6 +103,7 @@ class Serving(Stage):
     image_max_latency_ms: Count
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
+    text_max_prompt_tokens: Count
     text_max_new_tokens: Count
     text_temperature: Temperature
     text_top_p: TopP

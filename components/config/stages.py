@@ -114,6 +114,11 @@ class TrainImage(TrainBase):
 
 
 class Tune(Stage):
+    """A search of `train.<line>`'s parameters; `max_steps` of each trial.
+
+    Judged by the held-out loss, the image line's with and without captions as `serving.image_guidance` weighs them.
+    """
+
     line: Line
     trials: Count
     seed: Seed

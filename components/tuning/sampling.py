@@ -144,11 +144,12 @@ def main() -> None:
             aligned = float(chain.alignments(sides["validation"], sampling).mean())
             return settings.step_cost * sampling["steps"] - aligned
 
-        found = search(SPACE, loss, line="sampling", trials=settings.trials, seed=settings.seed, state=state)
+        measured, trials, seed = "step cost less alignment", settings.trials, settings.seed
+        found = search(SPACE, loss, line="sampling", measured=measured, trials=trials, seed=seed, state=state)
         winner = found.best.parameters
         compared = {side: compare(chain, pairs, winner, default, settings.seed) for side, pairs in sides.items()}
     write_rows(CURVE, curve(found, settings.step_cost))
-    document = found.model_dump(mode="json") | {"objective": "step cost less alignment"}
+    document = found.model_dump(mode="json")
     write_text(RESULT, canonical({**document, "winner": winner, "default": default, **compared}) + "\n")
     state.unlink()
     print(f"{RESULT}: {winner}")

@@ -83,6 +83,14 @@ def test_a_trial_repeated_is_the_same_and_equal_parameters_are_no_difference(rea
     assert (compared["difference"], compared["interval"]) == (0, [0, 0])
 
 
+def test_5_the_reward_sees_every_parameter_of_its_space(real: Chain) -> None:
+    between = {"temperature": 0.8, "top_p": 0.9, "guidance": 2.0, "steps": 3}
+    assert between.keys() == HOT.keys() == SPACE.keys()
+    reward = real.alignments(PAIRS, between).mean()
+    for name in SPACE:
+        assert real.alignments(PAIRS, {**between, name: COLD[name]}).mean() != reward, name
+
+
 def write_split(folder: Path, sides: dict[str, list[str]]) -> None:
     """Three phrases per concept."""
     for side, concepts in sides.items():
