@@ -1,7 +1,7 @@
 """Says in words what is wrong with an installation: `python -m components.preflight [lock file]`.
 
-Looks and repairs nothing. Standard library and pip only, so that it runs when everything else is broken. Errors end with
-exit code 1; warnings name what will not work and leave the exit code at 0.
+Looks and repairs nothing. Standard library and pip only, so that it runs when everything else is broken. Errors end
+with exit code 1; warnings name what will not work and leave the exit code at 0.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ import numpy as np
 from openai import APIError, AsyncOpenAI
 from PIL import Image
 
+from components.api_keys import KEYS, accepted_keys
 from components.config import Audience, Params
 from components.data.pairs import read_pairs
 from components.events.schema import Kind
@@ -73,9 +74,7 @@ def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] 
 
     Returns counts for the demo's table. Raises `StageError` where no answer came at all.
     """
-    key = os.environ.get("ATELIER_API_KEYS", "").split(",")[0].strip()
-    if not key:
-        raise StageError("ATELIER_API_KEYS is empty: the simulated audience needs an API key like every user")
+    key = next(iter(accepted_keys(os.environ.get(KEYS, ""))))  # as every user needs one
     phrases = [pair.phrase for pair in read_pairs(Path("data/text/split/test.parquet"))]
     folder = audience_folder(params.monitor.report)
     folder.mkdir(parents=True, exist_ok=True)

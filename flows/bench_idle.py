@@ -1,8 +1,8 @@
 """What the running stack takes while nobody uses it: `make bench-idle` prints CPU and memory of each program.
 
-CPU is read from the kernel's counts at the start and the end, with those of processes that came and went between. Memory
-is the proportional set size, where a page that processes share is divided among them. Housekeeping is everything but
-the model engines, which hold their models.
+CPU is read from the kernel's counts at the start and the end, with those of processes that came and went between.
+Memory is the proportional set size, where a page that processes share is divided among them. Housekeeping is everything
+but the model engines, which hold their models.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def measure(pids: Mapping[str, int], seconds: float) -> dict[str, Usage]:
 
 
 def total(usages: Mapping[str, Usage]) -> Usage:
-    return Usage(*(sum(column) for column in zip(*((u.cpu, u.memory, u.processes) for u in usages.values()))))
+    return Usage(
+        *(sum(column) for column in zip(*((u.cpu, u.memory, u.processes) for u in usages.values()), strict=True))
+    )
 
 
 def main(seconds: Annotated[float, typer.Option(min=1, help="how long to look")] = 300.0) -> None:

@@ -21,6 +21,7 @@ app.add_typer(cli_experiment.app, name="experiment")
 def demo() -> None:
     """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
     environment.provide_secrets()
+    environment.accept_keys()
     stack.use_server(load())
     from flows.demo import demo as run_demo
 
@@ -105,6 +106,7 @@ def adapt() -> None:
 def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
     """The loop unattended, with simulated users and annotators, in a workspace of its own; see its timeline."""
     environment.provide_secrets()
+    environment.accept_keys()
     stack.use_server(load())
     from flows import proof as story
 
@@ -136,6 +138,7 @@ def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "t
 def up() -> None:
     """Start the stack and leave it running; makes and releases both models first where none is deployed."""
     environment.provide_secrets()
+    environment.accept_keys()
     stack.use_server(load())
     params = load()
     from flows.experiments import declare

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from components import checkout, engine_token
+from components.api_keys import KEYS, accepted_keys
 from components.config import Params
 from components.loopback import LOOPBACK
 
@@ -74,10 +75,23 @@ SECRETS = {
 }
 
 
+# What the gateway accepts now: programs inherit the variable as it was when their supervisor was started.
+ACCEPTED_KEYS = "accepted-keys"
+# What users wrote lies here; of nobody else's business on a machine of several.
+PRIVATE = (".atelier", "data/feedback", "data/segments")
+
+
 def apply() -> None:
-    """Set what is not set yet, and put this interpreter's own commands first on the path."""
+    """Set what is not set yet, and put this interpreter's own commands first on the path.
+
+    What is written from now on is for its owner alone.
+    """
+    os.umask(0o077)
     STATE.mkdir(exist_ok=True)
     checkout.prepare(ROOT)
+    for folder in PRIVATE:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's, who runs this project
+            (ROOT / folder).chmod(0o700)
     for name, value in (TELEMETRY_OFF | SETTINGS).items():
         os.environ.setdefault(name, value)
     for name in PREFECT_AUTH:  # also of the temporary server that Prefect starts for a flow without the stack
@@ -101,6 +115,17 @@ def provide_secrets(*variables: str) -> None:
     for variable in variables or SECRETS:
         if not os.environ.get(variable, "").strip():
             os.environ[variable] = kept(STATE / SECRETS[variable])
+
+
+def accept_keys() -> None:
+    """Have the gateway accept the API keys of this environment and no others: at once, and whenever it is started."""
+    text = os.environ[KEYS]
+    accepted_keys(text)
+    path = STATE / ACCEPTED_KEYS
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.chmod(0o600)
+    partial.replace(path)
 
 
 def kept(path: Path) -> str:

@@ -20,6 +20,7 @@ from prefect import flow, task
 from components.annotation.preference import settled
 from components.artifact import read_manifest
 from components.config import Params, load
+from components.data.filters import normalise
 from components.events import window
 from components.events.transactions import opened
 from components.learning import labels, version
@@ -78,7 +79,9 @@ def ask_annotators(since: float, until: float) -> int:
         known, room = labels.known(engine), params.learning.label_batch - len(labels.unanswered(engine))
         tasks = [labels.task_of(row["prompt"], row["output"], "unlike the training data") for row in rows]
         fresh = [
-            one for one in {one.task: one for one in reversed(tasks)}.values() if one.task not in known and one.phrase
+            one
+            for one in {one.task: one for one in reversed(tasks)}.values()
+            if one.task not in known and normalise(one.phrase)
         ]
         if not fresh or room <= 0:
             return 0

@@ -14,12 +14,13 @@ from functools import partial
 from sqlalchemy import make_url
 
 from bentos.process import bind, command
+from components.api_keys import KEYS_FILE
 from components.config import Params
 from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import ROOT, STATE, ports, provide_secrets, service_urls, ui_login
+from flows.environment import ACCEPTED_KEYS, ROOT, STATE, ports, provide_secrets, service_urls, ui_login
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
@@ -85,6 +86,7 @@ def gateway(params: Params) -> list[str]:
     urls = service_urls(params)
     for line, programs in SLOTS.items():
         os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
+    os.environ[KEYS_FILE] = str(STATE / ACCEPTED_KEYS)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
     return command(record.read_text().strip(), bind(params.serving.host, params.serving.gateway_port))

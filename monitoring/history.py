@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.artifact import write_text
+from components.experiments.comparison import Verdict
 from monitoring import charts, page
 from monitoring.advice import Advice
 from monitoring.drift import SIZE, ColumnTest, Drift, Severity, forget
@@ -28,7 +29,8 @@ class Look:
     users: int
     difference: float
     interval: tuple[float, float]
-    verdict: str
+    verdict: Verdict
+    words: str
     reason: str
     srm: bool
 
@@ -76,7 +78,7 @@ def _run(path: Path) -> Run | None:
 
 def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
-    told = {name: str(analysis[name]) for name in ("control", "treatment", "verdict", "reason")}
+    told = {name: str(analysis[name]) for name in ("control", "treatment", "words", "reason")}
     users = sum(arm["users"] for arm in analysis["arms"])
     difference = float(analysis["difference"])
     return Look(
@@ -84,6 +86,7 @@ def _look(analysis: dict[str, Any]) -> Look:
         users=users,
         difference=difference,
         interval=(low, high),
+        verdict=Verdict(analysis["verdict"]),
         srm=bool(analysis["srm"]),
         **told,
     )

@@ -105,7 +105,7 @@ def summarise(
         url, sorted({i for a_run in runs for i in (*a_run.request_ids, *a_run.failed_ids)}), since, until
     )
     feedback, liked = window.reactions(url, since, until)
-    traffic = by_line(counts, samples)
+    traffic = by_line(counts, samples, until)
     past = [run.past for run in earlier if run.past.until < until]
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
@@ -122,7 +122,7 @@ def summarise(
         feedback=feedback,
         liked=liked,
         traffic=traffic,
-        timeline=timeline(first, width, counts, samples),
+        timeline=timeline(first, width, counts, samples, until),
         severity=worst(drifts),
         drift=drifts,
         notes=notes,

@@ -54,8 +54,18 @@ def too_long() -> ApiError:
     return ApiError(400, message, param="messages", code="context_length_exceeded")
 
 
+def refused() -> ApiError:
+    return ApiError(400, "the model cannot take a request with such parameters", code="invalid_value")
+
+
 def timed_out(seconds: float) -> ApiError:
     return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
+
+
+def late(seconds: float) -> ApiError:
+    """Of a body that does not come to its end; the connection is of no use any more."""
+    message = f"the body did not come to its end within {seconds:g} s"
+    return ApiError(408, message, code="request_timeout", headers={"connection": "close"})
 
 
 def unexpected() -> ApiError:

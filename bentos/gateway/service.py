@@ -1,7 +1,7 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the
-environment ATELIER_API_KEYS, ATELIER_USER_SECRET, ATELIER_ENGINE_TOKEN, ATELIER_TEXT_URL, ATELIER_IMAGE_URL,
+BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the environment ATELIER_API_KEYS
+or ATELIER_API_KEYS_FILE, ATELIER_USER_SECRET, ATELIER_ENGINE_TOKEN, ATELIER_TEXT_URL, ATELIER_IMAGE_URL,
 ATELIER_EVENTS_URL.
 """
 
@@ -12,6 +12,7 @@ import os
 from typing import cast
 
 import bentoml
+import uvicorn.config
 from bentoml.exceptions import BentoMLException
 
 from bentos import remove_metrics, tracing
@@ -21,8 +22,11 @@ from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
+from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.reaper import reap
+from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
@@ -33,6 +37,8 @@ from components.stage import StageError
 
 PARAMS = load()
 app = GatewayApp()
+# BentoML's worker, which imports this module first, leaves the choice of the protocol to uvicorn.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "bentos.gateway.connections:BoundedProtocol"
 
 
 def upstream_urls() -> dict[Line, list[str]]:
@@ -49,7 +55,8 @@ def upstream_urls() -> dict[Line, list[str]]:
     return {line: (os.environ.get(f"ATELIER_{line.upper()}_URL") or here[line]).split(",") for line in ports}
 
 
-# One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
+# One worker: admission bounds each line of the whole gateway. More gateways stand behind a load balancer, each with its
+# own bounds.
 # BentoML's own metrics are off: their label is the path, and anyone could fill the memory by asking for many paths.
 @bentoml.asgi_app(app)
 @bentoml.service(
@@ -77,6 +84,7 @@ class GatewayBento:
 
     @bentoml.on_startup
     async def open(self) -> None:
+        raise_descriptors()
         tracing.start("atelier-gateway")
         serving = PARAMS.serving
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
@@ -86,12 +94,14 @@ class GatewayBento:
         traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
-        self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]
+        reaping = reap(events, serving.request_timeout)
+        following = (upstream.follow(), traffic.follow(), events.watch(), reaping, self._keys.follow())
+        self._followers = [asyncio.create_task(follow) for follow in following]
         app.gateway = Gateway(
             serving=serving,
             feedback=PARAMS.feedback,
             keys=self._keys,
-            admission=Admission(serving.max_concurrency, serving.max_queue),
+            admission={line: Admission(line, serving.max_concurrency, serving.max_queue) for line in MODELS},
             upstream=upstream,
             events=events,
             traffic=traffic,

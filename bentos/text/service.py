@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import cast
 
 import bentoml
-from bentoml.exceptions import InvalidArgument
+from bentoml.exceptions import InvalidArgument, UnprocessableEntity
 
 from bentos import remove_metrics, tracing
 from bentos.access import Access, require_token
@@ -34,7 +34,7 @@ from bentos.text.engines import Engines
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.chat import with_system
-from components.runtimes.text import PromptTooLongError  # imports its engine only when it loads
+from components.runtimes.text import PromptTooLongError, RequestRefusedError  # imports its engine only when it loads
 
 SERVING = load().serving
 
@@ -79,6 +79,8 @@ class TextBento:
             return await until_disconnect(ctx.request.receive, self._whole(job))
         except PromptTooLongError as error:
             raise InvalidArgument(str(error)) from error
+        except RequestRefusedError as error:
+            raise UnprocessableEntity(str(error)) from error
 
     @bentoml.api
     async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
@@ -92,6 +94,9 @@ class TextBento:
         except PromptTooLongError as error:
             failed(400)
             yield _line(TextLine(too_long=str(error)))
+        except RequestRefusedError as error:
+            failed(422)
+            yield _line(TextLine(refused=str(error)))
         except Exception as error:  # a failed stream must not look like a complete one
             failed(500)
             yield _line(TextLine(error=f"{type(error).__name__}: {error}"))

@@ -68,9 +68,9 @@ def said(name: str, result: Sequence[dict[str, Any]], caption: str) -> tuple[str
     """
     if name != "caption":
         return chosen(result), _words(result, REASON)
-    written = normalise(_words(result, CAPTION))
-    if not written or written == normalise(caption):
-        return KEEP if written else "", _words(result, REASON)
+    written = _words(result, CAPTION)
+    if not normalise(written) or normalise(written) == normalise(caption):
+        return KEEP if normalise(written) else "", _words(result, REASON)
     return CHANGE, written
 
 
@@ -84,8 +84,9 @@ def wording(answers: Sequence[Answer]) -> str:
     """The caption that answers ask for: the highest tier's, of annotators' the most frequent; empty where none does."""
     changes = [answer for answer in answers if answer.label == CHANGE]
     highest = max((ORDER.index(State(answer.tier)) for answer in changes), default=0)
-    written = Counter(answer.why for answer in changes if ORDER.index(State(answer.tier)) == highest)
-    return max(written, key=lambda words: written[words], default="")
+    written = [answer.why for answer in changes if ORDER.index(State(answer.tier)) == highest]
+    count = Counter(map(normalise, written))
+    return max(written, key=lambda words: count[normalise(words)], default="")
 
 
 def _words(result: Sequence[dict[str, Any]], control: str) -> str:

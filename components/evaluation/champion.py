@@ -30,17 +30,16 @@ from components.config import EvaluateImage, GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.gate import ONE_SIDED_95, Check, refusals, verdict
 from components.evaluation.image import KID_SUBSETS, Captions, chosen, paint
-from components.evaluation.verify_text import MAX_LENGTH, OpenVinoLogits
+from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
-from components.models.language import IGNORED, collate, encode, load_tokenizer
+from components.models.language import IGNORED, batches, collate, encode, load_tokenizer
 from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler, load_sampler
 from components.stage import StageError, run
 
 DATA = Path("data")
 RESAMPLES = 2000
-BATCH = 16  # completions at a time
 Values = NDArray[np.float64]
 
 
@@ -115,14 +114,14 @@ def image_checks(
 def completion_losses(folder: Path, pairs: Sequence[Pair]) -> tuple[list[list[int]], Values]:
     """Tokens of each completion, and its mean negative log-likelihood in nats per token, by a package's own graph."""
     tokenizer, logits = load_tokenizer(folder / "openvino"), OpenVinoLogits(folder)
-    encoded = [encode(tokenizer, pair, MAX_LENGTH) for pair in pairs]
-    completions = [[token for token in labels if token != IGNORED] for _, labels in encoded]
+    completions: list[list[int]] = []
     losses: list[float] = []
-    for start in range(0, len(pairs), BATCH):
-        logits_TV, tokens_T = logits(collate(encoded[start : start + BATCH], tokenizer.pad_token_id))
+    for samples in batches([encode(tokenizer, pair) for pair in pairs]):
+        logits_TV, tokens_T = logits(collate(samples, tokenizer.pad_token_id))
         losses_T = functional.cross_entropy(logits_TV, tokens_T, reduction="none")
-        lengths = [len(completion) for completion in completions[start : start + BATCH]]
-        losses += [float(own.mean()) for own in losses_T.split(lengths)]
+        own = [[token for token in labels if token != IGNORED] for _, labels in samples]
+        losses += [float(losses_t.mean()) for losses_t in losses_T.split([len(completion) for completion in own])]
+        completions += own
     return completions, np.array(losses)
 
 

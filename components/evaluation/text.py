@@ -31,7 +31,6 @@ from components.training.text import CHECKPOINT, SPLIT
 METRICS = Path("metrics/text/evaluate.json")
 WRITTEN = Path("metrics/text/written.json")
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
-MAX_LENGTH = 256  # tokens of a pair; far above what cleaning lets through
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def try_out(
         temperature=settings.temperature,
         seed=settings.seed,
     )
-    return held_out_loss(model, tokenizer, test, MAX_LENGTH), texts
+    return held_out_loss(model, tokenizer, test), texts
 
 
 def evaluate(

@@ -81,11 +81,12 @@ def different(urgent: Sequence[Given], others: Sequence[Given]) -> dict[str, lis
 def _grouped(answers: Iterable[Given]) -> dict[str, list[Given]]:
     found: dict[str, dict[str, Given]] = {}
     for answer in answers:
-        phrase, output = normalise(storable(answer.phrase)), normalise(storable(answer.output))
-        if phrase and output and len(phrase) <= LONGEST:
-            known = found.setdefault(name_of(phrase), {})
-            known.setdefault(output, Given(phrase, output, answer.origin))
-    return {name: [*known.values()] for name, known in found.items()}
+        phrase, output = storable(answer.phrase), storable(answer.output)
+        same_output = normalise(output)
+        if normalise(phrase) and same_output and len(phrase) <= LONGEST:
+            answers_of = found.setdefault(name_of(phrase), {})
+            answers_of.setdefault(same_output, Given(phrase, output, answer.origin))
+    return {name: [*answers_of.values()] for name, answers_of in found.items()}
 
 
 def compared(sample: str, older: Given, newer: Given) -> Comparison:

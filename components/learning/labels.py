@@ -55,7 +55,7 @@ class Label:
 
 def task_of(phrase: str, written: str, why: str) -> Task:
     """A task named by its phrase, so that the same phrase is the same task."""
-    return Task(name_of(phrase), normalise(phrase), written, why)
+    return Task(name_of(phrase), phrase, written, why)
 
 
 def name_of(phrase: str) -> str:
@@ -88,8 +88,8 @@ def _tasks(engine: Engine, query: Select[Any]) -> list[Task]:
 
 def answer(engine: Engine, answers: Sequence[Answer], time: float) -> None:
     """Record what annotators wrote, all or none; raises `StageError` for a task that does not exist or empty words."""
-    rows = [{**vars(one), "completion": normalise(one.completion), "time": time} for one in answers]
-    if empty := [row["task"] for row in rows if not row["completion"] or not row["annotator"]]:
+    rows = [{**vars(one), "time": time} for one in answers]
+    if empty := [row["task"] for row in rows if not normalise(row["completion"]) or not row["annotator"]]:
         raise StageError(f"task {empty[0]}: an answer needs a prompt and the name of who wrote it")
     if unknown := {row["task"] for row in rows} - known(engine).keys():
         raise StageError(f"no task {min(unknown)!r}; `atelier labels` lists the open ones")

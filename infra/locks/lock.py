@@ -55,7 +55,8 @@ def resolve(*requirements: str, keep: str = "", options: tuple[str, ...] = ()) -
     with tempfile.TemporaryDirectory() as folder:
         wanted, constraints = Path(folder) / "requirements.in", Path(folder) / "constraints.txt"
         wanted.write_text("\n".join(requirements), encoding="utf-8")
-        constraints.write_text(re.sub(r" \\\n    --hash=\S+", "", keep), encoding="utf-8")
+        # Without markers: they would split the resolution, for machines that torch does not run on.
+        constraints.write_text("\n".join(re.findall(r"^[a-z0-9][^\s;]*", keep, re.MULTILINE)), encoding="utf-8")
         command = [sys.executable, "-m", "uv", "pip", "compile", str(wanted), "--constraints", str(constraints)]
         command += ["--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-annotate"]
         command += ["--no-header", "--quiet", *options]

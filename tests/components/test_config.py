@@ -53,6 +53,12 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
             "experiments.0: Value error, variant weights of text-temperature sum to 1.4",
         ),
         ("experiments.0.share", 0.33333, "share 0.33333 of text-temperature is no multiple of 0.0001"),
+        (
+            "experiments.0.attribution_hours",
+            0.001,
+            "attribution_hours of text-temperature are 3.6 s: no request can be found slower than slo_s (5 s) within",
+        ),
+        ("release.attribution_seconds", 0, "release.attribution_seconds: Input should be greater than 0 (got 0)"),
         ("experiments.0.floor", 0.6, "experiments.0.floor: Input should be less than or equal to 0.5"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),
@@ -105,3 +111,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"params\.yaml"):
         load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["图", "a\nb", " a", "a ", "é", "a" * 101])
+def test_33_a_name_that_no_header_carries_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"experiments.*is no name|at most 100 characters"):
+        load_with(tmp_path, "experiments.0.name", name)
+    variants = {name: {"weight": 0.5}, "b": {"weight": 0.5}}
+    with pytest.raises(ConfigError, match=r"experiments: .*is no name"):
+        load_with(tmp_path, "experiments.0.variants", variants)

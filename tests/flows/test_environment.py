@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bentos.gateway.auth import Keys
+from bentos.gateway.errors import ApiError
 from components.config import load
+from components.stage import StageError
 from flows import environment
 
 SECRETS = {
@@ -25,7 +28,7 @@ SECRETS = {
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty `.atelier`, and an environment without secrets that is put back afterwards."""
     monkeypatch.setattr(environment, "STATE", tmp_path)
-    for variable in SECRETS:
+    for variable in (*SECRETS, "ATELIER_API_KEYS_FILE"):
         monkeypatch.setenv(variable, "")
     return tmp_path
 
@@ -70,6 +73,49 @@ def test_31_the_gateways_host_publishes_nothing_else(host: str, reached: str) ->
     assert {environment.listening_host(program, params) for program in urls} == {"127.0.0.1"}
     assert {urlsplit(url).hostname for url in urls.values()} == {"127.0.0.1"}
     assert environment.listening_host("gateway", params) == host
+
+
+def test_33_what_users_wrote_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "STATE", tmp_path / ".atelier")
+    for folder in environment.PRIVATE:  # as older versions left them
+        (tmp_path / folder).mkdir(parents=True)
+    mask = os.umask(0o022)
+    try:
+        environment.apply()
+        (tmp_path / "written").write_text("a prompt")
+    finally:
+        os.umask(mask)
+    assert {stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in environment.PRIVATE} == {0o700}
+    assert stat.S_IMODE((tmp_path / "written").stat().st_mode) == 0o600
+
+
+def test_33_the_gateway_accepts_the_keys_of_the_newest_command_and_not_its_supervisors(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATELIER_USER_SECRET", "a secret")
+    monkeypatch.setenv("ATELIER_API_KEYS", "default:old,default:new")
+    environment.accept_keys()
+    monkeypatch.setenv("ATELIER_API_KEYS", "new")
+    environment.accept_keys()
+    monkeypatch.setenv("ATELIER_API_KEYS", "default:old,default:new")  # what supervisor was started with
+    monkeypatch.setenv(
+        "ATELIER_API_KEYS_FILE", str(state / environment.ACCEPTED_KEYS)
+    )  # as `atelier serve gateway` does
+    keys = Keys.from_environment()
+    assert keys.authenticate("Bearer new") == "new"
+    with pytest.raises(ApiError):
+        keys.authenticate("Bearer old")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in state.iterdir() if path.is_file()} == {0o600}
+
+
+def test_33_keys_that_are_wrong_are_refused_before_anything_is_started(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATELIER_API_KEYS", "one,two")
+    with pytest.raises(StageError, match="tenant"):
+        environment.accept_keys()
+    assert list(state.iterdir()) == []
 
 
 def test_every_program_has_an_address_of_its_own() -> None:

@@ -49,6 +49,7 @@ def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(
     assert {name: value for name, value in os.environ.items() if name.startswith("ATELIER_")} == {
         "ATELIER_TEXT_URL": f"{urls['text']},{urls['text-b']}",
         "ATELIER_IMAGE_URL": f"{urls['image']},{urls['image-b']}",
+        "ATELIER_API_KEYS_FILE": str(state / environment.ACCEPTED_KEYS),
         "ATELIER_EVENTS_URL": f"sqlite:///{environment.ROOT / '.atelier' / 'events.db'}",
     }
 

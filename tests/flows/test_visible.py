@@ -28,7 +28,7 @@ ENGINE = {"ATELIER_ENGINE_TOKEN"}
 PREFECT = {"PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PGPASSWORD"}
 SEES: dict[str, set[str]] = {
     **dict.fromkeys(("text", "text-b", "image", "image-b"), ENGINE),
-    "gateway": {"ATELIER_API_KEYS", "ATELIER_USER_SECRET", "ATELIER_ENGINE_TOKEN", "PGPASSWORD"},
+    "gateway": {"ATELIER_USER_SECRET", "ATELIER_ENGINE_TOKEN", "PGPASSWORD"},
     "prefect": PREFECT,
     "worker": PREFECT | {"ATELIER_ENGINE_TOKEN", "LABEL_STUDIO_API_KEY"},
     "mlflow": {"ATELIER_MLFLOW_LOGIN", "PGPASSWORD"},

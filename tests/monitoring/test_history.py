@@ -17,6 +17,7 @@ EXPERIMENT = {
     "difference": 0.1,
     "interval": [-0.1, 0.3],
     "verdict": "inconclusive",
+    "words": "inconclusive",
     "reason": "The interval contains 0.",
     "srm": False,
 }

@@ -18,6 +18,7 @@ from tests.bentos.processes import ROOT, bento_command, free_port, running, work
 from tests.components.experiments.examples import in_force
 
 KEY = "test-key-1"
+TENANT_KEY = "key-of-acme"
 CONCURRENCY, QUEUE, TOP_P = 3, 2, 0.9
 
 
@@ -80,7 +81,7 @@ def serve_gateway(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
-        "ATELIER_API_KEYS": f"{KEY}, test-key-2",
+        "ATELIER_API_KEYS": f"default:{KEY}, default:test-key-2, acme:{TENANT_KEY}",
         "ATELIER_USER_SECRET": "a secret of tests",
         "ATELIER_EVENTS_URL": events,
         "ATELIER_TEXT_URL": text,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from bentos.gateway.admission import Admission
 from bentos.gateway.errors import ApiError
-from tests.bentos.gateway.conftest import CONCURRENCY, KEY, QUEUE, Running
+from tests.bentos.gateway.conftest import CONCURRENCY, KEY, QUEUE, Running, named_standin, serve_gateway
+from tests.bentos.processes import answering
 
 
 @asynccontextmanager
@@ -33,7 +38,7 @@ async def occupied(admission: Admission, places: int) -> AsyncIterator[list[asyn
 
 
 async def test_refuses_with_retry_after_beyond_work_and_queue() -> None:
-    admission = Admission(2, 3)
+    admission = Admission("text", 2, 3)
     async with occupied(admission, 5):
         with pytest.raises(ApiError) as caught:
             async with admission.slot():
@@ -45,7 +50,7 @@ async def test_refuses_with_retry_after_beyond_work_and_queue() -> None:
 
 
 async def test_who_stops_waiting_leaves_the_place_to_others() -> None:
-    admission = Admission(1, 1)
+    admission = Admission("text", 1, 1)
     async with occupied(admission, 2) as tasks:
         tasks[1].cancel()
         await asyncio.wait([tasks[1]])
@@ -56,7 +61,7 @@ async def test_who_stops_waiting_leaves_the_place_to_others() -> None:
 
 
 async def test_waiting_requests_enter_in_order() -> None:
-    admission = Admission(1, 9)
+    admission = Admission("text", 1, 9)
     order: list[int] = []
 
     async def enter(number: int) -> None:
@@ -68,6 +73,19 @@ async def test_waiting_requests_enter_in_order() -> None:
         await asyncio.sleep(0)
     await asyncio.gather(*entering)
     assert order == [0, 1, 2, 3, 4]
+
+
+async def test_who_waits_until_the_deadline_is_refused_and_leaves_the_place_to_others() -> None:
+    admission = Admission("text", 1, 1)
+    async with occupied(admission, 1):
+        with pytest.raises(ApiError) as caught:
+            async with admission.slot(asyncio.get_running_loop().time()):
+                pass
+        assert caught.value.status == 429
+        waiting = asyncio.create_task(admission.slot().__aenter__())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
 
 
 async def test_a_full_gateway_answers_429_and_recovers(gateway: Running) -> None:
@@ -89,3 +107,40 @@ async def test_a_full_gateway_answers_429_and_recovers(gateway: Running) -> None
         while answer.status_code == 429:  # until the gateway has noticed all who left
             answer = await client.post("/v1/images/generations", json={"prompt": "a red boat"})
         assert answer.status_code == 200
+
+
+CHAT = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}
+
+
+def places_taken(gateway: Running) -> int:
+    """Requests of all lines that are in work or wait."""
+    text = httpx.get(f"{gateway.url}/metrics", timeout=20).text
+    found = re.findall(r"^atelier_(?:in_work|queue_depth)(?:{.*})? (\d+)", text, re.MULTILINE)
+    return sum(map(int, found))
+
+
+async def test_25_a_hung_text_line_takes_no_place_of_the_image_line(standin: str, tmp_path: Path) -> None:
+    with named_standin(tmp_path / "text", "hangs") as text:
+        process = answering(text)
+        with serve_gateway(tmp_path / "gateway", standin, f"{text}/text", f"{standin}/image") as gateway:
+            os.kill(process, signal.SIGSTOP)
+            try:
+                await _image_line_answers_while_text_hangs(gateway)
+            finally:
+                os.kill(process, signal.SIGCONT)
+
+
+async def _image_line_answers_while_text_hangs(gateway: Running) -> None:
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
+        held = [asyncio.create_task(client.post("/v1/chat/completions", json=CHAT)) for _ in range(CONCURRENCY + QUEUE)]
+        while await asyncio.to_thread(places_taken, gateway) < CONCURRENCY + QUEUE:
+            assert not [task for task in held if task.done()]
+        refused = await client.post("/v1/chat/completions", json=CHAT)
+        assert refused.status_code in (429, 503)  # 503 once it has been silent for long enough
+        answers = [await client.post("/v1/images/generations", json={"prompt": f"boat {i}"}) for i in range(8)]
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert not [task for task in held if task.done()]  # all of that while they waited
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)

@@ -52,7 +52,13 @@ def test_words_beside_a_choice_are_read_as_the_reason() -> None:
 
 @pytest.mark.parametrize(
     ("written", "label", "words"),
-    [("a horse", KEEP, "why"), (" a  horse ", KEEP, "why"), ("a pony", CHANGE, "a pony"), ("", "", "why")],
+    [
+        ("a horse", KEEP, "why"),
+        (" a  horse ", KEEP, "why"),
+        ("a pony", CHANGE, "a pony"),
+        (" a  pony:\n\tgrey\n", CHANGE, " a  pony:\n\tgrey\n"),
+        ("", "", "why"),
+    ],
 )
 def test_a_caption_is_kept_changed_or_taken_away(written: str, label: str, words: str) -> None:
     why = {"from_name": "why", "value": {"text": ["why"]}}

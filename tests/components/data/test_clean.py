@@ -72,7 +72,7 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
     assert {r.sample.id: r.sample.image for r in read_rejects(tmp_path / "out" / REJECTS)}["text"] == b"hello"
 
 
-def test_text_is_normalised_and_empty_or_repeated_text_rejected(tmp_path: Path) -> None:
+def test_empty_or_repeated_text_is_rejected_and_what_is_kept_stays_as_it_came(tmp_path: Path) -> None:
     samples = [
         pair("a", "something  sweet\n"),
         replace(pair("b", "something sweet"), source="pairs.jsonl:2"),
@@ -82,14 +82,14 @@ def test_text_is_normalised_and_empty_or_repeated_text_rejected(tmp_path: Path) 
         Sample(id="f", text="something salty"),
     ]
     assert clean("text", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out") == (2, 4)
-    assert first_reasons(tmp_path / "out" / REJECTS).startswith("pairs.jsonl:2: exact duplicate of a; ")
+    assert first_reasons(tmp_path / "out" / REJECTS).startswith("pairs.jsonl:2: duplicate of a; ")
     assert first_reasons(tmp_path / "out" / REJECTS).endswith("; and 1 more")
     assert [(s.id, s.text) for s in read(tmp_path / "out" / SAMPLES)] == [
-        ("a", "something sweet"),
+        ("a", "something  sweet\n"),
         ("c", "something sweet"),
     ]
     assert reasons(tmp_path / "out") == {
-        "b": "exact duplicate of a",
+        "b": "duplicate of a",
         "d": "text is empty",
         "e": "completion is empty",
         "f": "completion is empty",

@@ -24,7 +24,7 @@ def test_answers_to_one_phrase_stand_together_each_once_and_urgent_phrases_come_
     found = different([OLD], [*others, NEW])
     assert [[one.output for one in given] for given in found.values()] == [
         ["boat: sea", "boat: toy"],
-        ["fog: grey", "fog: white"],
+        ["fog: grey", "fog:  white"],
         ["car"],
     ]
     assert list(found) == [name_of("a boat"), name_of(" FOG"), name_of("a car")]

@@ -24,7 +24,7 @@ def test_the_newest_answer_counts_and_closes_the_task(url: str) -> None:
         enqueue(engine, [BOAT, CAR], 1.0)
         answer(engine, [Answer(BOAT.task, "boot", "ada"), Answer(BOAT.task, " boat:  sea ", "bob")], 2.0)
         assert [(label.phrase, label.completion, label.annotator) for label in answered(engine)] == [
-            ("a boat", "boat: sea", "bob")
+            ("a boat", " boat:  sea ", "bob")
         ]
         assert unanswered(engine) == [CAR] and len(known(engine)) == 2
 
