@@ -123,7 +123,7 @@ def main() -> None:
             headers, _ = childutils.listener.wait()
             if headers["eventname"].startswith("TICK"):
                 urls = watched(running(supervisor), urls)
-                pids = {name: pid for name, pid in urls}
+                pids = dict(urls.keys())
                 told = zip(pids, pool.map(answers, urls.values()), strict=True)
                 for name, pid in watch.look(pids, (name for name, well in told if well)).items():
                     kill(name, pid)
