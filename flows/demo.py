@@ -77,7 +77,11 @@ def text_rows() -> list[tuple[str, str]]:
     return [
         ("text: trained", f"LoRA, {trained['steps']} steps on {trained['pairs']} pairs"),
         ("text: held-out loss", f"{before['loss']:.2f} before, {after['loss']:.2f} after"),
-        ("text: names the picture", f"{before['naming']:.0%} before, {after['naming']:.0%} after"),
+        (
+            "text: chrF to the wanted prompt",
+            f"{before['chrf']:.2f} before, {after['chrf']:.2f} after, "
+            f"{quality['echo']['chrf']:.2f} the phrase unchanged",
+        ),
         ("text: served equals trained", f"OpenVINO, same top token {verified['parity']['top1_agreement']:.1%}"),
     ]
 

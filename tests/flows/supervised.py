@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import psutil
-import yaml
 
+from components.config.document import read_yaml, write_yaml
 from flows.stack import LIVE_PATHS
 from tests.bentos.processes import ROOT, free_port
 from tests.components.events.examples import DEPLOYMENT
@@ -97,14 +97,14 @@ def project(folder: Path) -> Iterator[Project]:
     """The gateway's and a text Bento, of this tree, are deployed in it; all that was started ends with the block."""
     for name in USED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     shutil.copy(ROOT / "prefect.yaml", folder)
     ports = {}
     for section, names in PORTS.items():
         own_ports = {name: free_port() for name in names}
         document[section] |= own_ports
         ports |= own_ports
-    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(folder / "params.yaml", document)
     (folder / ".dvc").mkdir()
     (folder / ".dvc/config.local").write_text("[core]\nno_scm = true\n")
     (folder / ".atelier/deployed").mkdir(parents=True)
