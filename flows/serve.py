@@ -14,13 +14,22 @@ from functools import partial
 from sqlalchemy import make_url
 
 from bentos.process import bind, command
-from components.api_keys import KEYS_FILE
+from components.api_keys import KEYS, KEYS_FILE
 from components.config import Params
 from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import ACCEPTED_KEYS, ROOT, STATE, ports, provide_secrets, service_urls, ui_login
+from flows.environment import (
+    ACCEPTED_KEYS,
+    ROOT,
+    STATE,
+    accept_keys,
+    ports,
+    provide_secrets,
+    service_urls,
+    ui_login,
+)
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
@@ -93,6 +102,8 @@ def gateway(params: Params) -> list[str]:
     urls = service_urls(params)
     for line, programs in SLOTS.items():
         os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
+    if not (STATE / ACCEPTED_KEYS).exists() and os.environ.get(KEYS):
+        accept_keys()  # a release on a machine where `atelier up` never ran; the gateway does not see the variable
     os.environ[KEYS_FILE] = str(STATE / ACCEPTED_KEYS)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))

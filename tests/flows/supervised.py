@@ -38,7 +38,8 @@ class Project:
         """What Python code prints that runs as the project's own commands do."""
         given = {name: value for name, value in os.environ.items() if not name.startswith(("ATELIER_", "PREFECT_"))}
         own = {"PYTHONPATH": str(self.folder), "BENTOML_HOME": str(self.folder / ".atelier/bentoml")} | environment
-        begin = "from flows import environment, stack\nenvironment.apply()\nenvironment.provide_secrets()\n"
+        begin = "from flows import environment, stack\nenvironment.apply()\n"
+        begin += "environment.provide_secrets()\nenvironment.accept_keys()\n"
         begin += "from components.config import load\nparams = load()\n"
         command = [sys.executable, "-c", begin + code]
         ended = subprocess.run(
