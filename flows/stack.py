@@ -188,4 +188,5 @@ def stop() -> bool:
             raise StageError(f"supervisor (process {pid}) has not stopped; see {LOGS / 'supervisord.log'}")
 
     gone()
+    end_orphans()
     return True

@@ -26,7 +26,7 @@ SYSTEM = (
 STORES = ("PG*", "AWS_*", "AZURE_*", "GOOGLE_*", "GCLOUD_*")
 BENTO = ("BENTOML_*", "PROMETHEUS_*", "OTEL_*", engine_token.VARIABLE)
 ENGINE = (*BENTO, "ATELIER_DEPLOYMENT", "ATELIER_ADAPTERS", "ATELIER_*_ARTIFACT", "ATELIER_IMAGE_ENGINE")
-GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_EVENTS_URL", "ATELIER_*_URL")
+GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_*_URL")
 # Flows train, build Bentos, read and write every store, and are told the address of people's Label Studio.
 WORKER = (
     *("PREFECT_*", "MLFLOW_*", "DVC_*", "DAFT_*", "RAY_*", "BENTOML_*", "TRANSFORMERS_*", "HF_*", "TORCH_*", "PIP_*"),

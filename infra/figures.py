@@ -45,8 +45,8 @@ def text_answers(d: Document) -> str:
         "echo": "the phrase itself",
         "nearest_answer": "nearest training answer",
     }
-    shares = "; ".join(f"{name} {d[key]['overlap']:.2f}, {percent(d[key]['exact'])}" for key, name in names.items())
-    return f"{shares}, of {d['samples']} phrases; gained over the best of the last two {d['gain']['overlap']:+.2f} (at least {d['gain']['overlap_lower']:+.2f} at 95 %)"
+    shares = "; ".join(f"{name} {d[key]['chrf']:.2f}, {percent(d[key]['exact'])}" for key, name in names.items())
+    return f"{shares}, of {d['samples']} phrases; gained over the best of the last two {d['gain']['chrf']:+.2f} (at least {d['gain']['chrf_lower']:+.2f} at 95 %)"
 
 
 def text_naming(d: Document) -> str:

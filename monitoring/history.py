@@ -77,7 +77,8 @@ def _run(path: Path) -> Run | None:
 
 def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
-    told = {name: str(analysis[name]) for name in ("control", "treatment", "words", "reason")}
+    told = {name: str(analysis[name]) for name in ("control", "treatment", "reason")}
+    words = analysis.get("words")  # missing in reports whose verdict was in words: kept, for their drifts
     users = sum(arm["users"] for arm in analysis["arms"])
     difference = float(analysis["difference"])
     return Look(
@@ -85,7 +86,8 @@ def _look(analysis: dict[str, Any]) -> Look:
         users=users,
         difference=difference,
         interval=(low, high),
-        verdict=Verdict(analysis["verdict"]),
+        verdict=Verdict.INCONCLUSIVE if words is None else Verdict(analysis["verdict"]),
+        words=str(analysis["verdict"]) if words is None else str(words),
         srm=bool(analysis["srm"]),
         **told,
     )

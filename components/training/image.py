@@ -53,6 +53,11 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> Batch:
         return Batch(*(tensor.to(device) for tensor in self))
 
+    def captioned(self, states_BLD: Tensor, masks_BL: Tensor) -> Batch:
+        """The same pictures, all with one other caption, which is a batch of one."""
+        count = len(self.pictures)
+        return Batch(self.pictures, states_BLD.expand(count, 1, -1, -1), masks_BL.expand(count, 1, -1))
+
     def pixels(self) -> Tensor:
         """Float pictures BCHW in [-1, 1]."""
         return self.pictures.float() / 127.5 - 1
@@ -214,7 +219,8 @@ def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
     key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
     averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key, logger=logger)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
-    metrics["captions_cut"] = cut
+    uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
+    metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}
     if trainer.is_writer():
         write(averaged, config, parents, metrics, losses)
         trainer.discard(STATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
+from components.config.document import read_yaml, write_yaml
 from components.loopback import OWN_ADDRESSES
 from flows import environment
 from tests.bentos.processes import free_port
@@ -66,10 +67,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for name in CODE:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "base"))
     shutil.copy(ROOT / "prefect.yaml", folder)
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     for section, key in (parameter.split(".") for parameter in environment.PORTS.values()):
         document[section][key] = f"http://127.0.0.1:{free_port()}" if key == "url" else free_port()
-    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(folder / "params.yaml", document)
     with serving(403) as proxy:
         found = Stack(folder, f"http://127.0.0.1:{document['stack']['prefect_port']}/api", proxy)
         try:
@@ -117,6 +118,6 @@ async def test_37_six_clients_at_once_are_all_answered_and_the_database_is_not_l
 def test_39_mlflow_starts_no_job_consumers_and_the_bench_measures_each_program(stack: Stack) -> None:
     said = stack.run("-m", "flows.bench_idle", "--seconds", "5")
     assert all(program in said for program in PROGRAMS)
-    idle = yaml.safe_load((stack.folder / "metrics/online/idle.json").read_text())
+    idle = json.loads((stack.folder / "metrics/online/idle.json").read_text())
     assert idle["programs"]["mlflow"]["processes"] <= 3
     assert idle["housekeeping"]["memory"] < 1.5e9

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.artifact import verify
-from tests.components.training.layouts import losses, train, write_project
+from components.tuning.search import TrialError, training
+from tests.components.training.layouts import losses, set_parameters, train, write_project
 
 STRATEGIES = ("auto", "ddp", "deepspeed_stage_2", "deepspeed_stage_3")
 # Of eight pairs, of which a rank takes two each step.
@@ -68,3 +69,14 @@ def test_1_two_killed_processes_go_on_where_they_stopped(case: str, strategy: st
     shutil.rmtree(project / "artifacts")
     whole = train(project, line, **parameters)
     assert whole.returncode == 0 and own == losses(project, line)
+
+
+@pytest.mark.parametrize("line", ["text", "image"])
+def test_1_a_trial_of_a_search_trains_on_two_devices(line: str, tmp_path: Path) -> None:
+    project = write_project(tmp_path, line)
+    (project / "components").mkdir(exist_ok=True)
+    set_parameters(project, line, strategy="deepspeed_stage_2", devices=2)
+    objective = training(line, 3, project, project / "params.yaml", lambda metrics: metrics["validation_loss"])
+    assert objective({"learning_rate": 0.001}) > 0
+    with pytest.raises(TrialError, match="the loss is not a number at step"):
+        objective({"learning_rate": 1e30})

@@ -94,6 +94,11 @@ def test_the_stage_learns_and_seals_what_it_learnt() -> None:
     assert not image.STATE.exists()
 
 
+def test_5_pictures_without_a_caption_are_learnt_by_leaving_captions_out() -> None:
+    never, often = (image.train(settings(caption_dropout=share)) for share in (0.0, 0.5))
+    assert often["validation_loss_uncaptioned"] < 0.9 * never["validation_loss_uncaptioned"]
+
+
 def test_the_same_parameters_give_the_same_checkpoint() -> None:
     image.train(settings(max_steps=4))
     first = verify(image.CHECKPOINT).digest

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import yaml
 
+from components.config.document import write_yaml
 from components.stage import StageError
 from components.tuning.search import TrialError, search, training
 from components.tuning.space import Space, Uniform
@@ -15,8 +15,9 @@ from components.tuning.space import Space, Uniform
 SPACE: Space = {"learning_rate": Uniform(0.0, 1.0)}
 # A stand-in for a training stage: it reads its folder's params.yaml and writes the loss, as the real ones do.
 STAGE = """
-import json, pathlib, sys, yaml
-train = yaml.safe_load(open("params.yaml"))["train"]["toy"]
+import json, pathlib, sys
+from ruamel.yaml import YAML
+train = YAML(typ="safe").load(pathlib.Path("params.yaml"))["train"]["toy"]
 if train["learning_rate"] > train["limit"]:
     sys.exit("error: the loss is not finite")
 assert pathlib.Path("data/samples").read_text() == "samples"
@@ -30,8 +31,12 @@ def quadratic(parameters: Mapping[str, float]) -> float:
     return (parameters["learning_rate"] - 0.3) ** 2
 
 
+def validation_loss(metrics: Mapping[str, float]) -> float:
+    return metrics["validation_loss"]
+
+
 def run_search(state: Path, objective: object = quadratic, trials: int = 5) -> object:
-    return search(SPACE, objective, line="toy", trials=trials, seed=7, state=state)  # type: ignore[arg-type]
+    return search(SPACE, objective, line="toy", measured="loss", trials=trials, seed=7, state=state)  # type: ignore[arg-type]
 
 
 def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -56,7 +61,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> No
             raise TrialError("out of memory")
         return quadratic(parameters)
 
-    found = search(SPACE, fragile, line="toy", trials=8, seed=7, state=tmp_path / "state.json")
+    found = search(SPACE, fragile, line="toy", measured="loss", trials=8, seed=7, state=tmp_path / "state.json")
     failed = [trial for trial in found.trials if trial.status == "failed"]
     assert failed
     assert {trial.error for trial in failed} == {"out of memory"}
@@ -67,23 +72,25 @@ def project(folder: Path, limit: float) -> Path:
     """A project folder with one training stage, `components.training.toy`, its data and its parameters."""
     stage = folder / "components" / "training" / "toy.py"
     stage.parent.mkdir(parents=True)
+    for package in (stage.parent, stage.parent.parent):
+        (package / "__init__.py").touch()  # or another `components` on Python's path would come before it
     stage.write_text(STAGE)
     (folder / "data").mkdir()
     (folder / "data" / "samples").write_text("samples")
     train = {"toy": {"learning_rate": 1.0, "max_steps": 100, "limit": limit}}
-    (folder / "params.yaml").write_text(yaml.safe_dump({"train": train, "other": {"kept": True}}))
+    write_yaml(folder / "params.yaml", {"train": train, "other": {"kept": True}})
     return folder / "params.yaml"
 
 
 def test_a_trial_trains_in_its_own_folder_with_its_own_parameters(tmp_path: Path) -> None:
     params = project(tmp_path, limit=1.0)
-    assert training("toy", 20, tmp_path, params)({"learning_rate": 0.5}) == 10.0
+    assert training("toy", 20, tmp_path, params, validation_loss)({"learning_rate": 0.5}) == 10.0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["components", "data", "params.yaml"]
 
 
 def test_a_trial_that_fails_says_what_the_training_said(tmp_path: Path) -> None:
     params = project(tmp_path, limit=0.1)
-    objective = training("toy", 20, tmp_path, params)
+    objective = training("toy", 20, tmp_path, params, validation_loss)
     with pytest.raises(TrialError, match=r"^the loss is not finite$"):
         objective({"learning_rate": 0.5})
     assert issubclass(TrialError, StageError)
