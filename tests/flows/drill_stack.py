@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from components.config.document import read_yaml, write_yaml
+from components.loopback import OWN_ADDRESSES
 from flows import environment
 from tests.bentos.processes import free_port
 from tests.components.test_loopback import PROXIES, Server, serving
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("bentos", "components", "flows", "infra", "monitoring")
 PROGRAMS = ["prefect", "mlflow", "worker", "housekeeping"]
 START = f"""
+from components.loopback import OWN_ADDRESSES
 from flows import environment
 environment.apply()
 from components.config import load
@@ -88,7 +90,8 @@ def test_36_with_a_proxy_the_stack_starts_and_nothing_on_this_machine_goes_throu
         lambda: httpx.post(f"{stack.prefect}/deployments/filter", json={}, auth=stack.login).json(), 90
     )  # by the worker
     eventually(steps, 120)  # by housekeeping
-    assert stack.proxy.requests == []
+    # Prefect looks for the types of workers that there are on the web; that is what a proxy is for.
+    assert not [asked for asked in stack.proxy.requests if any(address in asked for address in OWN_ADDRESSES)]
 
 
 async def test_37_six_clients_at_once_are_all_answered_and_the_database_is_not_locked(stack: Stack) -> None:
