@@ -75,7 +75,9 @@ def test_a_project_without_answers_has_a_report_too() -> None:
 
 
 def test_12_agreement_is_that_of_all_tasks_and_not_of_those_that_agreement_has_settled() -> None:
-    run = Run(World(labels=4, items=600, annotators=5), TIERS.model_copy(update={"certain": 0.9}), np.random.default_rng(7))
+    run = Run(
+        World(labels=4, items=600, annotators=5), TIERS.model_copy(update={"certain": 0.9}), np.random.default_rng(7)
+    )
     crowd = strangers(run.names, TIERS)
     tasks, recorded = [], {}
     for item in range(600):
