@@ -35,7 +35,8 @@ class Prepare(Stage):
 
 
 class Clean(Stage):
-    """Percentiles (0 to 100) bound the length of `text` and completion; `max_pixels` what a picture may claim."""
+    """`low_percentile`, `high_percentile` (0 to 100): a length of `text` and completion beyond them is dropped if it is
+    also far from that of the other samples; `max_pixels`: what a picture may claim."""
 
     low_percentile: Annotated[float, Field(ge=0, le=100)]
     high_percentile: Annotated[float, Field(ge=0, le=100)]
