@@ -1,12 +1,15 @@
 # Everything a user needs: `make demo`, `make test`, `make up`, `make down`. Each sets up what it needs first.
-PYTHON ?= python3.11
+# The Python that the locks were made with, or the other one they fit; one that only seems to be there is passed over.
+FITS := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(shell $(name) -c '$(FITS)' 2>/dev/null && echo $(name))))
+NO_PYTHON := error: Python 3.11 or 3.12 with venv is needed (on Debian: apt-get install python3 python3-venv), or say where: make PYTHON=/path/to/python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo annotate test drills up down repro lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-events bench-online bench-release bench-stopping bench-tiers lock setup
+.PHONY: demo annotate test drills up down repro lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-engines bench-events bench-idle bench-online bench-release bench-stopping bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -31,11 +34,12 @@ down:  ## stop it
 repro: setup  ## bring every artifact up to date
 	dvc repro
 
-lint: setup  ## style, types and the import rule
+lint: setup  ## style, types, the import rule and known vulnerabilities of what the locks hold
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	python infra/locks/audit.py
 
 bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
@@ -43,6 +47,13 @@ bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
 bench-adapter: setup  ## the text engine with real phrases at 1, 8 and 32 callers, with an adapter and without
 	dvc repro package@text
 	pytest -s tests/components/runtimes/bench_text.py
+
+bench-engines: setup  ## the exported engines beside PyTorch, in paired rounds; on a quiet machine
+	dvc repro verify_text verify_image
+	python -m components.evaluation.speed
+
+bench-idle: setup  ## CPU and memory of each program of the running stack while nobody uses it
+	python -m flows.bench_idle
 
 bench-events: setup  ## the event log: rows/s, kill -9 and latency; the latency of tracing
 	python -m components.events.bench
@@ -72,16 +83,23 @@ bench-stopping: setup  ## after how many labels labelling stops by itself, on fo
 proof: setup  ## unattended: drift, labels, retraining, trial, recovery; then a bad model that goes back by itself
 	atelier proof
 
-lock:  ## resolve pyproject.toml again into infra/locks
-	$(PYTHON) infra/locks/lock.py
+lock: setup  ## resolve pyproject.toml again into infra/locks
+	python infra/locks/lock.py
 
 setup: $(STAMP)
+	@python -m components.checkout
 
-# torch first, so that a stock machine gets a build that imports; then the lock, with nothing resolved.
-$(STAMP): $(LOCK) pyproject.toml
+# Installers first, then torch, so that a stock machine gets a build that imports; a CUDA build brings its libraries.
+# Then the lock. Nothing is resolved, every file's digest is checked, and what is built is built with locked tools.
+LOCKS := infra/locks
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
+$(STAMP): $(LOCK) $(LOCKS)/build.txt $(LOCKS)/torch.txt $(LOCKS)/cuda.txt pyproject.toml
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	pip install --quiet --disable-pip-version-check torch==2.13.0
-	pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)
-	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) --require-hashes -r $(LOCKS)/build.txt
+	$(PIP_INSTALL) --require-hashes -r $(LOCKS)/torch.txt
+	! pip show torch | grep -q '^Requires:.*triton' || $(PIP_INSTALL) --require-hashes -r $(LOCKS)/cuda.txt
+	$(PIP_INSTALL) --require-hashes -r $(LOCK)
+	$(PIP_INSTALL) --editable .
 	python -m components.preflight
 	touch $(STAMP)

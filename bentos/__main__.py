@@ -1,18 +1,20 @@
 """`python -m bentos <text|image|gateway>`: serve one Bento from this tree, at its address in params.yaml.
 
-Becomes BentoML's own server (`exec`) after checking what that would only tell by a traceback.
+Becomes BentoML's own worker (`exec`) after checking what that would only tell by a traceback.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-import socket
-import sys
 from typing import Annotated
 
 import typer
+from bentoml.exceptions import BentoMLException
 
+from bentos.process import bind, command
 from components.config import Serving, load
+from components.loopback import LOOPBACK
 from components.stage import StageError, run
 
 SERVICES = {
@@ -30,15 +32,13 @@ def port_of(name: str, serving: Serving) -> int:
     return ports[name]
 
 
-def require_free(host: str, port: int) -> None:
-    """Raise `StageError` where nothing could listen on the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = f"{error.strerror}; stop what uses it, or give another --port"
-            raise StageError(f"port {port} of {host} cannot be used: {reason}") from error
+def check(service: str) -> None:
+    """What the Bento requires of its environment; raises `StageError`, where its worker would end with a traceback."""
+    module, name = service.split(":")
+    try:
+        getattr(importlib.import_module(module), name).inner.check()
+    except BentoMLException as error:
+        raise StageError(str(error)) from error
 
 
 def main(
@@ -48,11 +48,10 @@ def main(
     """Serve one Bento from this tree."""
     serving = load().serving
     default = port_of(name, serving)
-    require_free(serving.host, port or default)
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    address = ["--host", serving.host, "--port", str(port or default)]
-    command = [sys.executable, "-m", "bentoml", "serve", SERVICES[name], *address]
-    os.execv(command[0], command)  # noqa: S606 - a fixed command, no shell
+    descriptor = bind(serving.host if name == "gateway" else LOOPBACK, port or default)
+    check(SERVICES[name])
+    worker = command(SERVICES[name], descriptor)
+    os.execv(worker[0], worker)  # noqa: S606 - a fixed command, no shell
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pynvml
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
@@ -53,10 +54,16 @@ class Exposition:
         MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
         ProcessCollector(registry=self._registry)
         self._registry.register(Gpus())
+        # A thread of its own, which waits for nobody's database; who asks while it works gets the same answer.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._answer: asyncio.Future[bytes] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/metrics":
             return await self._app(scope, receive, send)
         # In a thread: it reads files and asks a driver, neither of which requests should wait for.
-        text = await asyncio.to_thread(generate_latest, self._registry)
+        if self._answer is None or self._answer.done():
+            loop = asyncio.get_running_loop()
+            self._answer = loop.run_in_executor(self._thread, generate_latest, self._registry)
+        text = await asyncio.shield(self._answer)
         await Response(text, media_type=CONTENT_TYPE_LATEST)(scope, receive, send)

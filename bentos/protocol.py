@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
-from components.config.base import Digest
+from components.config.base import Digest, Seed, Temperature, TopP
+from components.runtimes.chat import Role
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
 MAX_MESSAGES = 100
@@ -23,9 +24,11 @@ MAX_SIDE = 512  # pixels
 REQUEST_ID = "x-request-id"  # header that names the request of a client, in answers and in calls to model Bentos
 JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
 
+# Request header that says of whom a text job is: a key, a slash and a user of it, both hashed. It is no field of the
+# job, as a Bento of the version before would refuse it.
+SHARE = "x-share"
+
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
-Role = Literal["system", "user", "assistant"]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Message(BaseModel):
@@ -62,8 +65,8 @@ class TextJob(Message):
 
     messages: Annotated[list[tuple[Role, Prompt]], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_new_tokens: Annotated[int, Field(ge=1)]
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    temperature: Temperature
+    top_p: TopP = 1.0
     seed: Seed = 0
     adapter: Digest | Literal[""] = ""
 
@@ -90,8 +93,8 @@ class Written(Message):
 
 
 class TextLine(Message):
-    """One line of a text stream: the deployment first (`too_long` instead of it where the prompt is refused), then
-    pieces, then the whole result or what ended it.
+    """One line of a text stream: the deployment first (`too_long` or `refused` instead of it where the engine cannot
+    take the request), then pieces, then the whole result or what ended it.
 
     A stream without any of these was cut: BentoML ends a failed stream as if it were complete.
     """
@@ -101,6 +104,7 @@ class TextLine(Message):
     result: Written | None = None
     error: str | None = None
     too_long: str | None = None
+    refused: str | None = None
 
 
 class Info(Message):

@@ -27,7 +27,8 @@ def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
     if accepted is None:
         raise StageError(f"no response {response_id!r} in the events; its id is the response's `id` or x-request-id")
     ended = finished(events_url, response_id)
-    deployment = get_deployment(events_url, accepted["deployment"])
+    answered = (ended or {}).get("answered_by") or accepted["deployment"]
+    deployment = get_deployment(events_url, answered)
     answer: Answer = {
         "response": {**accepted, **(ended or {"outcome": "not finished"}), "time": accepted["time"]},
         "feedback": feedback_on(events_url, response_id),
@@ -122,6 +123,8 @@ def _response(response: Answer, feedback: list[Answer]) -> list[str]:
     if response["experiment"]:
         share = f"{100 * response['propensity']:g} % of users"
         lines.append(f"experiment   {response['experiment']}, variant {response['variant']} ({share})")
+    if (answered := response.get("answered_by")) and answered != response["deployment"]:
+        lines.append(f"asked        {response['deployment']}, which failed; {answered} answered instead")
     if response.get("prompt"):
         lines += [f"prompt       {response['prompt']}", f"output       {response['output']}"]
     return lines + [f"feedback     {row['kind']} {row['value']:g}" for row in feedback]

@@ -1,7 +1,7 @@
 """Says in words what is wrong with an installation: `python -m components.preflight [lock file]`.
 
-Looks and repairs nothing. Standard library only, so that it runs when everything else is broken. Errors end with exit
-code 1; warnings name what will not work and leave the exit code at 0.
+Looks and repairs nothing. Standard library and pip only, so that it runs when everything else is broken. Errors end
+with exit code 1; warnings name what will not work and leave the exit code at 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CPU_LOCK = ROOT / "infra" / "locks" / "cpu.txt"
 GPU_LOCK = ROOT / "infra" / "locks" / "gpu.txt"
 OLDEST, NEWEST = (3, 11), (3, 12)
-TORCH = "2.13.0"
+TORCH_LOCK = ROOT / "infra" / "locks" / "torch.txt"
+HASHED = "--no-deps --no-build-isolation --require-hashes"
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 NEEDED_GIB = 5.0  # assets, base models, checkpoints and exports of both lines, with room for a second version of each
 SHOWN = 5  # differences from the lock named one by one
@@ -35,17 +36,28 @@ class Problem:
 
 
 def read_lock(text: str) -> dict[str, str]:
-    """Exact versions by canonical name from the text of a lock file; raises `ValueError` at any other kind of line."""
+    """Exact versions by canonical name, of what a lock file's text holds for this Python and machine.
+
+    Raises `ValueError` at a line that is neither `name==version` nor a hash.
+    """
     versions = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        requirement = line.split("#")[0].strip()
-        if not requirement:
+        requirement, _, marker = line.split("#")[0].rstrip("\\ ").partition(" ; ")
+        if not requirement or requirement.startswith("    --hash=sha256:"):
             continue
         name, separator, version = requirement.partition("==")
         if not separator:
             raise ValueError(f"line {number} is not `name==version`: {requirement!r}")
-        versions[canonical_name(name)] = version
+        if not marker or applies(marker):
+            versions[canonical_name(name)] = version
     return versions
+
+
+def applies(marker: str) -> bool:
+    """Whether an environment marker holds here, as pip reads it."""
+    from pip._vendor.packaging.markers import Marker  # where nothing is installed, pip is the first to be missing
+
+    return bool(Marker(marker).evaluate())
 
 
 def canonical_name(name: str) -> str:
@@ -76,7 +88,7 @@ def lock_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock:
     if not wrong:
         return []
     more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    return [Problem(f"{'; '.join(wrong[:SHOWN])}{more}: run `pip install --no-deps -r {lock}`")]
+    return [Problem(f"{'; '.join(wrong[:SHOWN])}{more}: run `pip install {HASHED} -r {lock}`")]
 
 
 def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock: str) -> list[Problem]:
@@ -86,7 +98,7 @@ def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lo
         return [
             Problem(
                 "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: "
-                f"run `pip uninstall -y {' '.join(RUNTIMES)}` and `pip install --no-deps -r {lock}`"
+                f"run `pip uninstall -y {' '.join(RUNTIMES)}` and `pip install {HASHED} -r {lock}`"
             )
         ]
     wanted = [name for name in RUNTIMES if name in locked]
@@ -94,21 +106,23 @@ def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lo
         return []
     found = " ".join(f"{name} {installed[name]}" for name in present) or "no ONNX Runtime"
     expected = " ".join(f"{name} {locked[name]}" for name in wanted)
-    return [Problem(f"{found} is installed, {lock} has {expected}: run `pip install --no-deps -r {lock}`")]
+    return [Problem(f"{found} is installed, {lock} has {expected}: run `pip install {HASHED} -r {lock}`")]
 
 
 def torch_problems(version: str | None, import_error: str | None) -> list[Problem]:
     """Whether torch is there in the pinned version and imports; `import_error` is the last line of a failed import."""
+    remedy = f"run `pip install {HASHED} -r infra/locks/torch.txt`"
     if version is None:
-        return [Problem(f"torch is missing: run `pip install torch=={TORCH}`")]
+        return [Problem(f"torch is missing: {remedy}")]
     problems = []
-    if version.split("+")[0] != TORCH:
-        problems.append(Problem(f"torch is {version}, pinned is {TORCH}: run `pip install torch=={TORCH}`"))
+    pinned = read_lock(TORCH_LOCK.read_text(encoding="utf-8"))["torch"]
+    if version.split("+")[0] != pinned:
+        problems.append(Problem(f"torch is {version}, pinned is {pinned}: {remedy}"))
     if import_error and re.search(r"lib(cu|nv|nccl)|CUDA", import_error):
         problems.append(
             Problem(
                 f"torch {version} is a CUDA build and its CUDA libraries are not on this machine ({import_error}): "
-                f"install the CPU build, or torch=={TORCH} with its dependencies (without --no-deps)"
+                f"run `pip install {HASHED} -r infra/locks/cuda.txt`"
             )
         )
     elif import_error:

@@ -24,6 +24,7 @@ from components.events.database import EventStoreError
 from components.events.read import get_deployment
 from components.events.transactions import opened
 from components.experiments import store, versions
+from components.experiments.comparison import Verdict
 from components.experiments.exposures import ExperimentError
 from components.experiments.versions import Version
 from components.learning import version
@@ -97,15 +98,15 @@ def decide(engine: Engine, params: Params, found: list[Version]) -> str:
     simulated = of_simulated_users(params, found[0].time, until)
     seen = trials.told(params.events.url, found, until, (), simulated).analysis
     low, high = seen.interval
+    turned = [c.shift for c in seen.comparisons if c.verdict is Verdict.CHANGED]
     asked, with_it = window.written_with(params.events.url, experiment.name, TREATMENT, adapter)
-    words = (
-        f"{seen.reason} {100 * low:+.1f} to {100 * high:+.1f} points, {sum(arm.users for arm in seen.arms)} users; "
-        f"it wrote {with_it} of {asked} answers of {TREATMENT}"
-    )
-    if seen.verdict == f"{TREATMENT} better" and not kept:
+    users = f"{sum(arm.users for arm in seen.arms)} users, {seen.still_open} more do not count yet"
+    wrote = f"it wrote {with_it} of {asked} answers of {TREATMENT}"
+    words = f"{seen.reason} {100 * low:+.1f} to {100 * high:+.1f} points, {users}; {wrote}"
+    if seen.verdict is Verdict.BETTER and not kept:
         _end(engine, experiment, f"{WON}: {words}")
         return _begin(engine, params, experiment.segment, adapter, words, kept=True)
-    if seen.verdict not in ("inconclusive", f"{TREATMENT} better"):
+    if seen.verdict in (Verdict.WORSE, Verdict.HARMFUL) or any(one is None or one.mean < 0 for one in turned):
         return _end(engine, experiment, words)
     if not kept and until - found[0].time > DAY * params.learning.window_days:
         return _end(engine, experiment, f"no gain in {params.learning.window_days} days. {words}")

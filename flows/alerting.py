@@ -10,10 +10,13 @@ import os
 import shutil
 from pathlib import Path
 from string import Template
+from urllib.parse import urlsplit
 
+from components import engine_token
 from components.config import Params
+from components.loopback import LOOPBACK
 from components.stage import StageError
-from flows.environment import ALERTMANAGER_PORT, PROMETHEUS_PORT, ROOT, STATE
+from flows.environment import ROOT, STATE, service_urls
 
 CONFIGURATION = ROOT / "infra" / "prometheus"
 WEBHOOK = "ATELIER_ALERT_WEBHOOK"
@@ -39,16 +42,10 @@ def require(program: str) -> None:
 
 def prometheus(params: Params) -> list[str]:
     require("prometheus")
-    file = CONFIGURATION / "prometheus.yml"
-    serving, text = params.serving, file.read_text()
-    models = (serving.text_port, serving.text_b_port, serving.image_port, serving.image_b_port)
-    for port in (serving.gateway_port, *models, ALERTMANAGER_PORT):
-        address = f"{serving.host}:{port}"
-        if f'"{address}"' not in text:
-            raise StageError(f"{file.relative_to(ROOT)} does not name {address}; change it together with params.yaml")
+    file = write_prometheus(params, STATE / "prometheus.yml")
     return [
         *("prometheus", f"--config.file={file}", f"--storage.tsdb.path={STATE / 'prometheus'}"),
-        f"--web.listen-address={serving.host}:{PROMETHEUS_PORT}",
+        f"--web.listen-address={LOOPBACK}:{params.stack.prometheus_port}",
     ]
 
 
@@ -57,14 +54,28 @@ def alertmanager(params: Params) -> list[str]:
     file = write_configuration(os.environ[WEBHOOK].strip(), STATE / "alertmanager.yml")
     return [
         *("prometheus-alertmanager", f"--config.file={file}", f"--storage.path={STATE / 'alertmanager'}"),
-        f"--web.listen-address={params.serving.host}:{ALERTMANAGER_PORT}",
+        f"--web.listen-address={LOOPBACK}:{params.stack.alertmanager_port}",
         "--cluster.listen-address=",  # one of them needs no gossip, which listens on every interface
     ]
+
+
+def write_prometheus(params: Params, path: Path) -> Path:
+    """The repository's configuration with the addresses of params.yaml and the engines' token, a secret."""
+    addresses = {name.replace("-", "_"): urlsplit(url).netloc for name, url in service_urls(params).items()}
+    text = Template((CONFIGURATION / "prometheus.yml").read_text())
+    given = {"rules": CONFIGURATION, "engine_token": json.dumps(engine_token.require())}
+    return write_secret(path, text.substitute(addresses, **given))
 
 
 def write_configuration(webhook: str, path: Path) -> Path:
     """The repository's configuration with the webhook's address, which is a secret: readable by its owner alone."""
     text = Template((CONFIGURATION / "alertmanager.yml").read_text()).substitute(webhook=json.dumps(webhook))
+    return write_secret(path, text)
+
+
+def write_secret(path: Path, text: str) -> Path:
+    """A file that its owner alone can read, from its first byte on."""
     path.touch(0o600)
+    path.chmod(0o600)  # one that was there before
     path.write_text(text)
     return path

@@ -21,10 +21,12 @@ import numpy as np
 from openai import APIError, AsyncOpenAI
 from PIL import Image
 
+from components.api_keys import KEYS, accepted_keys
 from components.config import Audience, Params
 from components.data.pairs import read_pairs
 from components.events.schema import Kind
 from components.stage import StageError
+from flows.environment import service_urls
 from flows.taste import Taste, behave, like_picture, like_text, taste
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
 
@@ -72,13 +74,11 @@ def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] 
 
     Returns counts for the demo's table. Raises `StageError` where no answer came at all.
     """
-    key = os.environ.get("ATELIER_API_KEYS", "").split(",")[0].strip()
-    if not key:
-        raise StageError("ATELIER_API_KEYS is empty: the simulated audience needs an API key like every user")
+    key = next(iter(accepted_keys(os.environ.get(KEYS, ""))))  # as every user needs one
     phrases = [pair.phrase for pair in read_pairs(Path("data/text/split/test.parquet"))]
     folder = audience_folder(params.monitor.report)
     folder.mkdir(parents=True, exist_ok=True)
-    url = f"http://{params.serving.host}:{params.serving.gateway_port}/v1"
+    url = f"{service_urls(params)['gateway']}/v1"
     client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=params.serving.request_timeout)
     run = asyncio.run(visit(client, params.audience, phrases, folder, drift, drifted))
     if not run.request_ids:

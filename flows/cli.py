@@ -21,6 +21,7 @@ app.add_typer(cli_experiment.app, name="experiment")
 def demo() -> None:
     """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
     environment.provide_secrets()
+    environment.accept_keys()
     stack.use_server(load())
     from flows.demo import demo as run_demo
 
@@ -105,6 +106,7 @@ def adapt() -> None:
 def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
     """The loop unattended, with simulated users and annotators, in a workspace of its own; see its timeline."""
     environment.provide_secrets()
+    environment.accept_keys()
     stack.use_server(load())
     from flows import proof as story
 
@@ -136,6 +138,7 @@ def tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "t
 def up() -> None:
     """Start the stack and leave it running; makes and releases both models first where none is deployed."""
     environment.provide_secrets()
+    environment.accept_keys()
     stack.use_server(load())
     params = load()
     from flows.experiments import declare
@@ -157,7 +160,7 @@ def up() -> None:
         typer.echo(f"{slot:12} not started: the Bento store has lost {tag}; who serves the line is not affected")
     obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
     watchers = [program for program, reason in obstacles.items() if reason is None]
-    programs = ["prefect", "mlflow", *slots, "gateway", "worker", *watchers]
+    programs = ["prefect", "mlflow", *slots, "gateway", "worker", "housekeeping", *watchers]
     stack.start(params, ["prefect", "mlflow", *slots])
     gateway()
     stack.start(params, programs)
@@ -169,6 +172,7 @@ def up() -> None:
 
     typer.echo(f"{'ops page':12} {write_ops(params)}")
     typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
+    typer.echo(f"sign in to Prefect and MLflow: {environment.HOW_TO_SIGN_IN}")
 
 
 @app.command()

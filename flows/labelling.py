@@ -9,29 +9,34 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from filelock import FileLock
 
-from components.annotation.label_studio_client import TOKEN
+from components.annotation.label_studio_client import TOKEN, connect, in_words
 from components.config import Params
 from components.stage import StageError
 from flows import stack
-from flows.environment import ROOT, STATE, kept
+from flows.environment import ROOT, STATE, kept, ports
 
-LOCK = ROOT / "infra" / "locks" / "label-studio.txt"
+LOCKS = ROOT / "infra" / "locks"
+BUILD_LOCK, LOCK = LOCKS / "build.txt", LOCKS / "label-studio.txt"
 VENV, HOME = STATE / "label-studio-venv", STATE / "label-studio"
 TOKEN_FILE, PASSWORD_FILE = STATE / "label-studio-token", STATE / "label-studio-password"
 ACCOUNT = "lead@localhost"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Nothing is sent to anyone: no error reports, no usage figures, no look for a newer version, no remote flags.
+# Nothing is sent to anyone: no error reports, no usage figures, no look for a newer version, no remote flags. Nobody
+# makes an account without the invitation's link, and no import by URL reaches this machine or its network.
 SETTINGS = {
     "COLLECT_ANALYTICS": "false",
+    "DISABLE_SIGNUP_WITHOUT_LINK": "true",
     "FEATURE_FLAGS_OFFLINE": "true",
     "FRONTEND_SENTRY_DSN": "",
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
     "LATEST_VERSION_CHECK": "false",
     "SENTRY_DSN": "",
+    "SSRF_PROTECTION_ENABLED": "true",
+    "USE_DEFAULT_BANNED_SUBNETS": "true",
 }
 
 
@@ -43,7 +48,9 @@ def install() -> Path:
         if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
             pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-            subprocess.run([*pip, "--no-deps", "-r", str(LOCK)], check=True)
+            for lock in (BUILD_LOCK, LOCK):
+                hashed = ["--no-deps", "--no-build-isolation", "--require-hashes", "-r", str(lock)]
+                subprocess.run([*pip, *hashed], check=True)
             stamp.write_bytes(LOCK.read_bytes())
     return VENV / "bin" / "label-studio"
 
@@ -63,7 +70,7 @@ def account(token: str, password: str) -> dict[str, str]:
 def server(params: Params) -> list[str]:
     """What `atelier serve label-studio` becomes."""
     os.environ.update(SETTINGS | account(kept(TOKEN_FILE), kept(PASSWORD_FILE)))
-    return command(stack.ports(params)["label-studio"], HOME)
+    return command(ports(params)["label-studio"], HOME)
 
 
 def is_ours(params: Params) -> bool:
@@ -75,6 +82,13 @@ def provide_token(params: Params) -> None:
     """Where the server is our own, hand over its token."""
     if is_ours(params) and TOKEN_FILE.exists():
         os.environ[TOKEN] = kept(TOKEN_FILE)
+
+
+def invitation(url: str) -> str:
+    """The link that whoever labels signs up with; raises `StageError` where the server does not answer."""
+    client = connect(url)
+    with in_words(url, ""):
+        return urljoin(url, client.organizations.invites.get_invite_link().invite_url or "")
 
 
 def begin(params: Params) -> str:
@@ -90,5 +104,6 @@ def begin(params: Params) -> str:
     if not os.environ.get(TOKEN):
         raise StageError(f"{TOKEN_FILE} is empty; delete it and {HOME}, and run this again")
     return (
-        f"sign in at {url} as {ACCOUNT}, with the password in {PASSWORD_FILE.relative_to(ROOT)}; others sign up there"
+        f"sign in at {url} as {ACCOUNT}, with the password in {PASSWORD_FILE.relative_to(ROOT)}; "
+        f"others sign up at {invitation(url)} (whoever has this link can: send it to nobody else)"
     )

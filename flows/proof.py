@@ -46,9 +46,10 @@ from monitoring.timeline import Timeline
 
 SPLIT = Path("data/text/split")
 METRICS = environment.ROOT / "metrics/text"
-# What takes days with real users: a state of a release lasts half a minute instead of ten, a window a minute.
+# What takes days with real users: a state of a release lasts half a minute instead of ten and a user counts after ten
+# seconds instead of two minutes; a window lasts a minute.
 CHANGES: dict[str, dict[str, Any]] = {
-    "release": {"canary": True, "min_requests": 5, "min_seconds": 30},
+    "release": {"canary": True, "min_requests": 5, "min_seconds": 30, "attribution_seconds": 10},
     "learning": {"simulated": True},
     "monitor": {"window_minutes": 1},
     "audience": {"image_share": 0.02},

@@ -7,43 +7,61 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import make_url
 
+from bentos.process import bind, command
+from components.api_keys import KEYS_FILE
 from components.config import Params
+from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import MLFLOW_PORT, PREFECT_PORT, ROOT, STATE, service_urls
+from flows.environment import ACCEPTED_KEYS, ROOT, STATE, ports, provide_secrets, service_urls, ui_login
+from flows.mlflow_server import LOGIN
+from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
-from flows.stack import await_ready, ports
+from flows.stack import await_ready
+from flows.visible import seen_by
 
 POOL = "atelier"
 
 
 def prefect_server(params: Params) -> list[str]:
-    return ["prefect", "server", "start", "--host", params.serving.host, "--port", str(PREFECT_PORT)]
+    """Prefect's server, whose API answers its own pages alone; whoever asks needs the password (`use_server`)."""
+    names = (LOOPBACK, "localhost")
+    pages = ",".join(f"http://{name}:{params.stack.prefect_port}" for name in names)
+    os.environ.setdefault("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", pages)
+    address = ["--host", LOOPBACK, "--port", str(params.stack.prefect_port)]
+    return [sys.executable, "-m", "flows.prefect_server", *address]
 
 
 def mlflow_server(params: Params) -> list[str]:
+    """MLflow's server behind a password, started as `mlflow server` would start it, without that as its parent."""
     registry = params.registry
-    return [
-        *("mlflow", "server", "--host", params.serving.host, "--port", str(MLFLOW_PORT), "--workers", "1"),
-        *("--backend-store-uri", registry.tracking_uri, "--default-artifact-root", registry.artifact_root),
-    ]
+    stores = {
+        "_MLFLOW_SERVER_FILE_STORE": registry.tracking_uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": registry.artifact_root,
+    }
+    os.environ.update(stores | {LOGIN: ui_login()})
+    address = ["--host", LOOPBACK, "--port", str(params.stack.mlflow_port)]
+    return [sys.executable, "-m", "uvicorn", "--factory", "flows.mlflow_server:app", *address]
 
 
 def worker(params: Params) -> list[str]:
     """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server.
 
-    One run at a time, as two would write the same artifacts; beside it the step of releases on trial, and what people
-    have labelled. Where there is an Alertmanager to tell somebody, runs that fail are told of.
+    One run at a time, as two would write the same artifacts; beside it decisions on adapters, and what people have
+    labelled. Where there is an Alertmanager to tell somebody, runs that fail are told of.
     """
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
     subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
+    # Planned by earlier versions; it stays in their server's database, and fails where there is none.
+    subprocess.run(["prefect", "--no-prompt", "deployment", "delete", "canary/every-minute"], cwd=ROOT, check=False)
     one_at_a_time = ["prefect", "work-queue", "set-concurrency-limit", "default", "1", "--pool", POOL]
     subprocess.run(one_at_a_time, cwd=ROOT, check=True)
     if obstacle("alertmanager") is None:
@@ -53,8 +71,9 @@ def worker(params: Params) -> list[str]:
     return ["prefect", "worker", "start", "--pool", POOL, "--limit", "3"]
 
 
-def bento(tag: str, host: str, port: int) -> list[str]:
-    return ["bentoml", "serve", tag, "--host", host, "--port", str(port)]
+def housekeeping(params: Params) -> list[str]:
+    """What is due each minute; it takes its steps whether or not Prefect answers."""
+    return [sys.executable, "-m", "flows.housekeeping"]
 
 
 def model(program: str, params: Params) -> list[str]:
@@ -63,7 +82,7 @@ def model(program: str, params: Params) -> list[str]:
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
     os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / "artifacts/text/adapters"))
-    return bento(record.bento, params.serving.host, ports(params)[program])
+    return command(record.bento, bind(LOOPBACK, ports(params)[program]))
 
 
 def gateway(params: Params) -> list[str]:
@@ -74,9 +93,10 @@ def gateway(params: Params) -> list[str]:
     urls = service_urls(params)
     for line, programs in SLOTS.items():
         os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
+    os.environ[KEYS_FILE] = str(STATE / ACCEPTED_KEYS)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
-    return bento(record.read_text().strip(), params.serving.host, params.serving.gateway_port)
+    return command(record.read_text().strip(), bind(params.serving.host, params.serving.gateway_port))
 
 
 def absolute(url: str) -> str:
@@ -91,6 +111,7 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "prefect": prefect_server,
     "mlflow": mlflow_server,
     "worker": worker,
+    "housekeeping": housekeeping,
     **{program: partial(model, program) for programs in SLOTS.values() for program in programs},
     "gateway": gateway,
     "prometheus": prometheus,
@@ -103,7 +124,11 @@ def serve(program: str, params: Params) -> None:
     """Become `program`; raises `StageError` for an unknown one and does not return otherwise."""
     if program not in PROGRAMS:
         raise StageError(f"no program {program!r}; there are {', '.join(PROGRAMS)}")
+    provide_secrets()
     stack.use_server(params)
-    command = PROGRAMS[program](params)
+    end_orphans()  # what the program's last process has left may hold its port
+    become = PROGRAMS[program](params)
     os.chdir(ROOT)
-    os.execvp(command[0], command)  # noqa: S606 - a fixed command, no shell
+    mark(program)
+    end_with_parent()
+    os.execvpe(become[0], become, seen_by(program))  # noqa: S606 - a fixed command, no shell

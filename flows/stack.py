@@ -11,22 +11,23 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from components.config import Params
 from components.stage import StageError
 from flows.environment import (
-    ALERTMANAGER_PORT,
-    MLFLOW_PORT,
-    PREFECT_PORT,
-    PROMETHEUS_PORT,
+    PORTS,
+    PREFECT_AUTH,
     ROOT,
     STATE,
+    listening_host,
+    ports,
     service_urls,
+    ui_login,
 )
+from flows.processes import end_orphans
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
@@ -38,24 +39,10 @@ READY_PATHS = {
     "alertmanager": "/-/ready",
     "label-studio": "/health",
 }
+# Where a program answers as long as it lives, ready or not.
+LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/livez")
 READY_SECONDS = 180
-
-
-def ports(params: Params) -> dict[str, int]:
-    """The port of each program that listens."""
-    serving = params.serving
-    return {
-        "gateway": serving.gateway_port,
-        "text": serving.text_port,
-        "text-b": serving.text_b_port,
-        "image": serving.image_port,
-        "image-b": serving.image_b_port,
-        "mlflow": MLFLOW_PORT,
-        "prefect": PREFECT_PORT,
-        "prometheus": PROMETHEUS_PORT,
-        "alertmanager": ALERTMANAGER_PORT,
-        "label-studio": urlsplit(params.annotation.url).port or 80,
-    }
+DIRECT = build_opener(ProxyHandler({}))  # the stack is on this machine, whatever address it listens on
 
 
 def control(*arguments: str) -> str:
@@ -79,16 +66,17 @@ def supervisor_pid() -> int | None:
 
 
 def running() -> set[str]:
-    """Programs that supervisor has started."""
+    """Programs that supervisor has started, without the one that watches them."""
     if supervisor_pid() is None:
         return set()
     rows = (line.split() for line in control("status").splitlines())
-    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}}
+    return {row[0] for row in rows if len(row) > 1 and row[1] in {"RUNNING", "STARTING"}} - {"watch"}
 
 
 def use_server(params: Params) -> None:
     """Have flows report to the stack's Prefect server."""
     os.environ["PREFECT_API_URL"] = service_urls(params)["prefect"] + "/api"
+    os.environ.update(dict.fromkeys(PREFECT_AUTH, ui_login()))
 
 
 def use_server_if_running(params: Params) -> None:
@@ -99,23 +87,36 @@ def use_server_if_running(params: Params) -> None:
 
 def require_free_ports(params: Params, programs: list[str]) -> None:
     """Refuse to start what could not listen; raises `StageError` naming the port and its parameter."""
+    require_different_ports(params)
     for program in programs:
         port = ports(params).get(program)
         if port is None:
             continue
-        with socket.socket() as probe:
+        host = listening_host(program, params)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((params.serving.host, port))
+                probe.bind((host, port))
             except OSError as error:
                 raise StageError(
-                    f"port {port} for {program} is in use ({error}); stop what uses it or change its port"
+                    f"port {port} for {program} is in use ({error}); stop what uses it, "
+                    f"or change {PORTS[program]} in params.yaml"
                 ) from error
+
+
+def require_different_ports(params: Params) -> None:
+    """Raise `StageError` where two programs have the same port, naming both parameters."""
+    programs: dict[int, str] = {}
+    for program, port in ports(params).items():
+        if (other := programs.setdefault(port, program)) != program:
+            raise StageError(f"{PORTS[other]} and {PORTS[program]} are both {port} in params.yaml")
 
 
 def start(params: Params, programs: list[str]) -> None:
     """Start what does not run yet and wait until it answers; what runs already is left alone."""
     missing = [p for p in programs if p not in running()]
+    if supervisor_pid() is None:
+        end_orphans()  # of a supervisor that was killed
     require_free_ports(params, missing)
     if supervisor_pid() is None:
         LOGS.mkdir(parents=True, exist_ok=True)
@@ -151,13 +152,21 @@ def await_ready(params: Params, program: str) -> None:
     def answer() -> None:
         if program not in running():
             raise StageError(f"{program} stopped while starting; its log ends:\n{log_tail(program)}")
-        with urlopen(url, timeout=5):  # noqa: S310 - our own loopback address
-            pass
+        DIRECT.open(url, timeout=5).close()
 
     try:
         answer()
     except (URLError, OSError) as error:
         raise StageError(f"{program} does not answer at {url}: {error}; its log ends:\n{log_tail(program)}") from error
+
+
+def answers(program: str, params: Params) -> bool:
+    """Whether a program says that it is ready, within two seconds."""
+    try:
+        DIRECT.open(service_urls(params)[program] + READY_PATHS[program], timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def log_tail(program: str, lines: int = 12) -> str:
@@ -179,4 +188,5 @@ def stop() -> bool:
             raise StageError(f"supervisor (process {pid}) has not stopped; see {LOGS / 'supervisord.log'}")
 
     gone()
+    end_orphans()
     return True

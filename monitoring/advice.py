@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from components.experiments.comparison import Verdict
 from components.experiments.statistics import Analysis
 from monitoring.drift import Drift, named
 from monitoring.traffic import LineTraffic
@@ -88,11 +89,11 @@ def what_to_do(drift: Drift) -> list[str]:
 def on_experiment(result: Analysis, simulated: bool) -> Advice:
     if result.srm:
         return Advice("act", f"Experiment {result.experiment}: {result.reason}")
-    if result.verdict == "inconclusive":
+    if result.verdict is Verdict.INCONCLUSIVE:
         return Advice("watch", f"Experiment {result.experiment} is inconclusive: keep it running. {result.reason}")
-    if result.verdict.endswith(" harmful"):
-        return Advice("act", f"Experiment {result.experiment}: {result.verdict}. {result.reason}")
-    winner = result.verdict.removesuffix(" better")
+    if result.verdict in (Verdict.HARMFUL, Verdict.CHANGED):
+        return Advice("act", f"Experiment {result.experiment}: {result.words}. {result.reason}")
+    winner = result.treatment if result.verdict is Verdict.BETTER else result.control
     if simulated:
         say = f"Experiment {result.experiment}: {winner} is better for a simulated audience"
         return Advice("watch", f"{say}. That tests the machinery; decide on real users only.")

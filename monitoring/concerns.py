@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from components.experiments.comparison import Verdict
 from components.releases.decide import Action
 from monitoring.advice import ERROR_RATE_ACT, ERROR_RATE_WATCH, ORDER, Urgency
 from monitoring.history import Look
@@ -16,7 +17,7 @@ DAY, HOUR = 86_400.0, 3600.0
 WITHOUT = {
     "prometheus": "no error budgets, and no alert fires",
     "alertmanager": "nobody is told of alerts",
-    "prefect": "nothing scheduled runs: no step of a release, no report, and this page grows old",
+    "prefect": "nothing scheduled runs: no training, no report",
     "mlflow": "nothing can be released",
 }
 
@@ -123,7 +124,7 @@ def _reports(situation: Situation) -> Iterator[Concern]:
 
 
 def _experiment(look: Look) -> Iterator[Concern]:
-    if look.srm or look.verdict != "inconclusive":
-        harm = look.srm or look.verdict.endswith("harmful")
-        say = f"{look.name}: {look.verdict}. {look.reason}"
+    if look.srm or look.verdict is not Verdict.INCONCLUSIVE:
+        harm = look.srm or look.verdict in (Verdict.HARMFUL, Verdict.CHANGED)
+        say = f"{look.name}: {look.words}. {look.reason}"
         yield Concern("act" if harm else "watch", "the experiment", say, "experiment")

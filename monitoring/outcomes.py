@@ -12,7 +12,7 @@ from components.experiments.exposures import Exposure
 Row = dict[str, Any]
 
 
-def exposures(experiment: Experiment, requests: Iterable[Row], now: float) -> Iterator[Exposure]:
+def exposures(experiment: Experiment, requests: Iterable[Row]) -> Iterator[Exposure]:
     """Every request with its values, one at a time; of those before a user entered only what the deciding metric is."""
     cap, limits = experiment.dwell_cap_s, experiment.guardrails
     for row in requests:
@@ -20,7 +20,7 @@ def exposures(experiment: Experiment, requests: Iterable[Row], now: float) -> It
         kinds = (experiment.metric,) if past else KINDS
         values: dict[str, float] = {kind: scaled(kind, row[kind], cap) for kind in kinds}
         if limits and not past:
-            values |= breaches(limits, row, now)
+            values |= breaches(limits, row)
         known = {name: row[name] for name in ("user_key", "time", "variant", "propensity", "segments")}
         yield Exposure(**known, values=values, past=past)
 
@@ -30,14 +30,18 @@ def scaled(kind: str, value: float | None, cap: float) -> float:
     return min(max((value or 0.0) / (cap if kind == "dwell" else 1.0), 0.0), 1.0)
 
 
-def breaches(limits: Guardrails, request: Row, now: float) -> dict[str, bool]:
-    """By guardrail, whether a request broke it; one that has not ended is slow once it has waited too long.
+def breaches(limits: Guardrails, request: Row) -> dict[str, bool]:
+    """By guardrail, whether a request broke it, as far as that is known when its user's window `closes`.
 
-    `refused`: it ended well with nothing in it. Who hangs up broke no guardrail but, if it came to that, patience.
+    `slow`: it took longer than the limit or had not ended by then; not taken of one that was asked too shortly before
+    the window closed to be found slow, nor of one that its user gave up sooner.
+    `refused`: it ended well with nothing in it.
     """
-    waited = request["latency_s"] if request["latency_s"] is not None else now - request["time"]
-    found = {"slow": waited > limits.slo_s}
-    if request["outcome"] is not None:
+    found, answered = dict[str, bool](), request["outcome"] in ("ok", "error")
+    slow = request["latency_s"] is None or request["latency_s"] > limits.slo_s
+    if request["time"] + limits.slo_s < request["closes"] and (slow or answered):
+        found["slow"] = slow
+    if answered:
         empty = request["outcome"] == "ok" and not request["output"].strip()
         found |= {"failed": request["outcome"] == "error", "refused": empty}
     return found

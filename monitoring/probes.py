@@ -15,6 +15,8 @@ from urllib.parse import urljoin
 
 import aiohttp
 
+from components import engine_token
+
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[Any]]
 SECONDS = 2.0
 PLACES = ("text", "text-b", "image", "image-b")  # of model Bentos: two for each line
@@ -93,7 +95,8 @@ async def _ready(session: aiohttp.ClientSession, url: str) -> None:
 
 
 async def _deployment(session: aiohttp.ClientSession, url: str) -> str:
-    async with session.post(urljoin(url, "/info"), json={}, raise_for_status=True) as response:
+    address, allowed = urljoin(url, "/info"), engine_token.headers()
+    async with session.post(address, json={}, headers=allowed, raise_for_status=True) as response:
         return str((await response.json())["deployment"])
 
 

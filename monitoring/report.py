@@ -80,13 +80,17 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     history.remove(reports, [run for run in kept if run.folder == name])  # the same window again replaces its report
     earlier = [run for run in kept if run.folder != name]
     summary = summarise(params, since, until, runs, reports / name, earlier)
-    pictures = pictures_of(audience_folder(params.monitor.report), runs)
-    text = page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary), interval=interval_of)
     write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
-    write_text(reports / name / "report.html", text)
+    folder = audience_folder(params.monitor.report)
+    page.write(reports / name / "report.html", lambda: render(summary, pictures_of(folder, runs)))
     history.remove(reports, history.load(reports)[params.monitor.keep :])
     history.write_index(reports, params.monitor.persistence)
     return reports / name / "report.html"
+
+
+def render(summary: Summary, pictures: Sequence[Picture]) -> str:
+    """The page of a window."""
+    return page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary), interval=interval_of)
 
 
 def summarise(
@@ -105,7 +109,7 @@ def summarise(
         url, sorted({i for a_run in runs for i in (*a_run.request_ids, *a_run.failed_ids)}), since, until
     )
     feedback, liked = window.reactions(url, since, until)
-    traffic = by_line(counts, samples)
+    traffic = by_line(counts, samples, until)
     past = [run.past for run in earlier if run.past.until < until]
     embed = load_embed(Path("artifacts/image/package"))
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
@@ -122,7 +126,7 @@ def summarise(
         feedback=feedback,
         liked=liked,
         traffic=traffic,
-        timeline=timeline(first, width, counts, samples),
+        timeline=timeline(first, width, counts, samples, until),
         severity=worst(drifts),
         drift=drifts,
         notes=notes,

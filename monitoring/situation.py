@@ -197,7 +197,7 @@ def from_events(url: str, now: float) -> dict[str, Numbers]:
     """The same last hour from the events, without objectives."""
     _, _, counts = window.counts(url, now - HOUR, now, 1)
     samples = {str(line): window.sample(url, now - HOUR, now, line=line, rows=SAMPLE) for line in LINES}
-    seen = {found.line: found for found in by_line(counts, samples)}
+    seen = {found.line: found for found in by_line(counts, samples, now)}
     return {line: _counted(seen.get(line)) for line in LINES}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 Row = dict[str, Any]
 SLICES = 24
@@ -18,7 +19,8 @@ SLICES = 24
 
 @dataclass(frozen=True)
 class LineTraffic:
-    """One line in the window; latencies in seconds over requests that ended well (None where there is none).
+    """One line in the window; latencies in seconds until a good answer (None where there is none), in which requests
+    that were given up or have not ended count as having waited so long at least.
 
     `sampled`: from how many of the requests the percentiles come.
     """
@@ -50,10 +52,10 @@ class Bucket:
     p95: dict[str, float]
 
 
-def by_line(counts: Sequence[Row], samples: Mapping[str, Sequence[Row]]) -> list[LineTraffic]:
-    """Each line's traffic from the database's counts; percentiles from its sample of requests."""
+def by_line(counts: Sequence[Row], samples: Mapping[str, Sequence[Row]], until: float) -> list[LineTraffic]:
+    """Each line's traffic from the database's counts; percentiles from its sample of requests, as of `until`."""
     return [
-        line_traffic(line, [row for row in counts if row["line"] == line], samples.get(line, ()))
+        line_traffic(line, [row for row in counts if row["line"] == line], samples.get(line, ()), until)
         for line in lines_of(counts)
     ]
 
@@ -63,12 +65,12 @@ def lines_of(counts: Iterable[Row]) -> list[str]:
     return sorted({str(row["line"]) for row in counts}, reverse=True)
 
 
-def line_traffic(line: str, counts: Sequence[Row], sample: Sequence[Row]) -> LineTraffic:
+def line_traffic(line: str, counts: Sequence[Row], sample: Sequence[Row], until: float) -> LineTraffic:
     """A request counts as an error if it ended so; one cancelled by its client or still running is neither."""
     outcomes, statuses = _sum_by(counts, "outcome"), _sum_by([r for r in counts if r["outcome"] == "error"], "status")
     total, batched = sum(outcomes.values()), sum(row["batched"] for row in counts)
     finished = total - outcomes[None]
-    p50, p95, p99 = percentiles(sample)
+    p50, p95, p99 = percentiles(sample, until)
     return LineTraffic(
         line=line,
         requests=total,
@@ -94,16 +96,25 @@ def _sum_by(counts: Iterable[Row], key: str) -> Counter[Any]:
     return found
 
 
-def percentiles(rows: Iterable[Row]) -> tuple[float | None, float | None, float | None]:
-    """50th, 95th and 99th percentile of latency (s) of requests that ended well."""
-    latencies = [row["latency_s"] for row in rows if row["outcome"] == "ok"]
-    if not latencies:
+def percentiles(rows: Iterable[Row], until: float) -> tuple[float | None, float | None, float | None]:
+    """50th, 95th and 99th percentile of the time (s) until a good answer, by Kaplan and Meier.
+
+    A request that its client gave up, or that had not ended by `until`, has waited so long at least: to leave it out
+    would make a line that hangs look fast. Where no answer came as late as a percentile, it is the longest wait.
+    """
+    mine = [row for row in rows if row["outcome"] != "error"]
+    if not any(row["outcome"] == "ok" for row in mine):
         return None, None, None
-    p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
+    waits = [max(until - row["time"], 0.0) if row["latency_s"] is None else row["latency_s"] for row in mine]
+    answered = stats.ecdf(stats.CensoredData.right_censored(waits, [row["outcome"] != "ok" for row in mine])).cdf
+    reached = np.searchsorted(answered.probabilities, [0.5, 0.95, 0.99])
+    p50, p95, p99 = np.append(answered.quantiles, max(waits))[reached]
     return float(p50), float(p95), float(p99)
 
 
-def timeline(first: float, width: float, counts: Sequence[Row], samples: Mapping[str, Sequence[Row]]) -> list[Bucket]:
+def timeline(
+    first: float, width: float, counts: Sequence[Row], samples: Mapping[str, Sequence[Row]], until: float
+) -> list[Bucket]:
     """Slices of `width` seconds from `first` to the last request; none where there was no request."""
     slices = max((row["slice"] for row in counts), default=-1) + 1
     latencies: dict[tuple[int, str], list[Row]] = {}
@@ -114,7 +125,7 @@ def timeline(first: float, width: float, counts: Sequence[Row], samples: Mapping
         _bucket(
             first + i * width,
             [row for row in counts if row["slice"] == i],
-            {line: percentiles(latencies.get((i, line), ())) for line in samples},
+            {line: percentiles(latencies.get((i, line), ()), until) for line in samples},
         )
         for i in range(slices)
     ]

@@ -13,7 +13,7 @@ from components.config import Experiment
 from components.events import window
 from components.events.database import connect
 from components.experiments import versions
-from components.experiments.exposures import Epoch, ExperimentError, User, fold
+from components.experiments.exposures import Epoch, ExperimentError, User, by_closing, fold
 from components.experiments.metrics import Reading
 from components.experiments.metrics import read as read_metrics
 from components.experiments.replay import Value
@@ -46,12 +46,23 @@ class Worth:
 
 
 @dataclass(frozen=True)
+class Late:
+    """What users did after their attribution windows had closed, and so counts for nothing: requests, and reactions to
+    those before."""
+
+    requests: int
+    reactions: int
+
+
+@dataclass(frozen=True)
 class Told:
     """One experiment. `changes` come oldest first, the newest of them; `worth` is told where weights follow likes."""
 
     line: str
     policy: str
     dwell_cap_s: float
+    attribution_s: float
+    late: Late
     analysis: Analysis
     metrics: list[Reading]
     changes: list[Change]
@@ -80,14 +91,18 @@ def told(
 ) -> Told:
     """What the experiment of these versions said until then, without the requests `left_out`."""
     experiment = found[-1].experiment
-    users = users_of(url, experiment, versions.epochs(found), until, left_out)
+    everyone = users_of(url, experiment, versions.epochs(found), until, left_out)
+    users, still_open = by_closing(everyone, experiment.attribution_seconds, until)
+    late = Late(*window.after_closing(url, experiment.name, until, experiment.attribution_seconds))
     fixed = experiment.policy == "fixed"
     changes = [Change(v.time, v.experiment.share, v.experiment.weights, v.who, v.why) for v in found[-SHOWN:]]
     return Told(
         line=experiment.line,
         policy=experiment.policy,
         dwell_cap_s=experiment.dwell_cap_s,
-        analysis=analyse(experiment, users),
+        attribution_s=experiment.attribution_seconds,
+        late=late,
+        analysis=analyse(experiment, users, still_open),
         metrics=read_metrics(experiment, users, segments) if fixed else [],
         changes=changes,
         worth=[] if fixed else worth(url, experiment, until),
@@ -101,10 +116,10 @@ def users_of(
     until: float,
     left_out: AbstractSet[str] = frozenset(),
 ) -> list[User]:
-    """Everyone in the experiment before `until`, with what they did inside it and before."""
-    every = window.experiment_requests(url, experiment.name, experiment.line, until)
+    """Everyone in the experiment before `until`, with what they did inside it, within their windows, and before."""
+    every = window.experiment_requests(url, experiment.name, experiment.line, until, experiment.attribution_seconds)
     requests = (row for row in every if row["request_id"] not in left_out)
-    return fold(exposures(experiment, requests, until), epochs)
+    return fold(exposures(experiment, requests), epochs)
 
 
 def worth(url: str, experiment: Experiment, until: float) -> list[Worth]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import components  # noqa: F401 - the tests' own clients bypass proxies, too
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
 from tests.prometheus_binaries import binaries as binaries  # likewise
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 for name, value in {
     "ANONYMIZED_TELEMETRY": "false",
+    "ATELIER_ENGINE_TOKEN": "a token of tests",
     "BENTOML_DO_NOT_TRACK": "True",
     "DAFT_ANALYTICS_ENABLED": "0",
     "DO_NOT_TRACK": "1",

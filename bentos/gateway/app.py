@@ -6,6 +6,7 @@ the router's included, has OpenAI's shape. Knows neither BentoML nor how the gat
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from bentos.calls import CLIENT_GONE, Calls, current
 from bentos.disconnect import ClientGone, until_disconnect
 from bentos.gateway.chat import chat
-from bentos.gateway.errors import ApiError, http_error, unexpected
+from bentos.gateway.errors import ApiError, http_error, late, unexpected
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.feedback import feedback
 from bentos.gateway.images import images
@@ -27,6 +28,7 @@ from bentos.protocol import REQUEST_ID
 from components.config import Line
 from monitoring import metrics
 
+BODY_SECONDS = 25.0  # until a body is complete: before the connection's own bound, for an answer in our shape
 MAX_BODY = 256 * 1024  # bytes: 100 messages of the longest prompt in the widest characters stay below it
 LINES: dict[str, Line] = {"/v1/chat/completions": "text", "/v1/images/generations": "image"}
 
@@ -118,16 +120,20 @@ class _Endpoint:
 
 
 async def _read(request: Request) -> bytes:
-    """The whole body; raises a 413 `ApiError` before more than `MAX_BODY` bytes are held."""
+    """The whole body; raises a 413 `ApiError` before more than `MAX_BODY` bytes are held, and 408 where it stops."""
     refusal = ApiError(413, f"the body is larger than {MAX_BODY} bytes", code="body_too_large")
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > MAX_BODY:
         raise refusal
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise refusal
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise refusal
+    except TimeoutError as error:
+        raise late(BODY_SECONDS) from error
     return bytes(body)
 
 

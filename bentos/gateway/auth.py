@@ -1,40 +1,67 @@
-"""Who calls: API keys, compared in constant time, and the key that stands for a user in events.
+"""Who calls: API keys, compared in constant time, the tenant of each, and the key that stands for a user in events.
 
-API keys and the secret behind users' keys come from the environment; without either the gateway does not start.
+API keys come from a file or the environment, the secret behind users' keys from the environment; without either the
+gateway does not start. The file is read again when it changes, so that a key that is withdrawn ends at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from bentos.gateway.errors import ApiError
+from components.api_keys import DEFAULT, KEYS, KEYS_FILE, accepted_keys
 from components.events.schema import hash_user
 from components.stage import StageError
 
-KEYS = "ATELIER_API_KEYS"
 USER_SECRET = "ATELIER_USER_SECRET"  # noqa: S105 - the name of a variable
+LOOK_SECONDS = 1.0
+log = logging.getLogger("bentoml.gateway")
+
+
+def _read() -> dict[str, str]:
+    """From the file that ATELIER_API_KEYS_FILE names, where there is one, else from ATELIER_API_KEYS."""
+    path = Path(os.environ.get(KEYS_FILE) or os.devnull)
+    return accepted_keys(path.read_text() if path.is_file() else os.environ.get(KEYS, ""))
 
 
 class Keys:
-    """The accepted API keys, held as digests, and the secret that keeps users' hashes from being guessed."""
+    """The accepted API keys, held as digests, their tenants, and the secret that keeps users from being guessed."""
 
-    def __init__(self, keys: list[str], user_secret: str) -> None:
-        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+    def __init__(self, tenants: Mapping[str, str], user_secret: str) -> None:
         self._user_secret = user_secret
+        self._accept(tenants)
+
+    def _accept(self, tenants: Mapping[str, str]) -> None:
+        self._tenants = {_digest(key): tenant for key, tenant in tenants.items()}
 
     @classmethod
     def from_environment(cls) -> Keys:
-        """From ATELIER_API_KEYS (separated by commas) and ATELIER_USER_SECRET; raises `StageError` if one is empty."""
-        keys = [key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip()]
-        if not keys:
-            raise StageError(f"{KEYS} is empty: set it to one or more API keys, separated by commas")
+        """Raises `StageError` where there is no key, or ATELIER_USER_SECRET is empty."""
+        tenants = _read()
         secret = os.environ.get(USER_SECRET, "").strip()
         if not secret:
             reason = "set it to a long random text and keep it, or the same user counts as another one"
             raise StageError(f"{USER_SECRET} is empty: {reason}")
-        return cls(keys, secret)
+        return cls(tenants, secret)
+
+    async def follow(self) -> None:
+        """Accept what the file says whenever it has changed, until cancelled; one that is wrong changes nothing."""
+        said = ""
+        while True:
+            try:
+                self._accept(await asyncio.to_thread(_read))
+                said = ""
+            except (StageError, OSError) as error:
+                if str(error) != said:
+                    log.error("the API keys stay as they are: %s", error)
+                said = str(error)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def authenticate(self, authorization: str | None) -> str:
         """The caller's key, from the header `Authorization: Bearer <key>`; raises a 401 `ApiError`."""
@@ -42,16 +69,31 @@ class Keys:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise _refusal("no API key: send the header `Authorization: Bearer <key>`")
-        digest = hashlib.sha256(key.encode("utf-8", "replace")).digest()
-        # Digests of equal length, and no early exit: the time tells nothing of which key was nearly right.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        if not any(matches):
+        if self._tenant(key) is None:
             raise _refusal("this API key is not known")
         return key
 
+    def _tenant(self, key: str) -> str | None:
+        """None for a key that is not accepted."""
+        digest = _digest(key)
+        # Digests of equal length, and no early exit: the time tells nothing of which key was nearly right.
+        matches = [tenant for known, tenant in self._tenants.items() if hmac.compare_digest(digest, known)]
+        return matches[0] if matches else None
+
     def user_key(self, user: str | None, api_key: str) -> str:
-        """Hash that stands for a user in events and experiments: of OpenAI's `user` field, else of the API key."""
-        return hash_user(f"user:{user}" if user else f"key:{api_key}", self._user_secret)
+        """Hash that stands for a user in events and experiments: of OpenAI's `user` field, else of the API key.
+
+        Users of two tenants are two, whatever they are called. Raises a 401 `ApiError` for a key withdrawn meanwhile.
+        """
+        tenant = self._tenant(api_key)
+        if tenant is None:
+            raise _refusal("this API key is not known")
+        named = f"user:{user}" if tenant == DEFAULT else f"tenant:{tenant}:user:{user}"
+        return hash_user(named if user else f"key:{api_key}", self._user_secret)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()
 
 
 def _refusal(message: str) -> ApiError:

@@ -17,8 +17,8 @@ import aiohttp
 import numpy as np
 import typer
 
-from bentos.gateway.auth import KEYS
 from bentos.gateway.schemas import MODELS
+from components.api_keys import KEYS, accepted_keys
 from components.config import Line, load
 from components.stage import StageError, run
 
@@ -122,9 +122,7 @@ def main(
     lines: dict[str, list[Line]] = {"text": ["text"], "image": ["image"], "both": ["text", "image"]}
     if line not in lines:
         raise StageError(f"line {line!r} is not one of {', '.join(lines)}")
-    key = os.environ.get(KEYS, "").split(",")[0].strip()
-    if not key:
-        raise StageError(f"{KEYS} is empty: set it to a key that the gateway accepts")
+    key = next(iter(accepted_keys(os.environ.get(KEYS, ""))))
     serving = load().serving
     address = url.rstrip("/") or f"http://{serving.host}:{serving.gateway_port}"
     asyncio.run(bench(address, key, lines[line], requests, seconds, tokens))

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError, unexpected
-from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded, segments
+from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded, segments, share_of
 from bentos.gateway.retries import asked
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
@@ -21,6 +21,8 @@ from bentos.gateway.upstream import Slot
 from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
 from monitoring import metrics
+
+FEW_TOKENS = 8  # a client's own bound below it may cut an answer to nothing but white space
 
 
 async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response | None:
@@ -34,16 +36,20 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     assignment, variant = assigned(gateway, "text", user, kept, chosen)
     adapter = variant.adapter if variant and variant.adapter else ""
     job = _job(request, *sampling(request, variant, gateway.serving), tokens, adapter)
-    route = await gateway.traffic.route("text", user)
+    route = gateway.traffic.route("text", user)
     count, asks = _counted(request), route.info.deployment
-    exchange = Exchange("text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count)
+    size = sum(len(message.content) for message in request.messages).bit_length()
+    share = share_of(gateway, api_key, user)
+    exchange = Exchange(
+        "text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count, size, share
+    )
     response = None
     if request.stream:
         usage = bool(request.stream_options and request.stream_options.include_usage)
         await _stream(gateway, exchange, route, job, send, usage)
     else:
         response = await _whole(gateway, exchange, route, job)
-    shadow(gateway, exchange, route, partial(_write, gateway, job))
+    shadow(gateway, exchange, route, partial(_write, gateway, exchange, job))
     return response
 
 
@@ -77,6 +83,7 @@ def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int, ad
 
 
 def _fill(result: Result, written: Written) -> None:
+    result.deployment = written.deployment
     result.output, result.batch_size, result.adapter = written.text, written.batch_size, written.adapter
     result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
 
@@ -86,15 +93,20 @@ def _usage(written: Written) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
 
 
-async def _write(gateway: Gateway, job: TextJob, attempt: Attempt) -> Written:
-    written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job))
-    attempt.require(bool(written.text.strip()))
+async def _write(gateway: Gateway, exchange: Exchange, job: TextJob, attempt: Attempt) -> Written:
+    written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job, share=exchange.share))
+    attempt.require(_says_something(job, written))
     return written
+
+
+def _says_something(job: TextJob, written: Written) -> bool:
+    """Whether an answer is one. What its client's own bound cut to nothing is no fault of the model."""
+    return bool(written.text.strip()) or (written.finish_reason == "length" and job.max_new_tokens < FEW_TOKENS)
 
 
 async def _whole(gateway: Gateway, exchange: Exchange, route: Route, job: TextJob) -> Response:
     async with recorded(gateway, exchange) as result:
-        written = await answer(gateway, exchange, route, partial(_write, gateway, job))
+        written = await answer(gateway, exchange, route, partial(_write, gateway, exchange, job))
         _fill(result, written)
     message = {"role": "assistant", "content": written.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason, "logprobs": None}
@@ -137,16 +149,18 @@ async def _pass_on(
 ) -> Written:
     """Pass a stream on. A candidate's begins with its first words, as until then the champion can take over."""
     held = ""
-    async with aclosing(gateway.upstream.stream(slot, job)) as lines:
+    async with aclosing(gateway.upstream.stream(slot, job, events.exchange.share)) as lines:
         async for line in lines:
             if held and (line.piece or line.result):
-                attempt.require(line.piece is not None or bool(line.result and line.result.text.strip()))
+                attempt.require(line.piece is not None or bool(line.result and _says_something(job, line.result)))
+                result.deployment = held
                 attempt.begin()
                 await events.start(held)
                 held = ""
             if line.deployment is not None and attempt.on_trial:
                 held = line.deployment
             elif line.deployment is not None:
+                result.deployment = line.deployment
                 attempt.begin()
                 await events.start(line.deployment)
             elif line.piece is not None:
@@ -155,6 +169,7 @@ async def _pass_on(
                 result.output += line.piece  # so that a cancelled answer is on record as far as it went
                 await events.chunk({"content": line.piece})
             elif line.result is not None:
+                attempt.bad = not _says_something(job, line.result)
                 _fill(result, line.result)
                 return line.result
     raise unexpected()

@@ -49,13 +49,24 @@ def events_unavailable() -> ApiError:
     return ApiError(503, message, kind="server_error", code="events_unavailable", headers={"retry-after": "5"})
 
 
-def too_long() -> ApiError:
-    message = "the messages and the tokens asked for do not fit into the model's context: send less"
-    return ApiError(400, message, param="messages", code="context_length_exceeded")
+def too_long(reason: str = "") -> ApiError:
+    """`reason`: the model Bento's own words, which name tokens and limit."""
+    message = reason or "the messages and the tokens asked for do not fit into the model's context"
+    return ApiError(400, f"messages: {message}; send less", param="messages", code="context_length_exceeded")
+
+
+def refused() -> ApiError:
+    return ApiError(400, "the model cannot take a request with such parameters", code="invalid_value")
 
 
 def timed_out(seconds: float) -> ApiError:
     return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
+
+
+def late(seconds: float) -> ApiError:
+    """Of a body that does not come to its end; the connection is of no use any more."""
+    message = f"the body did not come to its end within {seconds:g} s"
+    return ApiError(408, message, code="request_timeout", headers={"connection": "close"})
 
 
 def unexpected() -> ApiError:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from bentos.calls import CLIENT_GONE, current
 from bentos.gateway.admission import Admission
@@ -26,6 +28,8 @@ from components.events.store import EventStore
 from components.experiments.assignment import Assignment, inside, served
 from monitoring import metrics
 
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -34,19 +38,22 @@ class Gateway:
     serving: Serving
     feedback: Feedback
     keys: Keys
-    admission: Admission
+    admission: Mapping[Line, Admission]
     upstream: Upstream
     events: EventStore
     traffic: Traffic
     background: Background
     retries: RetryBudget = field(default_factory=RetryBudget)
+    reacting: Counter[str] = field(default_factory=Counter)  # by response, the reactions in work
 
 
 @dataclass(frozen=True)
 class Exchange:
     """Who asks whom for what, and which variant of an experiment answers (None outside of it).
 
-    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers.
+    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers. `size`: one of
+    few classes of the line's requests, by how much work they are. `share`: of whom it is, where shares of the work are
+    fair: a key, a slash and a user of it.
     """
 
     line: Line
@@ -58,6 +65,8 @@ class Exchange:
     prefix: str
     segments: Mapping[str, str] = field(default_factory=dict)
     messages: int = 1
+    size: int = 0
+    share: str = ""
     created: float = field(default_factory=time.time)  # epoch seconds
     began: float = field(default_factory=time.monotonic)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -75,8 +84,11 @@ class Exchange:
         return self.assignment.variant if self.assignment else ""
 
     def headers(self, deployment: str | None = None) -> dict[str, str]:
-        variant = {"x-variant": self.variant} if self.assignment else {}
-        return {"x-request-id": self.id, "x-deployment": deployment or self.deployment} | variant
+        """In a name, what no header can carry is percent-encoded: one that an older version let in fails no request."""
+        named = {"x-deployment": deployment or self.deployment} | (
+            {"x-variant": self.variant} if self.assignment else {}
+        )
+        return {"x-request-id": self.id} | {header: quote(name, safe=PRINTABLE) for header, name in named.items()}
 
     def accepted(self) -> Accepted:
         assigned = self.assignment or Assignment("", "", 1.0)
@@ -97,8 +109,9 @@ class Exchange:
 
 @dataclass
 class Result:
-    """What an exchange produced, filled in by its endpoint."""
+    """What an exchange produced, filled in by its endpoint; `deployment` is the one that answers, once it does."""
 
+    deployment: str = ""
     output: str = ""
     batch_size: int = 0
     prompt_tokens: int = 0
@@ -111,6 +124,11 @@ def assigned(
 ) -> tuple[Assignment, Variant] | tuple[None, None]:
     """A user's variant in the experiment of the line that their request is in, by the weights of this moment."""
     return served(inside(gateway.traffic.experiments, line, user_key, kept, chosen), user_key)
+
+
+def share_of(gateway: Gateway, api_key: str, user_key: str) -> str:
+    """Of whom a request is: first of a key, as its holder may name as many users as they like."""
+    return f"{gateway.keys.user_key(None, api_key)}/{user_key}"
 
 
 async def store(gateway: Gateway, event: Event) -> bool:
@@ -130,8 +148,20 @@ def segments(rules: Feedback, metadata: Mapping[str, str] | None) -> dict[str, s
 
 async def asked(gateway: Gateway, request_id: str) -> tuple[str, float] | None:
     """(user key, epoch s) of an accepted request; raises a 503 `ApiError` where the record cannot be read."""
-    try:
+    with _readable():
         return await gateway.events.asked(request_id)
+
+
+async def reactions(gateway: Gateway, request_id: str, key: str) -> tuple[int, bool]:
+    """(stored reactions to a response, whether one has this key); raises as `asked` does."""
+    with _readable():
+        return await gateway.events.reactions(request_id, key)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except EventStoreError as error:
         metrics.EVENT_FAILURES.inc()
         raise events_unavailable() from error
@@ -139,7 +169,7 @@ async def asked(gateway: Gateway, request_id: str) -> tuple[str, float] | None:
 
 @asynccontextmanager
 async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result]:
-    """Admit, record, run the block within the request timeout and record its end, however it ends."""
+    """Admit, record, run the block and record its end, however it ends; all within the request timeout."""
     if call := current():
         call.id, call.line, call.deployment, call.variant = (
             exchange.id,
@@ -147,12 +177,13 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             exchange.deployment,
             exchange.variant,
         )
-    async with gateway.admission.slot():
+    deadline = asyncio.get_running_loop().time() + gateway.serving.request_timeout
+    async with gateway.admission[exchange.line].slot(deadline, exchange.share):
         result, begun = Result(), False
         try:
             await store(gateway, exchange.accepted())
             begun = True
-            async with asyncio.timeout(gateway.serving.request_timeout):
+            async with asyncio.timeout_at(deadline):
                 yield result
         except asyncio.CancelledError:
             # Shielded: the cancellation that brought us here must not also lose the record.
@@ -182,6 +213,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
     latency = time.monotonic() - exchange.began
     if call := current():
         call.outcome, call.status, call.batch_size = outcome, status, result.batch_size
+        call.deployment = result.deployment or exchange.deployment
     finished = Finished(
         request_id=exchange.id,
         time=exchange.created + latency,
@@ -194,11 +226,13 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
         prompt_tokens=result.prompt_tokens,
         completion_tokens=result.completion_tokens,
         adapter=result.adapter,
+        answered_by=result.deployment,
     )
     await store(gateway, finished)
     # What could not be stored is refused instead, and counted there.
     metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.experiment, exchange.variant).inc()
-    if outcome == "ok":
+    # Who gave up later than that would have been late; who left earlier says nothing of how long it would have taken.
+    if outcome == "ok" or (outcome == "cancelled" and latency > metrics.LATE[exchange.line]):
         metrics.SECONDS.labels(exchange.line).observe(latency)
     if result.batch_size:
         metrics.BATCH_SIZE.labels(exchange.line).observe(result.batch_size)

@@ -18,18 +18,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError
-from bentos.gateway.exchange import Gateway, asked, store
+from bentos.gateway.exchange import Gateway, asked, reactions, store
 from bentos.gateway.schemas import FeedbackRequest, parse
 from components.events.schema import Feedback
 from monitoring import metrics
 
 DAY_S = 86_400.0
+MAX_REACTIONS = 100  # to a response, by the one user who may react: minds change, and dwelling is told again and again
 
 
 async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
     """201 for a new reaction, 200 for one that is stored already.
 
-    404 where nothing was answered, 403 where someone else was, 410 where that is too long ago.
+    404 where nothing was answered, 403 where someone else was, 410 where that is too long ago, 429 after too many.
     """
     request, now = parse(FeedbackRequest, body), time.time()
     user = gateway.keys.user_key(request.user, api_key)
@@ -49,7 +50,7 @@ async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> R
         received=now,
         clock=clock,
     )
-    new = await store(gateway, event)
+    new = await _stored(gateway, event)
     metrics.FEEDBACK.inc(int(new))
     answer = {"object": "feedback", "request_id": request.request_id, "kind": request.kind, "new": new}
     return JSONResponse(answer, 201 if new else 200)
@@ -66,6 +67,23 @@ async def _asked_by(gateway: Gateway, request: FeedbackRequest, user: str) -> fl
         message = "user: the response was given to another user; send the `user` (or the API key) that asked for it"
         raise ApiError(403, message, param="user", code="not_your_response")
     return at
+
+
+async def _stored(gateway: Gateway, event: Feedback) -> bool:
+    """Whether the reaction is new; raises a 429 `ApiError` where its response takes no more, those in work included."""
+    working = gateway.reacting
+    beside = working[event.request_id]
+    working[event.request_id] += 1
+    try:
+        stored, again = await reactions(gateway, event.request_id, event.key)
+        if stored + beside >= MAX_REACTIONS and not again:
+            message = f"request_id: the response has {MAX_REACTIONS} reactions, and takes no more"
+            raise ApiError(429, message, kind="rate_limit_error", param="request_id", code="too_many_reactions")
+        return await store(gateway, event)
+    finally:
+        working[event.request_id] -= 1
+        if not working[event.request_id]:
+            del working[event.request_id]
 
 
 def dated(told: float | None, asked: float, now: float) -> tuple[float, Literal["", "ahead", "before"]]:

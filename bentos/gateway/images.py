@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import unavailable
-from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded, segments
+from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded, segments, share_of
 from bentos.gateway.retries import asked
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.gateway.trial import Attempt, answer, shadow
@@ -37,15 +37,19 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     request = parse(ImagesRequest, body)
     check_model(request.model, "image")
     user = gateway.keys.user_key(request.user, api_key)
-    route = await gateway.traffic.route("image", user)
+    route = gateway.traffic.route("image", user)
     if route.trial is None:  # a size that a candidate cannot paint may be one that the champion can
         side_of(request.size, _native(route.info))
     kept = segments(gateway.feedback, request.metadata)
     assignment, variant = assigned(gateway, "image", user, kept)
-    exchange = Exchange("image", request.model, user, route.info.deployment, request.prompt, assignment, "img", kept)
+    asks, size, share = route.info.deployment, request.n or 1, share_of(gateway, api_key, user)
+    exchange = Exchange(
+        "image", request.model, user, asks, request.prompt, assignment, "img", kept, size=size, share=share
+    )
     paint = partial(_paint, gateway, exchange, request, variant)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)
+        result.deployment = painted.pictures[0].deployment
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
         result.output = _summary(painted)
     shadow(gateway, exchange, route, paint)
@@ -56,7 +60,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         "output_format": "png",
         "size": f"{painted.side}x{painted.side}",
     }
-    return JSONResponse(answered, headers=exchange.headers(painted.pictures[0].deployment))
+    return JSONResponse(answered, headers=exchange.headers(result.deployment))
 
 
 def _native(info: Info) -> int:
@@ -69,7 +73,7 @@ async def _paint(
     gateway: Gateway, exchange: Exchange, request: ImagesRequest, variant: Variant | None, attempt: Attempt
 ) -> Painted:
     """All pictures at once, picture i from seed + i; when one fails, the others are cancelled."""
-    native = _native(await gateway.upstream.info(attempt.slot))
+    native = _native(gateway.upstream.info(attempt.slot))
     side = side_of(request.size, native)
     first = secrets.randbits(32) if request.seed is None else request.seed
     steps, guidance = sampling(variant, gateway.serving)

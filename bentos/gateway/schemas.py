@@ -23,6 +23,7 @@ from pydantic import (
 from bentos.gateway.errors import ApiError
 from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, MAX_SIDE
 from components.config import Line
+from components.config.base import Temperature, TopP
 from components.events.schema import Kind
 
 MODELS: dict[Line, str] = {"text": "atelier-text", "image": "atelier-image"}
@@ -85,8 +86,8 @@ class ChatRequest(Body):
 
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     seed: OpenAISeed | None = None

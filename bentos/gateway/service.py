@@ -1,7 +1,8 @@
 """The gateway Bento: mounts the ASGI application and holds what it needs for as long as the process lives.
 
-BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the
-environment ATELIER_API_KEYS, ATELIER_TEXT_URL, ATELIER_IMAGE_URL, ATELIER_EVENTS_URL, ATELIER_USER_SECRET.
+BentoML itself answers `/healthz` and `/livez`. Configuration: params.yaml, and from the environment ATELIER_API_KEYS
+or ATELIER_API_KEYS_FILE, ATELIER_USER_SECRET, ATELIER_ENGINE_TOKEN, ATELIER_TEXT_URL, ATELIER_IMAGE_URL,
+ATELIER_EVENTS_URL.
 """
 
 from __future__ import annotations
@@ -11,25 +12,33 @@ import os
 from typing import cast
 
 import bentoml
+import uvicorn.config
 from bentoml.exceptions import BentoMLException
 
 from bentos import remove_metrics, tracing
+from bentos.access import require_token
 from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
+from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.readiness import Readiness
+from bentos.gateway.reaper import reap
+from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.database import connect
 from components.events.store import EventStore
+from components.loopback import LOOPBACK
 from components.stage import StageError
 
 PARAMS = load()
 app = GatewayApp()
+# BentoML's worker, which imports this module first, leaves the choice of the protocol to uvicorn.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "bentos.gateway.connections:BoundedProtocol"
 
 
 def upstream_urls() -> dict[Line, list[str]]:
@@ -42,11 +51,12 @@ def upstream_urls() -> dict[Line, list[str]]:
         "text": (serving.text_port, serving.text_b_port),
         "image": (serving.image_port, serving.image_b_port),
     }
-    here = {line: ",".join(f"http://{serving.host}:{port}" for port in pair) for line, pair in ports.items()}
+    here = {line: ",".join(f"http://{LOOPBACK}:{port}" for port in pair) for line, pair in ports.items()}
     return {line: (os.environ.get(f"ATELIER_{line.upper()}_URL") or here[line]).split(",") for line in ports}
 
 
-# One worker: admission bounds the whole gateway. More gateways stand behind a load balancer, each with its own bound.
+# One worker: admission bounds each line of the whole gateway. More gateways stand behind a load balancer, each with its
+# own bounds.
 # BentoML's own metrics are off: their label is the path, and anyone could fill the memory by asking for many paths.
 @bentoml.asgi_app(app)
 @bentoml.service(
@@ -66,6 +76,7 @@ class GatewayBento:
     @staticmethod
     def check() -> None:
         """Before any worker starts: BentoML would start a failing worker again and again."""
+        require_token()
         try:
             Keys.from_environment()
         except StageError as error:
@@ -73,6 +84,7 @@ class GatewayBento:
 
     @bentoml.on_startup
     async def open(self) -> None:
+        raise_descriptors()
         tracing.start("atelier-gateway")
         serving = PARAMS.serving
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
@@ -82,12 +94,14 @@ class GatewayBento:
         traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
-        self._followers = [asyncio.create_task(follow) for follow in (upstream.follow(), traffic.follow())]
+        reaping = reap(events, serving.request_timeout)
+        following = (upstream.follow(), traffic.follow(), events.watch(), reaping, self._keys.follow())
+        self._followers = [asyncio.create_task(follow) for follow in following]
         app.gateway = Gateway(
             serving=serving,
             feedback=PARAMS.feedback,
             keys=self._keys,
-            admission=Admission(serving.max_concurrency, serving.max_queue),
+            admission={line: Admission(line, serving.max_concurrency, serving.max_queue) for line in MODELS},
             upstream=upstream,
             events=events,
             traffic=traffic,

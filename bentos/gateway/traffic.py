@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -102,7 +102,8 @@ class Traffic:
         self._plans: Mapping[Line, TrafficPlan] = {}
         self.experiments: tuple[Placed, ...] = ()
         self._breakers: dict[str, Breaker] = {}
-        self._latencies: dict[Line, deque[float]] = {line: deque(maxlen=REMEMBERED) for line in MODELS}
+        # By size too: compared with what the champion does on small ones, a few large requests would sink a candidate.
+        self._latencies: defaultdict[tuple[Line, int], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._failing = False
 
     async def follow(self) -> None:
@@ -138,15 +139,15 @@ class Traffic:
     def breaker(self, release: str) -> Breaker:
         return self._breakers.setdefault(release, Breaker())
 
-    async def route(self, line: Line, user_key: str) -> Route:
-        """Raises `ApiError` where the champion is asked and does not answer."""
+    def route(self, line: Line, user_key: str) -> Route:
+        """Raises a 503 `ApiError` where the champion would be asked and does not answer. Waits for nobody."""
         plan = self._plans.get(line)
         candidate = self._candidate(line, plan) if plan else None
         if plan and candidate and chooses_candidate(plan, user_key):
             return Route(candidate.slot, candidate.info, candidate)
         home = self.home(line)
         shadow = plan is not None and plan.shadow
-        return Route(home, await self._upstream.info(home), candidate if shadow else None, shadow)
+        return Route(home, self._upstream.info(home), candidate if shadow else None, shadow)
 
     def home(self, line: Line) -> Slot:
         """The champion's slot; where none is known to serve it, the first that is not known to be the candidate's."""
@@ -164,12 +165,12 @@ class Traffic:
             return None
         return Candidate(plan.salt, *found, home)
 
-    def answered(self, line: Line, seconds: float) -> None:
+    def answered(self, line: Line, size: int, seconds: float) -> None:
         """Take in how long the champion took."""
-        self._latencies[line].append(seconds)
+        self._latencies[line, size].append(seconds)
 
-    def budget(self, line: Line, timeout: float) -> float:
-        return breaker.budget(breaker.p95(self._latencies[line]), timeout)
+    def budget(self, line: Line, size: int, timeout: float) -> float:
+        return breaker.budget(breaker.p95(self._latencies[line, size]), timeout)
 
-    def slow(self, line: Line, seconds: float) -> bool:
-        return breaker.far_above(seconds, breaker.p95(self._latencies[line]))
+    def slow(self, line: Line, size: int, seconds: float) -> bool:
+        return breaker.far_above(seconds, breaker.p95(self._latencies[line, size]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,15 +13,29 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from bentos.calls import outgoing
-from bentos.gateway.errors import ApiError, not_finite, overloaded, timed_out, too_long, unavailable, unexpected
-from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
+from bentos.gateway.errors import (
+    ApiError,
+    not_finite,
+    overloaded,
+    refused,
+    timed_out,
+    too_long,
+    unavailable,
+    unexpected,
+)
+from bentos.protocol import JOB_ID, SHARE, ImageJob, Info, Picture, TextJob, TextLine, Written
+from components import engine_token
 from components.config import Line
 
 CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 2.0  # below uvicorn's 5: a kept connection must not be closed under a request
-INFO_SECONDS = 2.0  # how long an answer to /info is believed
+POLL_SECONDS = 1.0  # between two questions to a place what it serves
+INFO_SECONDS = 2.0  # how long it may take to say it
+SILENT_SECONDS = 10.0  # since its last answer; then it hangs, and is given no more work until it answers again
 PICTURES = TypeAdapter(list[Picture])
+REFUSALS = TypeAdapter(list[dict[str, str]])
 JSON = {"content-type": "application/json"}
+NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -41,26 +54,31 @@ class Upstream:
         self._timeout = timeout
         # When each slot last said what it serves, and what; one that went away keeps its name, for who else has it?
         self._infos: dict[Slot, tuple[float, Info]] = {}
+        self._unreachable: set[Slot] = set()
+        self._lost = {slot: asyncio.Event() for slots in self.slots.values() for slot in slots}
         # No limit here: admission already bounds how many calls there are.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        seconds = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=seconds)
+        self._session = aiohttp.ClientSession(connector=connector)
 
     async def close(self) -> None:
         await self._session.close()
 
-    async def info(self, slot: Slot) -> Info:
-        """What a slot serves, at most a moment old."""
-        known = self._infos.get(slot)
-        if known and time.monotonic() - known[0] < INFO_SECONDS:
-            return known[1]
-        return await self._ask(slot)
+    def info(self, slot: Slot) -> Info:
+        """What a slot said last that it serves; asks nobody. Raises a 503 `ApiError` where it does not answer."""
+        if not self._answers(slot):
+            raise unavailable(slot.line)
+        return self._infos[slot][1]
+
+    def _answers(self, slot: Slot) -> bool:
+        said = self._infos.get(slot)
+        silent = said is None or time.monotonic() - said[0] > SILENT_SECONDS
+        return not silent and slot not in self._unreachable
 
     def find(self, line: Line, deployment: str) -> tuple[Slot, Info] | None:
-        """The slot that said last that it serves a deployment; asks nobody."""
+        """The slot that said last that it serves a deployment, one that answers before others; asks nobody."""
         said = {slot: said for slot in self.slots[line] if (said := self._infos.get(slot))}
         serving = [slot for slot, (_, info) in said.items() if info.deployment == deployment]
-        slot = max(serving, key=lambda slot: said[slot][0], default=None)
+        slot = max(serving, key=lambda slot: (self._answers(slot), said[slot][0]), default=None)
         return (slot, said[slot][1]) if slot else None
 
     def twin(self, slot: Slot) -> Slot | None:
@@ -70,44 +88,54 @@ class Upstream:
         return next((other for other in same if other != slot), None)
 
     async def follow(self) -> None:
-        """Ask every slot again and again what it serves, until cancelled: no request waits for one that is down."""
+        """Ask every slot again and again what it serves, until cancelled: no request waits for that, and no slot for
+        another."""
+        await asyncio.gather(*map(self._follow, self._lost))
+
+    async def _follow(self, slot: Slot) -> None:
+        lost = self._lost[slot]
         while True:
-            await self.refresh()
-            await asyncio.sleep(INFO_SECONDS / 2)
+            with suppress(TimeoutError):  # a connection that failed is reason to ask at once
+                await asyncio.wait_for(lost.wait(), POLL_SECONDS)
+            await self._refresh(slot)
+            lost.clear()
 
     async def refresh(self) -> None:
-        slots = [slot for slots in self.slots.values() for slot in slots]
-        await asyncio.gather(*map(self._refresh, slots))
+        await asyncio.gather(*map(self._refresh, self._lost))
 
     async def _refresh(self, slot: Slot) -> None:
-        with suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(INFO_SECONDS):
-                await self._ask(slot)
-
-    async def _ask(self, slot: Slot) -> Info:
-        async with self._post(slot, "info", "{}") as response:
-            info = Info.model_validate_json(await response.read())
-        self._infos[slot] = (time.monotonic(), info)
-        return info
+        try:
+            async with self._post(slot, "info", "{}", seconds=INFO_SECONDS) as response:
+                info = Info.model_validate_json(await response.read())
+        except ApiError as error:
+            if error.status != HTTPStatus.GATEWAY_TIMEOUT:  # that may be a busy moment: silence tells
+                self._unreachable.add(slot)
+        else:
+            self._unreachable.discard(slot)
+            self._infos[slot] = (time.monotonic(), info)
 
     async def paint(self, slot: Slot, job: ImageJob) -> Picture:
-        async with self._post(slot, "generate", f'{{"jobs":[{job.model_dump_json()}]}}', job.id) as response:
+        body = f'{{"jobs":[{job.model_dump_json()}]}}'
+        async with self._post(slot, "generate", body, {JOB_ID: job.id}) as response:
             picture = PICTURES.validate_json(await response.read())[0]
         if picture.not_finite:
             raise not_finite()
         return picture
 
-    async def write(self, slot: Slot, job: TextJob) -> Written:
-        async with self._post(slot, "generate", _body(job)) as response:
+    async def write(self, slot: Slot, job: TextJob, share: str = "") -> Written:
+        """The whole answer; `share` says of whom it is, as `SHARE` has it."""
+        async with self._post(slot, "generate", _body(job), {SHARE: share}) as response:
             return Written.model_validate_json(await response.read())
 
-    async def stream(self, slot: Slot, job: TextJob) -> AsyncGenerator[TextLine, None]:
+    async def stream(self, slot: Slot, job: TextJob, share: str = "") -> AsyncGenerator[TextLine, None]:
         """The deployment, pieces and the result; raises `ApiError` where the stream fails or is cut."""
-        async with self._post(slot, "stream", _body(job)) as response:
+        async with self._post(slot, "stream", _body(job), {SHARE: share}) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
-                    raise too_long()
+                    raise too_long(line.too_long)
+                if line.refused is not None:
+                    raise refused()
                 if line.error is not None:
                     raise unexpected()
                 yield line
@@ -116,23 +144,25 @@ class Upstream:
         raise unavailable("text")
 
     @asynccontextmanager
-    async def _post(self, slot: Slot, api: str, body: str, job: str = "") -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(
+        self, slot: Slot, api: str, body: str, headers: Mapping[str, str] = NO_HEADERS, seconds: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         line, began = slot.line, False
-        headers = JSON | ({JOB_ID: job} if job else {})
+        sent = {**JSON, **engine_token.headers(), **headers}
+        timeout = aiohttp.ClientTimeout(total=seconds or self._timeout, sock_connect=CONNECT_SECONDS)
         try:
             with outgoing(f"upstream {line} {api}") as named:
                 async with self._session.post(
-                    f"{slot.url}/{api}", data=body.encode(), headers=headers | named
+                    f"{slot.url}/{api}", data=body.encode(), headers=sent | named, timeout=timeout
                 ) as response:
                     if response.status != HTTPStatus.OK:
-                        raise _failure(line, response.status, self._timeout)
+                        raise _failure(line, response.status, self._timeout, await response.read())
                     began = True
                     yield response
         except TimeoutError as error:
             raise timed_out(self._timeout) from error
         except aiohttp.ClientError as error:
-            if slot in self._infos:
-                self._infos[slot] = (-math.inf, self._infos[slot][1])
+            self._lost[slot].set()
             failure = unavailable(line)
             failure.unanswered = not began
             raise failure from error
@@ -145,11 +175,21 @@ def _body(job: TextJob) -> str:
     return job.model_dump_json(exclude_defaults=True)
 
 
-def _failure(line: Line, status: int, timeout: float) -> ApiError:
+def _reason(body: bytes) -> str:
+    """A Bento's own words for a refusal, empty where there are none: BentoML wraps them in a list."""
+    try:
+        return REFUSALS.validate_json(body)[0]["error"]
+    except (ValidationError, LookupError):
+        return ""
+
+
+def _failure(line: Line, status: int, timeout: float, body: bytes) -> ApiError:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return overloaded(f"the {line} model is overloaded", 1)
     if status == HTTPStatus.BAD_REQUEST and line == "text":  # all else was checked before it was sent
-        return too_long()
+        return too_long(_reason(body))
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return refused()
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return timed_out(timeout)
     if status not in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND):

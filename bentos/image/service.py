@@ -19,6 +19,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import Field
 
 from bentos import remove_metrics, tracing
+from bentos.access import Access, require_token
 from bentos.calls import Calls, of_job
 from bentos.exposition import Exposition
 from bentos.image.cancellation import CancelledJobs
@@ -71,6 +72,7 @@ class ImageBento:
     @staticmethod
     def check() -> None:
         engine()
+        require_token()
         require_artifact("image")
 
     @bentoml.on_shutdown
@@ -120,6 +122,7 @@ class ImageBento:
 
 # The decorator has made a service of the class.
 _service = cast("bentoml.Service[ImageBento]", ImageBento)
+_service.add_asgi_middleware(Access)
 _service.add_asgi_middleware(Exposition)
 _service.add_asgi_middleware(CancelledJobs)
 _service.add_asgi_middleware(Calls, routes=("/generate",))

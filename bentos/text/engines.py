@@ -17,7 +17,7 @@ from pathlib import Path
 
 from components.artifact import ArtifactError, read_manifest
 from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import EngineStoppedError, OpenVinoText, load_text
+from components.runtimes.text import EngineStoppedError, JobFailedError, OpenVinoText, load_text
 
 MOST = 4  # adapters at a time
 PATIENCE_SECONDS = 60.0  # before what failed is tried again, and what nobody asks for makes room
@@ -35,16 +35,16 @@ class Held:
 class Engines:
     """Of the artifact in `folder`, and of the adapters in `adapters`, each in the folder that its digest names."""
 
-    def __init__(self, folder: Path, adapters: Path) -> None:
-        self._folder, self._adapters = folder, adapters
-        self.plain = load_text(folder)
+    def __init__(self, folder: Path, adapters: Path, max_prompt_tokens: int | None = None) -> None:
+        self._folder, self._adapters, self._max_prompt_tokens = folder, adapters, max_prompt_tokens
+        self.plain = load_text(folder, None, max_prompt_tokens)
         self._held: dict[str, Held] = {}
         self._loader = ThreadPoolExecutor(1, "adapter-loader")
 
     def stream(self, request: TextRequest, adapter: str) -> AsyncGenerator[tuple[str | TextResult, str], None]:
         """Pieces and the result, each with the adapter that wrote it (or none).
 
-        Raises `PromptTooLongError` at the call. An adapter's engine that fails before its first piece costs its user
+        Raises `RequestRefusedError` at the call. An adapter's engine that fails before its first piece costs its user
         nothing.
         """
         engine, used = self.pick(adapter)
@@ -82,15 +82,23 @@ class Engines:
                     begun = True
                     yield item, used
                 return
-        except EngineStoppedError as error:
+        except (EngineStoppedError, JobFailedError) as error:
             if begun or not used:
                 raise
-            log.error("adapter %s is used no more: %s", used[:12], error)
-            self._held[used].engine = Future()
-            self._held[used].engine.set_result(None)
+            log.error("adapter %s failed, the model answers without: %s", used[:12], error)
+            if isinstance(error, EngineStoppedError):
+                self._drop(used)
         async with aclosing(self.plain.stream(request)) as pieces:
             async for item in pieces:
                 yield item, ""
+
+    def _drop(self, adapter: str) -> None:
+        """Use an adapter no more whose engine has stopped."""
+        held = self._held.get(adapter)
+        if held and held.engine.done() and (found := held.engine.result()):
+            self._loader.submit(found.close)
+            held.engine = Future()
+            held.engine.set_result(None)
 
     def _make_room(self, now: float) -> bool:
         """Give up the adapter that nobody has asked for longest, if that is long."""
@@ -107,7 +115,7 @@ class Engines:
         try:
             if (digest := read_manifest(folder).digest) != adapter:
                 raise ArtifactError(f"{folder}: holds the artifact {digest}")
-            return load_text(self._folder, folder)
+            return load_text(self._folder, folder, self._max_prompt_tokens)
         except Exception as error:  # whatever it is, users are answered without it
             log.warning("adapter %s is not used: %s", adapter[:12], error)
             return None

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.config.base import Line, Precision, Stage, Strategy
+from components.config.base import NAME, Line, Precision, Stage, Strategy
 from components.config.document import ConfigError, read_yaml
 from components.config.service import (
     Annotation,
@@ -28,6 +28,7 @@ from components.config.service import (
     Registry,
     Release,
     Serving,
+    Stack,
     Tiers,
     Variant,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "Release",
     "Serving",
     "Split",
+    "Stack",
     "Stage",
     "Strategy",
     "Tiers",
@@ -126,6 +128,7 @@ class Params(Stage):
     registry: Registry
     annotation: Annotation
     serving: Serving
+    stack: Stack
     events: Events
     release: Release
     feedback: Feedback
@@ -141,6 +144,10 @@ class Params(Stage):
             if twice := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"experiments: {what} {sorted(twice)[0]!r} is given twice")
         for one in self.experiments:
+            for name in (one.name, *one.variants):
+                if not NAME.fullmatch(name):
+                    rule = "a name travels in headers: 1 to 100 printable ASCII characters, no white space around them"
+                    raise ValueError(f"experiments: {one.name!r}: {name!r} is no name; {rule}")
             for key, value in one.segment.items():
                 if value not in self.feedback.segments.get(key, ()):
                     raise ValueError(f"experiments: {one.name}: feedback.segments has no {key}={value}")

@@ -11,7 +11,19 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Digest, Fraction, Line, Port, Positive, Seed, Segment, Stage
+from components.config.base import (
+    Count,
+    Digest,
+    Fraction,
+    Line,
+    Port,
+    Positive,
+    Seed,
+    Segment,
+    Stage,
+    Temperature,
+    TopP,
+)
 
 
 class Registry(Stage):
@@ -68,9 +80,14 @@ class Annotation(Stage):
 
 
 class Serving(Stage):
-    """Ports, bounds (requests in work and waiting, seconds) and sampling defaults of the three Bentos.
+    """Ports, bounds and sampling defaults of the three Bentos.
 
-    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    `max_concurrency`, `max_queue`: requests of each line in work and waiting. `request_timeout`: seconds until an
+    answer ends, the wait included.
+
+    `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion. The sampling defaults are also what
+    evaluation, export and the checks of parity sample with.
     """
 
     host: str
@@ -86,9 +103,19 @@ class Serving(Stage):
     image_max_latency_ms: Count
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
+    text_max_prompt_tokens: Count
     text_max_new_tokens: Count
-    text_temperature: Annotated[float, Field(ge=0, le=2)]
-    text_top_p: Annotated[float, Field(gt=0, le=1)]
+    text_temperature: Temperature
+    text_top_p: TopP
+
+
+class Stack(Stage):
+    """Ports of the programs beside the Bentos, on loopback; not 9090 and 9093, which Debian's services take."""
+
+    prefect_port: Port
+    mlflow_port: Port
+    prometheus_port: Port
+    alertmanager_port: Port
 
 
 class Events(Stage):
@@ -100,8 +127,9 @@ class Release(Stage):
 
     Of each state it needs `min_requests` and `min_seconds`. `max_failures` and `max_slow` are shares of its calls, slow
     being over `slow_seconds` of the line; `max_less_liked` is by how much less its users may like it than the champion:
-    the A/B comparison goes on until that is shown. `alpha` is the chance that a good candidate is found bad in one
-    state.
+    the A/B comparison goes on until that is shown. `attribution_seconds`: a user counts by what they do within that
+    time after their first request in the state, and once it is over; well below `min_seconds`, or nobody counts in the
+    shortest time that a state takes. `alpha` is the chance that a good candidate is found bad in one state.
     """
 
     canary: bool
@@ -112,6 +140,7 @@ class Release(Stage):
     max_slow: Annotated[float, Field(gt=0, lt=1)]
     slow_seconds: dict[Line, Positive]
     max_less_liked: Annotated[float, Field(gt=0, le=1)]
+    attribution_seconds: Annotated[int, Field(gt=0, le=604_800)]
     alpha: Annotated[float, Field(gt=0, lt=1)]
 
     @model_validator(mode="after")
@@ -126,7 +155,7 @@ class Variant(Stage):
     differs from the defaults in `serving`; `adapter`, of text: the digest of the one on top of the champion."""
 
     weight: Fraction
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
     adapter: Digest | None = None
     guidance: Annotated[float, Field(ge=0, le=50)] | None = None
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -167,6 +196,8 @@ class Experiment(Stage):
     weights are an operator's to change; `thompson` moves them to what is liked, each at least `floor`, and those given
     here are where it starts. `metric` decides; `regenerate` cannot, as less of it is better. `dwell_cap_s`: seconds on
     an answer from which longer counts as that. `min_users` of each variant: below it a segment is not compared.
+    `attribution_hours`: a user's outcome is what they do within that time after their first request inside. Then it
+    changes no more, and only then does it count.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -182,7 +213,12 @@ class Experiment(Stage):
     metric: Literal["like", "click", "save", "dwell"] = "like"
     dwell_cap_s: Positive = 120.0
     min_users: Count = 20
+    attribution_hours: Annotated[float, Field(gt=0, le=2160)] = 24.0
     guardrails: Guardrails | None = None
+
+    @property
+    def attribution_seconds(self) -> float:
+        return 3600 * self.attribution_hours
 
     @property
     def weights(self) -> dict[str, float]:
@@ -217,6 +253,15 @@ class Experiment(Stage):
             raise ValueError(f"variant weights of {self.name} sum to {total}, not 1")
         if self.policy == "thompson" and self.floor * len(self.variants) > 1:
             raise ValueError(f"{self.name}: {len(self.variants)} variants of floor {self.floor} at least exceed 1")
+        return self
+
+    @model_validator(mode="after")
+    def _slowness_shows_within_the_window(self) -> Experiment:
+        if self.guardrails and self.guardrails.slo_s >= self.attribution_seconds:
+            raise ValueError(
+                f"attribution_hours of {self.name} are {self.attribution_seconds:g} s: no request can be found slower "
+                f"than slo_s ({self.guardrails.slo_s:g} s) within that; make them longer"
+            )
         return self
 
     @model_validator(mode="after")

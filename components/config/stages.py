@@ -65,7 +65,10 @@ class TrainBase(Stage):
 
 
 class TrainText(TrainBase):
-    """`learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
+    """`max_steps`: in which the source's pairs are seen; learned ones add steps in proportion, which the run says and
+    its manifest and metrics hold.
+
+    `learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
 
     `preference_weight`: of the loss on the answers that users disliked, beside that on the pairs.
     """
@@ -112,6 +115,11 @@ class TrainImage(TrainBase):
 
 
 class Tune(Stage):
+    """A search of `train.<line>`'s parameters; `max_steps` of each trial.
+
+    Judged by the held-out loss, the image line's with and without captions as `serving.image_guidance` weighs them.
+    """
+
     line: Line
     trials: Count
     seed: Seed
@@ -128,22 +136,24 @@ class TuneSampling(Stage):
 
 
 class EvaluateText(Stage):
-    """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture."""
+    """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture.
+
+    Prompts are written as they are served: `serving.text_max_new_tokens`, `text_temperature` and `text_top_p`.
+    """
 
     samples: Count
     seed: Seed
-    max_new_tokens: Count
-    temperature: Annotated[float, Field(ge=0, le=2)]
     similarity: Fraction
 
 
 class EvaluateImage(Stage):
-    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too."""
+    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too.
+
+    Pictures are painted as they are served: `serving.image_steps` and `image_guidance`.
+    """
 
     samples: Annotated[int, Field(ge=2)]
     seed: Seed
-    steps: Annotated[int, Field(ge=1, le=1000)]
-    guidance: Annotated[float, Field(ge=0, le=50)]
     batch_size: Count
     sheet: Count
     inception: Path | None = None
@@ -162,22 +172,25 @@ class VerifyText(Stage):
     prompts: Count
     max_perplexity_ratio: Positive
     min_top1_agreement: Fraction
-    repeats: Count
 
 
 class VerifyImage(Stage):
     samples: Count
-    steps: Count
     min_velocity_cosine: Fraction
     min_image_psnr: Positive
-    repeats: Count
 
 
 class GateText(Stage):
-    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion."""
+    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion.
+
+    `max_loss_ratio`: of held-out loss to that of the base model, or of knowing how often each token is written where
+    that is less. `min_chrf_gain`, `min_exact_gain`: by how much answers must be nearer to the wanted ones, and be them
+    more often, than those that need no model (the phrase itself; training's answer to the nearest one).
+    """
 
     max_loss_ratio: Positive
-    min_naming_gain: Annotated[float, Field(ge=-1, le=1)]
+    min_chrf_gain: Annotated[float, Field(ge=-1, le=1)]
+    min_exact_gain: Annotated[float, Field(ge=-1, le=1)]
     max_perplexity_increase: Fraction
 
 

@@ -39,8 +39,8 @@ from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 _THUMBNAIL = 16
-# KID's error is its deviation over random halves of the test pictures (`components.evaluation.image`), each of two or
-# more: of two pictures in all it is 0, and the gate would take a guess for a certainty.
+# KID compares test pictures of different groups and its error leaves out one group at a time (`components.evaluation.
+# kid`): below three there is no error at all, and the gate would take a guess for a certainty.
 _FEWEST_TESTS: dict[str, int] = {"text": 1, "image": 4}
 
 

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.artifact import canonical, verify, write_text
 from components.data.pairs import Pair
-from components.evaluation.text import MAX_LENGTH
 from components.learning.version import FEEDBACK, held_out
 from components.models.base_text import BASE
 from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
@@ -33,7 +32,7 @@ Answer = tuple[Pair, bool]  # and whether it was liked
 
 def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Sequence[Answer]) -> dict[str, Any]:
     """One model's row; None where answers of only one kind leave nothing to tell."""
-    losses = [held_out_loss(model, tokenizer, [pair], MAX_LENGTH) for pair, _ in answers]
+    losses = [held_out_loss(model, tokenizer, [pair]) for pair, _ in answers]
     liked = [loss for loss, (_, like) in zip(losses, answers, strict=True) if like]
     both = 0 < len(liked) < len(answers)
     return {

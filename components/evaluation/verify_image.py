@@ -1,37 +1,31 @@
-"""Stage `verify_image`: do the exported engines paint what PyTorch paints, and how much faster?
+"""Stage `verify_image`: do the exported engines paint what PyTorch paints?
 
 Equal inputs, in one run: rows from real trajectories for the network's forward pass, whole pictures for what a user
-sees. A failed parity is written down first and stops the pipeline then.
+sees. A failed parity is written down first and stops the pipeline then. Speed is measured by `make bench-engines`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.config import VerifyImage
+from components.config import Serving, VerifyImage
 from components.data import sample
-from components.evaluation.timing import interleaved_medians
-from components.export.trajectories import NAMES, Inputs, forward, requests_for, trajectory_inputs
-from components.models.denoiser import Denoiser
+from components.export.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
-from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 
 EXPORT = Path("artifacts/image/export")
 TEST = Path("data/image/split/test.parquet")
 METRICS = Path("metrics/image/verify.json")
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
-BATCHES = (1, 8, 32)
 PEAK = 255.0
 
 
@@ -63,62 +57,25 @@ def parity(
     }
 
 
-def pytorch_settings(network: Denoiser, inputs: Inputs) -> dict[str, Callable[[], object]]:
-    """The reference's forward pass under several settings, to compare exports with the best of them too."""
-    tensors = [torch.from_numpy(inputs[name]) for name in NAMES]
-    traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, tensors)))
-
-    def autocast() -> object:
-        with torch.autocast("cpu", torch.bfloat16):
-            return network(*tensors)
-
-    return {
-        "pytorch fp32 eager": lambda: network(*tensors),
-        "pytorch bf16 autocast": autocast,
-        "pytorch fp32 frozen trace": lambda: traced(*tensors),
-    }
-
-
-@torch.inference_mode()
-def speed(samplers: dict[str, Sampler], network: Denoiser, inputs: Inputs, repeats: int) -> dict[str, Any]:
-    """Milliseconds per picture of one forward pass, per batch size, and the speed-ups of the exported engines."""
-    table: dict[str, Any] = {}
-    for batch in BATCHES:
-        rows = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in inputs.items()}
-        calls = pytorch_settings(network, rows)
-        for name in ENGINES:
-            calls[name] = partial(forward, samplers[name].backend, rows)
-        medians = interleaved_medians(calls, repeats)
-        best = min((name for name in medians if name.startswith("pytorch")), key=lambda name: medians[name])
-        table[f"batch_{batch}"] = {
-            "ms_per_image": {name: 1000 * seconds / batch for name, seconds in medians.items()},
-            "best_pytorch": best,
-            "speedup": {name: medians["pytorch fp32 eager"] / medians[name] for name in ENGINES},
-            "speedup_over_best_pytorch": {name: medians[best] / medians[name] for name in ENGINES},
-        }
-    return table
-
-
-def measure(folder: Path, captions: Sequence[str], bounds: VerifyImage) -> dict[str, Any]:
-    """The whole of `metrics/image/verify.json` for an exported folder."""
+def measure(folder: Path, captions: Sequence[str], serving: Serving, bounds: VerifyImage) -> dict[str, Any]:
+    """The whole of `metrics/image/verify.json` for an exported folder, painting as it is served by default."""
     reference = load_sampler(folder, "pytorch")
     samplers = {name: load_sampler(folder, name) for name in ENGINES}
-    requests = requests_for(captions, bounds.steps)
-    inputs = trajectory_inputs(reference.backend, reference.size, requests, count=4 * len(requests))
+    requests = requests_for(captions, serving)
+    inputs = trajectory_inputs(reference.backend, reference.size, requests, len(requests) * rows_taken(serving))
     parities = {name: parity(reference, sampler, inputs, requests, bounds) for name, sampler in samplers.items()}
-    if not isinstance(reference.backend, PyTorchBackend):
-        raise TypeError("the reference runs on PyTorch")
-    speeds = speed(samplers, reference.backend.network, inputs, bounds.repeats)
-    return {"passed": all(row["passed"] for row in parities.values()), "parity": parities, "speed": speeds}
+    return {"passed": all(row["passed"] for row in parities.values()), "parity": parities}
 
 
 def main() -> None:
     """Write `metrics/image/verify.json`; fails after writing where an engine is not at parity."""
-    bounds = config.load().verify.image
+    params = config.load()
+    bounds, serving = params.verify.image, params.serving
     export = verify(EXPORT)
     captions = [row.text for row in sample.read(TEST)][: bounds.samples]
-    document = measure(EXPORT, captions, bounds)
-    document |= {"export": export.digest, "samples": len(captions), "steps": bounds.steps}
+    document = measure(EXPORT, captions, serving, bounds)
+    document |= {"export": export.digest, "samples": len(captions)}
+    document |= {"steps": serving.image_steps, "guidance": serving.image_guidance}
     write_text(METRICS, canonical(document))
     for name, row in document["parity"].items():
         print(f"{name}: velocity cosine {row['min_velocity_cosine']:.4f}, picture PSNR {row['min_image_psnr']:.1f} dB")

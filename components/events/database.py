@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def connect(url: str, *, create: bool = False) -> Engine:
             path = Path(parsed.database or "")
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if parsed.database not in (None, "", ":memory:"):
+                    _for_its_owner_alone(path)
             elif not path.is_file():
                 raise EventStoreError(f"no events database at {path}; it is made when the gateway first starts")
             engine = create_engine(parsed)
@@ -47,6 +50,17 @@ def connect(url: str, *, create: bool = False) -> Engine:
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise EventStoreError(f"events database {url.split('@')[-1]}: {error}") from error
     return engine
+
+
+def _for_its_owner_alone(path: Path) -> None:
+    """Make the file where there is none; other users of the machine read no events, whatever mask a program has.
+
+    SQLite gives its log and its index the same permissions.
+    """
+    path.touch(mode=0o600)
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError, PermissionError):  # another user's, who lets our group write
+            file.chmod(stat.S_IMODE(file.stat().st_mode) & ~stat.S_IRWXO)
 
 
 def bounded(url: str, seconds: int) -> str:

@@ -11,12 +11,14 @@ import hashlib
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, func
 
-Outcome = Literal["ok", "error", "cancelled"]
+# `lost`: the gateway that worked on the request died before it could say how it ended.
+Outcome = Literal["ok", "error", "cancelled", "lost"]
 Kind = Literal["like", "click", "save", "regenerate", "dwell"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LIKE: Kind = "like"
+BOTH = "both"  # reason of a trial's failure at a request at which the champion failed alike: it says nothing of either
 OTHER = "other"  # a segment's value that the parameters do not list
 
 
@@ -60,7 +62,8 @@ class Accepted(Event):
 class Finished(Event):
     """How a request ended. `batch_size` is 0 where unknown; `output` is text, or a summary of a picture.
 
-    `adapter`: digest of the one that wrote it on top of the deployment's model, empty for none.
+    `adapter`: digest of the one that wrote it on top of the deployment's model, empty for none. `answered_by`: the
+    deployment that answered; where a candidate fails it is another than was asked. Empty where none began to answer.
     """
 
     latency_s: Duration
@@ -72,6 +75,7 @@ class Finished(Event):
     prompt_tokens: Annotated[int, Field(ge=0)] = 0
     completion_tokens: Annotated[int, Field(ge=0)] = 0
     adapter: Stored = ""
+    answered_by: Stored = ""
 
 
 class Feedback(Event):
@@ -152,7 +156,10 @@ FINISHED = Table(
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
     Column("adapter", Text, nullable=False, server_default=""),
+    Column("answered_by", Text, nullable=False, server_default=""),
 )
+# Whose output a request's is, and else who was asked; of a comparison's users what counts is who was asked.
+ANSWERED_BY = func.coalesce(func.nullif(FINISHED.c.answered_by, ""), ACCEPTED.c.deployment)
 FEEDBACK = Table(
     "feedback",
     METADATA,

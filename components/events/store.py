@@ -8,11 +8,18 @@ One writer task drains a bounded queue; while it commits, the next group gathers
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import Engine, Table, select
+from sqlalchemy import Engine, Table, case, func, literal, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.events.database import EventStoreError, connect, insert_new, migrate
@@ -29,7 +36,11 @@ from components.events.schema import (
     storable,
 )
 
+T = TypeVar("T")
 TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK, Trial: TRIALS}
+IDLE_SECONDS = 5.0  # without a commit, until one is tried: a disk may fill while nobody asks
+RETRY_SECONDS = 1.0  # after a commit that failed
+ROOM = 256 * 1024  # bytes: more than a request's rows take
 GROUP = 1024  # rows of one transaction: bounds how long the first waiter waits for the last row's insert
 
 
@@ -47,7 +58,10 @@ class EventStore:
         self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue(capacity)
         # One thread of our own: a commit must not wait behind other users of the loop's default pool.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="events-read")
         self._closed = False
+        self.failing = False  # whether the last commit failed
+        self._committed = time.monotonic()
         self._writer = asyncio.create_task(self._write(), name="events-writer")
 
     @classmethod
@@ -69,7 +83,38 @@ class EventStore:
 
     async def asked(self, request_id: str) -> tuple[str, float] | None:
         """Who asked (user key) and when (epoch s), None for an unknown id; raises `EventStoreError` if unreadable."""
-        return await asyncio.to_thread(accepted, self._engine, request_id)
+        return await self._read(accepted, request_id)
+
+    async def reactions(self, request_id: str, key: str) -> tuple[int, bool]:
+        """How many reactions to a response are stored, and whether one has this key; raises as `asked` does."""
+        return await self._read(reactions, request_id, key)
+
+    async def _read(self, read: Callable[..., T], *arguments: str) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, partial(read, self._engine, *arguments))
+
+    async def watch(self) -> None:
+        """Keep `failing` true to the disk while nothing is written, until cancelled."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            if self.failing or time.monotonic() - self._committed > IDLE_SECONDS:
+                with suppress(EventStoreError):
+                    await self._commit(rewrite)
+
+    async def finish_lost(self, before: float) -> int:
+        """End requests that were accepted `before` (epoch s) and never ended, as lost; returns how many there were."""
+        return await self._commit(finish_lost, before, time.time())
+
+    async def _commit(self, work: Callable[..., T], *arguments: object) -> T:
+        """Have the one thread that writes do some work, and remember whether it could."""
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(self._thread, partial(work, self._engine, *arguments))
+        except Exception:
+            self.failing = True
+            raise
+        self.failing, self._committed = False, time.monotonic()
+        return done
 
     async def close(self) -> None:
         """Commit what waits, then stop; later appends raise."""
@@ -79,14 +124,15 @@ class EventStore:
         await self._queue.put(None)
         await self._writer
         self._thread.shutdown()
+        self._readers.shutdown()
         self._engine.dispose()
 
     async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
         while (first := await self._queue.get()) is not None:
             group, last = self._gather(first)
             try:
-                written = await loop.run_in_executor(self._thread, commit, self._engine, [w.event for w in group])
+                events = [waiting.event for waiting in group]
+                written = await self._commit(commit, events)
             except Exception as error:  # whatever failed, each waiter must hear that its event is not stored
                 _fail(group, error)
             else:
@@ -150,3 +196,49 @@ def accepted(engine: Engine, request_id: str) -> tuple[str, float] | None:
             return (row.user_key, row.time) if row else None
     except SQLAlchemyError as error:
         raise EventStoreError(f"events cannot be read: {error}") from error
+
+
+def reactions(engine: Engine, request_id: str, key: str) -> tuple[int, bool]:
+    """How many reactions to a response are stored, and whether one of them has this idempotency key."""
+    same = func.coalesce(func.max(case((FEEDBACK.c.key == key, 1), else_=0)), 0)
+    query = select(func.count(), same).where(FEEDBACK.c.request_id == storable(request_id))
+    try:
+        with engine.connect() as connection:
+            count, known = connection.execute(query).one()
+            return count, bool(known)
+    except SQLAlchemyError as error:
+        raise EventStoreError(f"events cannot be read: {error}") from error
+
+
+def rewrite(engine: Engine) -> None:
+    """Commit a row as it is, to see whether the disk takes it; raises `EventStoreError` where it does not.
+
+    SQLite may find room for that inside its files where a request's rows find none, so there must be more beside them.
+    """
+    try:
+        if engine.dialect.name == "sqlite":
+            with tempfile.TemporaryFile(dir=Path(engine.url.database or "").parent) as beside:
+                beside.write(bytes(ROOM))
+                beside.flush()
+                os.fsync(beside.fileno())
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    except (OSError, SQLAlchemyError) as error:
+        raise EventStoreError(f"events cannot be written: {error}") from error
+
+
+def finish_lost(engine: Engine, before: float, now: float) -> int:
+    """Give requests that were accepted before a time, and have no end, the end `lost`; returns how many.
+
+    Nobody knows when they ended, so their latency is 0 and their status too.
+    """
+    known = {"time": now, "latency_s": 0.0, "outcome": "lost", "status": 0, "batch_size": 0, "prompt": "", "output": ""}
+    given = known | {"prompt_tokens": 0, "completion_tokens": 0, "adapter": ""}
+    open_ = ~select(FINISHED.c.request_id).where(FINISHED.c.request_id == ACCEPTED.c.request_id).exists()
+    rows = select(ACCEPTED.c.request_id, *(literal(value) for value in given.values()))
+    ends = insert_new(engine, FINISHED).from_select(["request_id", *given], rows.where(ACCEPTED.c.time < before, open_))
+    try:
+        with engine.begin() as connection:
+            return connection.execute(ends).rowcount
+    except SQLAlchemyError as error:
+        raise EventStoreError(f"lost requests cannot be ended: {error}") from error

@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
+from sqlalchemy import CTE, Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
+from components.events.schema import ACCEPTED, ANSWERED_BY, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
 
 Row = dict[str, Any]
 BATCH = 1000
+FOREVER = 1e12  # seconds: a window that never closes
+# When a reaction reached a gateway, which no client can date back; rows of old gateways only say when it was made.
+received = case((FEEDBACK.c.received > 0, FEEDBACK.c.received), else_=FEEDBACK.c.time)
 
 
 def counts(url: str, since: float, until: float, slices: int) -> tuple[float, float, list[Row]]:
     """(time of the first request, seconds per slice, counts by line, deployment, slice, outcome and status).
+
+    A request counts for the deployment that answered it.
 
     Slices of at least a second divide the time between first and last request. A row has `requests`, the number and
     sum of known batch sizes (`batched`, `batch_sum`), `completion_tokens`, and `backwards`: requests that ended before
@@ -39,7 +44,8 @@ def counts(url: str, since: float, until: float, slices: int) -> tuple[float, fl
 
 
 def _counts(slice_: Any) -> Select[Any]:
-    keys = (ACCEPTED.c.line, ACCEPTED.c.deployment, slice_.label("slice"), FINISHED.c.outcome, FINISHED.c.status)
+    answered = ANSWERED_BY.label("deployment")
+    keys = (ACCEPTED.c.line, answered, slice_.label("slice"), FINISHED.c.outcome, FINISHED.c.status)
     return (
         select(
             *keys,
@@ -69,9 +75,11 @@ def sample(url: str, since: float, until: float, *, line: str, rows: int, deploy
     """At most `rows` requests of a line with how they finished, in order of their hash: a prefix is a sample too."""
     order = func.md5(ACCEPTED.c.request_id)
     within = [ACCEPTED.c.time >= since, ACCEPTED.c.time < until, ACCEPTED.c.line == line]
-    within += [ACCEPTED.c.deployment == deployment] if deployment is not None else []
     # Sampled before it is joined: the texts of requests that are not in the sample are never read.
     chosen = select(ACCEPTED.c.request_id).where(*within).order_by(order).limit(rows)
+    if deployment is not None:
+        ended = ACCEPTED.c.request_id == FINISHED.c.request_id
+        chosen = chosen.join(FINISHED, ended, isouter=True).where(ANSWERED_BY == deployment)  # noqa: SIM300 - a column
     query = _requests().where(ACCEPTED.c.request_id.in_(chosen)).order_by(order)
     with reading(url) as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
@@ -121,34 +129,42 @@ def known(url: str, request_ids: Sequence[str], since: float, until: float) -> i
         return sum(connection.execute(query).scalar_one() for query in queries)
 
 
-def experiment_requests(url: str, experiment: str, line: str, until: float) -> Iterator[Row]:
-    """Every request inside an experiment, and of its users those on `line` from before they entered, oldest first.
+def entered(until: float, attribution_s: float, *inside: Any) -> CTE:
+    """Of each user, the `time` of their first request that is `inside`, and when their attribution window `closes`:
+    what comes later counts for nothing. One that is open at `until` closes then, for what is seen so far."""
+    first = func.min(ACCEPTED.c.time)
+    closes = case((first + attribution_s < until, first + attribution_s), else_=until)
+    query = select(ACCEPTED.c.user_key, first.label("time"), closes.label("closes"))
+    return query.where(*inside, ACCEPTED.c.time < until).group_by(ACCEPTED.c.user_key).cte()
 
+
+def experiment_requests(
+    url: str, experiment: str, line: str, until: float, attribution_s: float = FOREVER
+) -> Iterator[Row]:
+    """Requests inside an experiment, and of its users those on `line` from before they entered, oldest first.
+
+    Of those inside, only what was asked, ended and said before the user's window `closes`, so that a window that has
+    closed shows the same for ever; of those before, only what was said until they entered.
     A stream, each with how it ended (None where it has not; of its output the first character that is not white space,
-    of its prompt the length) and with what its user last said of each kind, None where nothing: of a request before,
-    until they entered.
+    of its prompt the length) and with what its user last said of each kind, None where nothing.
     """
     inside = ACCEPTED.c.experiment == experiment
-    entered = (
-        select(ACCEPTED.c.user_key, func.min(ACCEPTED.c.time).label("time"))
-        .where(inside, ACCEPTED.c.time < until)
-        .group_by(ACCEPTED.c.user_key)
-        .cte()
-    )
-    mine = ACCEPTED.c.user_key == entered.c.user_key
-    seen = case((inside, until), else_=entered.c.time)  # of what came before, nothing that a variant may have coloured
+    users = entered(until, attribution_s, inside)
+    mine = ACCEPTED.c.user_key == users.c.user_key
+    seen = case((inside, users.c.closes), else_=users.c.time)  # before: nothing that a variant may have coloured
     asked = (ACCEPTED.c.time < seen, or_(inside, ACCEPTED.c.line == line))
-    last = standing(mine, *asked, FEEDBACK.c.time < seen)
+    last = standing(mine, *asked, received < seen)
     each = [func.max(case((last.c.kind == kind, last.c.value))).label(kind) for kind in KINDS]
     said = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
     shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
     names = ("request_id", "user_key", "time", "experiment", "variant", "propensity", "segments")
     length = func.length(FINISHED.c.prompt).label("prompt_length")
     columns = [ACCEPTED.c[name] for name in names] + [FINISHED.c.latency_s, FINISHED.c.outcome, shown, length]
+    ended = and_(ACCEPTED.c.request_id == FINISHED.c.request_id, FINISHED.c.time < seen)
     query = (
-        select(*columns, *(said.c[kind] for kind in KINDS))
-        .join(entered, mine)
-        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        select(*columns, users.c.closes, *(said.c[kind] for kind in KINDS))
+        .join(users, mine)
+        .join(FINISHED, ended, isouter=True)
         .join(said, ACCEPTED.c.request_id == said.c.request_id, isouter=True)
         .where(*asked)
         .order_by(ACCEPTED.c.time)
@@ -156,6 +172,20 @@ def experiment_requests(url: str, experiment: str, line: str, until: float) -> I
     with reading(url) as connection:
         for row in connection.execution_options(yield_per=BATCH).execute(query).mappings():
             yield dict(row)
+
+
+def after_closing(url: str, experiment: str, until: float, attribution_s: float) -> tuple[int, int]:
+    """(requests, reactions to earlier ones) of an experiment's users that came when their windows had closed."""
+    closes = func.min(ACCEPTED.c.time).over(partition_by=ACCEPTED.c.user_key) + attribution_s
+    names = (ACCEPTED.c.request_id, ACCEPTED.c.user_key, ACCEPTED.c.time)
+    inside = (ACCEPTED.c.experiment == experiment, ACCEPTED.c.time < until)
+    asked = select(*names, closes.label("closes")).where(*inside).subquery()
+    own = and_(asked.c.request_id == FEEDBACK.c.request_id, asked.c.user_key == FEEDBACK.c.user_key)
+    said = select(func.count()).select_from(asked).join(FEEDBACK, own).where(asked.c.time < asked.c.closes)
+    with reading(url) as connection:
+        requests = select(func.count()).where(asked.c.time >= asked.c.closes)
+        reactions = said.where(received >= asked.c.closes, received < until)
+        return connection.execute(requests).scalar_one(), connection.execute(reactions).scalar_one()
 
 
 def written_with(url: str, experiment: str, variant: str, adapter: str) -> tuple[int, int]:
@@ -193,9 +223,12 @@ def tallies(url: str, experiment: str, kind: str, unit: float, until: float) -> 
 
 
 def _requests() -> Select[Any]:
-    """Requests with how they finished, None in all that where they have not."""
-    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
-    return select(ACCEPTED, *ended).join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+    """Requests with who answered and how they finished, None in all that where they have not."""
+    accepted = [c for c in ACCEPTED.c if c.name != "deployment"]
+    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time", "answered_by")]
+    return select(*accepted, ANSWERED_BY.label("deployment"), *ended).join(
+        FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True
+    )
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:

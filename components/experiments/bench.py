@@ -22,12 +22,16 @@ from scipy import stats
 
 from components.artifact import write_text
 from components.experiments.sequence import crossing
+from components.experiments.shift import DAYS as YEAR
+from components.experiments.shift import log_detector
 from components.experiments.simulate import (
     BOUND,
     Stream,
     fixed_horizon,
     fixed_horizon_mean,
+    returning,
     stream,
+    turning,
     users_to_decision,
 )
 from components.stage import run
@@ -36,9 +40,15 @@ OUT = Path("metrics/online/statistics.json")
 RATE, LIFT, ALPHA, POWER, EVERY, SEED = 0.3, 0.15, 0.05, 0.8, 100, 7
 AA_REPLAYS, AA_USERS = 1000, 10_000
 REPLAYS, USERS = 1000, 16_000
+RETURNING_REPLAYS, RETURNING_USERS, DAYS = 1000, 2000, 30
 LIFTS = (0.08, 0.1, 0.15, 0.2, 0.3)
 REQUESTS, PAST = 3, 5  # of a user inside the experiment and before it, where their past is used
 BREACH, MARGIN = 0.05, 0.05
+TURNS, BASE, PER_DAY = 500, 0.4, 200  # of effects that turn: replays, rate under control, users a day
+REVERSALS = (
+    ("+10 points for 20,000 users, then -20, 9 of 10 treated", (20_000, 0.1), (8_000, -0.2), 0.9),
+    ("+10 points for 3,000 users, then -10, half treated", (3_000, 0.1), (8_000, -0.1), 0.5),
+)
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +119,20 @@ def false_positives() -> dict[str, float]:
         users["three treatments (Bonferroni)"] = three_treatments((SEED, i))
         users["guardrail, harm equal to its margin"] = users_to_alarm((SEED, i), MARGIN)
         wrong.update({name: int(np.isfinite(needed)) for name, needed in users.items()})
-    return {name: count / AA_REPLAYS for name, count in wrong.items()}
+    return {name: count / AA_REPLAYS for name, count in wrong.items()} | returning_users()
+
+
+def returning_users() -> dict[str, float]:
+    """The same of users who join within half of the days and come back on every one; a look at the end of each."""
+    wrong: Counter[str] = Counter()
+    for i in range(RETURNING_REPLAYS):
+        users = returning(RATE, RETURNING_USERS, DAYS, DAYS // 2, (SEED, i))
+        for window in (1, 3, 7):
+            needed = users_to_decision(users.effects(window), ALPHA, every=1)
+            wrong[f"users who return, outcomes frozen after {window} d (what runs)"] += bool(np.isfinite(needed))
+        looks = (users_to_decision(users.so_far(day), ALPHA, every=1) for day in range(1, DAYS + 1))
+        wrong["users who return, outcomes the mean so far"] += any(map(np.isfinite, looks))
+    return {name: count / RETURNING_REPLAYS for name, count in wrong.items()}
 
 
 def power_curve() -> dict[str, dict[str, float]]:
@@ -155,6 +178,28 @@ def against_fixed_horizon() -> dict[str, dict[str, float]]:
     }
 
 
+def said(x: Floats, share: float, per_day: int) -> NDArray[np.bool_]:
+    """After each user, whether the detector of change says that the effect is above 0."""
+    log_wealth = log_detector(x, 0.0, 1 / min(share, 1 - share), np.arange(x.size) % per_day == 0)
+    return log_wealth >= np.log(YEAR / (ALPHA / 2))
+
+
+def changes() -> dict[str, dict[str, float]]:
+    """Without an effect, the share of years in which one is said; and users until a turn for the worse is."""
+    found: dict[str, dict[str, float]] = {}
+    for per_day in (20, 100):
+        years = (turning([(YEAR * per_day, 0.0)], BASE, 0.5, (SEED, i)) for i in range(TURNS))
+        wrong = [said(x, 0.5, per_day).any() or said(-x, 0.5, per_day).any() for x in years]
+        found[f"no effect, {per_day} users a day for a year"] = {"said": float(np.mean(wrong))}
+    for name, good, bad, share in REVERSALS:
+        late = []
+        for i in range(TURNS):
+            after = np.flatnonzero(said(-turning([good, bad], BASE, share, (SEED, i)), share, PER_DAY)[good[0] :])
+            late.append(float(after[0]) + 1 if after.size else float("inf"))
+        found[name] = {"median users": quantile(late, 0.5), "nine of ten by": quantile(late, 0.9)}
+    return found
+
+
 def guardrail_alarms() -> dict[str, float]:
     """Median users until the alarm, by true harm in percentage points (the margin is 5)."""
     return {
@@ -190,7 +235,10 @@ def main() -> None:
     show(f"a true lift of {LIFT:g}, power {POWER:g}: users of both variants", race)
     alarms = guardrail_alarms()
     show("guardrail: users until the alarm, by harm in points", {k: {"median users": v} for k, v in alarms.items()})
+    turned = changes()
+    show(f"effects that turn, {TURNS} replays, half of the level for each direction", turned)
     found: dict[str, Any] = {"false_positives": wrong, "power": curve, "lift_15": race, "guardrail_alarms": alarms}
+    found["changes"] = turned
     setting = {"rate": RATE, "alpha": ALPHA, "power": POWER, "look_every": EVERY, "seed": SEED, "replays": REPLAYS}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     document = found | {"setting": setting | {"aa_replays": AA_REPLAYS, "aa_users": AA_USERS, "users": USERS}}

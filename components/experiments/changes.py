@@ -13,7 +13,7 @@ from components.experiments.assignment import Placed, place
 from components.experiments.intervals import UNITS, allocate, in_units
 from components.experiments.versions import ExperimentRefusedError, Version
 
-FIXED = ("line", "segment", "salt", "metric")  # cannot change under way: who is in, where, and what decides
+FIXED = ("line", "segment", "salt", "metric", "attribution_hours")  # who is in, where, and what decides
 Seen = Callable[[str], set[str]]  # the variants of an experiment that have had users
 
 

@@ -2,7 +2,8 @@
 
 A guardrail is the share of a user's requests that broke it (slower than the service level, failed, refused), in [0, 1]:
 a share is bounded where a mean latency is not, and says what a quantile says. Harm is declared as soon as the lower
-confidence sequence of treatment minus control lies above the margin, safety as soon as the upper one lies below it.
+confidence sequence of treatment minus control lies above the margin, or users of late say so by themselves (`shift`):
+what was safe for long may become harmful. Safety is, as soon as the upper one lies below it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from typing import Literal
 
 import numpy as np
 
-from components.experiments.comparison import confidence_sequence
+from components.experiments.comparison import confidence_sequence, effects
+from components.experiments.cuped import predictions
 from components.experiments.exposures import User, pair, roles
+from components.experiments.shift import Shift, exceeding
 
 Status = Literal["harm", "safe", "undecided"]
 
 
 @dataclass(frozen=True)
 class Guard:
-    """A guardrail of one treatment: rates, their difference, one-sided bounds of it (each at 1 - alpha) and margin."""
+    """A guardrail of one treatment: rates, their difference, one-sided bounds of it (each at 1 - alpha) and margin.
+
+    `shift`: since when users say by themselves that the margin is exceeded; false within a year with probability alpha
+    at most.
+    """
 
     guardrail: str
     treatment: str
@@ -30,6 +37,7 @@ class Guard:
     bounds: tuple[float, float]
     margin: float
     status: Status
+    shift: Shift | None = None
 
 
 def guard(
@@ -60,6 +68,8 @@ def _guard(
     shares = np.array([user.outcome(name) for user in two.users], dtype=np.float64)
     # Two one-sided bounds at alpha are a two-sided interval at 2 alpha.
     _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))
-    status: Status = "harm" if low > margin else "safe" if high < margin else "undecided"
+    x = effects(shares, two.treated, two.share, predictions(shares, np.full_like(shares, np.nan)))
+    turned = exceeding(x, margin, 1 / np.minimum(two.share, 1 - two.share), two.times, alpha)
+    status: Status = "harm" if low > margin or turned else "safe" if high < margin else "undecided"
     of_control, of_treatment = (float(shares[m].mean()) if m.any() else 0.0 for m in (~two.treated, two.treated))
-    return Guard(name, treatment, of_control, of_treatment, (low, high), margin, status)
+    return Guard(name, treatment, of_control, of_treatment, (low, high), margin, status, turned)

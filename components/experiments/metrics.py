@@ -66,7 +66,7 @@ def _readings(experiment: Experiment, kind: Kind, segment: str, users: Sequence[
             users=(len(of[control]), len(of[c.treatment])),
             means=(_mean(of[control]), _mean(of[c.treatment])),
             difference=c.difference,
-            interval=c.interval if {control, c.treatment} <= enough else None,
+            interval=(min(c.interval), max(c.interval)) if {control, c.treatment} <= enough else None,
         )
         for c in compare(users, kind, experiment.weights, experiment.alpha / family, cuped=False)
     ]

@@ -45,10 +45,11 @@ def crossing(x: Floats, mean: float, bound: float, alpha: float) -> float:
 
 
 def interval(x: Floats, bound: float | Floats, alpha: float) -> tuple[float, float]:
-    """(low, high) of a mean in [-1, 1]; they hold for all prefixes of `x` together with probability 1 - alpha."""
-    low, high = _lower(x, bound, alpha / 2), -_lower(-x, bound, alpha / 2)
-    # They cross where the mean moved under way: the interval is then what the two sides contradict each other about.
-    return min(low, high), max(low, high)
+    """(low, high) of a mean in [-1, 1]; they hold for all prefixes of `x` together with probability 1 - alpha.
+
+    Low lies above high where the mean moved under way: no one mean explains all of `x`.
+    """
+    return _lower(x, bound, alpha / 2), -_lower(-x, bound, alpha / 2)
 
 
 def _lower(x: Floats, bound: float | Floats, alpha: float) -> float:

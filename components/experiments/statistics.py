@@ -6,16 +6,19 @@ both to account by simulation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
 
-from scipy import stats
+import numpy as np
 
 from components.config import Experiment
 from components.events.schema import Kind
-from components.experiments.comparison import Comparison, compare
-from components.experiments.exposures import User, expected, roles
+from components.experiments.comparison import Comparison, Verdict, compare
+from components.experiments.exposures import User, roles
 from components.experiments.guardrails import Guard, guard
+from components.experiments.ratio import mismatch
 
 MORE: dict[str, str] = {
     "like": "is liked more than",
@@ -37,12 +40,35 @@ class Arm:
     mean: float
 
 
+class Finding(NamedTuple):
+    """A verdict and the treatments that it is of, none where it is inconclusive."""
+
+    verdict: Verdict
+    treatments: tuple[str, ...]
+    reason: str
+
+    def words(self, control: str) -> str:
+        """The verdict for people, such as "treatment better"."""
+        names = " and ".join(self.treatments)
+        match self.verdict:
+            case Verdict.BETTER | Verdict.HARMFUL:
+                return f"{names} {self.verdict}"
+            case Verdict.WORSE:
+                return f"{control} better"
+            case Verdict.CHANGED:
+                return f"the effect of {names} changed"
+            case Verdict.INCONCLUSIVE:
+                return "inconclusive"
+
+
 @dataclass(frozen=True)
 class Analysis:
-    """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison.
+    """What the experiment says now. `treatment`, `difference` and `interval` are those of the leading comparison, its
+    bounds in order also where they contradict each other. `words`: the verdict, for people.
 
-    `crossed_over` users saw several variants at once, `moved` ones another after a change of weights. `notes` says in
-    words what was odd about the rows.
+    Users count once their attribution windows have closed; those of `still_open` ones have not. `crossed_over` users
+    saw several variants at once, `moved` ones another after a change of weights. `notes` says in words what was odd
+    about the rows.
     """
 
     experiment: str
@@ -57,31 +83,28 @@ class Analysis:
     alpha: float
     srm_p_value: float
     srm: bool
+    still_open: int
     crossed_over: int
     moved: int
-    verdict: str
+    verdict: Verdict
+    words: str
     reason: str
     notes: tuple[str, ...]
 
 
-def sample_ratio(counts: Mapping[str, int], weights: Mapping[str, float]) -> float:
-    """p-value of Pearson's chi-square test that users fell into variants by their weights; 1 before the first user.
-
-    `weights` need not sum to 1: the numbers of users that were to be expected will do.
-    """
-    total = sum(counts.values())
-    names = [name for name, weight in weights.items() if weight > 0]
-    if total == 0 or len(names) < 2:
-        return 1.0
-    observed = [counts.get(name, 0) for name in names]
-    expected = [weights[name] for name in names]
-    scaled = [sum(observed) * weight / sum(expected) for weight in expected]
-    return float(stats.chisquare(observed, scaled).pvalue)
+def sample_ratio(users: Sequence[User], variants: Sequence[str]) -> float:
+    """p-value, for all looks together, that users fell into `variants` by the weights at their first exposures."""
+    number = {name: i for i, name in enumerate(variants)}
+    got = np.array([number[user.variant] for user in users], dtype=np.int64)
+    given_nK = np.array([[user.weights.get(name, 0.0) for name in variants] for user in users], dtype=np.float64)
+    given_nK = given_nK.reshape(len(users), len(variants))
+    return mismatch(got, given_nK / given_nK.sum(axis=1, keepdims=True))  # of a variant that is gone nobody is here
 
 
-def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
-    """Analyse all users of an experiment so far: `control` (or the first variant by name) against every other.
+def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequence[User] = ()) -> Analysis:
+    """Analyse users whose windows have closed: `control` (or the first variant by name) against every other.
 
+    Of those whose windows are `still_open` only the variant is known for good: the sample ratio counts them.
     A user seen in several variants at once is left out and counted, as nothing they did can be credited to one of them.
     Weights that an operator changed leave comparisons valid, as each user is weighted by those at their first exposure.
     Thompson's follow the outcomes themselves, and decide who is moved: there is no comparison then, and no guardrail.
@@ -91,16 +114,16 @@ def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
     control, treatments = roles(weights)
     margins = experiment.guardrails.margins() if experiment.guardrails else {}
     arms = tuple(_arm(name, users, metric) for name in sorted(weights))
-    p_value = sample_ratio({arm.variant: arm.users for arm in arms}, expected(users))
+    assigned = [*users, *(user for user in still_open if not user.crossed)]
+    p_value = sample_ratio(sorted(assigned, key=lambda user: user.first), sorted(weights))
     fixed = experiment.policy == "fixed"
     comparisons = compare(users, metric, weights, experiment.alpha, cuped=True) if fixed else ()
     guards = guard(users, weights, margins, experiment.alpha) if fixed else ()
     lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
     unexplained = any(user.unexplained for user in everyone)
     srm = p_value < experiment.srm_alpha
-    verdict, reason = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
-    if not (fixed or srm or unexplained):
-        reason = ALLOCATES
+    found = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
+    low, high = sorted(lead.interval)
     return Analysis(
         experiment=experiment.name,
         metric=metric,
@@ -108,17 +131,19 @@ def analyse(experiment: Experiment, everyone: Sequence[User]) -> Analysis:
         treatment=lead.treatment,
         arms=arms,
         difference=lead.difference,
-        interval=lead.interval,
+        interval=(low, high),
         comparisons=comparisons,
         guards=guards,
         alpha=experiment.alpha,
         srm_p_value=p_value,
         srm=srm,
+        still_open=len(still_open),
         crossed_over=len(everyone) - len(users),
         moved=sum(user.moved for user in users),
-        verdict=verdict,
-        reason=reason,
-        notes=_notes(users, [control, *treatments], {user.outcome(metric) for user in users}),
+        verdict=found.verdict,
+        words=found.words(control),
+        reason=found.reason if fixed or srm or unexplained else ALLOCATES,
+        notes=_notes(assigned, [control, *treatments], [user.outcome(metric) for user in users]),
     )
 
 
@@ -129,32 +154,47 @@ def decide(
     srm: bool,
     unexplained: bool,
     more: str = MORE["like"],
-) -> tuple[str, str]:
-    """Verdict and its reason, in which `more` says what a winner does; a broken experiment is inconclusive."""
+) -> Finding:
+    """The verdict, of whom, and its reason, in which `more` says what a winner does; a broken experiment is
+    inconclusive."""
     if unexplained:
-        return (
-            "inconclusive",
-            "Some requests have a propensity that no recorded version of the weights gave them: find the bug.",
-        )
+        reason = "Some requests have a propensity that no recorded version of the weights gave them: find the bug."
+        return Finding(Verdict.INCONCLUSIVE, (), reason)
     if srm:
-        return (
-            "inconclusive",
-            "Users did not fall into the variants by their weights (sample-ratio mismatch): find the bug.",
-        )
+        reason = "Users did not fall into the variants by their weights (sample-ratio mismatch): find the bug."
+        return Finding(Verdict.INCONCLUSIVE, (), reason)
     harms = [g for g in guards if g.status == "harm"]
     harmed = {g.treatment for g in harms}
-    winners = [c for c in comparisons if c.interval[0] > 0 and c.treatment not in harmed]
+    winners = [c for c in comparisons if c.verdict is Verdict.BETTER and c.treatment not in harmed]
     if winners:
         best = max(winners, key=lambda c: c.interval[0]).treatment
         also = "".join(f" {c.treatment} beats it too." for c in winners if c.treatment != best)
-        return f"{best} better", f"The whole interval lies above 0: {best} {more} {control}.{also}"
+        reason = f"The whole interval lies above 0: {best} {more} {control}.{also}"
+        return Finding(Verdict.BETTER, (best,), reason)
     if harms:
         told = "; ".join(f"{g.treatment}: {g.guardrail} beyond the margin of {100 * g.margin:g} points" for g in harms)
-        return f"{' and '.join(sorted(harmed))} harmful", f"A guardrail is broken ({told}): take it out of the traffic."
-    if comparisons and all(c.interval[1] < 0 for c in comparisons):
-        names = " and ".join(c.treatment for c in comparisons)
-        return f"{control} better", f"The whole interval lies below 0: {control} {more} {names}."
-    return "inconclusive", "The interval contains 0: the data so far agree with no difference. More users narrow it."
+        reason = f"A guardrail is broken ({told}): take it out of the traffic."
+        return Finding(Verdict.HARMFUL, tuple(sorted(harmed)), reason)
+    if changed := [c for c in comparisons if c.verdict is Verdict.CHANGED]:
+        told = " ".join(_turned(control, c, more) for c in changed)
+        reason = f"{told} End it, and begin another to learn what holds now."
+        return Finding(Verdict.CHANGED, tuple(c.treatment for c in changed), reason)
+    if comparisons and all(c.verdict is Verdict.WORSE for c in comparisons):
+        names = tuple(c.treatment for c in comparisons)
+        reason = f"The whole interval lies below 0: {control} {more} {' and '.join(names)}."
+        return Finding(Verdict.WORSE, names, reason)
+    reason = "The interval contains 0: the data so far agree with no difference. More users narrow it."
+    return Finding(Verdict.INCONCLUSIVE, (), reason)
+
+
+def _turned(control: str, comparison: Comparison, more: str) -> str:
+    """How the effect of a treatment changed."""
+    name, turned = comparison.treatment, comparison.shift
+    if turned is None:
+        return f"No one difference of {name} to {control} explains all users so far."
+    day = datetime.fromtimestamp(turned.since, UTC).strftime("%Y-%m-%d")
+    who, whom = (name, control) if turned.mean > 0 else (control, name)
+    return f"Since {day} {who} {more} {whom}, by the {turned.users} users who came from then on, unlike by all so far."
 
 
 def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
@@ -163,9 +203,9 @@ def _arm(variant: str, users: Sequence[User], metric: Kind) -> Arm:
     return Arm(variant, len(mine), sum(user.counted.requests for user in mine), mean)
 
 
-def _notes(users: Sequence[User], names: Sequence[str], outcomes: set[float]) -> tuple[str, ...]:
-    seen = {user.variant for user in users}
-    notes = [f"No user has seen {name} yet." for name in names if users and name not in seen]
-    if len(users) > 1 and len(outcomes) == 1:
-        notes.append(f"Every user's outcome is {outcomes.pop():g}: check that reactions are recorded.")
+def _notes(assigned: Sequence[User], names: Sequence[str], outcomes: Sequence[float]) -> tuple[str, ...]:
+    seen = {user.variant for user in assigned}
+    notes = [f"No user has seen {name} yet." for name in names if assigned and name not in seen]
+    if len(outcomes) > 1 and len(set(outcomes)) == 1:
+        notes.append(f"Every user's outcome is {outcomes[0]:g}: check that reactions are recorded.")
     return tuple(notes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import ColumnElement, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE
+from components.events.schema import ACCEPTED, ANSWERED_BY, FEEDBACK, FINISHED, LIKE
 from components.events.window import BATCH, standing
 from components.learning.harvest import Judged
 
@@ -29,9 +29,9 @@ def judged(url: str, since: float, until: float, segment: Mapping[str, str] | No
         ACCEPTED.c.segments.contains(f'"{key}": "{value}"', autoescape=True) for key, value in (segment or {}).items()
     )
     last = standing(*within, FEEDBACK.c.kind == LIKE)
-    columns = (*(ACCEPTED.c[n] for n in ("request_id", "time", "user_key", "deployment")), FINISHED.c.prompt)
+    columns = (*(ACCEPTED.c[n] for n in ("request_id", "time", "user_key")), ANSWERED_BY.label("deployment"))
     query = (
-        select(*columns, FINISHED.c.output, last.c.value)
+        select(*columns, FINISHED.c.prompt, FINISHED.c.output, last.c.value)
         .join(FINISHED, FINISHED.c.request_id == ACCEPTED.c.request_id)
         .join(last, last.c.request_id == ACCEPTED.c.request_id)
         .where(last.c.rank == 1, FINISHED.c.outcome == "ok")

@@ -21,14 +21,16 @@ from components.config import ImageModel
 
 CHANNELS = 3  # RGB in pixel space: at 32 px a latent autoencoder would cost more than it saves
 TEXT_WIDTH = 384  # all-MiniLM-L6-v2's hidden size
-MIN_TIME = 0.05  # below it the velocity is that of this time: its error grows with 1 / time
 TIME_SCALE = 1000.0  # the sinusoidal embedding's frequencies expect times of 0 to 1000
 WEIGHTS = "denoiser.safetensors"
 CONFIG = "config.json"
 
 
 class Denoiser(nn.Module):
-    """velocity(x_t, t, caption): RGB pictures in [-1, 1], time 0 = data and 1 = noise."""
+    """velocity(x_t, t, caption): RGB pictures in [-1, 1], time above 0 (data) and up to 1 (noise).
+
+    A step over all the time that is left ends at the picture that the network predicts.
+    """
 
     def __init__(self, shape: ImageModel) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class Denoiser(nn.Module):
             encoder_attention_mask=mask_BL.to(latents_BCHW.dtype),
             return_dict=False,
         )[0]
-        return (latents_BCHW - clean_BCHW) / time_B.clamp_min(MIN_TIME).view(-1, 1, 1, 1)
+        return (latents_BCHW - clean_BCHW) / time_B.view(-1, 1, 1, 1)
 
 
 def save(denoiser: Denoiser, folder: Path, dtype: torch.dtype = torch.float32) -> None:

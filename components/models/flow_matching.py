@@ -15,9 +15,11 @@ from torch import Tensor
 TIME_SHIFT = 0.6
 
 
-def logit_normal_times(count: int, device: torch.device | None = None) -> Tensor:
+def logit_normal_times(
+    count: int, device: torch.device | None = None, generator: torch.Generator | None = None
+) -> Tensor:
     """`count` times in (0, 1) drawn densest around 2/3, where it is decided what a picture shows."""
-    return torch.sigmoid(torch.randn(count, device=device) + TIME_SHIFT)
+    return torch.sigmoid(torch.randn(count, device=device, generator=generator) + TIME_SHIFT)
 
 
 def interpolate(data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:

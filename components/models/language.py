@@ -6,7 +6,9 @@ Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +19,11 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.data.pairs import Pair
-from components.runtimes.chat import Message, conversation
+from components.runtimes.chat import ChatEncoder, Turn, conversation
+from components.stage import StageError
+
+Encoded = tuple[list[int], list[int]]  # token ids and labels of a pair
+BATCH_ROWS, BATCH_TOKENS = 16, 4096  # where a loss is measured: 0.8 GB of logits at the most, in float32
 
 SURE = 1e-4  # nats per token, below which odds are not told apart: those of a certain completion are infinite
 IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entropy
@@ -61,23 +67,72 @@ def load_merged(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedMode
     return tuned.merge_and_unload().to(dtype).eval()
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """The chat template's text for `messages`, ending where the assistant begins to write."""
-    turns = [{"role": role, "content": content} for role, content in messages]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+@lru_cache(maxsize=8)
+def chat_encoder(tokenizer: PreTrainedTokenizerBase) -> ChatEncoder:
+    """How a tokenizer's chat template and its encoder make tokens of messages."""
+
+    def render(turns: list[Turn]) -> str:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def encode(text: str) -> list[int]:
+        return cast(list[int], tokenizer.encode(text, add_special_tokens=False))
+
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return ChatEncoder(render, encode, special)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, max_length: int) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one pair, cut to `max_length`; the end token belongs to the completion."""
-    prompt = tokenizer.encode(render(tokenizer, conversation(pair.phrase)), add_special_tokens=False)
-    completion = [*tokenizer.encode(pair.completion, add_special_tokens=False), tokenizer.eos_token_id]
-    # A phrase that is too long loses its middle-most tokens before the completion loses one.
-    prompt = prompt[: max(max_length - len(completion), 1)]
-    ids = (prompt + completion)[:max_length]
-    return ids, ([IGNORED] * len(prompt) + completion)[:max_length]
+def prompt_batch(tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> dict[str, Tensor]:
+    """The prompts that ask for each phrase's completion, padded on the left, as arguments of `generate`."""
+    prompts = [chat_encoder(tokenizer).prompt(conversation(phrase)) for phrase in phrases]
+    padded = tokenizer.pad({"input_ids": prompts}, padding=True, padding_side="left", return_tensors="pt")
+    return {name: padded[name] for name in ("input_ids", "attention_mask")}
 
 
-def collate(samples: Sequence[tuple[list[int], list[int]]], pad: int) -> Batch:
+def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> Encoded:
+    """Token ids and labels of one pair, whole however long it is; the end token belongs to the completion."""
+    prompt = chat_encoder(tokenizer).prompt(conversation(pair.phrase))
+    completion = [*chat_encoder(tokenizer).text(pair.completion), tokenizer.eos_token_id]
+    return prompt + completion, [IGNORED] * len(prompt) + completion
+
+
+def fitting(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int) -> list[Pair]:
+    """The pairs that have at most `max_length` tokens, with the completion and with what was disliked instead.
+
+    The others are left out whole and said so in one line; raises `StageError` where none is left.
+    """
+    lengths = [
+        max(len(encode(tokenizer, replace(pair, completion=text))[0]) for text in {pair.completion, pair.rejected})
+        for pair in pairs
+    ]
+    fit = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= max_length]
+    if not fit:
+        raise StageError(
+            f"none of {len(pairs)} pairs has at most {max_length} tokens, its prompt included (the shortest has "
+            f"{min(lengths, default=0)}); raise max_length under train.text"
+        )
+    if over := len(pairs) - len(fit):
+        print(
+            f"{over} of {len(pairs)} pairs are left out: their prompt and completion have more than {max_length} "
+            f"tokens (the longest has {max(lengths)}); to learn from them raise max_length under train.text",
+            flush=True,
+        )
+    return fit
+
+
+def batches(samples: Sequence[Encoded]) -> Iterator[list[Encoded]]:
+    """`samples` in order, `BATCH_ROWS` at a time, fewer where they are long: a batch's logits must fit into memory."""
+    batch: list[Encoded] = []
+    for sample in samples:
+        longest = max(len(ids) for ids, _ in [*batch, sample])
+        if batch and (len(batch) == BATCH_ROWS or longest * (len(batch) + 1) > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def collate(samples: Sequence[Encoded], pad: int) -> Batch:
     """Pad encoded pairs on the right to the longest of them."""
     length = max(len(ids) for ids, _ in samples)
     ids = [row + [pad] * (length - len(row)) for row, _ in samples]
@@ -97,25 +152,26 @@ def completion_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Ten
     return logits_NV.float(), batch.labels_BL[:, 1:][predicts_BL]
 
 
-def completion_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Mean cross entropy (nats) over the completion tokens of the batch."""
+def completion_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Each row's cross entropy (nats) summed over its completion, and the number of tokens in that."""
     logits_NV, tokens_N = completion_logits(model, batch)
-    return functional.cross_entropy(logits_NV, tokens_N)
+    losses_N = functional.cross_entropy(logits_NV, tokens_N, reduction="none")
+    rows_N = (batch.labels_BL[:, 1:] != IGNORED).nonzero()[:, 0]
+    summed_B = losses_N.new_zeros(len(batch.ids_BL)).index_add(0, rows_N, losses_N)
+    return summed_B, rows_N.bincount(minlength=len(summed_B))
 
 
-def preference_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """How far the model is from preferring the batch's first half of completions to the second, row by row.
+def preference_losses(liked_P: Tensor, disliked_P: Tensor) -> Tensor:
+    """How far the model is from preferring each liked completion to the disliked one, given their losses per token.
 
     The odds-ratio term of ORPO, equation 6 of Hong, Lee and Thorne (2024): it needs no second model as a reference.
     """
-    logits_NV, tokens_N = completion_logits(model, batch)
-    rows_N = (batch.labels_BL[:, 1:] != IGNORED).nonzero()[:, 0]
-    summed_B = logits_NV.new_zeros(len(batch.ids_BL)).index_add(
-        0, rows_N, functional.cross_entropy(logits_NV, tokens_N, reduction="none")
-    )
-    mean_B = -(summed_B / rows_N.bincount(minlength=len(summed_B)).clamp(min=1)).clamp(min=SURE)
-    liked_P, disliked_P = (mean_B - torch.log1p(-mean_B.exp())).chunk(2)
-    return -functional.logsigmoid(liked_P - disliked_P).mean()
+    return -functional.logsigmoid(_log_odds(liked_P) - _log_odds(disliked_P))
+
+
+def _log_odds(losses_P: Tensor) -> Tensor:
+    log_likelihoods_P = -losses_P.clamp(min=SURE)
+    return log_likelihoods_P - torch.log1p(-log_likelihoods_P.exp())
 
 
 @torch.inference_mode()
@@ -123,16 +179,13 @@ def held_out_loss(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[Pair],
-    max_length: int,
-    batch_size: int = 16,
 ) -> float:
     """Cross entropy in nats per completion token over all pairs; its exponential is the perplexity."""
     total, count = 0.0, 0
-    for start in range(0, len(pairs), batch_size):
-        samples = [encode(tokenizer, pair, max_length) for pair in pairs[start : start + batch_size]]
-        logits_NV, tokens_N = completion_logits(model, collate(samples, tokenizer.pad_token_id))
-        total += functional.cross_entropy(logits_NV, tokens_N, reduction="sum").item()
-        count += tokens_N.numel()
+    for samples in batches([encode(tokenizer, pair) for pair in pairs]):
+        summed_B, tokens_B = completion_losses(model, collate(samples, tokenizer.pad_token_id))
+        total += summed_B.sum().item()
+        count += int(tokens_B.sum())
     return total / count
 
 
@@ -144,6 +197,7 @@ def write(
     *,
     max_new_tokens: int,
     temperature: float,
+    top_p: float,
     seed: int,
     batch_size: int = 16,
 ) -> list[str]:
@@ -153,6 +207,7 @@ def write(
         max_new_tokens=max_new_tokens,
         do_sample=temperature > 0,
         temperature=temperature or None,
+        top_p=top_p if temperature else None,
         top_k=0 if temperature else None,  # transformers' default of 50 would bend the distribution
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -160,9 +215,7 @@ def write(
     generator: Any = model  # PreTrainedModel does not declare `generate`; every causal model has it
     written: list[str] = []
     for start in range(0, len(phrases), batch_size):
-        prompts = [render(tokenizer, conversation(p)) for p in phrases[start : start + batch_size]]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-        inputs.pop("token_type_ids", None)
+        inputs = prompt_batch(tokenizer, phrases[start : start + batch_size])
         ids_BL = generator.generate(**inputs, generation_config=settings)
         new_BL = ids_BL[:, inputs["input_ids"].shape[1] :]
         written += tokenizer.batch_decode(new_BL, skip_special_tokens=True)

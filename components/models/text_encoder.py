@@ -47,7 +47,9 @@ class TextEncoder:
 
     def cut(self, captions: Sequence[str]) -> int:
         """How many captions have more than `tokens` tokens, so that nobody learns from their ends."""
-        ids = self.tokenizer(list(captions), truncation=True, max_length=self.tokens + 1).input_ids
+        ids = self.tokenizer(
+            list(captions), truncation=True, max_length=self.tokens + 1, split_special_tokens=True
+        ).input_ids
         return sum(len(caption) > self.tokens for caption in ids)
 
     @torch.inference_mode()
@@ -62,4 +64,12 @@ class TextEncoder:
         return torch.nn.functional.normalize(torch.cat(vectors), dim=-1)
 
     def _tokens(self, texts: Sequence[str], length: int, padding: str) -> BatchEncoding:
-        return self.tokenizer(list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
+        """Special tokens mark a text's ends; in it they are ordinary letters, as in `CaptionTokenizer`."""
+        return self.tokenizer(
+            list(texts),
+            padding=padding,
+            truncation=True,
+            max_length=length,
+            split_special_tokens=True,
+            return_tensors="pt",
+        )

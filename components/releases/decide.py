@@ -6,7 +6,7 @@ state together. A candidate that is good is sent back by chance with probability
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ import ville
 from components.config import Release as Rules
 from components.events.schema import LIKE
 from components.experiments.comparison import confidence_sequence
-from components.experiments.exposures import Exposure, fold
+from components.experiments.exposures import User
 from components.releases.machine import NEXT, SHARES, State
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -31,10 +31,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """One call to the candidate that has ended."""
+    """One call to the candidate; None where it is not known yet: it still runs, or its user left before it was slow.
 
-    failed: bool
-    slow: bool
+    `failed_at`, `slow_at`: when that became known (epoch s). Bounds that hold at every look need calls in that order,
+    as in the order in which they began, late ones would change what was looked at already.
+    """
+
+    failed: bool | None
+    slow: bool | None
+    failed_at: float = 0.0
+    slow_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,19 @@ class Share:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen since the state began; `likes` bounds candidate minus champion, per user."""
+    """What was seen since the state began; of `pending` calls it is not known whether they are slow.
+
+    `likes` bounds candidate minus champion, over `users` whose attribution windows have closed, while those of
+    `still_open` ones have not.
+    """
 
     state: State
     seconds: float
     failures: Share
     slow: Share
+    pending: int
     users: int
+    still_open: int
     likes: tuple[float, float]
     breaker: str
 
@@ -69,11 +81,16 @@ class Decision:
 
 
 def weigh(
-    state: State, seconds: float, calls: Sequence[Call], exposures: Sequence[Exposure], breaker: str, alpha: float
+    state: State,
+    seconds: float,
+    calls: Sequence[Call],
+    everyone: tuple[Sequence[User], Sequence[User]],
+    breaker: str,
+    alpha: float,
 ) -> Evidence:
-    """Turn what was seen into evidence; exposures are of variants `candidate` and `champion`."""
-    everyone = fold(exposures, [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})])
-    users = [user for user in everyone if not user.crossed]  # those who were seen with both: on the seam of two states
+    """Turn what was seen into evidence; `everyone`: users whose windows have closed, and those whose are open."""
+    closed, still_open = everyone
+    users = [user for user in closed if not user.crossed]  # those who were seen with both: on the seam of two states
     interval = (-1.0, 1.0)
     if state in SHARES:
         outcomes = np.array([user.outcome(LIKE) for user in users], dtype=np.float64)
@@ -82,12 +99,19 @@ def weigh(
     return Evidence(
         state=state,
         seconds=seconds,
-        failures=share([call.failed for call in calls], alpha / TESTS),
-        slow=share([call.slow for call in calls], alpha / TESTS),
+        failures=share(settled((call.failed_at, call.failed) for call in calls), alpha / TESTS),
+        slow=share(settled((call.slow_at, call.slow) for call in calls), alpha / TESTS),
+        pending=sum(call.slow is None for call in calls),
         users=len(users),
+        still_open=len(still_open),
         likes=interval,
         breaker=breaker,
     )
+
+
+def settled(said: Iterable[tuple[float, bool | None]]) -> list[bool]:
+    """What is known, in the order in which it became so."""
+    return [happened for _, happened in sorted(said, key=lambda one: one[0]) if happened is not None]
 
 
 def share(happened: Sequence[bool], alpha: float) -> Share:
@@ -110,23 +134,29 @@ def decide(seen: Evidence, rules: Rules) -> Decision:
     if seen.slow.low > rules.max_slow:
         return Decision(Action.ROLL_BACK, f"slow in {seen.slow}; {rules.max_slow:.1%} are allowed")
     if high < 0:
-        return Decision(
-            Action.ROLL_BACK, f"liked less than the champion, by {-high:.1%} to {-low:.1%} of {seen.users} users"
-        )
+        by = f"by {-high:.1%} to {-low:.1%}" if low <= high else "and before that not,"
+        return Decision(Action.ROLL_BACK, f"liked less than the champion, {by} of {seen.users} users")
     if seen.failures.of < rules.min_requests or seen.seconds < rules.min_seconds:
         return Decision(
             Action.HOLD,
             f"{seen.state} has {seen.failures.of} of {rules.min_requests} calls and "
             f"{seen.seconds:.0f} of {rules.min_seconds} s",
         )
+    late, calls = seen.slow.count + seen.pending, seen.slow.of + seen.pending
+    if late > rules.max_slow * calls:
+        return Decision(
+            Action.HOLD,
+            f"{seen.slow.count} of {calls} calls were slow, and of {seen.pending} it is not known: they still run, or "
+            f"their users left; {rules.max_slow:.1%} are allowed",
+        )
     if seen.state is State.AB and low < -rules.max_less_liked:
         return Decision(
             Action.HOLD,
             f"{seen.users} users may like it less than the champion, by up to {-low:.1%}; to become it, it has to be "
-            f"shown that this is at most {rules.max_less_liked:.1%}",
+            f"shown that this is at most {rules.max_less_liked:.1%}; {seen.still_open} users do not count yet",
         )
     return Decision(
         Action.ADVANCE,
         f"{seen.state} → {NEXT[seen.state]}: {seen.failures.count} of {seen.failures.of} calls failed, "
-        f"{seen.slow.count} were slow; {seen.users} users do not like it less",
+        f"{seen.slow.count} were slow, of {seen.pending} that is not known; {seen.users} users do not like it less",
     )

@@ -18,6 +18,7 @@ from sqlalchemy import Engine, select
 from components.config import Line
 from components.events.schema import ACCEPTED, FEEDBACK, LIKE, Trial
 from components.events.transactions import reading
+from components.events.window import received
 from components.releases.decide import TESTS, share
 from components.releases.machine import SHARES
 from components.releases.schema import Release
@@ -53,15 +54,16 @@ def worse(disliked: Sequence[bool], portion: float, window: int, alpha: float) -
 
 
 def whose(engine: Engine, candidate: Release, champion: str, since: float) -> list[bool]:
-    """Of each user who disliked an answer since then, in order of the first: whether the candidate was asked for it."""
+    """Of each user whose dislike of an answer came since then, in order of the first: whether the candidate was asked
+    for it. Gateways' clocks decide, so that a client that dates a reaction back changes no earlier look."""
     query = (
         select(FEEDBACK.c.user_key, ACCEPTED.c.deployment)
         .join(ACCEPTED, ACCEPTED.c.request_id == FEEDBACK.c.request_id)
-        .where(FEEDBACK.c.kind == LIKE, FEEDBACK.c.value <= 0, FEEDBACK.c.time >= since)
+        .where(FEEDBACK.c.kind == LIKE, FEEDBACK.c.value <= 0, received >= since)
         # Only a user's own answers, and only of this state: in the one before, fewer users were the candidate's.
         .where(ACCEPTED.c.user_key == FEEDBACK.c.user_key, ACCEPTED.c.time >= candidate.since)
         .where(ACCEPTED.c.deployment.in_([candidate.deployment, champion]))
-        .order_by(FEEDBACK.c.time)
+        .order_by(received, FEEDBACK.c.key)
     )
     first: dict[str, bool] = {}
     with reading(engine, "releases") as connection:

@@ -3,76 +3,102 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Row, and_, select
 
 from components.config import Line
 from components.config import Release as Rules
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, LIKE, NEWEST, TRIALS
+from components.events.schema import ACCEPTED, BOTH, FEEDBACK, FINISHED, LIKE, TRIALS
 from components.events.transactions import reading
-from components.experiments.exposures import Exposure
+from components.events.window import entered, received, standing
+from components.experiments.exposures import Exposure, by_closing, fold
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
 from components.releases.machine import State
 from components.releases.schema import Release
 
+ENDED = ("outcome", "status", "latency_s")
+
 
 def gather(engine: Engine, candidate: Release, champion: Release | None, rules: Rules) -> Evidence:
     """All that is known of a candidate on trial in its present state."""
+    now, window = time.time(), float(rules.attribution_seconds)
+    seen = exposures(engine, candidate, champion.deployment if champion else None, now, window)
     return weigh(
         candidate.state,
-        time.time() - candidate.since,
-        calls(engine, candidate, rules.slow_seconds[cast(Line, candidate.line)]),
-        exposures(engine, candidate, champion.deployment if champion else None),
+        now - candidate.since,
+        calls(engine, candidate, rules.slow_seconds[cast(Line, candidate.line)], now),
+        by_closing(fold(seen, [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})]), window, now),
         breaker(engine, candidate),
         rules.alpha,
     )
 
 
-def calls(engine: Engine, release: Release, slow_seconds: float) -> list[Call]:
-    """The candidate's calls since its last move, oldest first: in shadow the copies, later the users' own.
+def calls(engine: Engine, release: Release, slow_seconds: float, now: float) -> list[Call]:
+    """The candidate's calls since its last move: in shadow the copies, later the users' own.
 
-    A request that its user left, or that is not finished, says nothing yet.
+    One that has lasted too long is slow whether or not it has ended, and so is one that its user gave up by then: what
+    hangs until users leave, or dies with its process, ends in no other way. One at which the champion failed alike says
+    nothing.
     """
     with reading(engine, "releases") as connection:
-        failed = _trials(connection, release)
+        trials = _trials(connection, release)
         if release.state is State.SHADOW:
-            return [Call(reason not in ("", "slow"), latency > slow_seconds) for _, reason, latency in failed]
-        reasons = {request: reason for request, reason, _ in failed}
+            return [
+                Call(row.reason not in ("", "slow"), row.latency_s > slow_seconds, row.time, row.time) for row in trials
+            ]
+        # `slow` in the trials is the gateway's word for far above the champion; here the line's own bound holds.
+        made_good = {row.request_id: row.time for row in trials if row.reason not in ("slow", BOTH)}
+        alike = {row.request_id for row in trials if row.reason == BOTH}
         query = (
-            select(ACCEPTED.c.request_id, FINISHED.c.latency_s, FINISHED.c.status)
-            .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id)
+            select(ACCEPTED.c.request_id, ACCEPTED.c.time, *(FINISHED.c[name] for name in ENDED))
+            .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
             .where(ACCEPTED.c.deployment == release.deployment, ACCEPTED.c.time >= release.since)
-            .where(FINISHED.c.outcome != "cancelled")
             .order_by(ACCEPTED.c.time)
         )
         return [
-            # `slow` in the trials is the gateway's word for far above the champion; here the line's own bound holds.
-            Call(row.status >= 500 or reasons.get(row.request_id, "slow") != "slow", row.latency_s > slow_seconds)
+            _call(row, made_good.get(row.request_id), slow_seconds, now)
             for row in connection.execute(query)
+            if row.request_id not in alike
         ]
 
 
-def exposures(engine: Engine, release: Release, champion: str | None) -> list[Exposure]:
-    """The line's requests since the release's last move, by who was asked, and whether their users liked them."""
-    liked = select(FEEDBACK.c.request_id, FEEDBACK.c.user_key, FEEDBACK.c.value).where(
-        FEEDBACK.c.kind == LIKE, FEEDBACK.c.time >= release.since
-    )
-    asked = select(ACCEPTED.c.request_id, ACCEPTED.c.user_key, ACCEPTED.c.time, ACCEPTED.c.deployment).where(
-        ACCEPTED.c.deployment.in_([release.deployment, champion or ""]), ACCEPTED.c.time >= release.since
+def _call(row: Any, made_good: float | None, slow_seconds: float, now: float) -> Call:
+    """`made_good`: when the champion began to answer instead."""
+    answered = row.outcome in ("ok", "error")
+    lasted = now - row.time if row.latency_s is None else row.latency_s
+    failed = True if made_good is not None else row.status >= 500 if answered else None
+    slow = lasted > slow_seconds if answered or lasted > slow_seconds else None
+    ended = row.time + lasted
+    return Call(failed, slow, ended if made_good is None else made_good, min(ended, row.time + slow_seconds))
+
+
+def exposures(
+    engine: Engine, release: Release, champion: str | None, until: float, attribution_s: float
+) -> list[Exposure]:
+    """The line's requests since the release's last move, by who was asked, and whether their users liked them; of each
+    user, what they asked and said within their attribution window."""
+    both = (ACCEPTED.c.deployment.in_([release.deployment, champion or ""]), ACCEPTED.c.time >= release.since)
+    users = entered(until, attribution_s, *both)
+    mine, asked = ACCEPTED.c.user_key == users.c.user_key, (*both, ACCEPTED.c.time < users.c.closes)
+    last = standing(mine, *asked, FEEDBACK.c.kind == LIKE, received < users.c.closes)
+    query = (
+        select(ACCEPTED.c.user_key, ACCEPTED.c.time, ACCEPTED.c.deployment, last.c.value)
+        .join(users, mine)
+        .join(last, and_(last.c.request_id == ACCEPTED.c.request_id, last.c.rank == 1), isouter=True)
+        .where(*asked)
     )
     with reading(engine, "releases") as connection:
-        # The latest reaction of each user to each of their own responses counts.
-        reactions = {(row.request_id, row.user_key): row.value for row in connection.execute(liked.order_by(*NEWEST))}
         return [
             Exposure(
                 user_key=row.user_key,
                 time=row.time,
                 variant=CANDIDATE if row.deployment == release.deployment else CHAMPION,
                 propensity=1.0,
-                values={LIKE: min(max(reactions.get((row.request_id, row.user_key), 0.0), 0.0), 1.0)},
+                values={LIKE: min(max(row.value or 0.0, 0.0), 1.0)},
             )
-            for row in connection.execute(asked)
+            for row in connection.execute(query)
         ]
 
 
@@ -83,9 +109,9 @@ def breaker(engine: Engine, release: Release) -> str:
         return connection.scalar(query) or ""
 
 
-def _trials(connection: Connection, release: Release) -> list[tuple[str, str, float]]:
+def _trials(connection: Connection, release: Release) -> Sequence[Row[Any]]:
     kind = "shadow" if release.state is State.SHADOW else "failure"
-    query = select(TRIALS.c.request_id, TRIALS.c.reason, TRIALS.c.latency_s).where(
+    query = select(TRIALS).where(
         TRIALS.c.kind == kind, TRIALS.c.deployment == release.deployment, TRIALS.c.time >= release.since
     )
-    return [(row.request_id, row.reason, row.latency_s) for row in connection.execute(query.order_by(TRIALS.c.time))]
+    return connection.execute(query.order_by(TRIALS.c.time)).all()

@@ -22,6 +22,7 @@ class CaptionTokenizer:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises bare Exception for a missing or damaged file
             raise ArtifactError(f"{path}: not a tokenizer: {error}") from error
+        self._tokenizer.encode_special_tokens = True  # a prompt that says [SEP] is text, and no end of it
         self._tokenizer.enable_truncation(max_length=tokens)
         self._tokenizer.enable_padding(length=tokens)
 

@@ -1,95 +1,125 @@
 """The text runtime: OpenVINO GenAI's continuous batching behind the runtime interface.
 
 One engine thread owns the pipeline. It admits requests, steps all of them together, hands out what each step wrote, and
-sleeps while there is none. Callers only ever touch their own job.
+sleeps while there is none. Callers only ever touch their own job. What the engine cannot take is refused on the
+caller's thread, before anything is started; what fails nevertheless fails alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.artifact import ArtifactError, verify
+from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.chat import ChatEncoder, Message, Turn
+from components.runtimes.fairness import admissible
 
+READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them
 CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-bit cache
 # With AMX, OpenVINO would choose bf16. Measured there on the default model: f32 with int8 weights writes 1.4 times as
 # fast for one stream, 1.3 for 8 (81 and 364 tokens/s); bf16 1.1 times for 32, 1.3 for 8 prompts of 400 tokens.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 WEIGHTS = "adapter_model.safetensors"  # of an adapter: PEFT's name
 ADAPTERS = Path("artifacts/text/adapters")  # each in the folder that its digest names
+log = logging.getLogger("bentoml.text")
 REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
 
 
-class PromptTooLongError(ValueError):
-    """The prompt and the tokens asked for do not fit into the model's context."""
+class RequestRefusedError(ValueError):
+    """The engine cannot take such a request, whoever sends it; nothing was started."""
+
+
+class PromptTooLongError(RequestRefusedError):
+    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
 
 
 class EngineStoppedError(RuntimeError):
-    """The runtime was closed, or its engine failed, before the request was finished."""
+    """The runtime was closed, or has no working engine, before the request was finished."""
 
 
-def load_text(folder: Path, adapter: Path | None = None) -> OpenVinoText:
+class JobFailedError(RuntimeError):
+    """The engine failed on this request alone, or gave it up; others are answered."""
+
+
+def load_text(folder: Path, adapter: Path | None = None, max_prompt_tokens: int | None = None) -> OpenVinoText:
     """The runtime of a digest-verified export or package, with an adapter on top of its weights where one is given.
 
-    Raises `ArtifactError` where the bytes are not their own, or the adapter was made for other weights.
+    Prompts of more than `max_prompt_tokens` are refused. Raises `ArtifactError` where the bytes are not their own, or
+    the adapter was made for other weights.
     """
     model = verify(folder).parents.get("checkpoint")
     if adapter is None:
-        return OpenVinoText(folder / "openvino")
+        return OpenVinoText(folder / "openvino", max_prompt_tokens=max_prompt_tokens)
     manifest = verify(adapter)
     if manifest.kind != "adapter" or manifest.parents.get("checkpoint") != model:
         made_for = manifest.parents.get("checkpoint")
         raise ArtifactError(f"{adapter}: a {manifest.kind} for the weights of {made_for}; those served are {model}'s")
-    return OpenVinoText(folder / "openvino", adapter / WEIGHTS, manifest.parameters["scale"])
+    return OpenVinoText(folder / "openvino", adapter / WEIGHTS, manifest.parameters["scale"], max_prompt_tokens)
 
 
 @dataclass(eq=False)
 class _Job:
-    """A request in the engine: `piece` is called with new text, on the engine's thread."""
+    """A request in the engine: `piece` is called with new text, on the engine's thread.
+
+    `suspect`: it was at work in a step that failed, and goes on alone, so that it can fail nobody else's.
+    """
 
     request: TextRequest
     prompt: list[int]
+    settings: Any
     piece: Callable[[str], None] | None
-    ignore_end: bool
     done: Future[TextResult] = field(default_factory=Future)
     handle: Any = None
     ids: list[int] = field(default_factory=list)
     sent: int = 0  # characters already handed out
     finish_reason: str = "length"
     cancelled: bool = False
+    suspect: bool = False
+
+    @property
+    def share(self) -> str:
+        return self.request.share
+
+    @property
+    def cost(self) -> int:
+        return len(self.prompt) + self.request.max_new_tokens
+
+    @property
+    def unread(self) -> int:
+        return 0 if self.ids else len(self.prompt)
 
 
 class OpenVinoText:
-    """Writes text on the CPU; concurrent calls join the batch at the next step. Close it to end its thread."""
+    """Writes text on the CPU; concurrent calls join the batch, fairly, at the next step. Close it to end its thread."""
 
-    def __init__(self, folder: Path, adapter: Path | None = None, scale: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, adapter: Path | None = None, scale: float = 1.0, max_prompt_tokens: int | None = None
+    ) -> None:
         import openvino_genai as genai
         from tokenizers import Tokenizer
 
-        scheduler = genai.SchedulerConfig()
-        scheduler.cache_size = CACHE_GB
-        properties: dict[str, Any] = dict(PRECISION)
-        if adapter:
-            # Its state would be shared by all sequences of a batch, so that one engine cannot change it by request.
-            # Measured on the default model: fixed like this it writes 0.74 to 0.79 times as fast as without, 0.55 else.
-            static = genai.AdapterConfig.Mode.MODE_STATIC
-            properties["adapters"] = genai.AdapterConfig(genai.Adapter(str(adapter)), scale, static)
         self._genai = genai
-        self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+        self._start = partial(_pipeline, genai, folder, adapter, scale)
+        self._pipeline = self._start()  # None after it has failed, until a job needs it
         self._template = self._pipeline.get_tokenizer()
         # Hugging Face's tokenizer decodes a token in microseconds; OpenVINO's runs a graph for it.
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._chat = ChatEncoder(self._render, self._encode, _special(self._tokenizer))
         self._context = _context_length(folder)
+        self._max_prompt_tokens = max_prompt_tokens or self._context
         self._jobs: list[_Job] = []
-        self._arrived: list[_Job] = []
+        self._waiting: list[_Job] = []
         self._wake = threading.Condition()
         self._closed = False
         self._count = 0
@@ -97,7 +127,7 @@ class OpenVinoText:
         self._thread.start()
 
     def generate(self, requests: Sequence[TextRequest], *, ignore_end: bool = False) -> list[TextResult]:
-        """One result per request, in order; raises `PromptTooLongError` before any is started.
+        """One result per request, in order; raises `RequestRefusedError` before any is started.
 
         `ignore_end` writes on past the end token, so that engines can be timed over equal numbers of tokens.
         """
@@ -111,7 +141,7 @@ class OpenVinoText:
     def stream(self, request: TextRequest) -> AsyncGenerator[str | TextResult, None]:
         """Pieces as they are written, then the result; leaving the iteration early ends the generation.
 
-        Raises `PromptTooLongError` at the call, so that a caller can refuse before it begins to answer.
+        Raises `RequestRefusedError` at the call, so that a caller can refuse before it begins to answer.
         """
         loop = asyncio.get_running_loop()
         items: asyncio.Queue[str | Future[TextResult]] = asyncio.Queue()
@@ -135,14 +165,12 @@ class OpenVinoText:
         finally:
             self._cancel([job])
 
-    def render(self, messages: Sequence[tuple[str, str]]) -> str:
-        """The chat template's text for `messages`, ending where the assistant begins to write."""
-        turns = [{"role": role, "content": content} for role, content in messages]
-        return str(self._template.apply_chat_template(turns, add_generation_prompt=True))
-
-    def prompt_ids(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        """The tokens the model is given for `messages`."""
-        return list(self._tokenizer.encode(self.render(messages), add_special_tokens=False).ids)
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens the model is given for `messages`; raises `RequestRefusedError` where no template takes them."""
+        try:
+            return self._chat.prompt(messages)
+        except (ValueError, RuntimeError) as error:
+            raise RequestRefusedError(f"these messages cannot be read as a chat: {error}") from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens."""
@@ -151,7 +179,7 @@ class OpenVinoText:
     def active(self) -> int:
         """Requests in the engine or waiting for its next step."""
         with self._wake:
-            return len(self._jobs) + len(self._arrived)
+            return len(self._jobs) + len(self._waiting)
 
     def close(self) -> None:
         """End the engine's thread; requests that are not finished raise `EngineStoppedError`."""
@@ -161,18 +189,47 @@ class OpenVinoText:
         self._thread.join()
 
     def _job(self, request: TextRequest, piece: Callable[[str], None] | None, ignore_end: bool = False) -> _Job:
+        settings = self._settings(request, ignore_end)
         prompt = self.prompt_ids(request.messages)
+        if len(prompt) > self._max_prompt_tokens:
+            raise PromptTooLongError(f"{len(prompt)} prompt tokens; at most {self._max_prompt_tokens} are read here")
         if len(prompt) + request.max_new_tokens > self._context:
             raise PromptTooLongError(
                 f"{len(prompt)} prompt tokens and {request.max_new_tokens} to write; the model holds {self._context}"
             )
-        return _Job(request, prompt, piece, ignore_end)
+        return _Job(request, prompt, settings, piece)
+
+    def _render(self, turns: list[Turn]) -> str:
+        return str(self._template.apply_chat_template(turns, add_generation_prompt=True))
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _settings(self, request: TextRequest, ignore_end: bool) -> Any:
+        """The engine's form of a request's parameters, once checked by the engine itself: `RequestRefusedError`."""
+        try:
+            settings = self._genai.GenerationConfig(
+                max_new_tokens=request.max_new_tokens,
+                do_sample=request.temperature > 0,
+                rng_seed=request.seed,
+                ignore_eos=ignore_end,
+                apply_chat_template=False,
+            )
+            if request.temperature > 0:
+                # With less than float32's normal numbers the engine divides 0 by 0 and writes noise.
+                settings.temperature, settings.top_p = in_float32(request.temperature), in_float32(request.top_p)
+            settings.set_eos_token_id(self._template.get_eos_token_id())
+            settings.validate()
+        except (ValueError, TypeError, RuntimeError) as error:  # pybind11's for a type or a range, the engine's own
+            reason = str(error).strip().rpartition("\n")[2]  # before it the engine names its source's line
+            raise RequestRefusedError(f"the engine refuses {_parameters(request)}: {reason}") from error
+        return settings
 
     def _submit(self, jobs: Sequence[_Job]) -> None:
         with self._wake:
             if self._closed:
                 raise EngineStoppedError("the text engine is closed")
-            self._arrived += jobs
+            self._waiting += jobs
             self._wake.notify()
 
     def _cancel(self, jobs: Sequence[_Job]) -> None:
@@ -186,45 +243,67 @@ class OpenVinoText:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._arrived or self._jobs)
-                arrived, self._arrived = self._arrived, []
-                self._jobs += arrived
+                self._wake.wait_for(lambda: self._closed or self._waiting or self._jobs)
             if self._closed:
-                return self._fail(EngineStoppedError("the text engine was closed"))
+                return self._end_all(EngineStoppedError("the text engine was closed"))
             try:
-                self._advance(arrived)
-            except Exception as error:  # the thread must outlive a failed step: later requests need it
-                self._fail(EngineStoppedError(f"the text engine failed: {error}"))
+                self._pipeline = self._pipeline or self._start()
+            except Exception as error:  # the thread must outlive it: the next job tries again
+                self._end_all(EngineStoppedError(f"the text engine failed, and does not start again: {error}"))
+                continue
+            try:
+                self._advance()
+            except Exception as error:
+                self._recover(error)
 
-    def _advance(self, arrived: Sequence[_Job]) -> None:
-        for job in arrived:
-            job.handle = self._admit(job)
-        for job in [job for job in self._jobs if job.cancelled]:
-            job.handle.cancel()
-            self._finish(job, EngineStoppedError("the request was cancelled"))
+    def _advance(self) -> None:
+        for job in [job for job in (*self._jobs, *self._waiting) if job.cancelled]:
+            self._finish(job, JobFailedError("the request was cancelled"))
+        for job in self._next():
+            self._admit(job)
         self._pipeline.step()
         for job in list(self._jobs):
-            self._collect(job)
+            try:
+                self._collect(job)
+            except Exception as error:  # in handing out its text: no concern of others
+                self._finish(job, JobFailedError(f"what was written cannot be handed out: {error}"))
 
-    def _admit(self, job: _Job) -> Any:
+    def _next(self) -> list[_Job]:
+        """The waiting jobs to admit now, fairest first; or the first suspect alone once nobody else is at work."""
+        with self._wake:
+            suspects = [job for job in self._waiting if job.suspect]
+            if not suspects and not any(job.suspect for job in self._jobs):
+                return admissible(self._waiting, self._jobs, READING_TOKENS)
+            return suspects[: not self._jobs]
+
+    def _admit(self, job: _Job) -> None:
+        """Give a job to the engine, from where it was if it was at work before."""
         import openvino as ov
 
         self._count += 1
-        prompt_1L = ov.Tensor(np.array([job.prompt], dtype=np.int64))
-        return self._pipeline.add_request(self._count, prompt_1L, self._settings(job.request, job.ignore_end))
+        job.settings.max_new_tokens = job.request.max_new_tokens - len(job.ids)
+        tokens_1L = ov.Tensor(np.array([job.prompt + job.ids], dtype=np.int64))
+        try:
+            job.handle = self._pipeline.add_request(self._count, tokens_1L, job.settings)
+        except Exception as error:  # the request was checked before: this is not its sender's fault
+            return self._finish(job, JobFailedError(f"the text engine did not take the request: {error}"))
+        with self._wake:
+            self._waiting.remove(job)
+            self._jobs.append(job)
 
-    def _settings(self, request: TextRequest, ignore_end: bool) -> Any:
-        settings = self._genai.GenerationConfig(
-            max_new_tokens=request.max_new_tokens,
-            do_sample=request.temperature > 0,
-            rng_seed=request.seed,
-            ignore_eos=ignore_end,
-            apply_chat_template=False,
-        )
-        if request.temperature > 0:
-            settings.temperature, settings.top_p = request.temperature, request.top_p
-        settings.set_eos_token_id(self._template.get_eos_token_id())
-        return settings
+    def _recover(self, error: Exception) -> None:
+        """After a failed step start the engine anew, as it would fail in every later step too.
+
+        A single job has failed by itself. Of several nobody knows which one it was: each goes on alone.
+        """
+        self._pipeline = None
+        log.error("the text engine failed with %d jobs at work and is started again: %s", len(self._jobs), error)
+        if len(self._jobs) == 1:
+            return self._finish(self._jobs[0], JobFailedError(f"the text engine failed: {error}"))
+        with self._wake:
+            for job in self._jobs:
+                job.handle, job.suspect = None, True
+            self._waiting, self._jobs = self._jobs + self._waiting, []
 
     def _collect(self, job: _Job) -> None:
         status = self._genai.GenerationStatus
@@ -240,7 +319,7 @@ class OpenVinoText:
             text = self.decode(job.ids)
             self._finish(job, TextResult(text, len(job.prompt), len(job.ids), job.finish_reason))
         elif state != status.RUNNING:
-            self._finish(job, EngineStoppedError(f"the engine gave the request up ({state.name.lower()})"))
+            self._finish(job, JobFailedError(f"the engine gave the request up ({state.name.lower()})"))
 
     def _hand_out(self, job: _Job, final: bool) -> None:
         text = self.decode(job.ids)
@@ -250,19 +329,43 @@ class OpenVinoText:
             job.piece(text[job.sent :])
             job.sent = len(text)
 
-    def _finish(self, job: _Job, result: TextResult | EngineStoppedError) -> None:
+    def _finish(self, job: _Job, result: TextResult | EngineStoppedError | JobFailedError) -> None:
         with self._wake:
-            self._jobs.remove(job)
+            (self._jobs if job in self._jobs else self._waiting).remove(job)
         if isinstance(result, TextResult):
             job.done.set_result(result)
-        else:
-            job.done.set_exception(result)
+            return
+        if job.handle is not None:
+            job.handle.cancel()
+        job.done.set_exception(result)
 
-    def _fail(self, error: EngineStoppedError) -> None:
-        for job in list(self._jobs):
-            if job.handle is not None:
-                job.handle.cancel()
+    def _end_all(self, error: EngineStoppedError) -> None:
+        for job in [*self._jobs, *self._waiting]:
             self._finish(job, error)
+
+
+def _pipeline(genai: Any, folder: Path, adapter: Path | None, scale: float) -> Any:
+    """A fresh engine for the exported model in `folder`."""
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = CACHE_GB
+    properties: dict[str, Any] = dict(PRECISION)
+    if adapter:
+        # Its state would be shared by all sequences of a batch, so that one engine cannot change it by request.
+        # Measured on the default model: fixed like this it writes 0.74 to 0.79 times as fast as without, 0.55 else.
+        static = genai.AdapterConfig.Mode.MODE_STATIC
+        properties["adapters"] = genai.AdapterConfig(genai.Adapter(str(adapter)), scale, static)
+    return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+
+
+def _special(tokenizer: Any) -> set[str]:
+    return {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+
+
+def _parameters(request: TextRequest) -> str:
+    return (
+        f"max_new_tokens {request.max_new_tokens}, temperature {request.temperature!r}, top_p {request.top_p!r}, "
+        f"seed {request.seed}"
+    )
 
 
 def _context_length(folder: Path) -> int:

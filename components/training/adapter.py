@@ -20,7 +20,7 @@ from components.data.pairs import Pair, read_pairs
 from components.data.sample import Sample
 from components.learning import version
 from components.models.base_text import BASE
-from components.models.language import adapted, held_out_loss, load_merged, load_tokenizer
+from components.models.language import adapted, fitting, held_out_loss, load_merged, load_tokenizer
 from components.runtimes.text import ADAPTERS
 from components.stage import StageError
 from components.training import text
@@ -32,7 +32,7 @@ STATE = Path(".atelier/training/adapter")
 
 def known(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:
     """The adapter that `make` would make, if there is one."""
-    wanted = parents_of(learned), _parameters(segment, settings)
+    wanted = parents_of(learned), _parameters(segment, _schedule(_pairs(learned, settings)[0], settings)[1])
     made = (read_manifest(path.parent) for path in ADAPTERS.glob(f"*/{MANIFEST}"))
     found = (manifest for manifest in made if (manifest.parents, manifest.parameters) == wanted)
     return next((manifest for manifest in found if (ADAPTERS / manifest.digest).is_dir()), None)
@@ -54,27 +54,42 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     In this process, on one device; what was killed goes on where it stopped. Raises `StageError` where the checkpoint
     here is not the package's, and where something was made anew meanwhile.
     """
-    parents, parameters = parents_of(learned), _parameters(segment, settings)
+    parents = parents_of(learned)
     if verify(text.CHECKPOINT).digest != parents["checkpoint"]:
         raise StageError(f"{text.CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
-    settings = settings.model_copy(update={"strategy": "auto", "devices": 1})
-    pairs = [replace(pair, learned=False) for pair in read_pairs(text.SPLIT / "train.parquet")]
-    pairs += [_pair(sample) for sample in version.samples(learned)]
+    pairs, too_long = _pairs(learned, settings)
+    seen, run = _schedule(pairs, settings)
+    parameters = _parameters(segment, run)
+    text.announce(seen, run, settings)
     checks = [Pair(row["prompt"], row["output"], "") for row in version.held_out(learned) if row["liked"]]
     base = STATE / "merged"
     load_merged(BASE, text.CHECKPOINT, torch.float32).save_pretrained(base)
     load_tokenizer(BASE).save_pretrained(base)
     key = state_key(parameters, canonical(parents))
-    model, fitted = text.train(base, pairs, settings, state_dir=STATE / "run", key=key)
-    after = held_out_loss(adapted(model), load_tokenizer(base), checks, settings.max_length)
+    model, fitted = text.train(base, seen, run, state_dir=STATE / "run", key=key)
+    after = held_out_loss(adapted(model), load_tokenizer(base), checks)
     with model.disable_adapter():
-        before = held_out_loss(adapted(model), load_tokenizer(base), checks, settings.max_length)
-    metrics = text.summarise(fitted, after, len(pairs)) | {"validation_loss_without": before, "checks": len(checks)}
+        before = held_out_loss(adapted(model), load_tokenizer(base), checks)
+    metrics = text.summarise(fitted, after, len(pairs), settings.max_steps)
+    metrics |= {"pairs_too_long": too_long, "validation_loss_without": before, "checks": len(checks)}
     if parents_of(learned) != parents:
         raise StageError("the model or its data was made anew while the adapter was trained; run `atelier adapt` again")
     manifest = _publish(model, parents, parameters, metrics)
     discard(STATE)
     return manifest
+
+
+def _pairs(learned: Path, settings: TrainText) -> tuple[list[Pair], int]:
+    """The champion's own pairs and the segment's as the learned ones, and how many more were too long."""
+    pairs = [replace(pair, learned=False) for pair in read_pairs(text.SPLIT / "train.parquet")]
+    pairs += [_pair(sample) for sample in version.samples(learned)]
+    fit = fitting(load_tokenizer(BASE), pairs, settings.max_length)
+    return fit, len(pairs) - len(fit)
+
+
+def _schedule(pairs: list[Pair], settings: TrainText) -> tuple[list[Pair], TrainText]:
+    """As `text.schedule`, but in this process and on one device."""
+    return text.schedule(pairs, settings.model_copy(update={"strategy": "auto", "devices": 1}))
 
 
 def _parameters(segment: Mapping[str, str], settings: TrainText) -> dict[str, Any]:

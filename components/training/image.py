@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -30,67 +29,73 @@ from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
 from components.stage import StageError, run
 from components.training import trainer
+from components.training.module import TrainingModule
 
 SPLIT = Path("data/image/split")
 BASE = Path("components/models/base/image")
 CHECKPOINT = Path("artifacts/image/checkpoint")
 METRICS = Path("metrics/image")
 STATE = Path(".atelier/training/image")
-PREFIX = "denoiser."  # what a Lightning module's attribute puts before the network's parameter names
+MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Pictures uint8 BCHW; states BALD and masks BAL of each one's A alternative captions, the whole one first."""
 
     pictures: Tensor
     states: Tensor
     masks: Tensor
 
-    def __len__(self) -> int:
-        return len(self.pictures)
-
     def take(self, indices: list[int]) -> Batch:
         chosen = torch.tensor(indices, device=self.pictures.device)
         return Batch(self.pictures[chosen], self.states[chosen], self.masks[chosen])
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.pictures.to(device), self.states.to(device), self.masks.to(device))
+        return Batch(*(tensor.to(device) for tensor in self))
+
+    def captioned(self, states_BLD: Tensor, masks_BL: Tensor) -> Batch:
+        """The same pictures, all with one other caption, which is a batch of one."""
+        count = len(self.pictures)
+        return Batch(self.pictures, states_BLD.expand(count, 1, -1, -1), masks_BL.expand(count, 1, -1))
 
     def pixels(self) -> Tensor:
         """Float pictures BCHW in [-1, 1]."""
         return self.pictures.float() / 127.5 - 1
 
 
-class FlowMatching(pl.LightningModule):
+class FlowMatching(TrainingModule):
     """One training step: noise a picture, predict its velocity, squared error. Some captions are left out."""
 
     def __init__(self, denoiser: nn.Module, empty: tuple[Tensor, Tensor], config: TrainImage) -> None:
-        super().__init__()
+        super().__init__(config)
         self.denoiser = denoiser
-        self.config = config
-        self.register_buffer("empty_LD", empty[0], persistent=False)
-        self.register_buffer("empty_mask_L", empty[1], persistent=False)
+        self.config: TrainImage = config
+        # Copies: the encoder's are inference tensors, and DDP sends its buffers from rank to rank.
+        self.register_buffer("empty_LD", empty[0].clone(), persistent=False)
+        self.register_buffer("empty_mask_L", empty[1].clone(), persistent=False)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        count = len(batch)
-        device = batch.pictures.device
-        chosen = torch.randint(batch.states.shape[1], (count,), device=device)
-        dropped = torch.rand(count, device=device) < self.config.caption_dropout
-        time_B = flow_matching.logit_normal_times(count, device)
-        noise_BCHW = torch.randn(batch.pictures.shape, device=device)
-
-        rows = torch.arange(count, device=device)
-        text_BLD = torch.where(dropped[:, None, None], self.empty_LD, batch.states[rows, chosen])
-        mask_BL = torch.where(dropped[:, None], self.empty_mask_L, batch.masks[rows, chosen])
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean over this rank's samples; ranks have equally many, so that the step's loss is the mean of theirs."""
+        device, samples = batch.pictures.device, len(batch.pictures)
+        chosen_B, dropped_B, time_B, noise_BCHW = (drawn[self.share] for drawn in self._draw(batch))
+        rows = torch.arange(samples, device=device)
+        text_BLD = torch.where(dropped_B[:, None, None], self.empty_LD, batch.states[rows, chosen_B])
+        mask_BL = torch.where(dropped_B[:, None], self.empty_mask_L, batch.masks[rows, chosen_B])
         with attention(device):
             return flow_loss(self.denoiser, batch.pixels(), noise_BCHW, time_B, text_BLD, mask_BL)
 
+    def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For every sample of the step: which caption, whether it is left out, the time and the noise."""
+        generator, device = self.generator(), batch.pictures.device
+        count = len(batch.pictures) * self.trainer.world_size
+        chosen = torch.randint(batch.states.shape[1], (count,), generator=generator, device=device)
+        dropped = torch.rand(count, generator=generator, device=device) < self.config.caption_dropout
+        time = flow_matching.logit_normal_times(count, device, generator)
+        noise = torch.randn((count, *batch.pictures.shape[1:]), generator=generator, device=device)
+        return chosen, dropped, time, noise
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=self.config.learning_rate, weight_decay=0.01)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch.to(device)
 
 
 def attention(device: torch.device) -> AbstractContextManager[None]:
@@ -104,10 +109,11 @@ def attention(device: torch.device) -> AbstractContextManager[None]:
 def flow_loss(
     denoiser: nn.Module, data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
 ) -> Tensor:
-    """Mean squared error of the predicted velocity at each sample's time."""
+    """Mean squared error of the predicted velocity at each sample's time; below `MIN_TIME`, as at that time."""
     noisy_BCHW = flow_matching.interpolate(data_BCHW, noise_BCHW, time_B)
     velocity_BCHW = denoiser(noisy_BCHW, time_B, text_BLD, mask_BL)
-    return (velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)).square().mean()
+    error_BCHW = velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)
+    return (error_BCHW * (time_B / MIN_TIME).clamp_max(1).view(-1, 1, 1, 1)).square().mean()
 
 
 @torch.inference_mode()
@@ -115,14 +121,15 @@ def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
     """The loss on unseen samples with fixed noise and evenly spread times, so that runs compare."""
     generator = torch.Generator().manual_seed(seed)
     denoiser.eval()
-    total = 0.0
-    for start in range(0, len(batch), 64):
-        part = batch.take(list(range(start, min(start + 64, len(batch)))))
+    total, samples = 0.0, len(batch.pictures)
+    for start in range(0, samples, 64):
+        part = batch.take(list(range(start, min(start + 64, samples))))
+        count = len(part.pictures)
         noise_BCHW = torch.randn(part.pictures.shape, generator=generator)
-        time_B = (torch.arange(len(part)) + 0.5) / len(part)
+        time_B = (torch.arange(count) + 0.5) / count
         loss = flow_loss(denoiser, part.pixels(), noise_BCHW, time_B, part.states[:, 0], part.masks[:, 0])
-        total += float(loss) * len(part)
-    return total / len(batch)
+        total += float(loss) * count
+    return total / samples
 
 
 def whole_and_name(s: Sample) -> list[str]:
@@ -169,13 +176,13 @@ def fit(
 ) -> tuple[Denoiser, list[tuple[int, float]]]:
     """Train and return a denoiser of averaged weights, an adapter merged into them, and the losses."""
     states, masks = encoder.encode([""])
-    averaged = Denoiser(config.model)  # a second one: ZeRO-3 leaves the trained one in pieces
+    averaged = Denoiser(config.model)
     averaged.load_state_dict(denoiser.state_dict())
     rank = config.lora_rank
     fitted = trainer.fit(
         FlowMatching(adapted(denoiser, rank) if rank else denoiser, (states[0], masks[0]), config),
-        len(batch),
-        batch.take,
+        len(batch.pictures),
+        lambda indices, step: batch.take(indices),
         config,
         state_dir=state_dir,
         key=key,
@@ -183,10 +190,7 @@ def fit(
         logger=logger,
     )
     network = adapted(averaged, rank) if rank else averaged
-    weights = {name.removeprefix(PREFIX): value for name, value in fitted.weights.items()}
-    network.load_state_dict(weights, strict=False)
-    if missed := weights.keys() ^ {name for name, p in network.named_parameters() if p.requires_grad}:
-        raise StageError(f"training returned other weights than it was to train: {sorted(missed)}")
+    fitted.load_into(network, "denoiser")
     return (merged(network) if rank else averaged).eval(), fitted.losses
 
 
@@ -215,7 +219,8 @@ def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
     key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
     averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key, logger=logger)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
-    metrics["captions_cut"] = cut
+    uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
+    metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}
     if trainer.is_writer():
         write(averaged, config, parents, metrics, losses)
         trainer.discard(STATE)
@@ -230,7 +235,7 @@ def summary(
     return {
         "train_loss": sum(last) / len(last),
         "validation_loss": held_out_loss(denoiser, held_out, seed),
-        "samples": len(batch),
+        "samples": len(batch.pictures),
         "steps": len(losses),
     }
 

@@ -24,7 +24,7 @@ from components.data.sample import Sample
 from components.models import judge as judges
 from components.models.judge import Judge, alignment, scaled
 from components.models.text_encoder import TextEncoder
-from components.stage import run
+from components.stage import StageError, run
 
 NAMES = 100  # from which a drawing is to be recognised
 
@@ -68,7 +68,10 @@ def outline(scaled_BCHW: Tensor) -> Tensor:
 
 
 def train_judge(samples: list[Sample], encoder: TextEncoder, training: JudgeTraining, device: torch.device) -> Judge:
-    """A judge of the samples' pictures and captions, on the CPU; a seed gives the same judge twice on one device."""
+    """A judge of the samples' pictures and captions, on the CPU; a seed gives the same judge twice on one device.
+
+    Raises `StageError` where there are fewer concepts than a batch holds.
+    """
     torch.manual_seed(training.seed)
     chance = random.Random(training.seed)  # noqa: S311 - not for secrets
     pictures = pixels(samples, judges.SIZE).to(device)
@@ -78,11 +81,12 @@ def train_judge(samples: list[Sample], encoder: TextEncoder, training: JudgeTrai
     drawings: dict[str, list[int]] = defaultdict(list)
     for index, s in enumerate(samples):
         drawings[s.meta["concept"]].append(index)
-    concepts = sorted(drawings)
+    concepts, count = sorted(drawings), training.batch_size
+    if count > len(concepts):
+        raise StageError(f"a batch of {count} concepts from {len(concepts)}; give drawings of more, or a smaller batch")
     judge = Judge().to(device)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=training.steps)
-    count = min(training.batch_size, len(concepts))
     matching = torch.arange(count, device=device)
     for step in range(training.steps):
         chosen = torch.tensor([chance.choice(drawings[c]) for c in chance.sample(concepts, count)], device=device)

@@ -8,31 +8,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
 from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
 from components.data.pairs import Pair, read_pairs, repeated
 from components.models.base_text import BASE
 from components.models.language import (
+    IGNORED,
     Batch,
     adapted,
     add_adapter,
     collate,
-    completion_loss,
+    completion_losses,
     encode,
+    fitting,
     held_out_loss,
     load_base,
     load_tokenizer,
-    preference_loss,
+    preference_losses,
 )
 from components.stage import run
+from components.training.module import TrainingModule
 from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
 
 SPLIT = Path("data/text/split")
@@ -41,19 +45,61 @@ METRICS = Path("metrics/text")
 STATE = Path(".atelier/training/text")
 
 
-class TextModule(pl.LightningModule):
+class TextBatch(NamedTuple):
+    """Rows of `pairs` pairs, and below them what users disliked instead of some; `liked_P` are the rows of those.
+
+    `tokens`, `contrasts`: completion tokens and disliked answers of the whole step, divided by the number of ranks.
+    """
+
+    rows: Batch
+    pairs: int
+    liked_P: Tensor
+    tokens: float
+    contrasts: float
+
+
+class Batches:
+    """Makes a rank's batch of the pairs with given indices, an equal share of those of a step."""
+
+    def __init__(self, pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
+        self.pad = tokenizer.pad_token_id
+        self.samples = [encode(tokenizer, pair) for pair in pairs]
+        self.disliked = {
+            index: encode(tokenizer, replace(pair, completion=pair.rejected))
+            for index, pair in enumerate(pairs)
+            if pair.rejected
+        }
+        self.tokens = [sum(label != IGNORED for label in labels[1:]) for _, labels in self.samples]
+
+    def __call__(self, indices: list[int], step: list[int]) -> TextBatch:
+        liked = [row for row, index in enumerate(indices) if index in self.disliked]
+        rows = [self.samples[i] for i in indices] + [self.disliked[indices[row]] for row in liked]
+        share = len(indices) / len(step)
+        tokens = share * sum(self.tokens[index] for index in step)
+        contrasts = share * sum(index in self.disliked for index in step)
+        liked_P = torch.tensor(liked, dtype=torch.long)
+        return TextBatch(collate(rows, self.pad), len(indices), liked_P, tokens, contrasts)
+
+
+class TextModule(TrainingModule):
     """Loss on the completion's tokens alone, and on what users disliked instead; only the adapter is trained."""
 
     def __init__(self, model: PeftModel, settings: config.TrainText) -> None:
-        super().__init__()
+        super().__init__(settings)
         self.model, self.settings = model.train(), settings
         self.strict_loading = False  # a checkpoint holds the adapter; the frozen base comes from its own folder
 
-    def training_step(self, batch: tuple[Batch, Batch | None], index: int) -> Tensor:
-        pairs, contrasts = batch
-        loss = completion_loss(adapted(self.model), pairs)
-        if contrasts is not None:
-            loss = loss + self.settings.preference_weight * preference_loss(adapted(self.model), contrasts)
+    def loss(self, batch: TextBatch) -> Tensor:
+        """A token weighs as much on one rank as on another, and so does a disliked answer.
+
+        One forward pass over pairs and disliked answers, so that ranks with and without these stay in step.
+        """
+        summed_B, tokens_B = completion_losses(adapted(self.model), batch.rows)
+        loss = summed_B[: batch.pairs].sum() / batch.tokens
+        if batch.contrasts:
+            mean_B = summed_B / tokens_B.clamp(min=1)
+            contrasts_P = preference_losses(mean_B[batch.liked_P], mean_B[batch.pairs :])
+            loss = loss + self.settings.preference_weight * contrasts_P.sum() / batch.contrasts
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -65,6 +111,24 @@ class TextModule(pl.LightningModule):
         checkpoint["state_dict"] = {n: v for n, v in checkpoint["state_dict"].items() if n in trained}
 
 
+def schedule(pairs: Sequence[Pair], settings: config.TrainText) -> tuple[list[Pair], config.TrainText]:
+    """The pairs as often as they are seen, and the settings of the run: learned pairs come with steps of their own.
+
+    The source's pairs are so seen as often as without them, or what they teach would be forgotten.
+    """
+    seen = repeated(pairs, settings.learned_share)
+    source = sum(not pair.learned for pair in seen) or len(seen)
+    return seen, settings.model_copy(update={"max_steps": round(settings.max_steps * len(seen) / source)})
+
+
+def announce(seen: Sequence[Pair], run: config.TrainText, settings: config.TrainText) -> None:
+    """Say how many steps a run takes, where these are not those that were set."""
+    if run.max_steps != settings.max_steps and is_writer():
+        share = sum(pair.learned for pair in seen) / len(seen)
+        steps = f"{run.max_steps} steps; max_steps {settings.max_steps} are for the source's pairs"
+        print(f"train text: {steps}, the others for learned ones, {share:.0%} of what is seen", flush=True)
+
+
 def train(
     base: Path,
     pairs: Sequence[Pair],
@@ -74,41 +138,32 @@ def train(
     key: str,
     logger: Logger | None = None,
 ) -> tuple[PeftModel, Fitted]:
-    """The adapted model and how it got there, after `settings.max_steps`, with learned pairs proportionally more.
+    """The adapted model after `settings.max_steps` on these pairs, and how it got there.
 
     The same settings give the same weights.
     """
     pl.seed_everything(settings.seed, verbose=False)
-    tokenizer = load_tokenizer(base)
-    seen = repeated(pairs, settings.learned_share)
-    # Learned pairs come on top: the source's are seen as often as without them, or what they teach would be forgotten.
-    source = sum(not pair.learned for pair in seen) or len(seen)
-    settings = settings.model_copy(update={"max_steps": round(settings.max_steps * len(seen) / source)})
-    samples = [encode(tokenizer, pair, settings.max_length) for pair in seen]
-    disliked = {
-        i: encode(tokenizer, replace(pair, completion=pair.rejected), settings.max_length)
-        for i, pair in enumerate(seen)
-        if pair.rejected
-    }
-    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    model = add_adapter(
-        load_base(base, dtype), rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout
-    )
-
-    def batch_of(indices: list[int]) -> tuple[Batch, Batch | None]:
-        both = [i for i in indices if i in disliked]
-        contrasts = [samples[i] for i in both] + [disliked[i] for i in both]
-        pad = tokenizer.pad_token_id
-        return collate([samples[i] for i in indices], pad), collate(contrasts, pad) if both else None
-
-    module = TextModule(model, settings)
-    fitted = fit(module, len(samples), batch_of, settings, state_dir=state_dir, key=key, logger=logger)
-    module.load_state_dict(fitted.weights, strict=False)
+    batches = Batches(pairs, load_tokenizer(base))
+    module = TextModule(untrained(base, settings), settings)
+    fitted = fit(module, len(pairs), batches, settings, state_dir=state_dir, key=key, logger=logger)
+    model = untrained(base, settings)
+    fitted.load_into(model, "model")
     return model.eval(), fitted
 
 
-def summarise(fitted: Fitted, validation_loss: float, pairs: int) -> dict[str, float]:
-    """The run in numbers; losses in nats per completion token, `loss` over the last tenth of the steps."""
+def untrained(base: Path, settings: config.TrainText) -> PeftModel:
+    """The base, in the precision of the settings, with a fresh adapter in float32."""
+    dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+    return add_adapter(
+        load_base(base, dtype), rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout
+    )
+
+
+def summarise(fitted: Fitted, validation_loss: float, pairs: int, max_steps: int) -> dict[str, float]:
+    """The run in numbers; losses in nats per completion token, `loss` over the last tenth of the steps.
+
+    `steps_for_learned`: those beyond the `max_steps` that were set.
+    """
     losses = [loss for _, loss in fitted.losses]
     last = losses[-max(1, len(losses) // 10) :]
     return {
@@ -116,6 +171,7 @@ def summarise(fitted: Fitted, validation_loss: float, pairs: int) -> dict[str, f
         "loss": sum(last) / len(last),
         "validation_loss": validation_loss,
         "steps": len(losses),
+        "steps_for_learned": len(losses) - max_steps,
         "pairs": pairs,
         "trained_parameters": sum(w.numel() for w in fitted.weights.values()),
     }
@@ -128,7 +184,7 @@ def save(model: PeftModel, folder: Path) -> None:
 
 
 def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]) -> None:
-    """Write the adapter as safetensors with its manifest, whole or not at all."""
+    """Write the adapter as safetensors with its manifest, whole or not at all; `settings` are those of the run."""
     with staged(CHECKPOINT) as folder:
         save(model, folder)
         parameters = settings.model_dump()
@@ -139,15 +195,19 @@ def main() -> None:
     """Train on the split and write checkpoint, metrics and the loss curve."""
     settings = config.load().train.text
     parents = {"data": read_manifest(SPLIT).digest, "base": verify(BASE).digest}
-    pairs = read_pairs(SPLIT / "train.parquet")
-    key = state_key(settings.model_dump(), canonical(parents))
-    model, fitted = train(BASE, pairs, settings, state_dir=STATE, key=key)
+    every = read_pairs(SPLIT / "train.parquet")
+    pairs = fitting(load_tokenizer(BASE), every, settings.max_length)
+    seen, run_settings = schedule(pairs, settings)
+    announce(seen, run_settings, settings)
+    key = state_key(run_settings.model_dump(), canonical(parents))
+    model, fitted = train(BASE, seen, run_settings, state_dir=STATE, key=key)
     if not is_writer():
         return
     held_out = read_pairs(SPLIT / "validation.parquet")
-    loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out, settings.max_length)
-    metrics = summarise(fitted, loss, len(pairs))
-    publish(model, settings, parents, metrics)
+    loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out)
+    metrics = summarise(fitted, loss, len(pairs), settings.max_steps)
+    metrics |= {"pairs_too_long": len(every) - len(pairs)}
+    publish(model, run_settings, parents, metrics)
     write_losses(METRICS / "train.csv", fitted.losses)
     write_text(METRICS / "train.json", canonical(metrics))
     discard(STATE)

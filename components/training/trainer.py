@@ -1,9 +1,9 @@
 """The training loop both lines share: Lightning with exact resumption.
 
 All that varies from step to step – the samples of a batch, the learning rate, the random numbers – is a function of the
-seed, the step and the rank alone. A checkpoint therefore holds weights, optimizer, averages, losses and the step, and a
-killed run that continues from it takes bitwise the path of one that was never killed. Knows nothing of either line's
-model or data.
+seed, the step and the rank alone, and but for a network's dropout not of the rank: several processes take the path of
+one. A checkpoint therefore holds weights, optimizer, averages, losses and the step, and a killed run that goes on from
+it takes bitwise the path of one that was never killed. Knows nothing of either line's model or data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -33,13 +33,13 @@ from components.artifact import canonical, write_text
 from components.config import TrainBase
 from components.stage import StageError
 from components.training import strategy
+from components.training.module import TrainingModule, step_seed
 
 WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
 PROGRESS_SECONDS = 10.0
 LATEST = "latest.txt"
-PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
-BatchOf = Callable[[list[int]], Any]
+BatchOf = Callable[[list[int], list[int]], Any]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,16 @@ class Fitted:
 
     losses: list[tuple[int, float]]
     weights: dict[str, Tensor]
+
+    def load_into(self, network: nn.Module, attribute: str) -> None:
+        """Give a network like the module's `attribute` its weights: ZeRO-3 leaves the trained one in pieces.
+
+        Raises `StageError` where they are not exactly what is trainable in it.
+        """
+        weights = {name.removeprefix(f"{attribute}."): value for name, value in self.weights.items()}
+        if missed := weights.keys() ^ {name for name, p in network.named_parameters() if p.requires_grad}:
+            raise StageError(f"training returned other weights than it was to train: {sorted(missed)}")
+        network.load_state_dict(weights, strict=False)
 
 
 def state_key(parameters: object, data_digest: str) -> str:
@@ -59,11 +69,6 @@ def learning_rate(base: float, step: int, max_steps: int) -> float:
     """Linear rise over the first steps, then linear fall to 0 at `max_steps`."""
     rise = max(1, round(WARM_UP * max_steps))
     return base * min((step + 1) / rise, (max_steps - step) / max(1, max_steps - rise), 1.0)
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """An independent seed for each step on each rank."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "little") >> 1
 
 
 def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int]:
@@ -78,7 +83,7 @@ def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int
 
 
 def fit(
-    module: pl.LightningModule,
+    module: TrainingModule,
     count: int,
     batch_of: BatchOf,
     config: TrainBase,
@@ -90,10 +95,10 @@ def fit(
 ) -> Fitted:
     """Train `module` for `config.max_steps` and return its losses and weights (their averages, given `ema_decay`).
 
-    `batch_of(indices)` makes a batch of the samples with these indices out of `count`, without random numbers.
-    `config.batch_size` is the batch over all devices together. State is kept under `state_dir/key`; call `discard` once
-    the result is safely written. Every rank returns; only rank zero should write files. Raises `StageError` where
-    training cannot start or diverges.
+    `batch_of(indices, step)` makes, without random numbers, a batch of the samples with these indices out of `count`:
+    one rank's share of those of the step, as many on each rank. `config.batch_size` is the batch over all devices.
+    State is kept under `state_dir/key`; call `discard` once the result is safely written. Every rank returns; only rank
+    zero should write files. Raises `StageError` where training cannot start or diverges.
     """
     if config.batch_size % config.devices:
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
@@ -107,7 +112,7 @@ def fit(
         accelerator="auto",
         devices=config.devices,
         strategy=strategy.build(config.strategy, config.batch_size // config.devices),
-        precision=PRECISIONS[config.precision],
+        precision="32-true",  # of the weights; of the step see `TrainingModule`
         gradient_clip_val=1.0,
         callbacks=[_Schedule(config), history, averages, _Checkpoints(folder, config)],
         logger=logger or False,
@@ -162,7 +167,7 @@ class _Steps(IterableDataset[Any]):
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         for step in range(self.trainer.global_step, self.config.max_steps):
             indices = batch_indices(self.config.seed, step, self.count, self.config.batch_size)
-            yield self.batch_of(indices[rank::ranks])
+            yield self.batch_of(indices[rank::ranks], indices)
 
 
 class _Schedule(pl.Callback):

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,46 @@ from components.tuning.space import SPACES, Space, propose
 from components.tuning.trials import Search, Trial, write_search
 
 STATE = Path(".atelier/tuning")
-LOSS = "validation_loss"  # of metrics/<line>/train.json
 INPUTS = ("components", "data")  # what a training stage reads, below the folder it runs in
 Objective = Callable[[Mapping[str, float]], float]
+Metrics = Mapping[str, float]  # of metrics/<line>/train.json
 
 
 class TrialError(StageError):
     """A trial's training failed; the message is its own last line."""
 
 
-def search(space: Space, objective: Objective, *, line: str, trials: int, seed: int, state: Path) -> Search:
-    """Run the trials that `state` does not hold yet; a failed one counts as tried and teaches TPE nothing."""
+@dataclass(frozen=True)
+class Measure:
+    """What a search makes small, of a training's metrics; it has to depend on all that is searched."""
+
+    name: str
+    of: Callable[[Metrics], float]
+
+
+def measure(line: config.Line, guidance: float) -> Measure:
+    """The text line's held-out loss; the image line's as it is served, with `guidance`."""
+    if line == "text":
+        return Measure("validation_loss", lambda metrics: metrics["validation_loss"])
+    return Measure(f"validation loss at guidance {guidance:g}", partial(guided_loss, guidance=guidance))
+
+
+def guided_loss(metrics: Metrics, guidance: float) -> float:
+    """Held-out loss with captions and without, weighted as their errors are in the guided velocity u + g (c - u).
+
+    The variances of independent errors add up: g² of the captioned velocity's, (g - 1)² of the other's.
+    """
+    weights = {"validation_loss": guidance**2, "validation_loss_uncaptioned": (guidance - 1) ** 2}
+    return sum(weight * metrics[name] for name, weight in weights.items()) / sum(weights.values())
+
+
+def search(
+    space: Space, objective: Objective, *, line: str, measured: str, trials: int, seed: int, state: Path
+) -> Search:
+    """Run the trials that `state` does not hold yet; a failed one counts as tried and teaches TPE nothing.
+
+    `measured` is what the objective is called in the result.
+    """
     done = read_state(state)
     while len(done) < trials:
         parameters = propose(space, seed, done)
@@ -44,7 +75,7 @@ def search(space: Space, objective: Objective, *, line: str, trials: int, seed: 
         last = done[-1]
         told = ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
         print(f"trial {len(done)}/{trials}: {told}: {last.error or f'loss {last.loss:.4f}'}", flush=True)
-    return Search(line=line, seed=seed, objective=LOSS, trials=tuple(done[:trials]))
+    return Search(line=line, seed=seed, objective=measured, trials=tuple(done[:trials]))
 
 
 def read_state(state: Path) -> list[Trial]:
@@ -69,8 +100,8 @@ def trial_params(document: dict[str, Any], line: str, steps: int, parameters: Ma
     return {**document, "train": {**document["train"], line: stage}}
 
 
-def training(line: str, steps: int, root: Path, params: Path) -> Objective:
-    """The objective: held-out loss of the line's training stage, run on `root`'s data in a scratch folder."""
+def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Metrics], float]) -> Objective:
+    """The objective: `loss` of the metrics of the line's training stage, run on `root`'s data in a scratch folder."""
     document = read_yaml(params)
 
     def objective(parameters: Mapping[str, float]) -> float:
@@ -82,7 +113,7 @@ def training(line: str, steps: int, root: Path, params: Path) -> Objective:
             write_yaml(scratch / "params.yaml", content)
             train(line, scratch)
             metrics = json.loads((scratch / "metrics" / line / "train.json").read_text(encoding="utf-8"))
-            return float(metrics[LOSS])
+            return float(loss(metrics))
 
     return objective
 
@@ -96,10 +127,10 @@ def train(line: str, folder: Path) -> None:
         raise TrialError(words[-1].removeprefix("error: "))
 
 
-def state_name(line: str, params: config.Params, data: str) -> str:
-    """A name for the search's unfinished state: other data, parameters or space, another file."""
+def state_name(line: str, params: config.Params, data: str, measured: str) -> str:
+    """A name for the search's unfinished state: other data, parameters, space or objective, another file."""
     train = params.train.text if line == "text" else params.train.image
-    identity = {"train": train.model_dump(mode="json"), "data": data, "space": repr(SPACES[line])}
+    identity = {"train": train.model_dump(mode="json"), "data": data, "space": repr(SPACES[line]), "measured": measured}
     identity["tune"] = {"seed": params.tune.seed, "max_steps": params.tune.max_steps}
     return f"{line}-{hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]}.json"
 
@@ -107,11 +138,19 @@ def state_name(line: str, params: config.Params, data: str) -> str:
 def main() -> None:
     """Search as `params.yaml` says and write metrics/<line>/tune.json."""
     params = config.load()
-    tune = params.tune
+    tune, measured = params.tune, measure(params.tune.line, params.serving.image_guidance)
     data = read_manifest(Path("data") / tune.line / "split").digest
-    objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"))
-    state = STATE / state_name(tune.line, params, data)
-    found = search(SPACES[tune.line], objective, line=tune.line, trials=tune.trials, seed=tune.seed, state=state)
+    objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"), measured.of)
+    state = STATE / state_name(tune.line, params, data, measured.name)
+    found = search(
+        SPACES[tune.line],
+        objective,
+        line=tune.line,
+        measured=measured.name,
+        trials=tune.trials,
+        seed=tune.seed,
+        state=state,
+    )
     target = Path("metrics") / tune.line / "tune.json"
     state.unlink()  # before the verdict: a search that only failed starts anew once the cause is gone
     write_search(target, found)

@@ -1,19 +1,17 @@
-"""Make the lock files: `python infra/locks/lock.py [--upgrade]` resolves `pyproject.toml` with pip's own resolver.
+"""Write the lock files: `python infra/locks/lock.py [--upgrade]` resolves `pyproject.toml` with uv, for Linux and every
+supported Python, and pins each package by version and by the SHA-256 of its files.
 
-Nothing is installed. The versions already locked are kept as constraints, so that a run only adds, drops or moves what
-`pyproject.toml` asks for (about two minutes); `--upgrade` resolves without them. A resolved lock is only a candidate:
-it is good once the test suite has passed in an environment installed from it.
+Nothing is installed. Versions that are locked stay, unless `pyproject.toml` excludes them; `--upgrade` resolves without
+them. A new lock is only a candidate: it is good once the test suite has passed in an environment installed from it.
 
-Left out of the locks: torch, installed before them from whatever build pip's configuration offers, with the CUDA
-libraries it brings; torchvision, which optimum-intel asks for and export does not need, and whose CUDA build breaks
-`import transformers` beside a CPU build of torch; this project itself.
+`build.txt` is installed first (installers and build backends), then `torch.txt` and, where that torch is a CUDA build,
+`cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel asks for it, export does not need it,
+and its CUDA build breaks `import transformers` beside a CPU build of torch.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import re
 import subprocess
 import sys
@@ -22,82 +20,90 @@ from pathlib import Path
 
 LOCKS = Path(__file__).resolve().parent
 ROOT = LOCKS.parent.parent
-EXTRAS = "dev,postgres,ray"
-LEFT_OUT = re.compile(r"atelier|torch|torchvision|triton|nvidia-(?!ml-py$).*|cuda-.*")
-HEADER = """\
-# Made by `python infra/locks/lock.py` from pyproject.toml (extras {extras}), for {platform}, Python {python}.
-# Install torch first, as this project's Makefile does, then: pip install --no-deps -r {path}
-"""
+OLDEST_PYTHON = "3.11"
+PROJECT = f"atelier[dev,postgres,ray] @ {ROOT.as_uri()}"
+LEFT_OUT = ("--no-emit-package", "atelier", "--no-emit-package", "torchvision")
+CUDA = re.compile(r"triton|nvidia-(?!ml-py$).*|cuda-.*")
+BUILD = ("pip", "setuptools", "wheel")  # what deepspeed and antlr4-python3-runtime, which have no wheels, build with
+LABEL_STUDIO = ("label-studio==1.23.2", "setuptools")
+# The CPU builds of torch come from PyTorch's own index, or from wherever pip is configured to look, not from PyPI. Add
+# the digest of another one here: `pip hash FILE`.
+TORCH_CPU = {"cp311 manylinux x86_64": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
+HEADER = "# Written by `python infra/locks/lock.py`. Install with: pip install --no-deps --require-hashes -r {path}\n"
 GPU_NOTE = """\
 # The CPU lock with onnxruntime-gpu in the place of onnxruntime (they share a module: one or the other, same version).
 # Resolved, never installed on the machine that made it: it has no GPU.
 """
 
+# uv writes the range of `tool.uv.environments` on every line, which says nothing there.
+EVERYWHERE = " ; python_full_version < '3.13' and sys_platform == 'linux'"
 
-def canonical_name(name: str) -> str:
-    """A project name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pinned(report: dict[str, object]) -> dict[str, str]:
-    """Versions by canonical name from pip's installation report (format 1), without what the locks leave out."""
-    items = report["install"]
-    assert isinstance(items, list)
-    versions = {canonical_name(i["metadata"]["name"]): i["metadata"]["version"] for i in items}
-    return {name: version for name, version in sorted(versions.items()) if not LEFT_OUT.fullmatch(name)}
+Entries = dict[str, str]  # text of a requirement with its hashes, by canonical name
 
 
-def for_gpu(versions: dict[str, str]) -> dict[str, str]:
-    """The same versions with the GPU build of ONNX Runtime."""
-    renamed = {"onnxruntime-gpu" if name == "onnxruntime" else name: v for name, v in versions.items()}
-    return dict(sorted(renamed.items()))
+def entries(lock: str) -> Entries:
+    """The requirements of a lock file's text: each begins a line, its hashes follow indented."""
+    packages: Entries = {}
+    for block in re.findall(r"^[a-z0-9].*\n(?:    --hash=.*\n)*", lock, re.MULTILINE):
+        name = re.split(r"[=\[]", block)[0]
+        packages[name] = packages.get(name, "") + block  # one name may stand twice, for different Pythons
+    return packages
 
 
-def lock_text(versions: dict[str, str], path: str, note: str = "") -> str:
-    """The text of one lock file."""
-    system = f"{platform.system().lower()} {platform.machine()}"
-    header = HEADER.format(
-        extras=EXTRAS, platform=system, python=".".join(platform.python_version_tuple()[:2]), path=path
-    )
-    return header + note + "".join(f"{name}=={version}\n" for name, version in versions.items())
-
-
-def resolve(*arguments: str) -> dict[str, object]:
-    """pip's report of what it would install into an empty environment; ends with pip's own message where it cannot."""
+def resolve(*requirements: str, keep: str = "", options: tuple[str, ...] = ()) -> Entries:
+    """Every package that the requirements need; ends with uv's own message where there is no such set."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--dry-run",
-            "--ignore-installed",
-            "--quiet",
-            "--report",
-            str(report),
-        ]
-        done = subprocess.run([*pip, *arguments], cwd=ROOT, check=False)
-        if done.returncode:
-            raise SystemExit(
-                f"error: pip found no set of versions that fits {' '.join(arguments)}; its message is above"
-            )
-        document: dict[str, object] = json.loads(report.read_text(encoding="utf-8"))
-        return document
+        wanted, constraints = Path(folder) / "requirements.in", Path(folder) / "constraints.txt"
+        wanted.write_text("\n".join(requirements), encoding="utf-8")
+        # Without markers: they would split the resolution, for machines that torch does not run on.
+        constraints.write_text("\n".join(re.findall(r"^[a-z0-9][^\s;]*", keep, re.MULTILINE)), encoding="utf-8")
+        command = [sys.executable, "-m", "uv", "pip", "compile", str(wanted), "--constraints", str(constraints)]
+        command += ["--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-annotate"]
+        command += ["--no-header", "--quiet", *options]
+        done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"error: no set of versions fits {' '.join(requirements)}; uv's message is above")
+    return entries(done.stdout.replace(f"{EVERYWHERE} \\", " \\"))
+
+
+def for_gpu(cpu: Entries, runtime: str) -> Entries:
+    """The same packages with the GPU build of ONNX Runtime, whose entry is `runtime`."""
+    rest = {name: text for name, text in cpu.items() if name != "onnxruntime"}
+    return dict(sorted((rest | {"onnxruntime-gpu": runtime}).items()))
+
+
+def write(name: str, packages: Entries, note: str = "") -> None:
+    """Write one lock file."""
+    path = f"infra/locks/{name}.txt"
+    (ROOT / path).write_text(HEADER.format(path=path) + note + "".join(packages.values()), encoding="utf-8")
+    print(f"{path}: {len(packages)} packages")
+
+
+def locked(name: str, upgrade: bool) -> str:
+    """The text of a lock file as it is now; empty where it is not kept."""
+    path = LOCKS / f"{name}.txt"
+    return path.read_text(encoding="utf-8") if path.exists() and not upgrade else ""
 
 
 def main() -> None:
-    """Resolve, check that the GPU build of ONNX Runtime exists in the same version, and write both locks."""
-    parser = argparse.ArgumentParser(description="Resolve pyproject.toml into infra/locks/cpu.txt and gpu.txt.")
+    """Resolve everything and write the six lock files."""
+    parser = argparse.ArgumentParser(description="Resolve pyproject.toml into infra/locks.")
     parser.add_argument("--upgrade", action="store_true", help="do not keep the versions that are locked now")
     upgrade: bool = parser.parse_args().upgrade
-    cpu, gpu = LOCKS / "cpu.txt", LOCKS / "gpu.txt"
-    keep = ["--constraint", str(cpu)] if cpu.exists() and not upgrade else []
-    versions = pinned(resolve(*keep, f".[{EXTRAS}]"))
-    resolve("--no-deps", f"onnxruntime-gpu=={versions['onnxruntime']}")
-    cpu.write_text(lock_text(versions, "infra/locks/cpu.txt"), encoding="utf-8")
-    gpu.write_text(lock_text(for_gpu(versions), "infra/locks/gpu.txt", GPU_NOTE), encoding="utf-8")
-    print(f"locked {len(versions)} packages in {cpu.relative_to(ROOT)} and {gpu.relative_to(ROOT)}")
+    keep = "".join(locked(name, upgrade) for name in ("cpu", "torch", "cuda"))
+    everything = resolve(PROJECT, keep=keep, options=LEFT_OUT)
+    torch = everything.pop("torch").rstrip() + "".join(f" \\\n    --hash=sha256:{one}" for one in TORCH_CPU.values())
+    cuda = {name: text for name, text in everything.items() if CUDA.fullmatch(name)}
+    cpu = {name: text for name, text in everything.items() if name not in cuda}
+    version = re.match(r"onnxruntime==(\S+)", cpu["onnxruntime"])
+    assert version is not None
+    gpu_runtime = resolve(f"onnxruntime-gpu=={version[1]}", options=("--no-deps",))["onnxruntime-gpu"]
+    write("build", resolve(*BUILD, keep="".join(cpu.values())))
+    write("torch", {"torch": torch + "\n"})
+    write("cuda", cuda)
+    write("cpu", cpu)
+    write("gpu", for_gpu(cpu, gpu_runtime), GPU_NOTE)
+    write("label-studio", resolve(*LABEL_STUDIO, keep=locked("label-studio", upgrade)))
 
 
 if __name__ == "__main__":

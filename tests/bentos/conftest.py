@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bentos.processes import bento_command, free_port, running, workspace
+from tests.bentos.processes import free_port, process_command, running, workspace
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,5 @@ def text_bento(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     url = f"http://127.0.0.1:{port}"
     folder = workspace(tmp_path_factory.mktemp("text-bento"))
     environment = {"ATELIER_TEXT_ARTIFACT": str(tiny_export), "ATELIER_DEPLOYMENT": "text-7"}
-    with running(bento_command("bentos.text.service:TextBento", port), folder, f"{url}/readyz", environment):
+    with running(process_command("text", port), folder, f"{url}/readyz", environment):
         yield url

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from components.config.document import read_yaml, write_yaml
@@ -79,5 +81,21 @@ def await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
             httpx.get(url, timeout=5).raise_for_status()
 
 
+def answering(url: str) -> int:
+    """The id of the process that answers there, whatever stands over it."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port or 80), timeout=20) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.recv(65_536)  # so that it was accepted
+        ours = connection.getsockname()
+        others = psutil.net_connections("tcp")
+        return next(other.pid for other in others if other.pid and other.raddr and tuple(other.raddr) == ours)
+
+
 def bento_command(service: str, port: int) -> list[str]:
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def process_command(name: str, port: int) -> list[str]:
+    """The same Bento as one process, which is how the stack runs it."""
+    return [sys.executable, "-m", "bentos", name, "--port", str(port)]

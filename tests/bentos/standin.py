@@ -2,8 +2,8 @@
 
 Text answers are "you said: <prompt>" word by word; pictures are one colour, chosen by the seed. A prompt that contains
 `HOLD` waits until its caller disconnects; `FAIL` answers 500; `BUSY` 503 the first time that a text job comes; `CUT`
-ends a stream without its result. `POST /mode` makes every later text answer an `error`, `slow` (seconds late), `empty`,
-every later picture `not_finite`, or all `ok` again.
+ends a stream without its result; `BLANK` is answered with nothing. `POST /mode` makes every later text answer an
+`error`, `slow` (seconds late), `empty`, every later picture `not_finite`, or all `ok` again.
 """
 
 from __future__ import annotations
@@ -55,13 +55,14 @@ async def hold(prompt: str) -> None:
 
 
 def written(job: TextJob) -> Written:
-    text = "" if mode == "empty" else f"you said: {job.messages[-1][1]}"
+    prompt = job.messages[-1][1]
+    text = "" if mode == "empty" or "BLANK" in prompt else f"you said: {prompt}"
     words = len(text.split())
     return Written(
         text=text,
         prompt_tokens=3,
         completion_tokens=words,
-        finish_reason="stop",
+        finish_reason="length" if job.max_new_tokens == 1 else "stop",
         batch_size=2,
         deployment=f"text-{NAME}",
         adapter=job.adapter,

@@ -54,6 +54,12 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
             "experiments.0: Value error, variant weights of text-temperature sum to 1.4",
         ),
         ("experiments.0.share", 0.33333, "share 0.33333 of text-temperature is no multiple of 0.0001"),
+        (
+            "experiments.0.attribution_hours",
+            0.001,
+            "attribution_hours of text-temperature are 3.6 s: no request can be found slower than slo_s (5 s) within",
+        ),
+        ("release.attribution_seconds", 0, "release.attribution_seconds: Input should be greater than 0 (got 0)"),
         ("experiments.0.floor", 0.6, "experiments.0.floor: Input should be less than or equal to 0.5"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),
@@ -87,6 +93,42 @@ def test_experiments_that_do_not_go_together_are_refused_by_name(
     (first,) = read_yaml(ROOT / "params.yaml")["experiments"]
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_with(tmp_path, "experiments", [first, first | second])
+
+
+def test_15_the_declared_experiment_compares_what_is_served_with_one_change() -> None:
+    for experiment in load(ROOT / "params.yaml").experiments:
+        control, treatment = experiment.variants.values()
+        assert control.model_dump(exclude_none=True).keys() == {"weight"}
+        assert len(treatment.model_dump(exclude_none=True)) == 2
+
+
+def test_15_stages_rerun_for_the_sampling_that_they_read_and_for_nothing_else_of_serving() -> None:
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
+    serving = {
+        name: {key for key in (stage.get("do") or stage).get("params", []) if key.startswith("serving")}
+        for name, stage in stages.items()
+    }
+    text = {"serving.text_max_new_tokens", "serving.text_temperature", "serving.text_top_p"}
+    image = {"serving.image_steps", "serving.image_guidance"}
+    of_image = ("evaluate_image", "evaluate_forgetting", "evaluate_prompts", "export_image", "verify_image")
+    assert {name: keys for name, keys in serving.items() if keys} == {"evaluate_text": text} | dict.fromkeys(
+        of_image, image
+    )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "evaluate.text.temperature",
+        "evaluate.text.max_new_tokens",
+        "evaluate.image.steps",
+        "evaluate.image.guidance",
+        "verify.image.steps",
+    ],
+)
+def test_15_what_is_served_is_sampled_everywhere_and_set_nowhere_else(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(key)):
+        load_with(tmp_path, key, 1)
 
 
 def test_there_may_be_no_experiment(tmp_path: Path) -> None:
@@ -169,3 +211,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"params\.yaml"):
         load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["图", "a\nb", " a", "a ", "é", "a" * 101])
+def test_33_a_name_that_no_header_carries_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"experiments.*is no name|at most 100 characters"):
+        load_with(tmp_path, "experiments.0.name", name)
+    variants = {name: {"weight": 0.5}, "b": {"weight": 0.5}}
+    with pytest.raises(ConfigError, match=r"experiments: .*is no name"):
+        load_with(tmp_path, "experiments.0.variants", variants)

@@ -100,3 +100,15 @@ def test_without_a_recorded_deployment_the_chain_says_where_it_ends(root: Path) 
 def test_an_unknown_response_is_refused(root: Path) -> None:
     with pytest.raises(StageError, match="no response 'chatcmpl-2'"):
         why("chatcmpl-2", serve(root), root / "artifacts")
+
+
+def test_14_after_a_fallback_the_deployment_that_answered_is_named(root: Path) -> None:
+    url = serve(root)
+    record_deployment(url, DEPLOYMENT.model_copy(update={"deployment": "text-2", "digest": "b" * 64}))
+    asked = accepted("r2").model_copy(update={"deployment": "text-2"})
+    with opened(url) as engine:
+        commit(engine, [asked, finished("r2").model_copy(update={"answered_by": "text-1"})])
+        commit(engine, [asked.model_copy(update={"request_id": "r3"})])  # still at work: nobody else is known
+    assert why("r2", url, root / "artifacts")["artifact"]["state"] == "here"
+    assert "asked        text-2, which failed; text-1 answered instead" in explain("r2", url, root / "artifacts")
+    assert why("r3", url, root / "artifacts")["deployment"]["deployment"] == "text-2"

@@ -26,7 +26,7 @@ def test_another_version_and_a_missing_package_are_named_with_the_remedy() -> No
     [problem] = preflight.lock_problems(LOCKED, {"numpy": "1.26", "onnxruntime": "1.31.1"}, "cpu.txt")
     assert problem.fatal
     assert "numpy is 1.26, locked is 2.4.6; pandas 2.3.3 is missing" in problem.text
-    assert "pip install --no-deps -r cpu.txt" in problem.text
+    assert "--require-hashes -r cpu.txt" in problem.text
 
 
 def test_two_onnx_runtimes_are_refused() -> None:

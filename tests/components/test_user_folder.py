@@ -98,7 +98,8 @@ def project(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     document = read_yaml(ROOT / "params.yaml")
     document["prepare"]["image"] |= {"source": "folder", "path": "pictures", "limit": None}
     document["train"]["image"] |= {"max_steps": 2, "batch_size": 4, "precision": "fp32"}
-    document["evaluate"]["image"] |= {"samples": 4, "steps": 1, "guidance": 1.0, "inception": "params.yaml"}
+    document["evaluate"]["image"] |= {"samples": 4, "inception": "params.yaml"}
+    document["serving"] |= {"image_steps": 1, "image_guidance": 1.0}
     write_yaml(tmp_path / "params.yaml", document)
     monkeypatch.setattr(evaluation.inceptions, "load", lambda path: Colours())
     monkeypatch.chdir(tmp_path)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import insert
 
 from components.artifact import read_manifest
 from components.config import Experiment, Params, load
 from components.events.read import record_deployment
-from components.events.schema import Accepted, Event, Feedback, Finished
-from components.events.store import commit
-from components.events.transactions import opened
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished
+from components.events.transactions import opened, writing
 from components.experiments.assignment import inside, served
 from components.experiments.versions import running
 from components.learning import version
@@ -24,6 +24,7 @@ from components.releases.leases import held
 from components.stage import StageError
 from components.training import adapter
 from flows import adapters, releases
+from flows.learn import DAY
 from monitoring.report import write_report
 from tests.components.events.examples import DEPLOYMENT
 from tests.components.experiments.examples import in_force
@@ -73,7 +74,7 @@ class Project:
         self.write(rows)
         self.asked += users
 
-    def compare(self, users: int, rates: dict[str, float]) -> None:
+    def compare(self, users: int, rates: dict[str, float], days_ago: float = 2.0) -> None:
         """Users of the segment ask and like by the variant that the running experiment gives them."""
         rng, rows = np.random.default_rng(self.asked), list[Event]()
         with opened(self.params.events.url) as engine:
@@ -82,12 +83,16 @@ class Project:
             given, _ = served(inside(places, "text", f"u{number}", SEGMENT), f"u{number}")
             if given:
                 liked = float(rng.random() < rates[given.variant])
-                rows += self.visit(number, "a boat", "boat", liked, segments='{"plan": "paid"}', **vars(given))
+                rows += self.visit(
+                    number, "a boat", "boat", liked, days_ago, segments='{"plan": "paid"}', **vars(given)
+                )
         self.write(rows)
         self.asked += users
 
-    def visit(self, number: int, prompt: str, output: str, liked: float, **asked: Any) -> list[Event]:
-        name, user, at = f"r{number}", f"u{number}", time.time() - 3600 + number / 1000
+    def visit(
+        self, number: int, prompt: str, output: str, liked: float, days_ago: float = 2.0, **asked: Any
+    ) -> list[Event]:
+        name, user, at = f"r{number}", f"u{number}", time.time() - days_ago * DAY + number / 1000
         known: dict[str, Any] = {"request_id": name, "user_key": user}
         return [
             Accepted(**known, time=at, line="text", deployment=DEPLOYMENT.deployment, model="atelier-text", **asked),
@@ -96,8 +101,11 @@ class Project:
         ]
 
     def write(self, rows: list[Event]) -> None:
-        with opened(self.params.events.url) as engine:
-            commit(engine, rows)
+        tables = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK}
+        with opened(self.params.events.url) as engine, writing(engine, "visits") as connection:
+            for kind, table in tables.items():
+                if found := [row.model_dump() for row in rows if isinstance(row, kind)]:
+                    connection.execute(insert(table), found)
 
     def runs(self) -> list[Experiment]:
         with opened(self.params.events.url) as engine:
@@ -140,7 +148,7 @@ def test_an_adapter_is_trained_where_a_segment_likes_enough_and_then_tried_on_ha
     assert read_manifest(made).parameters["segment"] == {"plan": "free"}
     goes_on, runs = project.step()[:2]
     assert goes_on.startswith(f"{tried.name}: it goes on. The interval contains 0")
-    assert goes_on.endswith(" 0 users; it wrote 0 of 0 answers of treatment")
+    assert goes_on.endswith(" 0 users, 0 more do not count yet; it wrote 0 of 0 answers of treatment")
     assert runs == f"plan=free: {tried.name} runs"
 
 
@@ -177,6 +185,25 @@ def test_a_kept_adapter_that_users_come_to_dislike_is_ended(project: Project, be
     assert f"{begun}: {begun}-2 begins: The whole interval lies above 0" in project.step(train=False)[0]
     project.compare(3000, {"control": 0.9, "treatment": 0.1})
     assert project.step(train=False)[0].startswith(f"{begun}-2: ended: The whole interval lies below 0")
+
+
+def test_07_a_kept_adapter_that_was_liked_for_long_and_turns_bad_is_ended(project: Project, begun: str) -> None:
+    project.compare(700, {"control": 0.3, "treatment": 0.7}, days_ago=20)
+    project.step(train=False)
+    for day in range(9, 6, -1):
+        project.compare(600, {"control": 0.4, "treatment": 0.7}, days_ago=day)
+    assert project.step(train=False)[0].startswith(f"{begun}-2: kept. The whole interval lies above 0")
+    for day in range(6, 3, -1):
+        project.compare(700, {"control": 0.6, "treatment": 0.3}, days_ago=day)
+    (told,) = project.step(train=False)
+    assert told.startswith(f"{begun}-2: ended: Since ") and "control is liked more than treatment" in told
+    assert project.runs() == []
+
+
+def test_06_whose_day_is_not_over_does_not_count_for_an_adapter(project: Project, begun: str) -> None:
+    project.compare(1500, {"control": 0.3, "treatment": 0.7}, days_ago=0.5)
+    (told,) = project.step(train=False)
+    assert told.startswith(f"{begun}: it goes on. ") and " 0 users, 7" in told and " more do not count yet; " in told
 
 
 def test_what_fails_for_one_stops_no_other_and_is_told(project: Project, begun: str, tiny_adapter: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -48,8 +49,28 @@ def test_what_is_missing_is_named_with_what_helps(installed: Path, monkeypatch: 
         alerting.prometheus(load())
 
 
-def test_ports_that_prometheus_would_not_scrape_are_refused(installed: Path) -> None:
+def test_37_prometheus_follows_the_ports_of_the_parameters(installed: Path) -> None:
     params = load()
-    moved = params.model_copy(update={"serving": params.serving.model_copy(update={"text_port": 3456})})
-    with pytest.raises(StageError, match=r"prometheus\.yml does not name 127\.0\.0\.1:3456"):
-        alerting.prometheus(moved)
+    serving = params.serving.model_copy(update={"text_port": 3456})
+    moved = {"serving": serving, "stack": params.stack.model_copy(update={"alertmanager_port": 3457})}
+    alerting.prometheus(params.model_copy(update=moved))
+    document = yaml.safe_load((installed / "prometheus.yml").read_text())
+    (managers,) = document["alerting"]["alertmanagers"][0]["static_configs"]
+    assert managers["targets"] == ["127.0.0.1:3457"]
+    text = next(job for job in document["scrape_configs"] if job["job_name"] == "text")
+    assert text["static_configs"][0]["targets"] == ["127.0.0.1:3456", "127.0.0.1:3003"]
+    assert all(Path(file).is_file() for file in document["rule_files"])
+
+
+def test_31_prometheus_has_the_token_of_the_engines_and_nobody_else_reads_it(installed: Path) -> None:
+    (installed / "prometheus.yml").touch(0o644)
+    alerting.prometheus(load())
+    written = installed / "prometheus.yml"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    jobs = {job["job_name"]: job for job in yaml.safe_load(written.read_text())["scrape_configs"]}
+    assert {name: "authorization" in job for name, job in jobs.items()} == {
+        "gateway": False,
+        "text": True,
+        "image": True,
+    }
+    assert jobs["text"]["authorization"]["credentials"] == os.environ["ATELIER_ENGINE_TOKEN"]

@@ -53,7 +53,7 @@ async def test_a_worse_variant_loses_by_its_words_alone(tmp_path: Path) -> None:
     large = AUDIENCE.model_copy(update={"users": 90, "image_share": 0.0, "concurrency": 16})
     _, url = await go(tmp_path, audience=large)
     result = analyse(experiment(), users_of(url, experiment(), [(0.0, experiment().weights)], float("inf")))
-    assert result.verdict == "control better"
+    assert result.words == "control better"
 
 
 async def test_a_drifting_audience_asks_for_other_things(tmp_path: Path) -> None:

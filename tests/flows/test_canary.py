@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 from components.events.schema import Accepted, Event, Feedback, Finished, Trial
 from components.events.store import commit
 from components.events.transactions import opened
-from components.releases import store
+from components.releases import evidence, store
 from components.releases.leases import held
 from components.releases.machine import WAY, State
 from components.releases.schema import Move, Note, Release
@@ -165,9 +167,13 @@ def test_slow_answers_send_it_back(trials: Trials) -> None:
     sent_back(trials, "slow in 10 of 10 calls")
 
 
-def test_less_liked_it_goes_back_by_the_drivers_decision(trials: Trials, capsys: pytest.CaptureFixture[str]) -> None:
+def test_less_liked_it_goes_back_by_the_drivers_decision(
+    trials: Trials, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Likes at 30 % against 60 %: how many users that takes is printed."""
     trials.at(State.AB)
+    later = SimpleNamespace(time=lambda: time.time() + 3600.0)  # by then everybody's attribution window has closed
+    monkeypatch.setattr(evidence, "time", later)
     keep = trials.params.release.model_copy(update={"min_requests": 100_000})
     trials.params = trials.params.model_copy(update={"release": keep})
     rng, users = np.random.default_rng(7), 0

@@ -13,18 +13,14 @@ from components.config import load
 from components.stage import StageError
 from flows import demo, stack
 
-VERIFIED: dict[str, Any] = {
-    "speedup": {"openvino": 5.0},
-    "speedup_over_best_pytorch": {"openvino": 2.0},
-    "best_pytorch": "bf16",
-}
 METRICS: dict[str, Any] = {
     "text/train": {"steps": 60, "pairs": 900},
-    "text/evaluate": {"before": {"loss": 4.5, "naming": 0.25}, "after": {"loss": 1.5, "naming": 0.75}},
-    "text/verify": {
-        "speed": {"streams_1": {"speedup": 5.0, "speedup_over_best_pytorch": 2.0, "best_pytorch": "bf16"}},
-        "parity": {"top1_agreement": 0.985},
+    "text/evaluate": {
+        "before": {"loss": 4.5, "chrf": 0.25},
+        "after": {"loss": 1.5, "chrf": 0.75},
+        "echo": {"chrf": 0.5},
     },
+    "text/verify": {"parity": {"top1_agreement": 0.985}},
     "image/train": {"steps": 200, "samples": 319},
     "image/forgetting": {"before": {"top1": 0.9}, "after": {"top1": 0.6}},
     "image/evaluate": {
@@ -32,10 +28,17 @@ METRICS: dict[str, Any] = {
         "after": {"kid": 0.25, "alignment": 0.2, "top1": 0.4, "seen_captions": {"top1": 0.75}},
         "judge_on_real_pictures": {"top1": 0.6, "seen_captions": {"top1": 0.8}},
     },
-    "image/verify": {"speed": {"batch_1": VERIFIED}, "parity": {"openvino": {"min_velocity_cosine": 0.9999}}},
+    "image/verify": {"parity": {"openvino": {"min_image_psnr": 29.3}}},
 }
 TRAFFIC = {"users": 60, "answered": 179, "requests": 180, "likes": 90}
-EXPERIMENT = {"experiment": "colours", "verdict": "no difference", "difference": -0.01, "interval": [-0.2, 0.18]}
+EXPERIMENT = {
+    "experiment": "colours",
+    "words": "no difference",
+    "difference": -0.01,
+    "interval": [-0.2, 0.18],
+    "arms": [{"users": 30}, {"users": 20}],
+    "still_open": 10,
+}
 
 
 def write_metrics(folder: Path) -> None:
@@ -49,14 +52,16 @@ def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     table = demo.summary(TRAFFIC, {"experiments": [{"analysis": EXPERIMENT}]})
     rows = dict(zip(*(column.cells for column in table.columns), strict=True))
     assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
-    assert rows["text: names the picture"] == "25% before, 75% after"
+    assert rows["text: chrF to the wanted prompt"] == "0.25 before, 0.75 after, 0.50 the phrase unchanged"
     assert rows["image: gained, KID to held-out pictures"] == "0.5000 before, 0.2500 after"
     assert rows["image: forgotten, base's styles named"] == "90% before, 60% after"
     named = rows["image: named by the judge, seen captions / held-out ones"]
     assert named == "50% / 30% before; 75% / 40% after; 80% / 60% of real pictures"
-    assert "5.0 × fp32 eager, 2.0 × bf16" in rows["image: openvino at batch 1"]
+    assert rows["text: served equals trained"] == "OpenVINO, same top token 98.5%"
+    assert rows["image: served equals trained"] == "openvino, PSNR of pictures 29 dB at least"
     assert rows["simulated audience"] == "60 users, 179 of 180 requests answered, 90 likes"
-    assert rows["experiment colours"] == "no difference: difference -0.010, interval -0.200 to +0.180"
+    said = "no difference: difference -0.010, interval -0.200 to +0.180; 50 users count, 10 do not yet"
+    assert rows["experiment colours"] == said
 
 
 @pytest.mark.parametrize(("already", "stops"), [(set(), 1), ({"prefect"}, 0)])

@@ -131,7 +131,7 @@ def test_thompson_s_step_moves_weights_to_what_is_liked_and_the_report_shows_it(
     assert "Thompson sampling moves its weights to what is liked" in page
     assert "Difference treatment − control" not in page
     assert page.count('<td class="left">thompson</td>') == len(versions) - 1
-    assert "had everybody got" in page and "Sample ratio: p = 0" in page and "as planned" in page
+    assert "had everybody got" in page and "Sample ratio, at every look: p = " in page and "as planned" in page
 
 
 def test_a_fixed_experiment_is_left_alone_by_thompson(project: Project) -> None:

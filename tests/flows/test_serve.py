@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from components.config import load
 from components.stage import StageError
-from flows import environment, serve, slots, stack
+from flows import environment, serve, slots
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -32,20 +33,23 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("program", ["text", "text-b"])
 def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path, program: str) -> None:
     slots.place(program, DEPLOYMENT)
-    host, port = load().serving.host, stack.ports(load())[program]
-    assert serve.PROGRAMS[program](load()) == [
-        *("bentoml", "serve", DEPLOYMENT.bento, "--host", host, "--port", str(port))
-    ]
+    command = serve.PROGRAMS[program](load())
+    assert command[1:4] == ["-m", "_bentoml_impl.worker.service", DEPLOYMENT.bento]
+    with socket.socket(fileno=int(command[command.index("--fd") + 1])) as bound:
+        assert bound.getsockname() == (load().serving.host, environment.ports(load())[program])
     assert os.environ["ATELIER_DEPLOYMENT"] == DEPLOYMENT.deployment
 
 
 def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(state: Path) -> None:
     (state / "deployed" / "gateway.txt").write_text("atelier-gateway:abc\n")
-    assert serve.gateway(load())[:3] == ["bentoml", "serve", "atelier-gateway:abc"]
+    command = serve.gateway(load())
+    os.close(int(command[command.index("--fd") + 1]))
+    assert command[3] == "atelier-gateway:abc"
     urls = environment.service_urls(load())
     assert {name: value for name, value in os.environ.items() if name.startswith("ATELIER_")} == {
         "ATELIER_TEXT_URL": f"{urls['text']},{urls['text-b']}",
         "ATELIER_IMAGE_URL": f"{urls['image']},{urls['image-b']}",
+        "ATELIER_API_KEYS_FILE": str(state / environment.ACCEPTED_KEYS),
         "ATELIER_EVENTS_URL": f"sqlite:///{environment.ROOT / '.atelier' / 'events.db'}",
     }
 

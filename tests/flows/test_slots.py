@@ -10,7 +10,7 @@ import pytest
 from components.config import load
 from components.events.schema import Deployment
 from components.stage import StageError
-from flows import slots, stack
+from flows import environment, slots, stack
 from flows.environment import ROOT
 from tests.components.events.examples import DEPLOYMENT
 
@@ -70,4 +70,4 @@ def test_each_place_is_a_program_with_a_port_of_its_own() -> None:
     programs = [program for pair in slots.SLOTS.values() for program in pair]
     for program in programs:
         assert supervisor[f"program:{program}"]["command"] == f"atelier serve {program}"
-    assert len({stack.ports(load())[program] for program in programs}) == len(programs)
+    assert len({environment.ports(load())[program] for program in programs}) == len(programs)

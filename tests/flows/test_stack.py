@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from components.config import load
+from components.config import Params, load
+from components.config.document import read_yaml, write_yaml
 from components.stage import StageError
-from flows import stack
+from flows import environment, stack
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_port_in_use_is_named_with_the_program_that_wants_it() -> None:
+def with_ports(folder: Path, ports: dict[str, int]) -> Params:
+    """The project's parameters with these ports, by program, set where a refusal says that they are."""
+    document = read_yaml(ROOT / "params.yaml")
+    for program, port in ports.items():
+        section, key = environment.PORTS[program].split(".")
+        document[section][key] = f"http://127.0.0.1:{port}" if key == "url" else port
+    write_yaml(folder / "params.yaml", document)
+    return load(folder / "params.yaml")
+
+
+@pytest.mark.parametrize("program", environment.PORTS)
+def test_37_a_port_in_use_is_named_with_the_parameter_that_moves_it(program: str, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        params = load()
-        params = params.model_copy(update={"serving": params.serving.model_copy(update={"gateway_port": port})})
-        with pytest.raises(StageError, match=f"port {port} for gateway is in use"):
-            stack.require_free_ports(params, ["gateway"])
+        params = with_ports(tmp_path, {program: port})
+        assert environment.service_urls(params)[program] == f"http://127.0.0.1:{port}"
+        with pytest.raises(StageError) as refused:
+            stack.require_free_ports(params, [program])
+    assert f"port {port} for {program} is in use" in str(refused.value)
+    assert f"change {environment.PORTS[program]} in params.yaml" in str(refused.value)
+
+
+def test_37_one_port_for_two_programs_is_refused_with_both_parameters(tmp_path: Path) -> None:
+    port = load(ROOT / "params.yaml").serving.text_port
+    params = with_ports(tmp_path, {"prefect": port})
+    with pytest.raises(StageError, match=rf"serving.text_port and stack.prefect_port are both {port} in params.yaml"):
+        stack.require_free_ports(params, ["mlflow"])

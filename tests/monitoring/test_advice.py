@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from components.experiments.comparison import Verdict
 from components.experiments.exposures import Exposure
 from monitoring.advice import advise
 from monitoring.drift import ColumnTest, Drift
@@ -14,14 +15,14 @@ WON = analysed(
     [Exposure(str(i), float(i), ("control", "treatment")[i % 2], 0.5, {"like": float(i % 2)}) for i in range(300)],
 )
 UNDECIDED = analysed(experiment(), [])
-ONE = by_line(counted([row("r")]), {})
+ONE = by_line(counted([row("r")]), {}, 200.0)
 MOVED = ColumnTest("meaning 1", True, True, "moved", windows=3)
 PROMPTS = Drift("text prompts", "the training data (0123abcd)", "act", "", 90, 90, (MOVED,))
 
 
 def test_failures_come_first_with_their_statuses() -> None:
     rows = [row(f"r{i}") for i in range(18)] + [row("e", outcome="error", status=503), running("u")]
-    first, *rest = advise(by_line(counted(rows), {"text": rows}), [], [UNDECIDED], simulated=False)
+    first, *rest = advise(by_line(counted(rows), {"text": rows}, 200.0), [], [UNDECIDED], simulated=False)
     assert first.urgency == "act"
     assert "1 with status 503" in first.words
     assert any("1 text requests were accepted and have not ended" in advice.words for advice in rest)
@@ -64,7 +65,7 @@ def test_silence_is_advice_to_look_at_the_gateway() -> None:
 
 
 def test_a_harmful_variant_is_acted_on_whoever_the_users_were() -> None:
-    harmful = replace(UNDECIDED, verdict="treatment harmful", reason="A guardrail is broken.")
+    harmful = replace(UNDECIDED, verdict=Verdict.HARMFUL, words="treatment harmful", reason="A guardrail is broken.")
     first = advise(ONE, [], [harmful], simulated=True)[0]
     assert first.urgency == "act"
     assert "treatment harmful" in first.words

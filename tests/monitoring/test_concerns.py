@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.experiments.comparison import Verdict
 from components.releases.decide import Action, Decision
 from components.releases.machine import Kind, State
 from components.releases.plan import TrafficPlan
@@ -23,7 +24,18 @@ STANDING = Standing(CHAMPION, None, PLAN, None, [])
 PLACE = Service("text", "http://here/", "", "text-1")
 EMPTY = Service("text-b", "http://here/", "nothing listens on its port")
 LINE = LineState("text", [PLACE, EMPTY], STANDING, Numbers(100, 0, 0.5, "5 min"))
-LOOK = Look("colours", "control", "treatment", 9, 0.1, (-0.1, 0.3), "inconclusive", "It contains 0.", False)
+LOOK = Look(
+    "colours",
+    "control",
+    "treatment",
+    9,
+    0.1,
+    (-0.1, 0.3),
+    Verdict.INCONCLUSIVE,
+    "inconclusive",
+    "It contains 0.",
+    False,
+)
 RUN = Run("run", Past(NOW - 4000, NOW - 400, (drift(0.05),)), "none", 90, 0, (LOOK,), ())
 SERVICES = {
     **{name: Service(name, "http://here/", "") for name in ("gateway", *PLACES, "mlflow", "prefect")},
@@ -111,7 +123,12 @@ def test_a_rollback_is_a_concern_for_a_day() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "urgency"),
-    [({"verdict": "treatment better"}, "watch"), ({"verdict": "treatment harmful"}, "act"), ({"srm": True}, "act")],
+    [
+        ({"verdict": Verdict.BETTER}, "watch"),
+        ({"verdict": Verdict.HARMFUL}, "act"),
+        ({"verdict": Verdict.CHANGED}, "act"),
+        ({"srm": True}, "act"),
+    ],
 )
 def test_an_experiment_that_has_decided_or_harms_is_looked_at(changes: dict[str, object], urgency: str) -> None:
     run = replace(RUN, looks=(LOOK, replace(LOOK, **changes)))  # type: ignore[arg-type]

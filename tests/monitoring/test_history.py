@@ -17,6 +17,7 @@ EXPERIMENT = {
     "difference": 0.1,
     "interval": [-0.1, 0.3],
     "verdict": "inconclusive",
+    "words": "inconclusive",
     "reason": "The interval contains 0.",
     "srm": False,
 }
@@ -54,6 +55,13 @@ def test_a_summary_cut_short_or_of_another_form_is_no_history(tmp_path: Path) ->
     write(tmp_path, "cut", 80.0)
     (tmp_path / "cut" / "report.json").write_text('{"since": 1')
     assert [run.folder for run in load(tmp_path)] == ["good"]
+
+
+def test_reports_whose_verdict_was_in_words_are_still_read(tmp_path: Path) -> None:
+    analysis = {name: value for name, value in EXPERIMENT.items() if name != "words"} | {"verdict": "treatment better"}
+    write(tmp_path, "older", 100.0, drift(0.05), experiments=[{"analysis": analysis}])
+    ((look,),) = [run.looks for run in load(tmp_path)]
+    assert look.words == "treatment better"
 
 
 def test_a_removed_report_is_gone(tmp_path: Path) -> None:

@@ -21,13 +21,22 @@ LIMITS = Guardrails(slo_s=2.0, slow=0.05, failed=0.02, refused=0.02)
         (row("a", outcome="error", output=""), {"failed"}),
         (row("a", output=" \n"), {"refused"}),
         (row("a", outcome="cancelled", output="", latency_s=9.0), {"slow"}),
-        (running("a", time=99.0), set()),
-        (running("a", time=90.0), {"slow"}),
+        (running("a", time=107.0), {"slow"}),
+        (running("a", time=109.0), set()),
+        (row("a", time=109.0), set()),  # it could not have been found slow, so that it says nothing of slowness
     ],
 )
 def test_a_guardrail_is_broken_by_what_its_name_says(request_row: dict[str, Any], broken: set[str]) -> None:
-    found = breaches(LIMITS, request_row, now=100.0)
+    found = breaches(LIMITS, {"closes": 110.0} | request_row)
     assert {name for name, broke in found.items() if broke} == broken
+    assert ("slow" in found) == (request_row["time"] < 108.0)
+
+
+def test_09_a_request_that_its_user_gave_up_before_it_was_slow_says_nothing() -> None:
+    left = row("a", outcome="cancelled", output="", latency_s=1.0, closes=110.0)
+    assert breaches(LIMITS, left) == {}
+    assert breaches(LIMITS, left | {"latency_s": 2.1}) == {"slow": True}
+    assert breaches(LIMITS, left | {"outcome": "lost", "latency_s": 0.0}) == {}  # its gateway died
 
 
 @pytest.mark.parametrize(("value", "share"), [(None, 0.0), (30.0, 0.25), (120.0, 1.0), (86_400.0, 1.0), (-5.0, 0.0)])
@@ -42,6 +51,6 @@ def test_the_metric_of_the_parameters_decides_and_its_name_is_in_the_reason() ->
     for i in range(400):  # control is liked more, and left sooner
         variant, said = ("control", "treatment")[i % 2], {"dwell": 50.0 if i % 2 else 5.0, "like": float(i % 2 == 0)}
         requests.append(row(f"r{i}", user_key=f"u{i}", variant=variant, time=i) | unsaid | said)
-    result = analysed(dwelling, exposures(dwelling, requests, 1000.0))
-    assert result.verdict == "treatment better" and "looked at longer than control" in result.reason
-    assert analysed(experiment(), exposures(experiment(), requests, 1000.0)).verdict == "control better"
+    result = analysed(dwelling, exposures(dwelling, requests))
+    assert result.words == "treatment better" and "looked at longer than control" in result.reason
+    assert analysed(experiment(), exposures(experiment(), requests)).words == "control better"

@@ -177,19 +177,20 @@ def random_events(seed: int) -> list[Event]:
         events.append(request.model_copy(update=outside) if rng.random() < 0.4 else request)
         for k in range(int(rng.integers(4))):
             who = f"u{user if rng.random() < 0.9 else rng.integers(20)}"
-            later = at + float(rng.choice([1.0, NOW / 4]))
-            events.append(like(f"r{i}", f"k{i}-{k}", at=later, user=who, value=float(rng.integers(2))))
+            later, delay = at + float(rng.choice([1.0, NOW / 4])), float(rng.choice([-1.0, 0.0, NOW / 8]))
+            said = like(f"r{i}", f"k{i}-{k}", at=later, user=who, value=float(rng.integers(2)))
+            events.append(said.model_copy(update={"received": later + delay if delay >= 0 else 0.0}))
     return events
 
 
-def told(events: list[Event], user: str, until: float) -> tuple[float, float]:
+def told(events: list[Event], user: str, until: float, window: float) -> tuple[float, float]:
     """(outcome, outcome before) of a user by all events at once, as its definition says."""
 
     def mean(requests: list[Accepted], heard: float) -> float:
         liked = []
         for r in requests:
             own = [e for e in events if isinstance(e, Feedback) and (e.request_id, e.user_key) == (r.request_id, user)]
-            said = sorted((e for e in own if e.time < heard), key=lambda e: (e.time, e.received, e.key))
+            said = sorted((e for e in own if (e.received or e.time) < heard), key=lambda e: (e.time, e.received, e.key))
             liked.append(said[-1].value if said else 0.0)
         return sum(liked) / len(liked) if liked else math.nan
 
@@ -197,20 +198,25 @@ def told(events: list[Event], user: str, until: float) -> tuple[float, float]:
     inside = [request for request in mine if request.experiment]
     entered = min(request.time for request in inside)
     first = next(request.variant for request in inside if request.time == entered)
-    counted = [request for request in inside if request.variant == first]
-    return mean(counted, until), mean([r for r in mine if r.time < entered], entered)
+    closes = min(entered + window, until)
+    counted = [request for request in inside if request.variant == first and request.time < closes]
+    return mean(counted, closes), mean([r for r in mine if r.time < entered], entered)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_users_folded_from_the_stream_are_those_of_all_events_at_once(params: Params, seed: int) -> None:
     events, until = random_events(seed), NOW * 0.8
     store(params.events.url, events)
-    users = users_of(params.events.url, COLOURS, [(0.0, COLOURS.weights)], until)
+    watched = COLOURS.model_copy(update={"attribution_hours": NOW / 3600 / (seed + 1)})
+    window = watched.attribution_seconds
+    users = users_of(params.events.url, watched, [(0.0, watched.weights)], until)
     inside = [e for e in events if isinstance(e, Accepted) and e.experiment and e.time < until]
-    names = {e.user_key: None for e in sorted(inside, key=lambda e: e.time)}
+    first = {e.user_key: e.time for e in sorted(inside, key=lambda e: -e.time)}
+    names = sorted(first, key=lambda name: first[name])
     found = [(user.outcome("like"), user.before("like")) for user in users]
-    assert found == [pytest.approx(told(events, name, until), nan_ok=True) for name in names]
-    seen = [{e.variant for e in inside if e.user_key == name} for name in names]
+    assert found == [pytest.approx(told(events, name, until, window), nan_ok=True) for name in names]
+    within = [e for e in inside if e.time < first[e.user_key] + window]
+    seen = [{e.variant for e in within if e.user_key == name} for name in names]
     assert [user.crossed for user in users] == [len(variants) > 1 for variants in seen]
 
 

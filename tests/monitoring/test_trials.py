@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from components.events.transactions import opened
 from components.experiments import store
+from components.experiments.exposures import by_closing
 from components.experiments.versions import newest
 from components.releases.schema import Note
-from monitoring.trials import in_force, told
+from monitoring.trials import Late, in_force, told, users_of
 from tests.components.experiments.examples import experiment
 from tests.components.experiments.examples import in_force as declare
+from tests.monitoring.returning import DAY, Looks, visits
 from tests.monitoring.test_report import NOW, traffic
 from tests.monitoring.test_report import store as store_events
 
@@ -43,3 +47,39 @@ def test_before_the_first_request_no_variant_can_be_valued(tmp_path: Path) -> No
     assert {one.variant: one.refused for one in found.worth} == dict.fromkeys(
         ("control", "treatment"), "a log needs columns of one length of at least 1, not [0]"
     )
+
+
+TWO_DAYS = experiment().model_copy(update={"attribution_hours": 48.0})
+
+
+@pytest.mark.parametrize("seed", [3, 21])
+def test_06_users_who_return_make_no_winner_of_two_equal_variants(tmp_path: Path, seed: int) -> None:
+    """Of these audiences the mean so far finds a winner at some look; the rate is measured in `drill_returning`."""
+    assert not Looks(tmp_path, TWO_DAYS).decides(seed, users=200, days=12)
+
+
+def test_06_an_outcome_that_has_counted_once_never_changes(tmp_path: Path) -> None:
+    looks = Looks(tmp_path, TWO_DAYS)
+    url, epochs = looks.filled(visits(3, users=60, days=8)), [(0.0, TWO_DAYS.weights)]
+    before: list[tuple[float, str, float, int]] = []
+    for hour in range(0, 24 * 9, 7):
+        everyone = users_of(url, TWO_DAYS, epochs, hour * 3600.0)
+        closed, still_open = by_closing(everyone, TWO_DAYS.attribution_seconds, hour * 3600.0)
+        now = [(user.first, user.variant, user.outcome("like"), user.counted.requests) for user in closed]
+        assert now[: len(before)] == before
+        assert len(now) + len(still_open) == len(everyone)
+        before = now
+    assert len(before) == 60 and {outcome for *_, outcome, _ in before} == {0.0, 1 / 3, 0.5, 2 / 3, 1.0}
+
+
+def test_06_who_does_not_count_yet_and_what_came_too_late_is_told(tmp_path: Path) -> None:
+    looks, seen = Looks(tmp_path, TWO_DAYS), visits(4, users=60, days=8)
+    url = looks.filled(seen)
+    (versions,) = in_force(url)
+    early, late = told(url, versions, 2.3 * DAY, []), told(url, versions, 12 * DAY, [])
+    counted = sum(arm.users for arm in early.analysis.arms)
+    assert counted == (seen.at[:, 0] + 2 < 2.3 - 5 / 86_400).sum() and early.analysis.still_open == 60 - counted
+    closes = seen.at[:, :1] + 2
+    inside = seen.at < closes
+    assert late.late == Late(int((~inside).sum()), int((inside & seen.liked & (seen.heard >= closes)).sum()))
+    assert late.analysis.still_open == 0 and late.late.reactions > 0

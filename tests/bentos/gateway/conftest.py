@@ -14,10 +14,11 @@ import openai
 import pytest
 
 from components.config import load
-from tests.bentos.processes import ROOT, bento_command, free_port, running, workspace
+from tests.bentos.processes import ROOT, bento_command, free_port, process_command, running, workspace
 from tests.components.experiments.examples import in_force
 
 KEY = "test-key-1"
+TENANT_KEY = "key-of-acme"
 CONCURRENCY, QUEUE, TOP_P = 3, 2, 0.9
 
 
@@ -71,23 +72,28 @@ def serve_gateway(
     service: str = "bentos.gateway.service:GatewayBento",
     variables: Mapping[str, str] | None = None,
     experiment: Mapping[str, Any] | None = None,
+    alone: bool = False,
     **serving: int,
 ) -> Iterator[Running]:
-    """A gateway in front of the Bentos at `text` and `image`, until the block ends; its experiment is in force."""
+    """A gateway in front of the Bentos at `text` and `image`, until the block ends; its experiment is in force.
+
+    `alone`: as one process, as the stack runs it.
+    """
     workspace(folder, experiment, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
     events = events or f"sqlite:///{folder / 'events.db'}"
     in_force(events, *load(folder / "params.yaml").experiments)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
-        "ATELIER_API_KEYS": f"{KEY}, test-key-2",
+        "ATELIER_API_KEYS": f"default:{KEY}, default:test-key-2, acme:{TENANT_KEY}",
         "ATELIER_USER_SECRET": "a secret of tests",
         "ATELIER_EVENTS_URL": events,
         "ATELIER_TEXT_URL": text,
         "ATELIER_IMAGE_URL": image,
         **(variables or {}),
     }
-    with running(bento_command(service, port), folder, f"{url}{awaited}", environment):
+    command = process_command("gateway", port) if alone else bento_command(service, port)
+    with running(command, folder, f"{url}{awaited}", environment):
         yield Running(url, standin, events)
 
 

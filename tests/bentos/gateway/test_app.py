@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +14,11 @@ import openai
 import pytest
 from starlette.types import Message
 
+from bentos.gateway import app as app_module
 from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.exchange import Gateway
+from components.api_keys import DEFAULT
 from tests.bentos.gateway.conftest import Running
 
 CHAT = "/v1/chat/completions"
@@ -154,9 +158,43 @@ def test_half_a_request_does_not_harm_the_next(gateway: Running) -> None:
     assert gateway.post(IMAGES, json={"prompt": "a red boat"}).status_code == 200
 
 
+async def test_28_half_a_body_ends_in_the_shape_of_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "BODY_SECONDS", 0.01)
+    app = GatewayApp()
+    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys({"k": DEFAULT}, "secret")))
+    parts: list[Message] = [{"type": "http.request", "body": b'{"prompt"', "more_body": True}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not parts:
+            await asyncio.Event().wait()
+        return parts.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer k")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
+    await app(scope, receive, send)
+    start, body = sent
+    assert start["status"] == 408 and (b"connection", b"close") in start["headers"]
+    assert set(json.loads(body["body"])["error"]) == {"message", "type", "param", "code"}
+
+
+def test_28_what_is_no_http_is_refused_in_the_shape_of_every_refusal(gateway: Running) -> None:
+    address = urlsplit(gateway.url)
+    head = b"POST /v1/images/generations HTTP/1.1\r\nauthorization: Bearer test-key-1\r\n"
+    for request in (b"nonsense\r\n\r\n", head + b"transfer-encoding: chunked\r\n\r\nno chunk\r\n\r\n"):
+        with socket.create_connection((address.hostname, address.port or 80), timeout=20) as connection:
+            connection.sendall(request)
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert set(json.loads(answer.partition(b"\r\n\r\n")[2])["error"]) == {"message", "type", "param", "code"}
+
+
 async def test_a_client_who_leaves_before_an_answer_frees_the_request() -> None:
     app = GatewayApp()
-    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys(["k"], "secret")))
+    app.gateway = cast(Gateway, SimpleNamespace(keys=Keys({"k": DEFAULT}, "secret")))
     sent: list[Message] = []
 
     async def receive() -> Message:

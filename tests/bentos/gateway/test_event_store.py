@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,12 @@ import httpx
 import pytest
 
 from components.events.read import read
+from components.events.store import commit
+from components.events.transactions import opened
 from tests.bentos.gateway.conftest import Running, serve_gateway
+from tests.bentos.gateway.test_chat import eventually
+from tests.bentos.processes import answering
+from tests.components.events.examples import accepted
 
 USER = "u" * 200  # fills a disk sooner
 CHAT = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}
@@ -71,7 +77,7 @@ def fill(path: Path) -> None:
                 continue
 
 
-def test_a_full_disk(standin: str, tmp_path: Path) -> None:
+def test_28_a_full_disk(standin: str, tmp_path: Path) -> None:
     lines = (f"{standin}/text", f"{standin}/image")
     with small_disk(tmp_path / "disk", "2m") as disk:
         events = f"sqlite:///{disk / 'events.db'}"
@@ -86,7 +92,9 @@ def test_a_full_disk(standin: str, tmp_path: Path) -> None:
             feedback = {"request_id": answers[0].json()["id"], "kind": "like", "value": 1, "user": USER}
             assert_refused(gateway.post("/v1/feedback", json=feedback))
             assert_on_record(gateway, answers)
+            assert_refused(httpx.get(f"{gateway.url}/readyz", timeout=20))  # row 28: as every request is
             (disk / "ballast").unlink()
+            assert eventually(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200)
             assert gateway.post("/v1/feedback", json=feedback).status_code == 201
             answers.append(ask(gateway))
             assert answers[-1].status_code == 200
@@ -105,3 +113,24 @@ def test_a_lock_that_another_process_holds(standin: str, tmp_path: Path) -> None
         again = ask(gateway)
         assert again.status_code == 200
         assert_on_record(gateway, [refused, again])
+
+
+def test_28_readiness_says_that_no_request_can_be_recorded(standin: str, tmp_path: Path) -> None:
+    """Where nobody may mount a disk: a limit to the size of files, which a write meets as it meets a full disk."""
+    with serve_gateway(tmp_path / "gateway", standin, f"{standin}/text", f"{standin}/image") as gateway:
+        process = answering(gateway.url)
+        before = resource.prlimit(process, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        assert eventually(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 503)
+        assert_refused(httpx.get(f"{gateway.url}/readyz", timeout=20))
+        assert_refused(ask(gateway))
+        resource.prlimit(process, resource.RLIMIT_FSIZE, before)
+        assert eventually(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200)
+        assert ask(gateway).status_code == 200
+
+
+def test_28_a_gateway_that_was_killed_leaves_no_request_open(standin: str, tmp_path: Path) -> None:
+    events, lines = f"sqlite:///{tmp_path / 'events.db'}", (f"{standin}/text", f"{standin}/image")
+    with opened(events) as engine:
+        commit(engine, [accepted("r1", at=1.0)])
+    with serve_gateway(tmp_path / "gateway", standin, *lines, events=events):
+        assert eventually(lambda: [row["outcome"] for row in read(events, "finished")] == ["lost"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from bentos.gateway.errors import ApiError, unavailable
 from bentos.gateway.exchange import Exchange, Gateway, asked, recorded, segments
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
+from components.api_keys import DEFAULT
 from components.config import Feedback, load
 from components.events.read import finished, request
 from components.events.store import EventStore
@@ -30,8 +33,8 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     yield Gateway(
         serving=params.serving.model_copy(update={"request_timeout": 0.1}),
         feedback=params.feedback,
-        keys=Keys(["k"], "secret"),
-        admission=Admission(1, 1),
+        keys=Keys({"k": DEFAULT}, "secret"),
+        admission={"text": Admission("text", 1, 1)},
         upstream=cast(Upstream, None),
         events=events,
         traffic=cast(Traffic, None),
@@ -106,6 +109,19 @@ async def test_a_client_who_leaves_is_recorded_as_gone(gateway: Gateway, tmp_pat
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (row(tmp_path, asked)["outcome"], row(tmp_path, asked)["status"]) == ("cancelled", 499)
+
+
+@pytest.mark.parametrize(("waited", "late"), [(1.0, 0), (30.0, 1)])
+async def test_09_who_gives_up_on_a_late_answer_counts_as_late(gateway: Gateway, waited: float, late: int) -> None:
+    def observed() -> float:
+        samples = [sample for family in metrics.SECONDS.collect() for sample in family.samples]
+        return sum(s.value for s in samples if s.name.endswith("_count") and s.labels["line"] == "text")
+
+    before, asked = observed(), replace(exchange(), began=time.monotonic() - waited)
+    with pytest.raises(asyncio.CancelledError):
+        async with recorded(gateway, asked):
+            raise asyncio.CancelledError
+    assert observed() - before == late
 
 
 async def test_what_cannot_be_recorded_is_not_answered(gateway: Gateway) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -163,3 +164,19 @@ def test_a_segment_s_adapter_reaches_its_users_and_the_record(gateway: Running) 
     assert written("free") == ""
     assert written("paid", stream=True) == adapter
     assert written("paid", temperature=0.2) == adapter  # it is no parameter that the experiment compares
+
+
+def test_33_names_that_no_header_can_carry_fail_no_request(gateway: Running) -> None:
+    """As older versions let them in; `params.yaml` refuses them by now."""
+    variants = {name: Variant(weight=0.5) for name in ("图", "a\nb")}
+    in_force(gateway.events, named("图", 0.5).model_copy(update={"variants": variants}))
+    assert eventually(lambda: everybody(gateway) == {200} and "图" in {row["experiment"] for row in rows(gateway)})
+    chosen = {row["user_key"]: row["variant"] for row in rows(gateway) if row["experiment"] == "图"}
+    assert set(chosen.values()) == set(variants)
+    with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {KEY}"}, timeout=20) as client:
+        seen = set()
+        for user in range(20):
+            message = {"role": "user", "content": "a red boat"}
+            body = {"model": "atelier-text", "messages": [message], "user": f"user-{user}"}
+            seen.add(unquote(client.post("/v1/chat/completions", json=body).headers.get("x-variant", "")))
+    assert seen & set(variants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from bentos.gateway.feedback import dated
+from bentos.gateway.feedback import MAX_REACTIONS, dated
 from components.events import window
 from components.events.database import connect
 from components.events.read import feedback_on, request
 from components.events.schema import ACCEPTED, FEEDBACK
-from tests.bentos.gateway.conftest import Running, serve_gateway
+from tests.bentos.gateway.conftest import KEY, TENANT_KEY, Running, serve_gateway
 
 
 def answered(gateway: Running, user: str | None = None, **body: Any) -> str:
@@ -158,3 +159,26 @@ def test_bad_feedback_is_refused(gateway: Running, wrong: dict[str, Any]) -> Non
     answer = send(gateway, **({"request_id": "chatcmpl-1"} | wrong))
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == next(iter(wrong))
+
+
+async def test_28_a_response_takes_only_so_many_reactions(gateway: Running) -> None:
+    given, headers = answered(gateway, "ann"), {"authorization": f"Bearer {KEY}"}
+    first = {"request_id": given, "kind": "like", "value": 1, "user": "ann", "key": "first"}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
+        assert (await client.post("/v1/feedback", json=first)).status_code == 201
+        many = [client.post("/v1/feedback", json=first | {"key": None}) for _ in range(MAX_REACTIONS + 50)]
+        statuses = {answer.status_code for answer in await asyncio.gather(*many)}
+        assert statuses == {201, 429}
+        assert (await client.post("/v1/feedback", json=first)).status_code == 200  # is stored already
+        while (answer := await client.post("/v1/feedback", json=first | {"key": None})).status_code == 201:
+            pass  # those at once made room for each other
+    assert answer.json()["error"]["code"] == "too_many_reactions"
+    assert len(rows(gateway, given)) == MAX_REACTIONS
+    assert send(gateway, answered(gateway, "ann"), user="ann").status_code == 201
+
+
+def test_33_a_tenants_user_may_not_rate_what_another_tenants_user_of_that_name_was_answered(gateway: Running) -> None:
+    given = answered(gateway, "1")
+    body = {"request_id": given, "kind": "like", "value": 0, "user": "1"}
+    assert gateway.post("/v1/feedback", key=TENANT_KEY, json=body).status_code == 403
+    assert gateway.post("/v1/feedback", key="test-key-2", json=body).status_code == 201  # of the same tenant

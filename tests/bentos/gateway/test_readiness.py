@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import httpx
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from tests.bentos.gateway.conftest import serve_gateway
 from tests.bentos.processes import running
@@ -25,7 +26,9 @@ def test_not_ready_is_a_503_that_names_the_line_until_its_bento_answers(standin:
             (tmp_path / "image").mkdir()
             command = [sys.executable, "-m", "tests.bentos.standin", str(port)]
             with running(command, tmp_path / "image", f"{image}/log", {}):
-                assert httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200
+                for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.1), reraise=True):
+                    with attempt:  # the gateway asks again within a second or two
+                        httpx.get(f"{gateway.url}/readyz", timeout=20).raise_for_status()
 
 
 def not_ready(answer: httpx.Response) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from sqlalchemy import Engine
 
-from bentos.gateway import upstream as upstream_module
+from bentos.gateway.breaker import ENOUGH, PATIENCE_SECONDS
 from bentos.gateway.errors import ApiError
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
@@ -59,14 +59,14 @@ def candidate(engine: Engine, to: State) -> Release:
     return release
 
 
-async def asked(traffic: Traffic, users: int = 200) -> list[str]:
-    return [(await traffic.route("text", f"u{user}")).info.deployment for user in range(users)]
+def asked(traffic: Traffic, users: int = 200) -> list[str]:
+    return [traffic.route("text", f"u{user}").info.deployment for user in range(users)]
 
 
 async def test_without_releases_the_first_slot_is_asked(engine: Engine, upstream: Upstream) -> None:
     traffic = Traffic(upstream, engine, 0.05)
     for _ in range(2):
-        assert set(await asked(traffic)) == {"text-a"}
+        assert set(asked(traffic)) == {"text-a"}
         await traffic.refresh()
 
 
@@ -74,7 +74,7 @@ async def test_a_promotion_alone_moves_users_to_the_other_slot(engine: Engine, u
     traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CHAMPION)
     await traffic.refresh()
-    assert set(await asked(traffic)) == {"text-b"}
+    assert set(asked(traffic)) == {"text-b"}
 
 
 async def test_a_canary_gets_its_share_and_a_failing_database_changes_nothing(
@@ -83,13 +83,13 @@ async def test_a_canary_gets_its_share_and_a_failing_database_changes_nothing(
     traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CANARY_25)
     await traffic.refresh()
-    before = await asked(traffic)
+    before = asked(traffic)
     assert 30 <= before.count("text-b") <= 70
     engine.dispose()
     for file in tmp_path.glob("events.db*"):  # noqa: ASYNC240
         file.write_bytes(b"not a database at all")
     await traffic.refresh()
-    assert await asked(traffic) == before
+    assert asked(traffic) == before
 
 
 async def test_in_shadow_users_ask_the_champion_and_the_candidate_may_get_copies(
@@ -98,7 +98,7 @@ async def test_in_shadow_users_ask_the_champion_and_the_candidate_may_get_copies
     traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.SHADOW)
     await traffic.refresh()
-    route = await traffic.route("text", "u")
+    route = traffic.route("text", "u")
     assert route.candidate is not None and route.trial is None
     assert (route.info.deployment, route.candidate.info.deployment) == ("text-a", "text-b")
 
@@ -119,28 +119,36 @@ async def test_a_breaker_that_any_gateway_opened_stops_it_here_until_the_next_re
     )
     commit(engine, [row])
     await traffic.refresh()
-    assert set(await asked(traffic)) == {"text-a"}
+    assert set(asked(traffic)) == {"text-a"}
     with held(engine, "text", "ada", 30) as lease:
         store.move(engine, release.release, release.version, State.ROLLED_BACK, NOTE, lease.token)
         again = store.register(engine, "text-b", NOTE, lease.token)
         for state in WAY[1 : WAY.index(State.CANARY_50) + 1]:
             again = store.move(engine, again.release, again.version, state, NOTE, lease.token)
     await traffic.refresh()
-    assert set(await asked(traffic)) == {"text-a", "text-b"}
+    assert set(asked(traffic)) == {"text-a", "text-b"}
 
 
 async def test_a_slot_that_went_away_keeps_its_role_and_its_users_get_an_honest_error(
-    engine: Engine, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, upstream: Upstream
 ) -> None:
     traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CANARY_50)
     await traffic.refresh()
-    monkeypatch.setattr(upstream_module, "INFO_SECONDS", 0.0)
     away.add("a")
+    await upstream.refresh()
     answers = {"text-b": 0, "503": 0}
     for user in range(50):
         try:
-            answers[(await traffic.route("text", f"u{user}")).info.deployment] += 1
+            answers[traffic.route("text", f"u{user}").info.deployment] += 1
         except ApiError as error:
             answers[str(error.status)] += 1
     assert min(answers.values()) > 0
+
+
+def test_28_large_requests_are_compared_with_large_ones(engine: Engine, upstream: Upstream) -> None:
+    traffic = Traffic(upstream, engine, 0.05)
+    for _ in range(ENOUGH):
+        traffic.answered("image", 1, 0.1)
+    assert traffic.slow("image", 1, 5.0) and traffic.budget("image", 1, 120) == PATIENCE_SECONDS
+    assert not traffic.slow("image", 10, 5.0) and traffic.budget("image", 10, 120) == 30  # nothing is known of them

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 from sqlalchemy import Engine
 
+from components.events import window
 from components.events.read import finished, read, request
-from components.events.schema import hash_user
+from components.events.schema import BOTH, hash_user
 from components.events.transactions import opened
 from components.experiments.assignment import uniform
+from components.lineage import explain, why
 from components.releases import store
+from components.releases.evidence import calls
 from components.releases.leases import held
 from components.releases.machine import WAY, State
 from components.releases.plan import chooses_candidate, traffic_plan
@@ -22,6 +27,8 @@ from components.releases.schema import Release
 from tests.bentos.gateway.conftest import Running, named_standin, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
 from tests.components.releases.examples import NOTE, record, release_directly
+
+TEXT: dict[str, Any] = {"line": "text", "rows": 2000}
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,13 @@ class Line:
         assert not ours or eventually(lambda: self.ask(ours)[1] == "text-b")
         return release, ours, theirs
 
-    def ask(self, user: str, prompt: str = "a boat") -> tuple[str, str, str]:
+    def post(self, user: str, prompt: str, **options: object) -> httpx.Response:
+        body = {"model": "atelier-text", "messages": [{"role": "user", "content": prompt}], "user": user, **options}
+        return self.gateway.post("/v1/chat/completions", json=body)
+
+    def ask(self, user: str, prompt: str = "a boat", **options: object) -> tuple[str, str, str]:
         """Text, deployment that answered and request id."""
-        messages = [{"role": "user", "content": prompt}]
-        answer = self.gateway.post(
-            "/v1/chat/completions", json={"model": "atelier-text", "messages": messages, "user": user}
-        ).raise_for_status()
+        answer = self.post(user, prompt, **options).raise_for_status()
         return (
             answer.json()["choices"][0]["message"]["content"],
             answer.headers["x-deployment"],
@@ -117,6 +125,24 @@ def test_the_champion_answers_for_a_candidate_that_fails_and_both_are_on_record(
     assert eventually(lambda: (identifier, reason) in {(r["request_id"], r["reason"]) for r in line.trials("failure")})
     metrics = httpx.get(f"{line.gateway.url}/metrics", timeout=5).text
     assert f'atelier_candidate_calls_total{{deployment="text-b",reason="{reason}",whom="user"}}' in metrics
+
+
+def test_14_who_answered_for_a_candidate_is_on_record_and_why_names_it(line: Line, tmp_path: Path) -> None:
+    _, ours, _ = line.begin(State.CANARY_50)
+    own = line.ask(ours)[2]
+    line.mode("error")
+    _, answered, identifier = line.ask(ours)
+    line.mode("ok")
+    body = {"model": "atelier-text", "messages": [{"role": "user", "content": "a cat"}], "user": ours, "stream": True}
+    streamed = line.gateway.post("/v1/chat/completions", json=body).headers["x-request-id"]
+    by = {row["request_id"]: row["deployment"] for row in window.sample(line.gateway.events, 0, 1e12, **TEXT)}
+    for request_id, expected in ((own, "text-b"), (identifier, answered), (streamed, "text-b")):
+        found = why(request_id, line.gateway.events, tmp_path)
+        assert found["deployment"]["deployment"] == by[request_id] == expected
+        assert found["response"]["deployment"] == "text-b"
+    assert answered == "text-a"
+    assert "asked        text-b, which failed; text-a answered" in explain(identifier, line.gateway.events, tmp_path)
+    assert "which failed" not in explain(own, line.gateway.events, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["error", "empty"])
@@ -169,3 +195,24 @@ def test_a_failure_after_the_first_word_is_an_honest_error(line: Line) -> None:
         list(answer)
     identifier = answer.response.headers["x-request-id"]
     assert eventually(lambda: identifier in {row["request_id"] for row in line.trials("failure")})
+
+
+def test_28_what_a_client_bounds_to_nothing_is_no_failure_of_the_candidate(line: Line) -> None:
+    _, ours, _ = line.begin(State.CANARY_50)
+    before = len(line.trials("failure"))
+    line.mode("empty")
+    answers = [line.ask(ours, max_tokens=1)[:2] for _ in range(5)]
+    assert answers == [("", "text-b")] * 5  # it is still asked, so its breaker is closed
+    assert len(line.trials("failure")) == before
+    assert line.ask(ours)[1] == "text-a"  # without that bound, nothing is a failure
+
+
+@pytest.mark.parametrize("prompt", ["please FAIL", "a BLANK"])
+def test_28_what_champion_and_candidate_fail_alike_counts_against_neither(line: Line, prompt: str) -> None:
+    release, ours, _ = line.begin(State.CANARY_50)
+    statuses = {line.post(ours, prompt).status_code for _ in range(8)}
+    assert statuses == ({500} if "FAIL" in prompt else {200})
+    assert line.ask(ours)[1] == "text-b"  # its breaker is closed
+    failures = [row for row in line.trials("failure") if float(str(row["time"])) >= release.since]
+    assert {row["reason"] for row in failures} <= {BOTH}
+    assert not [call for call in calls(line.engine, release, 60.0) if call.failed]

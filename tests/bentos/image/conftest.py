@@ -12,7 +12,7 @@ from components.artifact import seal
 from components.config import ImageModel
 from components.export.image import write_denoiser, write_encoder
 from components.models.denoiser import Denoiser
-from tests.bentos.processes import bento_command, free_port, running, workspace
+from tests.bentos.processes import free_port, process_command, running, workspace
 
 SHAPE = ImageModel(size=16, patch=4, hidden=32, layers=1, heads=2, text_tokens=8)
 
@@ -40,5 +40,5 @@ def image_bento(image_artifact: Path, tmp_path_factory: pytest.TempPathFactory) 
     url = f"http://127.0.0.1:{port}"
     folder = workspace(tmp_path_factory.mktemp("image-bento"), image_max_batch=8)
     environment = {"ATELIER_IMAGE_ARTIFACT": str(image_artifact), "ATELIER_DEPLOYMENT": "image-7"}
-    with running(bento_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
+    with running(process_command("image", port), folder, f"{url}/readyz", environment):
         yield url

@@ -12,6 +12,7 @@ import httpx
 from PIL import Image
 
 from bentos.protocol import JOB_ID
+from components import engine_token
 from tests.bentos.image.conftest import SHAPE
 from tests.bentos.processes import bento_command, free_port, running, workspace
 from tests.tiny_image import write_tiny_artifact
@@ -34,7 +35,7 @@ def pixels(picture: dict[str, Any]) -> Image.Image:
 
 
 async def test_concurrent_calls_are_painted_together_and_each_gets_its_own_picture(image_bento: str) -> None:
-    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=64)) as client:
+    async with httpx.AsyncClient(headers=engine_token.headers(), limits=httpx.Limits(max_connections=64)) as client:
         # The dispatcher learns the model's speed from single jobs before it batches.
         alone = {seed: await paint(client, image_bento, name=f"alone-{seed}", seed=seed, steps=1) for seed in range(16)}
         calls = (paint(client, image_bento, name=f"many-{i}", seed=i % 16, steps=1) for i in range(64))
@@ -50,7 +51,7 @@ def largest_difference(a: Image.Image, b: Image.Image) -> int:
 
 
 async def test_a_side_beyond_the_models_own_enlarges_the_picture(image_bento: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(headers=engine_token.headers()) as client:
         picture = await paint(client, image_bento, name="large", side=SHAPE.size * 4)
         native = await paint(client, image_bento, name="native")
     assert pixels(picture).size == (SHAPE.size * 4, SHAPE.size * 4)
@@ -58,7 +59,7 @@ async def test_a_side_beyond_the_models_own_enlarges_the_picture(image_bento: st
 
 
 async def test_says_what_it_serves(image_bento: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(headers=engine_token.headers()) as client:
         info = (await client.post(f"{image_bento}/info", json={})).json()
         picture = await paint(client, image_bento, name="who")
     assert info["side"] == SHAPE.size
@@ -66,14 +67,14 @@ async def test_says_what_it_serves(image_bento: str) -> None:
 
 
 async def test_a_job_out_of_bounds_is_refused(image_bento: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(headers=engine_token.headers()) as client:
         for wrong in ({"prompt": ""}, {"prompt": "x" * 5000}, {"steps": 0}, {"side": 4096}, {"seed": -1}):
             body = {"jobs": [job("wrong", **wrong)]}
             assert (await client.post(f"{image_bento}/generate", json=body)).status_code == 400, wrong
 
 
 async def test_a_call_carries_one_job(image_bento: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(headers=engine_token.headers()) as client:
         for jobs in ([], [job("first"), job("second")]):
             assert (await client.post(f"{image_bento}/generate", json={"jobs": jobs})).status_code == 400
 
@@ -85,7 +86,7 @@ async def test_output_that_is_not_finite_is_no_picture_and_spoils_none_of_its_ba
     environment = {"ATELIER_IMAGE_ARTIFACT": str(artifact), "ATELIER_IMAGE_ENGINE": "pytorch"}
     folder = workspace(tmp_path / "bento", image_max_batch=8)
     with running(bento_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(headers=engine_token.headers()) as client:
             prompts = ["red apple", "red rocket"] * 8
             calls = (paint(client, url, name=f"n-{i}", prompt=prompt) for i, prompt in enumerate(prompts))
             painted = await asyncio.gather(*calls)

@@ -84,13 +84,18 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.array([[np.cos(found[t]), np.sin(found[t])] for t in texts], dtype=np.float32)
 
 
+def sign_up(browser: httpx.Client, link: str, name: str) -> httpx.Response:
+    """What the page of a link answers to the form of a new account."""
+    browser.get(link)
+    form = {"email": f"{name}@example.org", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+    return browser.post(link, data=form, headers={"Referer": str(browser.base_url)})
+
+
 def another_account(server: Server, name: str) -> Server:
     """The server as a new account of the same organisation sees it."""
+    invites = LabelStudio(base_url=server.url, api_key=server.token).organizations.invites
     with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
-        browser.get("/user/signup/")
-        form = {"email": f"{name}@example.org", "password": PASSWORD}
-        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
-        browser.post("/user/signup/", data=form, headers={"Referer": server.url}).raise_for_status()
+        sign_up(browser, str(invites.get_invite_link().invite_url), name).raise_for_status()
         token = browser.get("/api/current-user/token").raise_for_status().json()["token"]
     return Server(server.url, token)
 

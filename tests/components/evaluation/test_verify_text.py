@@ -16,20 +16,15 @@ from components.models.language import load_base, load_tokenizer
 from components.stage import StageError
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat sticker", name) for name in ("apple", "heart", "rocket", "dog")]
-BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8, repeats=1)
+BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8)
 
 
-def test_an_export_is_at_parity_with_its_model_and_its_speed_is_measured(tiny_base: Path, tiny_export: Path) -> None:
+def test_an_export_is_at_parity_with_its_model(tiny_base: Path, tiny_export: Path) -> None:
     reference = load_base(tiny_base, torch.float32)
     document = verify_text.measure(tiny_export, reference, load_tokenizer(tiny_base), PAIRS, BOUNDS)
     assert document["passed"]
     assert document["parity"]["same_prompt_ids"]
     assert document["parity"]["perplexity_ratio"] == pytest.approx(1, abs=0.02)
-    for streams in (1, 8):
-        row = document["speed"][f"streams_{streams}"]
-        assert set(row["tokens_per_second"]) == {"pytorch fp32 eager", "pytorch bf16", "openvino"}
-        assert min(row["tokens_per_second"].values()) > 0
-        assert row["speedup_over_best_pytorch"] <= row["speedup"] or row["best_pytorch"] == "pytorch fp32 eager"
 
 
 def test_another_model_is_refused_and_the_evidence_stays(

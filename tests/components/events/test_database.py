@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from alembic.migration import MigrationContext
 
 from components.annotation.tier_schema import METADATA  # that of the events, with the tables of labelling tasks
 from components.events.database import EventStoreError, bounded, connect, migrate
+from components.events.store import EventStore
 from components.experiments.versions import EXPERIMENTS
 from components.releases.schema import RELEASES
+from tests.components.events.examples import accepted
 
 
 def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:
@@ -50,3 +53,18 @@ def test_a_bounded_url_is_the_same_database_with_limits_beside_the_options_it_ha
     engine.dispose()
     server = bounded("postgresql://someone:secret@host/events?options=-c%20search_path%3Da", 2)
     assert "someone:secret@host/events" in server and "search_path%3Da+-c+statement_timeout%3D2s" in server
+
+
+async def test_33_events_are_for_their_owner_alone_whatever_the_mask(tmp_path: Path) -> None:
+    path, mask = tmp_path / "events.db", os.umask(0o022)
+    try:
+        for name in ("r1", "r2"):
+            store = await EventStore.open(f"sqlite:///{path}")
+            await store.append(accepted(name))
+            modes = {file.name: file.stat().st_mode & 0o077 for file in tmp_path.iterdir()}  # noqa: ASYNC240
+            assert modes.keys() >= {"events.db", "events.db-wal"}
+            assert not [mode for mode in modes.values() if mode & 0o007]
+            await store.close()
+            path.chmod(0o644)  # as older versions left it
+    finally:
+        os.umask(mask)

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from components.events import store as store_module
 from components.events.database import EventStoreError
@@ -114,4 +114,41 @@ async def test_a_cancelled_append_does_not_disturb_the_others(tmp_path: Path) ->
     await asyncio.sleep(0)
     leaving.cancel()
     assert await staying is True
+    await store.close()
+
+
+async def test_28_requests_that_never_ended_are_lost_and_a_late_end_changes_nothing(url: str) -> None:
+    store = await EventStore.open(url)
+    for name, at in (("r1", 1.0), ("r2", 2.0), ("r3", 50.0)):
+        await store.append(accepted(name, at=at))
+    await store.append(finished("r2"))
+    assert [await store.finish_lost(before=50.0) for _ in range(2)] == [1, 0]
+    assert await store.append(finished("r1")) is False
+    await store.close()
+    assert {row["request_id"]: row["outcome"] for row in requests(url)} == {"r1": "lost", "r2": "ok", "r3": None}
+
+
+async def test_28_a_database_that_takes_no_commit_is_noticed_while_nobody_asks(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(store_module, "IDLE_SECONDS", 0.0)
+    store = await EventStore.open(url)
+    full, tried, rewrite = True, asyncio.Queue[bool](), store_module.rewrite
+    loop = asyncio.get_running_loop()
+
+    def disk(engine: Engine) -> None:
+        loop.call_soon_threadsafe(tried.put_nowait, store.failing)
+        if full:
+            raise EventStoreError("events cannot be written: database or disk is full")
+        rewrite(engine)
+
+    monkeypatch.setattr(store_module, "rewrite", disk)
+    watching = asyncio.create_task(store.watch())
+    while not await tried.get():  # until a commit is tried again because one failed
+        pass
+    full = False
+    while await tried.get():
+        pass
+    watching.cancel()
     await store.close()

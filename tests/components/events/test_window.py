@@ -109,6 +109,25 @@ def test_an_experiment_s_users_come_with_their_past_and_how_their_requests_ended
     ]
 
 
+def test_06_what_came_after_a_user_s_window_is_left_out_and_counted(url: str) -> None:
+    inside = [accepted("first", at=1.0), accepted("second", at=9.0), accepted("after", at=11.0)]
+    ends = [finished("first", at=2.0), finished("second", at=12.0)]
+    said = [
+        like("first", "a", at=2.0),
+        like("second", "b", at=9.5).model_copy(update={"received": 11.5}),  # dated back by its client
+        like("after", "c", at=12.0),
+    ]
+    fill(url, [*inside, *ends, *said])
+    rows = list(window.experiment_requests(url, "colours", "text", 20, attribution_s=10.0))
+    assert [(row["request_id"], row["outcome"], row["like"], row["closes"]) for row in rows] == [
+        ("first", "ok", 1.0, 11.0),
+        ("second", None, None, 11.0),
+    ]
+    assert window.after_closing(url, "colours", 20, 10.0) == (1, 1)
+    (open_,) = window.experiment_requests(url, "colours", "text", 5, attribution_s=10.0)
+    assert (open_["like"], open_["closes"]) == (1.0, 5.0)
+
+
 def test_a_deployment_s_first_request_is_found(url: str) -> None:
     traffic(url)
     assert window.first_request(url, "text-1", 3.5) == 4.0

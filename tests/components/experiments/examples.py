@@ -20,7 +20,8 @@ def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt",
         "treatment": Variant(weight=treatment, temperature=0.9),
         "control": Variant(weight=control, temperature=0.7),
     }
-    return Experiment(name="colours", line="text", salt=salt, variants=variants, alpha=alpha, srm_alpha=0.001)
+    known = {"salt": salt, "variants": variants, "alpha": alpha, "srm_alpha": 0.001, "attribution_hours": 0.01}
+    return Experiment.model_validate({"name": "colours", "line": "text"} | known)
 
 
 COLOURS = experiment()

@@ -11,7 +11,16 @@ from components.experiments import bench
 def test_it_prints_and_writes_every_figure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = {"AA_REPLAYS": 3, "AA_USERS": 600, "REPLAYS": 3, "USERS": 1500, "OUT": tmp_path / "online" / "out.json"}
+    small = {
+        "AA_REPLAYS": 3,
+        "AA_USERS": 600,
+        "REPLAYS": 3,
+        "USERS": 1500,
+        "RETURNING_REPLAYS": 2,
+        "RETURNING_USERS": 200,
+        "TURNS": 2,
+        "OUT": tmp_path / "online" / "out.json",
+    }
     for name, value in small.items():
         monkeypatch.setattr(bench, name, value)
     bench.main()

@@ -25,6 +25,7 @@ from tests.components.experiments.examples import COLOURS, NOTE, changed
         ),
         ({"segment": {"plan": "paid"}}, "its segment cannot change from {} to {'plan': 'paid'}"),
         ({"metric": "save"}, "its metric cannot change from like to save"),
+        ({"attribution_hours": 24.0}, "its attribution_hours cannot change from 0.01 to 24.0"),
         (
             {"variants": {"control": {"weight": 0.5, "temperature": 0.7}, "cold": {"weight": 0.5}}},
             "its variant treatment, which has had users, is missing: weight 0 takes it out of the traffic",

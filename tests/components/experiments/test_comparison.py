@@ -28,14 +28,14 @@ def audience(seed: int, users: int, slow: float = 0.0, **rates: float) -> list[E
 
 def test_the_better_of_three_treatments_is_found_and_all_are_shown() -> None:
     result = analysed(four_arms(), audience(1, 2000, c=0.6))
-    assert result.verdict == "c better"
+    assert result.words == "c better"
     assert result.treatment == "c"
     assert [c.treatment for c in result.comparisons] == ["b", "c", "d"]
     assert len(result.arms) == 4
 
 
 def test_control_wins_only_over_all() -> None:
-    assert analysed(four_arms(), audience(2, 2500, b=0.02, c=0.02, d=0.02)).verdict == "control better"
+    assert analysed(four_arms(), audience(2, 2500, b=0.02, c=0.02, d=0.02)).words == "control better"
     assert analysed(four_arms(), audience(2, 2500, b=0.02, c=0.02)).verdict == "inconclusive"
 
 
@@ -47,10 +47,10 @@ def test_any_false_winner_among_three_is_rare() -> None:
 def test_a_winner_that_breaks_a_guardrail_does_not_win() -> None:
     watched = four_arms(Guardrails(slo_s=1.0, slow=0.05, failed=0.02, refused=0.02))
     harmful = analysed(watched, audience(3, 2000, slow=0.5, c=0.6))
-    assert harmful.verdict == "c harmful"
+    assert harmful.words == "c harmful"
     assert "slow beyond the margin of 5 points" in harmful.reason
     assert [g.status for g in harmful.guards if g.guardrail == "slow"] == ["safe", "harm", "safe"]
-    assert analysed(watched, audience(3, 2000, slow=0.5, b=0.6, c=0.6)).verdict == "b better"
+    assert analysed(watched, audience(3, 2000, slow=0.5, b=0.6, c=0.6)).words == "b better"
 
 
 def test_a_variant_without_users_is_pointed_out() -> None:

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.simulate import fixed_horizon, fixed_horizon_mean, stream, users_to_decision
+from components.experiments.simulate import (
+    Returning,
+    fixed_horizon,
+    fixed_horizon_mean,
+    returning,
+    stream,
+    users_to_decision,
+)
 
 
 @pytest.mark.parametrize("lift", [0.4, -0.4])
@@ -13,6 +20,14 @@ def test_a_stream_has_the_promised_rates(lift: float, requests: int) -> None:
     assert users.outcomes[~users.treated].mean() == pytest.approx(0.3, abs=0.01)
     assert users.outcomes[users.treated].mean() == pytest.approx(0.3 * (1 + lift), abs=0.01)
     assert users.before.mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_06_what_returning_users_did_within_their_window_is_the_same_on_every_later_day() -> None:
+    users = returning(0.3, 300, 10, 7, (3, 0))
+    short = Returning(users.joined, users.treated, users.liked[:, :7], users.heard[:, :7])
+    earlier, later = short.effects(window=3), users.effects(window=3)
+    assert 0 < earlier.size < later.size and np.array_equal(earlier, later[: earlier.size])
+    assert users.so_far(8).size == users.so_far(10).size and not np.array_equal(users.so_far(8), users.so_far(10))
 
 
 def test_a_decision_falls_on_a_look() -> None:

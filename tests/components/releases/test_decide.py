@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.config import load
-from components.experiments.exposures import Exposure
+from components.experiments.exposures import Exposure, fold
 from components.releases.decide import CANDIDATE, CHAMPION, Action, Call, Evidence, decide, weigh
 from components.releases.machine import State
 
@@ -24,7 +24,8 @@ def seen(
     breaker: str = "",
     state: State = State.AB,
 ) -> Evidence:
-    return weigh(state, seconds, calls, exposures or [], breaker, RULES.alpha)
+    users = fold(exposures or [], [(0.0, {CANDIDATE: 1.0, CHAMPION: 1.0})])
+    return weigh(state, seconds, calls, (users, []), breaker, RULES.alpha)
 
 
 def liking(candidate: float, champion: float, users: int, seed: int = 1) -> list[Exposure]:

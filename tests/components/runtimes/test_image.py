@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+from torch import Tensor, nn
 
 from components.artifact import ArtifactError, seal
 from components.runtimes import image
 from components.runtimes.base import ImageRequest, NotFiniteError
-from components.runtimes.image import Engine, Floats, Sampler, Solver, load_image, starting_noise
-from tests.tiny_image import StraightBackend
+from components.runtimes.image import Engine, Floats, Sampler, Solver, load_image, load_sampler, starting_noise
+from components.runtimes.pytorch import PyTorchBackend
+from tests.tiny_image import SHAPE, StraightBackend, tiny_denoiser
 
 ENGINES = get_args(Engine)
 MIXED = [
@@ -28,6 +31,41 @@ def test_a_perfect_model_reaches_its_picture_in_any_number_of_steps(steps: int) 
     (picture,) = Sampler(StraightBackend(), 4).generate([ImageRequest("red", 0, steps, 1.0)])
     assert picture.shape == (4, 4, 3) and picture.dtype == np.uint8
     assert (picture == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("solver", get_args(Solver))
+@pytest.mark.parametrize("steps", [10, 20, 50, 100, 1000])
+def test_13_a_perfect_network_reaches_its_picture_however_many_steps_it_takes(steps: int, solver: Solver) -> None:
+    encoder = StraightBackend()
+
+    class Perfect(nn.Module):
+        """Predicts the picture that its caption's state is the colour of, as a transformer of diffusers' does."""
+
+        def forward(self, latents_BCHW: Tensor, encoder_hidden_states: Tensor, **others: object) -> tuple[Tensor]:
+            return (encoder_hidden_states[:, 0, :3, None, None].expand_as(latents_BCHW),)
+
+    class Backend(PyTorchBackend):
+        def encode(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
+            return encoder.encode(prompts)
+
+    network = tiny_denoiser()
+    network.transformer = Perfect()
+    sampler = Sampler(Backend(network, None), SHAPE.size, solver)  # type: ignore[arg-type]
+    red, black = sampler.generate([ImageRequest(prompt, 7, steps, 3.5) for prompt in ("red", "dog")])
+    assert (red == [255, 0, 0]).all() and (black == 0).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_13_every_engine_s_last_step_ends_at_the_picture_it_predicts(engine: Engine, tiny_image_export: Path) -> None:
+    backend = load_sampler(tiny_image_export, engine).backend
+    golden = np.load(tiny_image_export / "golden" / "golden.npz", allow_pickle=False)
+    latents, text, mask = (golden[name][:1] for name in ("latents", "text", "mask"))
+    ends = []
+    for time in (0.001, 0.01, 0.04, 0.06):
+        time_B = np.array([time], np.float32)
+        ends.append(latents - time * backend.velocity(latents, time_B, text, mask))
+    # Time moves what the network predicts by little; a velocity that is not the prediction's leaves the noise there.
+    assert max(np.abs(end - ends[-1]).max() for end in ends) < 0.2 * np.abs(latents - ends[-1]).max()
 
 
 def test_halving_the_step_quarters_the_error_of_the_second_order_solver_and_halves_euler_s() -> None:

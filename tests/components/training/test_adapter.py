@@ -43,6 +43,17 @@ def test_it_is_known_by_what_it_was_made_of(tiny_adapter: Path, monkeypatch: pyt
     assert adapter.known(SEGMENT, LEARNED, TRAINING.model_copy(update={"seed": 9})) is None
 
 
+def test_3_what_was_run_is_sealed(tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process on one device, whatever the text line is trained on, and in how many steps it was."""
+    manifest = verify(tiny_adapter)
+    assert manifest.parameters["max_steps"] == manifest.metrics["steps"] > TRAINING.max_steps
+    assert manifest.metrics["steps"] - manifest.metrics["steps_for_learned"] == TRAINING.max_steps
+    monkeypatch.chdir(tiny_adapter.parents[3])
+    spread = TRAINING.model_copy(update={"strategy": "deepspeed_stage_3", "devices": 2})
+    assert adapter.known(SEGMENT, LEARNED, spread) == manifest
+    assert (manifest.parameters["strategy"], manifest.parameters["devices"]) == ("auto", 1)
+
+
 def test_a_checkpoint_that_the_package_was_not_made_from_is_refused(
     tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

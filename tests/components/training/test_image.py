@@ -94,6 +94,11 @@ def test_the_stage_learns_and_seals_what_it_learnt() -> None:
     assert not image.STATE.exists()
 
 
+def test_5_pictures_without_a_caption_are_learnt_by_leaving_captions_out() -> None:
+    never, often = (image.train(settings(caption_dropout=share)) for share in (0.0, 0.5))
+    assert often["validation_loss_uncaptioned"] < 0.9 * never["validation_loss_uncaptioned"]
+
+
 def test_the_same_parameters_give_the_same_checkpoint() -> None:
     image.train(settings(max_steps=4))
     first = verify(image.CHECKPOINT).digest
@@ -154,3 +159,21 @@ def test_half_of_the_captions_are_the_name_alone() -> None:
     assert torch.equal(batch.states[0, 0], whole) and torch.equal(batch.states[0, 1], name)
     assert batch.pixels().shape == (1, 3, 8, 8)
     assert float(batch.pixels()[0, 0, 4, 4]) == 1.0 and float(batch.pixels()[0, 1, 4, 4]) == -1.0
+
+
+def test_13_the_loss_of_a_perfect_network_is_zero_at_every_time_and_bounded_near_the_picture() -> None:
+    data, noise = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0.001, 0.02, 0.05, 0.9])
+
+    def loss(error: float, time_B: torch.Tensor) -> float:
+        class Network(torch.nn.Module):
+            """Predicts the picture, off by `error` everywhere."""
+
+            def forward(self, x: torch.Tensor, t: torch.Tensor, *caption: torch.Tensor) -> torch.Tensor:
+                return (x - data - error) / t.view(-1, 1, 1, 1)
+
+        return float(image.flow_loss(Network(), data, noise, time_B, torch.empty(0), torch.empty(0)))
+
+    assert loss(0.0, times) == pytest.approx(0, abs=1e-6)
+    expected = [(0.1 / max(time, 0.05)) ** 2 for time in times.tolist()]
+    assert loss(0.1, times) == pytest.approx(sum(expected) / 4, rel=1e-3)

@@ -11,6 +11,7 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models.judge import FEATURES, SIZE, Judge, scaled
 from components.models.text_encoder import TextEncoder
+from components.stage import StageError
 from components.training.judge import JudgeTraining, augmented, outline, recognition, train_judge
 from tests.tiny_image import CAPTIONS, write_tiny_encoder
 
@@ -54,6 +55,11 @@ def test_a_seed_gives_the_same_judge_twice(encoder: TextEncoder) -> None:
     brief = JudgeTraining(steps=3, batch_size=8)
     one, two = (train_judge(drawn("black", 255), encoder, brief, torch.device("cpu")).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_3_a_batch_of_more_concepts_than_there_are_is_refused(encoder: TextEncoder) -> None:
+    with pytest.raises(StageError, match="a batch of 9 concepts from 8"):
+        train_judge(drawn("black", 255), encoder, JudgeTraining(steps=1, batch_size=9), torch.device("cpu"))
 
 
 def test_augmented_pictures_differ_from_each_other_and_stay_in_range() -> None:

@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 
 from components.artifact import verify
 from components.config import TrainText
-from components.data.pairs import Pair
-from components.models.language import adapted, held_out_loss, load_base, load_merged, load_tokenizer
+from components.data.pairs import Pair, read_pairs
+from components.models.language import adapted, encode, held_out_loss, load_base, load_merged, load_tokenizer
+from components.stage import StageError
 from components.training import text
 from components.training.trainer import Fitted
+from tests.components.training.layouts import losses, set_parameters, train_here, write_project
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat", name) for name in ("apple", "heart", "rocket", "dog")]
 SETTINGS = TrainText(
@@ -42,14 +44,14 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     model, fitted = text.train(tiny_base, PAIRS, SETTINGS, state_dir=root / "state", key="run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "CHECKPOINT", root / "checkpoint")
-        text.publish(model, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS)))
+        text.publish(model, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS), 12))
     return root / "checkpoint", fitted
 
 
 def test_training_lowers_the_loss_of_the_merged_model(tiny_base: Path, trained: tuple[Path, Fitted]) -> None:
     tokenizer = load_tokenizer(tiny_base)
-    before = held_out_loss(load_base(tiny_base, torch.float32), tokenizer, PAIRS, 128)
-    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), tokenizer, PAIRS, 128)
+    before = held_out_loss(load_base(tiny_base, torch.float32), tokenizer, PAIRS)
+    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), tokenizer, PAIRS)
     assert after < before - 0.1
 
 
@@ -76,10 +78,45 @@ def test_resumable_state_does_not_hold_the_frozen_base(tiny_base: Path, tmp_path
     assert weights and all("lora_" in name for name in weights)
 
 
-def test_learned_pairs_come_on_top_of_the_source(tiny_base: Path, tmp_path: Path) -> None:
-    learned = [Pair("zeichne einen Hund", "dog: flat", "dog", learned=True)]
-    _, fitted = text.train(tiny_base, PAIRS + learned, SETTINGS, state_dir=tmp_path, key="k")
-    assert len(fitted.losses) == 2 * SETTINGS.max_steps
+def test_3_steps_for_learned_pairs_are_told_and_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six pairs of the source in max_steps 6; two learned ones are repeated to as many, in six steps more."""
+    project = write_project(tmp_path, "text", contrasts=(2, 5))
+    set_parameters(project, "text", max_steps=6, learned_share=0.5)
+    train_here(project, "text", monkeypatch)
+    manifest = verify(project / text.CHECKPOINT)
+    assert len(losses(project, "text")) == manifest.parameters["max_steps"] == manifest.metrics["steps"] == 12
+    assert manifest.metrics["steps_for_learned"] == 6 and manifest.metrics["pairs"] == 8
+    assert "12 steps; max_steps 6 are for the source's pairs" in capsys.readouterr().out
+
+
+def test_3_without_learned_pairs_max_steps_is_what_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(tmp_path, "text")
+    set_parameters(project, "text", max_steps=2, learned_share=0.5)
+    train_here(project, "text", monkeypatch)
+    manifest = verify(project / text.CHECKPOINT)
+    assert manifest.parameters["max_steps"] == manifest.metrics["steps"] == 2
+    assert manifest.metrics["steps_for_learned"] == 0 and "max_steps" not in capsys.readouterr().out
+
+
+def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(tmp_path, "text")
+    pairs, tokenizer = read_pairs(project / text.SPLIT / "train.parquet"), load_tokenizer(project / text.BASE)
+    lengths = sorted(len(encode(tokenizer, pair)[0]) for pair in pairs)
+    set_parameters(project, "text", max_steps=1, max_length=lengths[3])
+    train_here(project, "text", monkeypatch)
+    fit = sum(length <= lengths[3] for length in lengths)
+    metrics = verify(project / text.CHECKPOINT).metrics
+    assert (metrics["pairs"], metrics["pairs_too_long"]) == (fit, len(pairs) - fit)
+    assert f"{len(pairs) - fit} of {len(pairs)} pairs are left out" in capsys.readouterr().out
+    set_parameters(project, "text", max_length=lengths[0] - 1)
+    with pytest.raises(StageError, match=r"raise max_length under train\.text"):
+        train_here(project, "text", monkeypatch)
 
 
 def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path) -> None:
@@ -89,5 +126,5 @@ def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path
         text.train(tiny_base, pairs, SETTINGS, state_dir=tmp_path, key=k)[0]
         for k, pairs in (("a", PAIRS), ("b", rejected))
     ]
-    plain, contrasted = (held_out_loss(adapted(model), load_tokenizer(tiny_base), disliked, 128) for model in models)
+    plain, contrasted = (held_out_loss(adapted(model), load_tokenizer(tiny_base), disliked) for model in models)
     assert contrasted > plain + 0.1

@@ -31,8 +31,12 @@ def quadratic(parameters: Mapping[str, float]) -> float:
     return (parameters["learning_rate"] - 0.3) ** 2
 
 
+def validation_loss(metrics: Mapping[str, float]) -> float:
+    return metrics["validation_loss"]
+
+
 def run_search(state: Path, objective: object = quadratic, trials: int = 5) -> object:
-    return search(SPACE, objective, line="toy", trials=trials, seed=7, state=state)  # type: ignore[arg-type]
+    return search(SPACE, objective, line="toy", measured="loss", trials=trials, seed=7, state=state)  # type: ignore[arg-type]
 
 
 def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -57,7 +61,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> No
             raise TrialError("out of memory")
         return quadratic(parameters)
 
-    found = search(SPACE, fragile, line="toy", trials=8, seed=7, state=tmp_path / "state.json")
+    found = search(SPACE, fragile, line="toy", measured="loss", trials=8, seed=7, state=tmp_path / "state.json")
     failed = [trial for trial in found.trials if trial.status == "failed"]
     assert failed
     assert {trial.error for trial in failed} == {"out of memory"}
@@ -68,6 +72,8 @@ def project(folder: Path, limit: float) -> Path:
     """A project folder with one training stage, `components.training.toy`, its data and its parameters."""
     stage = folder / "components" / "training" / "toy.py"
     stage.parent.mkdir(parents=True)
+    for package in (stage.parent, stage.parent.parent):
+        (package / "__init__.py").touch()  # or another `components` on Python's path would come before it
     stage.write_text(STAGE)
     (folder / "data").mkdir()
     (folder / "data" / "samples").write_text("samples")
@@ -78,13 +84,13 @@ def project(folder: Path, limit: float) -> Path:
 
 def test_a_trial_trains_in_its_own_folder_with_its_own_parameters(tmp_path: Path) -> None:
     params = project(tmp_path, limit=1.0)
-    assert training("toy", 20, tmp_path, params)({"learning_rate": 0.5}) == 10.0
+    assert training("toy", 20, tmp_path, params, validation_loss)({"learning_rate": 0.5}) == 10.0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["components", "data", "params.yaml"]
 
 
 def test_a_trial_that_fails_says_what_the_training_said(tmp_path: Path) -> None:
     params = project(tmp_path, limit=0.1)
-    objective = training("toy", 20, tmp_path, params)
+    objective = training("toy", 20, tmp_path, params, validation_loss)
     with pytest.raises(TrialError, match=r"^the loss is not finite$"):
         objective({"learning_rate": 0.5})
     assert issubclass(TrialError, StageError)

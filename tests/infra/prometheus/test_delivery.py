@@ -17,6 +17,7 @@ import pytest
 import yaml
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from components.config import load
 from flows import alerting
 from tests.bentos.gateway.conftest import Running, serve_gateway, standin
 from tests.bentos.processes import free_port, running
@@ -67,8 +68,9 @@ def prometheus(binaries: Path, folder: Path, alertmanager: str, gateway: str) ->
     folder.mkdir()
     for name in ("recording.yml", "alerts.yml"):
         (folder / name).write_text(faster((CONFIGURATION / name).read_text()))
-    document = yaml.safe_load((CONFIGURATION / "prometheus.yml").read_text())
+    document = yaml.safe_load(alerting.write_prometheus(load(), folder / "prometheus.yml").read_text())
     document["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+    document["rule_files"] = ["recording.yml", "alerts.yml"]
     document["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager.removeprefix("http://")]
     job = next(job for job in document["scrape_configs"] if job["job_name"] == "gateway")
     job["static_configs"] = [{"targets": [gateway.removeprefix("http://")]}]

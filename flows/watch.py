@@ -1,0 +1,136 @@
+"""Supervisor's event listener: restarts programs that hang, and ends what outlives its program.
+
+Supervisor restarts what exits; whether a program still answers it asks nobody. Here any HTTP answer will do, as a
+program that is busy or not ready is no better after a restart. Runs as `python -m flows.watch`, one process for all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+from xmlrpc.client import Fault
+
+from supervisor import childutils
+
+from components.config import load
+from components.stage import StageError
+from flows.environment import service_urls
+from flows.processes import end_orphans, end_with_parent
+from flows.stack import LIVE_PATHS
+
+# Looks come every five seconds, supervisor's TICK_5.
+SILENT = 6  # looks in a row without an answer, after which a program that has answered before hangs
+STARTING = 120  # the same for one that has never answered: loading a model takes its time
+SECONDS = 4.0  # for an answer
+
+
+Process = tuple[str, int]  # a program and its process id
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a program's process: whether it has ever answered, and for how many looks it has not."""
+
+    pid: int
+    answered: bool = False
+    silent: int = 0
+
+    def after(self, answers: bool) -> Seen:
+        return replace(self, answered=self.answered or answers, silent=0 if answers else self.silent + 1)
+
+    @property
+    def hangs(self) -> bool:
+        return self.silent >= (SILENT if self.answered else STARTING)
+
+
+@dataclass
+class Watch:
+    """Looks at running programs (name → process id); one that was started anew begins afresh."""
+
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def look(self, pids: Mapping[str, int], answering: Iterable[str]) -> dict[str, int]:
+        """Note who answers; returns the programs that hang."""
+        known = {name: seen for name, seen in self.seen.items() if seen.pid == pids.get(name)}
+        answers = set(answering)
+        self.seen = {name: known.get(name, Seen(pid)).after(name in answers) for name, pid in pids.items()}
+        for name in answers:
+            if not known.get(name, Seen(0)).answered:
+                print(f"{name} (process {pids[name]}) answers", file=sys.stderr, flush=True)
+        return {name: seen.pid for name, seen in self.seen.items() if seen.hangs}
+
+
+def answers(url: str) -> bool:
+    """Whether anything comes back over HTTP; never through a proxy."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    try:
+        connection.request("GET", parts.path)
+        connection.getresponse()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def running(supervisor: Any) -> dict[str, int]:
+    """The programs that supervisor says run, with their process ids; none once it is stopping."""
+    try:
+        found = supervisor.getAllProcessInfo()
+    except Fault:
+        return {}
+    return {info["name"]: info["pid"] for info in found if info["statename"] == "RUNNING"}
+
+
+def live_urls() -> dict[str, str]:
+    """Where each program answers as params.yaml has it now; nowhere while that cannot be read."""
+    try:
+        return {name: url + LIVE_PATHS[name] for name, url in service_urls(load()).items()}
+    except StageError:
+        return {}
+
+
+def watched(pids: Mapping[str, int], urls: Mapping[Process, str]) -> dict[Process, str]:
+    """Where each running process answers: `urls` for those known already, as a change of params.yaml moves none."""
+    processes = [process for process in pids.items() if process[0] in LIVE_PATHS]
+    now = {} if all(process in urls for process in processes) else live_urls()
+    return {process: url for process in processes if (url := urls.get(process) or now.get(process[0]))}
+
+
+def kill(program: str, pid: int) -> None:
+    print(f"{program} (process {pid}) does not answer any more: killed, for supervisor to restart it", file=sys.stderr)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Follow supervisor's events until it ends."""
+    end_with_parent()
+    supervisor = childutils.getRPCInterface(os.environ).supervisor
+    watch = Watch()
+    urls: dict[Process, str] = {}
+    with ThreadPoolExecutor(len(LIVE_PATHS)) as pool:
+        while True:
+            headers, _ = childutils.listener.wait()
+            if headers["eventname"].startswith("TICK"):
+                urls = watched(running(supervisor), urls)
+                pids = dict(urls.keys())
+                told = zip(pids, pool.map(answers, urls.values()), strict=True)
+                for name, pid in watch.look(pids, (name for name, well in told if well)).items():
+                    kill(name, pid)
+            else:  # a program has ended
+                end_orphans()
+            childutils.listener.ok()
+
+
+if __name__ == "__main__":
+    main()
