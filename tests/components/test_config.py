@@ -176,7 +176,11 @@ def test_38_a_key_that_stands_twice_is_refused_by_name_and_line(tmp_path: Path) 
     ("old", "new", "words"),
     [
         ("lora_dropout", "lora_droput", "did you mean train.text.lora_dropout?"),
-        ("temperature: 0.9", "temprature: 0.9", "did you mean experiments.0.variants.treatment.temperature?"),
+        (
+            "treatment: {weight: 0.5, temperature",
+            "treatment: {weight: 0.5, temprature",
+            "did you mean experiments.0.variants.treatment.temperature?",
+        ),
         ("expected: {annotate", "expcted: {annotate", "did you mean annotation.tiers.expected?"),
         ("evaluate:", "evalaute:", "evalaute: there is no such parameter; did you mean evaluate?"),
         ("tune:", "caption_dropout: 0.1\ntune:", "did you mean train.image.caption_dropout?"),
