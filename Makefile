@@ -9,7 +9,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo annotate test drills up down repro lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-engines bench-events bench-online bench-release bench-stopping bench-tiers lock setup
+.PHONY: demo annotate test drills up down repro figures lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-engines bench-events bench-idle bench-online bench-release bench-stopping bench-tiers lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -34,6 +34,9 @@ down:  ## stop it
 repro: setup  ## bring every artifact up to date
 	dvc repro
 
+figures: setup  ## README's table, from metrics/
+	python infra/figures.py
+
 lint: setup  ## style, types, the import rule and known vulnerabilities of what the locks hold
 	ruff check .
 	ruff format --check .
@@ -51,6 +54,9 @@ bench-adapter: setup  ## the text engine with real phrases at 1, 8 and 32 caller
 bench-engines: setup  ## the exported engines beside PyTorch, in paired rounds; on a quiet machine
 	dvc repro verify_text verify_image
 	python -m components.evaluation.speed
+
+bench-idle: setup  ## CPU and memory of each program of the running stack while nobody uses it
+	python -m flows.bench_idle
 
 bench-events: setup  ## the event log: rows/s, kill -9 and latency; the latency of tracing
 	python -m components.events.bench

@@ -24,6 +24,10 @@ MAX_SIDE = 512  # pixels
 REQUEST_ID = "x-request-id"  # header that names the request of a client, in answers and in calls to model Bentos
 JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
 
+# Request header that says of whom a text job is: a key, a slash and a user of it, both hashed. It is no field of the
+# job, as a Bento of the version before would refuse it.
+SHARE = "x-share"
+
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 
 

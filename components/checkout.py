@@ -31,9 +31,9 @@ def does_without_git(root: Path) -> bool:
 
 def prepare(root: Path) -> None:
     """Tell DVC where there is no git, without which it refuses every command. Nothing else is changed."""
-    if not does_without_git(root) and not is_git_checkout(root):
+    if (root / ".dvc").is_dir() and not does_without_git(root) and not is_git_checkout(root):
         command = [sys.executable, "-m", "dvc", "config", "--quiet", "--local", "core.no_scm", "true"]
-        subprocess.run(command, cwd=root, check=True)
+        subprocess.run(command, cwd=root, check=False)  # it says itself what is wrong
 
 
 if __name__ == "__main__":

@@ -82,9 +82,8 @@ def measure(pids: Mapping[str, int], seconds: float) -> dict[str, Usage]:
 
 
 def total(usages: Mapping[str, Usage]) -> Usage:
-    return Usage(
-        *(sum(column) for column in zip(*((u.cpu, u.memory, u.processes) for u in usages.values()), strict=True))
-    )
+    values = usages.values()
+    return Usage(sum(u.cpu for u in values), sum(u.memory for u in values), sum(u.processes for u in values))
 
 
 def main(seconds: Annotated[float, typer.Option(min=1, help="how long to look")] = 300.0) -> None:
@@ -102,8 +101,8 @@ def main(seconds: Annotated[float, typer.Option(min=1, help="how long to look")]
         "cores": cores,
         "load": psutil.getloadavg()[0],
         "housekeeping": asdict(housekeeping),
+        "programs": {program: asdict(usage) for program, usage in usages.items()},
     }
-    document["programs"] = {program: asdict(usage) for program, usage in usages.items()}
     write_text(RESULT, json.dumps(document, indent=1))
 
 

@@ -160,7 +160,7 @@ def up() -> None:
         typer.echo(f"{slot:12} not started: the Bento store has lost {tag}; who serves the line is not affected")
     obstacles = {program: alerting.obstacle(program) for program in alerting.PACKAGES}
     watchers = [program for program, reason in obstacles.items() if reason is None]
-    programs = ["prefect", "mlflow", *slots, "gateway", "worker", *watchers]
+    programs = ["prefect", "mlflow", *slots, "gateway", "worker", "housekeeping", *watchers]
     stack.start(params, ["prefect", "mlflow", *slots])
     gateway()
     stack.start(params, programs)

@@ -16,7 +16,7 @@ from rich.table import Table
 from components.config import Params
 from flows import stack
 from flows.audience import run_audience
-from flows.environment import ROOT, service_urls
+from flows.environment import HOW_TO_SIGN_IN, ROOT, service_urls
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
@@ -77,7 +77,11 @@ def text_rows() -> list[tuple[str, str]]:
     return [
         ("text: trained", f"LoRA, {trained['steps']} steps on {trained['pairs']} pairs"),
         ("text: held-out loss", f"{before['loss']:.2f} before, {after['loss']:.2f} after"),
-        ("text: names the picture", f"{before['naming']:.0%} before, {after['naming']:.0%} after"),
+        (
+            "text: chrF to the wanted prompt",
+            f"{before['chrf']:.2f} before, {after['chrf']:.2f} after, "
+            f"{quality['echo']['chrf']:.2f} the phrase unchanged",
+        ),
         ("text: served equals trained", f"OpenVINO, same top token {verified['parity']['top1_agreement']:.1%}"),
     ]
 
@@ -138,5 +142,6 @@ def where_to_look(params: Params, report: str) -> str:
             f"  gateway           {urls['gateway']}/v1 (API key in .atelier/api-key)",
             f"  MLflow            {urls['mlflow']}",
             f"  Prefect           {urls['prefect']}",
+            f"  sign in as        {HOW_TO_SIGN_IN}",
         ]
     )

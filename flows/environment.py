@@ -51,6 +51,7 @@ TELEMETRY_OFF = {
 SETTINGS = {
     "BENTOML_HOME": str(STATE / "bentoml"),
     "HF_HUB_OFFLINE": "1",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else eight processes of 190 MB each, for jobs that nobody sends
     "PREFECT_HOME": str(STATE / "prefect"),
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

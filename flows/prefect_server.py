@@ -61,7 +61,7 @@ def main() -> None:
     from prefect.cli import app
 
     AioSqliteConfiguration.begin_transaction = begin_transaction
-    sys.argv[1:1] = ["server", "start"]  # it takes no arguments of its own
+    sys.argv[:1] = ["prefect", "server", "start"]
     app()
 
 

@@ -11,13 +11,13 @@ from components.annotation.batch import identity
 from components.annotation.label_studio import title
 from components.annotation.quality import Suspicion, doubts_of_a_model, report
 from components.annotation.tier_schema import Task
-from components.artifact import write_text
 from components.config import Params
 from components.data.sample import iterate
 from components.events.transactions import opened
 from components.stage import StageError
 from flows.environment import ENCODER, ROOT
 from flows.releases import person
+from monitoring.page import write
 from monitoring.quality import page
 
 SPLIT = ROOT / "data/image/split"
@@ -30,9 +30,7 @@ def write_report(params: Params, out: Path) -> Path:
         tasks, moves = tier_store.tasks(engine, project), tier_store.history(engine, project)
         recorded = tier_store.records(engine, project)
     found = report(project, tasks, recorded, moves, params.annotation.tiers, time.time(), doubts(tasks))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page(asdict(found)))
-    return out
+    return write(out, lambda: page(asdict(found)))
 
 
 def doubts(tasks: list[Task]) -> list[Suspicion]:

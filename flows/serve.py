@@ -14,13 +14,22 @@ from functools import partial
 from sqlalchemy import make_url
 
 from bentos.process import bind, command
-from components.api_keys import KEYS_FILE
+from components.api_keys import KEYS, KEYS_FILE
 from components.config import Params
 from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.environment import ACCEPTED_KEYS, ROOT, STATE, ports, provide_secrets, service_urls, ui_login
+from flows.environment import (
+    ACCEPTED_KEYS,
+    ROOT,
+    STATE,
+    accept_keys,
+    ports,
+    provide_secrets,
+    service_urls,
+    ui_login,
+)
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
@@ -54,12 +63,14 @@ def mlflow_server(params: Params) -> list[str]:
 def worker(params: Params) -> list[str]:
     """A Prefect worker, after the scheduled deployments of `prefect.yaml` were applied to its server.
 
-    One run at a time, as two would write the same artifacts; beside it the step of releases on trial, and what people
-    have labelled. Where there is an Alertmanager to tell somebody, runs that fail are told of.
+    One run at a time, as two would write the same artifacts; beside it decisions on adapters, and what people have
+    labelled. Where there is an Alertmanager to tell somebody, runs that fail are told of.
     """
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
     subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
+    # Planned by earlier versions; it stays in their server's database, and fails where there is none.
+    subprocess.run(["prefect", "--no-prompt", "deployment", "delete", "canary/every-minute"], cwd=ROOT, check=False)
     one_at_a_time = ["prefect", "work-queue", "set-concurrency-limit", "default", "1", "--pool", POOL]
     subprocess.run(one_at_a_time, cwd=ROOT, check=True)
     if obstacle("alertmanager") is None:
@@ -67,6 +78,11 @@ def worker(params: Params) -> list[str]:
 
         tell_of_failed_flows(service_urls(params)["alertmanager"])
     return ["prefect", "worker", "start", "--pool", POOL, "--limit", "3"]
+
+
+def housekeeping(params: Params) -> list[str]:
+    """What is due each minute; it takes its steps whether or not Prefect answers."""
+    return [sys.executable, "-m", "flows.housekeeping"]
 
 
 def model(program: str, params: Params) -> list[str]:
@@ -86,6 +102,8 @@ def gateway(params: Params) -> list[str]:
     urls = service_urls(params)
     for line, programs in SLOTS.items():
         os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
+    if not (STATE / ACCEPTED_KEYS).exists() and os.environ.get(KEYS):
+        accept_keys()  # a release on a machine where `atelier up` never ran; the gateway does not see the variable
     os.environ[KEYS_FILE] = str(STATE / ACCEPTED_KEYS)
     # A Bento runs in its own folder of the store, where the parameters' relative path would mean another file.
     os.environ.setdefault("ATELIER_EVENTS_URL", absolute(params.events.url))
@@ -104,6 +122,7 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "prefect": prefect_server,
     "mlflow": mlflow_server,
     "worker": worker,
+    "housekeeping": housekeeping,
     **{program: partial(model, program) for programs in SLOTS.values() for program in programs},
     "gateway": gateway,
     "prometheus": prometheus,

@@ -160,6 +160,15 @@ def await_ready(params: Params, program: str) -> None:
         raise StageError(f"{program} does not answer at {url}: {error}; its log ends:\n{log_tail(program)}") from error
 
 
+def answers(program: str, params: Params) -> bool:
+    """Whether a program says that it is ready, within two seconds."""
+    try:
+        DIRECT.open(service_urls(params)[program] + READY_PATHS[program], timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 def log_tail(program: str, lines: int = 12) -> str:
     """The last lines a program wrote."""
     path: Path = LOGS / f"{program}.log"
@@ -179,4 +188,5 @@ def stop() -> bool:
             raise StageError(f"supervisor (process {pid}) has not stopped; see {LOGS / 'supervisord.log'}")
 
     gone()
+    end_orphans()
     return True

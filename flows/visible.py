@@ -26,18 +26,21 @@ SYSTEM = (
 STORES = ("PG*", "AWS_*", "AZURE_*", "GOOGLE_*", "GCLOUD_*")
 BENTO = ("BENTOML_*", "PROMETHEUS_*", "OTEL_*", engine_token.VARIABLE)
 ENGINE = (*BENTO, "ATELIER_DEPLOYMENT", "ATELIER_ADAPTERS", "ATELIER_*_ARTIFACT", "ATELIER_IMAGE_ENGINE")
-GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_EVENTS_URL", "ATELIER_*_URL")
+GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_*_URL")
 # Flows train, build Bentos, read and write every store, and are told the address of people's Label Studio.
 WORKER = (
     *("PREFECT_*", "MLFLOW_*", "DVC_*", "DAFT_*", "RAY_*", "BENTOML_*", "TRANSFORMERS_*", "HF_*", "TORCH_*", "PIP_*"),
     *(*STORES, "GIT_*", "SSH_*", "ATELIER_ADAPTERS", "ATELIER_EVENTS_URL", "LABEL_STUDIO_*", engine_token.VARIABLE),
 )
+# Steps of releases and experiments, and the ops page.
+HOUSEKEEPING = ("PREFECT_*", "MLFLOW_*", *STORES, "ATELIER_EVENTS_URL", engine_token.VARIABLE)
 PROGRAMS: dict[str, tuple[str, ...]] = {
     **{program: ENGINE for programs in SLOTS.values() for program in programs},
     "gateway": GATEWAY,
     "prefect": ("PREFECT_*", *STORES),
     "mlflow": ("MLFLOW_*", "_MLFLOW_*", *STORES, LOGIN),
     "worker": WORKER,
+    "housekeeping": HOUSEKEEPING,
     "prometheus": (),
     "alertmanager": (),
     "label-studio": ("LABEL_STUDIO_*", "DJANGO_*", "POSTGRE_*", *labelling.SETTINGS),

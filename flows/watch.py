@@ -21,6 +21,7 @@ from xmlrpc.client import Fault
 from supervisor import childutils
 
 from components.config import load
+from components.stage import StageError
 from flows.environment import service_urls
 from flows.processes import end_orphans, end_with_parent
 from flows.stack import LIVE_PATHS
@@ -29,6 +30,9 @@ from flows.stack import LIVE_PATHS
 SILENT = 6  # looks in a row without an answer, after which a program that has answered before hangs
 STARTING = 120  # the same for one that has never answered: loading a model takes its time
 SECONDS = 4.0  # for an answer
+
+
+Process = tuple[str, int]  # a program and its process id
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,21 @@ def running(supervisor: Any) -> dict[str, int]:
     return {info["name"]: info["pid"] for info in found if info["statename"] == "RUNNING"}
 
 
+def live_urls() -> dict[str, str]:
+    """Where each program answers as params.yaml has it now; nowhere while that cannot be read."""
+    try:
+        return {name: url + LIVE_PATHS[name] for name, url in service_urls(load()).items()}
+    except StageError:
+        return {}
+
+
+def watched(pids: Mapping[str, int], urls: Mapping[Process, str]) -> dict[Process, str]:
+    """Where each running process answers: `urls` for those known already, as a change of params.yaml moves none."""
+    processes = [process for process in pids.items() if process[0] in LIVE_PATHS]
+    now = {} if all(process in urls for process in processes) else live_urls()
+    return {process: url for process in processes if (url := urls.get(process) or now.get(process[0]))}
+
+
 def kill(program: str, pid: int) -> None:
     print(f"{program} (process {pid}) does not answer any more: killed, for supervisor to restart it", file=sys.stderr)
     with suppress(ProcessLookupError):
@@ -96,15 +115,16 @@ def kill(program: str, pid: int) -> None:
 def main() -> None:
     """Follow supervisor's events until it ends."""
     end_with_parent()
-    urls = {name: url + LIVE_PATHS[name] for name, url in service_urls(load()).items()}
     supervisor = childutils.getRPCInterface(os.environ).supervisor
     watch = Watch()
-    with ThreadPoolExecutor(len(urls)) as pool:
+    urls: dict[Process, str] = {}
+    with ThreadPoolExecutor(len(LIVE_PATHS)) as pool:
         while True:
             headers, _ = childutils.listener.wait()
             if headers["eventname"].startswith("TICK"):
-                pids = {name: pid for name, pid in running(supervisor).items() if name in urls}
-                told = zip(pids, pool.map(answers, [urls[name] for name in pids]), strict=True)
+                urls = watched(running(supervisor), urls)
+                pids = dict(urls.keys())
+                told = zip(pids, pool.map(answers, urls.values()), strict=True)
                 for name, pid in watch.look(pids, (name for name, well in told if well)).items():
                     kill(name, pid)
             else:  # a program has ended

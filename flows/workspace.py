@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pathspec import GitIgnoreSpec
 
 from components import checkout
 from components.artifact import write_text
+from components.config.document import read_yaml, write_yaml
 from components.stage import StageError
 from flows.environment import PREFECT_AUTH, ROOT, SECRETS, SETTINGS, STATE
 
@@ -41,10 +41,10 @@ def create(name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
 
 def change(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Set section → key → value in the workspace's params.yaml."""
-    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(folder / "params.yaml")
     for section, values in changes.items():
         params[section] |= values
-    write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
+    write_yaml(folder / "params.yaml", params)
 
 
 def run(folder: Path, *arguments: str) -> int:

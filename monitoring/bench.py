@@ -2,6 +2,7 @@
 
 Prints tables and writes `metrics/online/drift.json`. First the whole report of a million events in SQLite, in a process
 of its own; then windows without any drift, for false alarms, and windows with planted ones, for the delay until "act".
+The outputs are what the packaged model writes, and users ask for what its training data has nothing about.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, count, islice
 from operator import itemgetter
 from pathlib import Path
@@ -32,6 +34,9 @@ from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
 from components.experiments import store, versions
 from components.experiments.assignment import Placed, inside, served
 from components.releases.schema import Note
+from components.runtimes.base import TextRequest
+from components.runtimes.chat import conversation
+from components.runtimes.text import load_text
 from components.stage import StageError, run
 from monitoring.drift import Drift, compare
 from monitoring.embedding import Embed, load_embed
@@ -50,6 +55,27 @@ ROWS, REFERENCE = 300, 2000  # requests of a simulated window, and of the refere
 PHRASES = 2000  # half of them a deployment's training data, half its users'
 DEPLOYMENTS, QUIET = 5, 40  # references drawn anew, and windows without drift against each
 REPEATS, LONGEST = 8, 10  # of each planted drift, and after how many windows it counts as missed
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A training phrase, what the model writes to it, and the group of samples that it belongs to."""
+
+    prompt: str
+    output: str
+    group: str
+
+
+def written(prompts: Sequence[str]) -> list[str]:
+    """What the packaged model writes to each phrase with the service's own settings."""
+    serving = load().serving
+    runtime = load_text(Path("artifacts/text/package"))
+    settings = serving.text_max_new_tokens, serving.text_temperature, serving.text_top_p
+    try:
+        asked = [TextRequest(conversation(prompt), *settings, seed) for seed, prompt in enumerate(prompts)]
+        return [result.text for result in runtime.generate(asked)]
+    finally:
+        runtime.close()
 
 
 def fill(url: str, pairs: Sequence[Pair]) -> int:
@@ -139,11 +165,11 @@ def _params(folder: str) -> Params:
 
 
 def windows(
-    seed: int, halves: tuple[list[Pair], list[Pair]], planted: Planted, monitor: Monitor, embed: Embed | None
+    seed: int, halves: tuple[list[Phrase], list[Phrase]], planted: Planted, monitor: Monitor, embed: Embed | None
 ) -> Iterator[list[Drift]]:
     """The graded drifts of one window after another, of a deployment whose reference is drawn by `seed`."""
-    known, unseen = halves
-    texts = Texts([prompt for prompt, _ in known], [output for _, output in known if output], "the training data")
+    known, unseen = halves[0], [(phrase.prompt, phrase.output) for phrase in halves[1]]
+    texts = Texts([phrase.prompt for phrase in known], [phrase.group for phrase in known], "the training data")
     first = list(requests([seed, 0], unseen, REFERENCE, 0.0, DAY, "text", Planted()))
     references = texts_of(Served("text", "text-1", [], [r for r, _ in first], [], texts), embed)
     history: list[Past] = []
@@ -159,19 +185,19 @@ def windows(
         yield graded
 
 
-def halve(pairs: Sequence[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
-    """(training data of a deployment, phrases its users send): no phrase is in both."""
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    known, unseen = order[: len(pairs) // 2], order[len(pairs) // 2 :]
-    return [pairs[i] for i in known], [pairs[i] for i in unseen]
+def halve(phrases: Sequence[Phrase], seed: int) -> tuple[list[Phrase], list[Phrase]]:
+    """(training data of a deployment, phrases its users send): no group is in both."""
+    names = sorted({phrase.group for phrase in phrases})
+    known = set(np.random.default_rng(seed).permutation(names)[: len(names) // 2].tolist())
+    return [p for p in phrases if p.group in known], [p for p in phrases if p.group not in known]
 
 
-def false_alarms(pairs: Sequence[Pair], monitor: Monitor, embed: Embed | None) -> dict[str, Any]:
+def false_alarms(phrases: Sequence[Phrase], monitor: Monitor, embed: Embed | None) -> dict[str, Any]:
     """How many windows without a drift were called "watch" or "act", and which columns did it."""
     severities: list[str] = []
     blamed: list[str] = []
     for seed in range(1000, 1000 + DEPLOYMENTS):
-        for drifts in islice(windows(seed, halve(pairs, seed), Planted(), monitor, embed), QUIET):
+        for drifts in islice(windows(seed, halve(phrases, seed), Planted(), monitor, embed), QUIET):
             severities.append(worst(drifts))
             blamed += [f"{drift.name}: {test.column}" for drift in drifts for test in drift.moved]
     columns = {name: blamed.count(name) for name in sorted(set(blamed))}
@@ -182,13 +208,13 @@ def false_alarms(pairs: Sequence[Pair], monitor: Monitor, embed: Embed | None) -
     return found
 
 
-def delays(pairs: Sequence[Pair], monitor: Monitor, embed: Embed | None) -> dict[str, Any]:
+def delays(phrases: Sequence[Phrase], monitor: Monitor, embed: Embed | None) -> dict[str, Any]:
     """By planted drift: in how many windows "watch" and "act" came, the median and the worst of several repeats."""
     found: dict[str, Any] = {}
     for kind, planted in KINDS.items():
         watch, act = [], []
         for seed in range(2000, 2000 + REPEATS):
-            said = windows(seed, halve(pairs, seed), planted, monitor, embed)
+            said = windows(seed, halve(phrases, seed), planted, monitor, embed)
             severities = [worst(drifts) for drifts in _until_act(islice(said, LONGEST))]
             watch.append(next((i for i, s in enumerate(severities, 1) if s in ("watch", "act")), LONGEST + 1))
             act.append(len(severities) if severities[-1] == "act" else LONGEST + 1)
@@ -251,12 +277,14 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Run the benchmark on this machine's training phrases and write its figures."""
     params = load()
-    pairs = [(prompt, output) for _, prompt, output in samples(Path("data/text/split/train.parquet"))]
+    known = [(prompt, group) for _, prompt, group in samples(Path("data/text/split/train.parquet"))]
+    known = known[:: max(len(known) // PHRASES, 1)][:PHRASES]
+    outputs = written([prompt for prompt, _ in known])
+    phrases = [Phrase(prompt, output, group) for (prompt, group), output in zip(known, outputs, strict=True)]
     encoder = load_embed(Path("artifacts/image/package"))
     embed = cached(encoder) if encoder else None
     result: dict[str, Any] = {"simulated": True, "embeddings": encoder is not None, "rows_per_window": ROWS}
-    result["report"] = report_cost(pairs)
-    phrases = pairs[:: max(len(pairs) // PHRASES, 1)][:PHRASES]
+    result["report"] = report_cost([(phrase.prompt, phrase.output) for phrase in phrases])
     result["false_alarms"] = false_alarms(phrases, params.monitor, embed)
     result["detection"] = delays(phrases, params.monitor, embed)
     show(result)

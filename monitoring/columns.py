@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from monitoring.descriptors import describe, leave_one_out, vocabulary
+from monitoring.descriptors import describe, leave_group_out, vocabulary
 from monitoring.embedding import Embed
 
 Row = dict[str, Any]
@@ -26,12 +26,13 @@ REACTION_S = 300.0  # a reaction counts if it comes within this time, so that th
 class TextReference:
     """Texts of a reference: their columns, and the same columns of other texts measured against them.
 
-    The meaning of texts after the first `EMBEDDED` is missing.
+    `groups`: what each text is about, where several are about one thing. The meaning of texts after the first
+    `EMBEDDED` is missing.
     """
 
-    def __init__(self, texts: Sequence[str], embed: Embed | None) -> None:
+    def __init__(self, texts: Sequence[str], embed: Embed | None, groups: Sequence[str] | None = None) -> None:
         self._known, self._meaning = vocabulary(texts), None
-        self.columns = leave_one_out(texts)
+        self.columns = leave_group_out(texts, groups or [str(number) for number in range(len(texts))])
         if embed is not None and len(texts) > AXES:
             vectors_ND = embed(texts[:EMBEDDED])
             self._meaning = Meaning(embed, vectors_ND)

@@ -17,7 +17,7 @@ DAY, HOUR = 86_400.0, 3600.0
 WITHOUT = {
     "prometheus": "no error budgets, and no alert fires",
     "alertmanager": "nobody is told of alerts",
-    "prefect": "nothing scheduled runs: no step of a release, no report, and this page grows old",
+    "prefect": "nothing scheduled runs: no training, no report",
     "mlflow": "nothing can be released",
 }
 

@@ -24,7 +24,8 @@ def describe(texts: Sequence[str], known: frozenset[str]) -> pd.DataFrame:
     return pd.DataFrame([_describe(text, known) for text in texts], columns=list(COLUMNS), dtype=float)
 
 
-COLUMNS = ("characters", "words", "non-ASCII share", "unknown word share", "repeated word share")
+UNKNOWN = "unknown word share"
+COLUMNS = ("characters", "words", "non-ASCII share", UNKNOWN, "repeated word share")
 
 
 def _describe(text: str, known: frozenset[str]) -> tuple[float, ...]:
@@ -39,14 +40,17 @@ def _describe(text: str, known: frozenset[str]) -> tuple[float, ...]:
     )
 
 
-def leave_one_out(texts: Sequence[str]) -> pd.DataFrame:
-    """`describe` for the reference itself, where a word is known only if another reference text has it too.
+def leave_group_out(texts: Sequence[str], groups: Sequence[str]) -> pd.DataFrame:
+    """`describe` for the reference itself, where a word is known only if a text of another group has it too.
 
     Without this the reference would know all its own words by construction, and every new text would seem to drift.
+    Texts of one group are about one thing: what is new to the reference has no text about it there.
     """
-    counts: dict[str, int] = {}
-    for text in texts:
-        for word in set(words(text)):
-            counts[word] = counts.get(word, 0) + 1
-    shared = frozenset(word for word, count in counts.items() if count > 1)
-    return describe(texts, shared)
+    owner: dict[str, str] = {}
+    shared = {
+        word
+        for text, group in zip(texts, groups, strict=True)
+        for word in words(text)
+        if owner.setdefault(word, group) != group
+    }
+    return describe(texts, frozenset(shared))

@@ -11,7 +11,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.artifact import write_text
 from components.experiments.comparison import Verdict
 from monitoring import charts, page
 from monitoring.advice import Advice
@@ -78,7 +77,8 @@ def _run(path: Path) -> Run | None:
 
 def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
-    told = {name: str(analysis[name]) for name in ("control", "treatment", "words", "reason")}
+    told = {name: str(analysis[name]) for name in ("control", "treatment", "reason")}
+    words = analysis.get("words")  # missing in reports whose verdict was in words: kept, for their drifts
     users = sum(arm["users"] for arm in analysis["arms"])
     difference = float(analysis["difference"])
     return Look(
@@ -86,7 +86,8 @@ def _look(analysis: dict[str, Any]) -> Look:
         users=users,
         difference=difference,
         interval=(low, high),
-        verdict=Verdict(analysis["verdict"]),
+        verdict=Verdict.INCONCLUSIVE if words is None else Verdict(analysis["verdict"]),
+        words=str(analysis["verdict"]) if words is None else str(words),
         srm=bool(analysis["srm"]),
         **told,
     )
@@ -104,10 +105,13 @@ def remove(reports: Path, runs: Sequence[Run]) -> None:
 def write_index(reports: Path, persistence: int) -> Path:
     """Write `index.html`: the runs with their severity, and each column's distance from its reference over time."""
     runs = load(reports)
+    return page.write(reports / "index.html", lambda: index(runs, persistence))
+
+
+def index(runs: Sequence[Run], persistence: int) -> str:
+    """The page of these runs, newest first."""
     things = trends(list(reversed(runs)))
-    text = page.render("index.html", runs=runs, things=things, persistence=persistence, size=SIZE)
-    write_text(reports / "index.html", text)
-    return reports / "index.html"
+    return page.render("index.html", runs=runs, things=things, persistence=persistence, size=SIZE)
 
 
 def trends(runs: Sequence[Run]) -> dict[str, list[Trend]]:

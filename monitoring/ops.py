@@ -8,10 +8,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from components.artifact import write_text
 from components.config import Params
 from monitoring import charts, history, page
 from monitoring.concerns import concerns, verdict
+from monitoring.drift import Drift
 from monitoring.situation import Situation, gather
 
 RUNBOOKS = Path(__file__).resolve().parents[1] / "docs" / "runbooks"
@@ -25,10 +25,8 @@ def write_ops(params: Params, urls: Mapping[str, str], now: float) -> Path:
     `urls` are the addresses at which each service says that it is ready. Written whatever is down; takes about as long
     as the slowest answer, which is waited for 2 s.
     """
-    situation = gather(params, urls, now)
     reports = Path(params.monitor.report)
-    write_text(reports / "ops.html", render(situation, reports))
-    return reports / "ops.html"
+    return page.write(reports / "ops.html", lambda: render(gather(params, urls, now), reports))
 
 
 def render(situation: Situation, reports: Path) -> str:
@@ -41,11 +39,20 @@ def render(situation: Situation, reports: Path) -> str:
         verdict=verdict(found),
         experiments=experiments(situation.runs[: 2 * WINDOWS][::-1]),
         intervals=intervals,
-        windows=situation.runs[:WINDOWS][::-1],
-        things=list(dict.fromkeys(drift.name for run in situation.runs[:WINDOWS] for drift in run.past.drifts)),
+        strips=strips(situation.runs[:WINDOWS][::-1]),
+        windows=WINDOWS,
         moves=MOVES,
         runbooks={path.stem: os.path.relpath(path, reports) for path in RUNBOOKS.glob("*.md")},
     )
+
+
+def strips(runs: Sequence[history.Run]) -> dict[str, list[tuple[history.Run, Drift | None]]]:
+    """By thing, what each run said of it, in the order of the runs; None of a run that did not see it."""
+    names = dict.fromkeys(drift.name for run in reversed(runs) for drift in run.past.drifts)
+    return {
+        name: [(run, next((drift for drift in run.past.drifts if drift.name == name), None)) for run in runs]
+        for name in names
+    }
 
 
 def experiments(runs: Sequence[history.Run]) -> list[list[tuple[history.Run, history.Look]]]:

@@ -5,19 +5,34 @@ Everything from outside (prompts, names, reasons) is escaped by the template eng
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import escape
 
+from components.artifact import write_text
 from monitoring.drift import named
 
 TEMPLATES = Path(__file__).parent / "templates"
+FAILED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>This page failed</title>
+<h1>This page could not be drawn</h1><p>{time}: {error}</p>
+<p>What it is about goes on; <code>atelier status</code> says what runs. Please report this as a fault.</p></html>
+"""
 
 
 def render(template: str, **things: Any) -> str:
     """The page; a name that the template uses and nobody gave is an error."""
+    return templates().get_template(template).render(**things)
+
+
+@lru_cache
+def templates() -> Environment:
+    """The pages' templates, compiled once in a process that writes a page each minute."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
         "clock": clock,
@@ -27,7 +42,22 @@ def render(template: str, **things: Any) -> str:
         "percent": percent,
         "seconds": seconds,
     }
-    return environment.get_template(template).render(**things)
+    return environment
+
+
+def write(path: Path, draw: Callable[[], str]) -> Path:
+    """Write the page that `draw` returns; returns its path. A page that fails is logged and says so in its own place:
+    flows and servers go on, whatever is wrong with a page."""
+    try:
+        text = draw()
+    except Exception as error:
+        logging.getLogger(__name__).exception("%s could not be drawn", path)
+        text = FAILED.format(time=clock(time.time()), error=escape(f"{type(error).__name__}: {error}"))
+    try:
+        write_text(path, text)
+    except OSError:
+        logging.getLogger(__name__).exception("%s could not be written", path)
+    return path
 
 
 def clock(epoch: float | None) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from components.config import Experiment, Stage
+from components.config import ConfigError, Experiment, Stage
 from components.config.base import Count, Fraction
+from components.config.document import read_yaml
 from components.experiments.replay import Log, Value, rank
 from components.stage import StageError
 from monitoring.outcomes import scaled
@@ -42,9 +42,9 @@ Candidates = dict[str, Annotated[list[Rule], Field(min_length=1)]]
 def read_candidates(path: Path, experiment: Experiment) -> Candidates:
     """Candidates by name from a YAML file; raises `StageError` for what is no allocation of the experiment."""
     try:
-        found = TypeAdapter(Candidates).validate_json(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise StageError(f"{path}: cannot be read as YAML: {error}") from error
+        found = TypeAdapter(Candidates).validate_json(json.dumps(read_yaml(path)))
+    except ConfigError as error:
+        raise StageError(str(error)) from error
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise StageError(f"{path}: {told}") from error

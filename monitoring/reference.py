@@ -25,10 +25,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Texts:
-    """Prompts and outputs of the reference; `against` names it."""
+    """Prompts of the training data, the group of samples that each belongs to, and `against`, which names the data.
+
+    Not what a model shall write to them: no model writes that word for word, and no output would be like it.
+    """
 
     prompts: list[str]
-    outputs: list[str]
+    groups: list[str]
     against: str
 
 
@@ -42,17 +45,16 @@ def training(line: str, deployment: Deployment | None, rows: int, artifacts: Pat
     if digest is None or identify(folder, digest)["manifest"] is None:
         return None
     chosen = heapq.nsmallest(rows, samples(folder / "train.parquet"))
-    prompts = [prompt for _, prompt, _ in chosen]
-    outputs = [output for _, _, output in chosen if output]
-    return Texts(prompts, outputs, f"the training data ({digest[:8]})")
+    prompts, groups = [prompt for _, prompt, _ in chosen], [group for _, _, group in chosen]
+    return Texts(prompts, groups, f"the training data ({digest[:8]})")
 
 
 def samples(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(hash of the id, prompt, output or "") of every sample, a batch in memory at a time."""
+    """(hash of the id, prompt, group) of every sample, a batch in memory at a time."""
     for batch in pq.ParquetFile(path).iter_batches(columns=["id", "text", "meta"]):
         for row in batch.to_pylist():
-            output = json.loads(row["meta"] or "{}").get("completion") or ""
-            yield hashlib.md5(row["id"].encode(), usedforsecurity=False).hexdigest(), row["text"], output
+            group = json.loads(row["meta"] or "{}").get("split_group") or row["id"]
+            yield hashlib.md5(row["id"].encode(), usedforsecurity=False).hexdigest(), row["text"], group
 
 
 def first_traffic(

@@ -80,13 +80,17 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     history.remove(reports, [run for run in kept if run.folder == name])  # the same window again replaces its report
     earlier = [run for run in kept if run.folder != name]
     summary = summarise(params, since, until, runs, reports / name, earlier)
-    pictures = pictures_of(audience_folder(params.monitor.report), runs)
-    text = page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary), interval=interval_of)
     write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
-    write_text(reports / name / "report.html", text)
+    folder = audience_folder(params.monitor.report)
+    page.write(reports / name / "report.html", lambda: render(summary, pictures_of(folder, runs)))
     history.remove(reports, history.load(reports)[params.monitor.keep :])
     history.write_index(reports, params.monitor.persistence)
     return reports / name / "report.html"
+
+
+def render(summary: Summary, pictures: Sequence[Picture]) -> str:
+    """The page of a window."""
+    return page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary), interval=interval_of)
 
 
 def summarise(

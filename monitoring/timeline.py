@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.artifact import write_text
+from monitoring.page import write
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -58,11 +59,14 @@ class Timeline:
         return [step for step in self.steps if step.held is False]
 
     def _write(self) -> None:
+        write(self.page, self._page)
+        write_text(self.page.with_suffix(".json"), json.dumps([asdict(step) for step in self.steps], indent=1))
+
+    def _page(self) -> str:
         environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
         environment.filters["clock"] = lambda epoch: time.strftime("%H:%M:%S", time.gmtime(epoch))
         environment.filters["since"] = lambda epoch: _elapsed(epoch - self.steps[0].time)
-        write_text(self.page, environment.get_template("timeline.html").render(t=self))
-        write_text(self.page.with_suffix(".json"), json.dumps([asdict(step) for step in self.steps], indent=1))
+        return environment.get_template("timeline.html").render(t=self)
 
 
 def _elapsed(seconds: float) -> str:

@@ -1,8 +1,9 @@
 """What is watched for drift in a window: each line's prompts, outputs and service, against the right reference.
 
-Prompts and outputs are compared with the training data of the deployment that served most of the line's requests, or,
-where that is not on this machine, with the deployment's first traffic; latency, length and feedback always with the
-latter. Other deployments' requests (a canary's) are left to the experiment's report.
+Prompts are compared with those of the training data of the deployment that served most of the line's requests, or,
+where that is not on this machine, with the deployment's first traffic; outputs, latency, length and feedback always
+with the latter: what a model writes is not what its training data holds, on the first day already. Other deployments'
+requests (a canary's) are left to the experiment's report.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from components.events.window import reactions_to
 from monitoring.columns import TextReference, once_per_user, service
 from monitoring.drift import Comparison, Drift, compare, keep
 from monitoring.embedding import Embed
-from monitoring.reference import Texts, first_traffic, training
+from monitoring.reference import Texts, first_traffic
+from monitoring.reference import training as training_of
 from monitoring.severity import Past, grade
 
 Row = dict[str, Any]
@@ -67,23 +69,32 @@ def _served(url: str, monitor: Monitor, since: float, line: str, counts: Sequenc
     minutes = monitor.reference_minutes
     earlier = first_traffic(url, line, deployment, recorded, before=since, minutes=minutes, rows=size)
     reactions = reactions_to(url, [row["request_id"] for row in (*mine, *earlier)])
-    return Served(line, deployment, mine, earlier, reactions, training(line, recorded, size))
+    return Served(line, deployment, mine, earlier, reactions, training_of(line, recorded, size))
 
 
 def texts_of(served: Served, embed: Embed | None) -> dict[str, TextReference]:
     """The reference of a line's prompts, and of the text line's outputs; events do not hold pictures."""
-    earlier = once_per_user(served.earlier)
-    known = served.training or Texts([row["prompt"] for row in earlier], [row["output"] for row in earlier], "")
-    texts = {"prompts": known.prompts} | ({"outputs": known.outputs} if served.line == "text" else {})
-    return {what: TextReference(reference, embed) for what, reference in texts.items()}
+    earlier, training = once_per_user(served.earlier), served.training
+    prompts = (
+        TextReference(training.prompts, embed, training.groups)
+        if training
+        else TextReference([row["prompt"] for row in earlier], embed)
+    )
+    outputs = {"outputs": TextReference([row["output"] for row in earlier], embed)} if served.line == "text" else {}
+    return {"prompts": prompts, **outputs}
 
 
 def comparisons_of(served: Served, texts: Mapping[str, TextReference], since: float, until: float) -> list[Comparison]:
     """Prompts, outputs and service of one line."""
     first = f"the first traffic of {served.deployment}"
-    against, now = served.training.against if served.training else first, once_per_user(served.rows)
+    now, against = once_per_user(served.rows), {"prompts": served.training.against if served.training else first}
     found = [
-        Comparison(f"{served.line} {what}", against, known.columns, known.measure([row[what[:-1]] for row in now]))
+        Comparison(
+            f"{served.line} {what}",
+            against.get(what, first),
+            known.columns,
+            known.measure([row[what.removesuffix("s")] for row in now]),
+        )
         for what, known in texts.items()
     ]
     columns = service(served.earlier, served.reactions, since), service(served.rows, served.reactions, until)

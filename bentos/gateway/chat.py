@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError, unexpected
-from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded, segments
+from bentos.gateway.exchange import Exchange, Gateway, Result, assigned, recorded, segments, share_of
 from bentos.gateway.retries import asked
 from bentos.gateway.schemas import MODELS, ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
@@ -39,14 +39,17 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
     route = gateway.traffic.route("text", user)
     count, asks = _counted(request), route.info.deployment
     size = sum(len(message.content) for message in request.messages).bit_length()
-    exchange = Exchange("text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count, size)
+    share = share_of(gateway, api_key, user)
+    exchange = Exchange(
+        "text", request.model, user, asks, _prompt(request), assignment, "chatcmpl", kept, count, size, share
+    )
     response = None
     if request.stream:
         usage = bool(request.stream_options and request.stream_options.include_usage)
         await _stream(gateway, exchange, route, job, send, usage)
     else:
         response = await _whole(gateway, exchange, route, job)
-    shadow(gateway, exchange, route, partial(_write, gateway, job))
+    shadow(gateway, exchange, route, partial(_write, gateway, exchange, job))
     return response
 
 
@@ -90,8 +93,8 @@ def _usage(written: Written) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
 
 
-async def _write(gateway: Gateway, job: TextJob, attempt: Attempt) -> Written:
-    written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job))
+async def _write(gateway: Gateway, exchange: Exchange, job: TextJob, attempt: Attempt) -> Written:
+    written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job, share=exchange.share))
     attempt.require(_says_something(job, written))
     return written
 
@@ -103,7 +106,7 @@ def _says_something(job: TextJob, written: Written) -> bool:
 
 async def _whole(gateway: Gateway, exchange: Exchange, route: Route, job: TextJob) -> Response:
     async with recorded(gateway, exchange) as result:
-        written = await answer(gateway, exchange, route, partial(_write, gateway, job))
+        written = await answer(gateway, exchange, route, partial(_write, gateway, exchange, job))
         _fill(result, written)
     message = {"role": "assistant", "content": written.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason, "logprobs": None}
@@ -146,7 +149,7 @@ async def _pass_on(
 ) -> Written:
     """Pass a stream on. A candidate's begins with its first words, as until then the champion can take over."""
     held = ""
-    async with aclosing(gateway.upstream.stream(slot, job)) as lines:
+    async with aclosing(gateway.upstream.stream(slot, job, events.exchange.share)) as lines:
         async for line in lines:
             if held and (line.piece or line.result):
                 attempt.require(line.piece is not None or bool(line.result and _says_something(job, line.result)))

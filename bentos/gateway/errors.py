@@ -49,9 +49,10 @@ def events_unavailable() -> ApiError:
     return ApiError(503, message, kind="server_error", code="events_unavailable", headers={"retry-after": "5"})
 
 
-def too_long() -> ApiError:
-    message = "the messages and the tokens asked for do not fit into the model's context: send less"
-    return ApiError(400, message, param="messages", code="context_length_exceeded")
+def too_long(reason: str = "") -> ApiError:
+    """`reason`: the model Bento's own words, which name tokens and limit."""
+    message = reason or "the messages and the tokens asked for do not fit into the model's context"
+    return ApiError(400, f"messages: {message}; send less", param="messages", code="context_length_exceeded")
 
 
 def refused() -> ApiError:

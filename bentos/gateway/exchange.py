@@ -52,7 +52,8 @@ class Exchange:
     """Who asks whom for what, and which variant of an experiment answers (None outside of it).
 
     `deployment` is the one that is asked; where that is a candidate that fails, the champion answers. `size`: one of
-    few classes of the line's requests, by how much work they are.
+    few classes of the line's requests, by how much work they are. `share`: of whom it is, where shares of the work are
+    fair: a key, a slash and a user of it.
     """
 
     line: Line
@@ -65,6 +66,7 @@ class Exchange:
     segments: Mapping[str, str] = field(default_factory=dict)
     messages: int = 1
     size: int = 0
+    share: str = ""
     created: float = field(default_factory=time.time)  # epoch seconds
     began: float = field(default_factory=time.monotonic)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -124,6 +126,11 @@ def assigned(
     return served(inside(gateway.traffic.experiments, line, user_key, kept, chosen), user_key)
 
 
+def share_of(gateway: Gateway, api_key: str, user_key: str) -> str:
+    """Of whom a request is: first of a key, as its holder may name as many users as they like."""
+    return f"{gateway.keys.user_key(None, api_key)}/{user_key}"
+
+
 async def store(gateway: Gateway, event: Event) -> bool:
     """Append durably; raises a 503 `ApiError`, because an answer that is not on record must not be given."""
     try:
@@ -171,7 +178,7 @@ async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result
             exchange.variant,
         )
     deadline = asyncio.get_running_loop().time() + gateway.serving.request_timeout
-    async with gateway.admission[exchange.line].slot(deadline):
+    async with gateway.admission[exchange.line].slot(deadline, exchange.share):
         result, begun = Result(), False
         try:
             await store(gateway, exchange.accepted())

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import unavailable
-from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded, segments
+from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded, segments, share_of
 from bentos.gateway.retries import asked
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.gateway.trial import Attempt, answer, shadow
@@ -42,8 +42,10 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         side_of(request.size, _native(route.info))
     kept = segments(gateway.feedback, request.metadata)
     assignment, variant = assigned(gateway, "image", user, kept)
-    asks, size = route.info.deployment, request.n or 1
-    exchange = Exchange("image", request.model, user, asks, request.prompt, assignment, "img", kept, size=size)
+    asks, size, share = route.info.deployment, request.n or 1, share_of(gateway, api_key, user)
+    exchange = Exchange(
+        "image", request.model, user, asks, request.prompt, assignment, "img", kept, size=size, share=share
+    )
     paint = partial(_paint, gateway, exchange, request, variant)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)

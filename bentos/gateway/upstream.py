@@ -23,7 +23,7 @@ from bentos.gateway.errors import (
     unavailable,
     unexpected,
 )
-from bentos.protocol import JOB_ID, ImageJob, Info, Picture, TextJob, TextLine, Written
+from bentos.protocol import JOB_ID, SHARE, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components import engine_token
 from components.config import Line
 
@@ -33,7 +33,9 @@ POLL_SECONDS = 1.0  # between two questions to a place what it serves
 INFO_SECONDS = 2.0  # how long it may take to say it
 SILENT_SECONDS = 10.0  # since its last answer; then it hangs, and is given no more work until it answers again
 PICTURES = TypeAdapter(list[Picture])
+REFUSALS = TypeAdapter(list[dict[str, str]])
 JSON = {"content-type": "application/json"}
+NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -113,23 +115,25 @@ class Upstream:
             self._infos[slot] = (time.monotonic(), info)
 
     async def paint(self, slot: Slot, job: ImageJob) -> Picture:
-        async with self._post(slot, "generate", f'{{"jobs":[{job.model_dump_json()}]}}', job.id) as response:
+        body = f'{{"jobs":[{job.model_dump_json()}]}}'
+        async with self._post(slot, "generate", body, {JOB_ID: job.id}) as response:
             picture = PICTURES.validate_json(await response.read())[0]
         if picture.not_finite:
             raise not_finite()
         return picture
 
-    async def write(self, slot: Slot, job: TextJob) -> Written:
-        async with self._post(slot, "generate", _body(job)) as response:
+    async def write(self, slot: Slot, job: TextJob, share: str = "") -> Written:
+        """The whole answer; `share` says of whom it is, as `SHARE` has it."""
+        async with self._post(slot, "generate", _body(job), {SHARE: share}) as response:
             return Written.model_validate_json(await response.read())
 
-    async def stream(self, slot: Slot, job: TextJob) -> AsyncGenerator[TextLine, None]:
+    async def stream(self, slot: Slot, job: TextJob, share: str = "") -> AsyncGenerator[TextLine, None]:
         """The deployment, pieces and the result; raises `ApiError` where the stream fails or is cut."""
-        async with self._post(slot, "stream", _body(job)) as response:
+        async with self._post(slot, "stream", _body(job), {SHARE: share}) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
-                    raise too_long()
+                    raise too_long(line.too_long)
                 if line.refused is not None:
                     raise refused()
                 if line.error is not None:
@@ -141,18 +145,18 @@ class Upstream:
 
     @asynccontextmanager
     async def _post(
-        self, slot: Slot, api: str, body: str, job: str = "", seconds: float | None = None
+        self, slot: Slot, api: str, body: str, headers: Mapping[str, str] = NO_HEADERS, seconds: float | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         line, began = slot.line, False
-        headers = JSON | engine_token.headers() | ({JOB_ID: job} if job else {})
+        sent = {**JSON, **engine_token.headers(), **headers}
         timeout = aiohttp.ClientTimeout(total=seconds or self._timeout, sock_connect=CONNECT_SECONDS)
         try:
             with outgoing(f"upstream {line} {api}") as named:
                 async with self._session.post(
-                    f"{slot.url}/{api}", data=body.encode(), headers=headers | named, timeout=timeout
+                    f"{slot.url}/{api}", data=body.encode(), headers=sent | named, timeout=timeout
                 ) as response:
                     if response.status != HTTPStatus.OK:
-                        raise _failure(line, response.status, self._timeout)
+                        raise _failure(line, response.status, self._timeout, await response.read())
                     began = True
                     yield response
         except TimeoutError as error:
@@ -171,11 +175,19 @@ def _body(job: TextJob) -> str:
     return job.model_dump_json(exclude_defaults=True)
 
 
-def _failure(line: Line, status: int, timeout: float) -> ApiError:
+def _reason(body: bytes) -> str:
+    """A Bento's own words for a refusal, empty where there are none: BentoML wraps them in a list."""
+    try:
+        return REFUSALS.validate_json(body)[0]["error"]
+    except (ValidationError, LookupError):
+        return ""
+
+
+def _failure(line: Line, status: int, timeout: float, body: bytes) -> ApiError:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return overloaded(f"the {line} model is overloaded", 1)
     if status == HTTPStatus.BAD_REQUEST and line == "text":  # all else was checked before it was sent
-        return too_long()
+        return too_long(_reason(body))
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         return refused()
     if status == HTTPStatus.GATEWAY_TIMEOUT:

@@ -35,9 +35,9 @@ class Held:
 class Engines:
     """Of the artifact in `folder`, and of the adapters in `adapters`, each in the folder that its digest names."""
 
-    def __init__(self, folder: Path, adapters: Path) -> None:
-        self._folder, self._adapters = folder, adapters
-        self.plain = load_text(folder)
+    def __init__(self, folder: Path, adapters: Path, max_prompt_tokens: int | None = None) -> None:
+        self._folder, self._adapters, self._max_prompt_tokens = folder, adapters, max_prompt_tokens
+        self.plain = load_text(folder, None, max_prompt_tokens)
         self._held: dict[str, Held] = {}
         self._loader = ThreadPoolExecutor(1, "adapter-loader")
 
@@ -115,7 +115,7 @@ class Engines:
         try:
             if (digest := read_manifest(folder).digest) != adapter:
                 raise ArtifactError(f"{folder}: holds the artifact {digest}")
-            return load_text(self._folder, folder)
+            return load_text(self._folder, folder, self._max_prompt_tokens)
         except Exception as error:  # whatever it is, users are answered without it
             log.warning("adapter %s is not used: %s", adapter[:12], error)
             return None

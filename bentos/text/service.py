@@ -21,6 +21,7 @@ from bentos.calls import Calls, current, failed
 from bentos.disconnect import until_disconnect
 from bentos.exposition import Exposition
 from bentos.protocol import (
+    SHARE,
     Info,
     TextJob,
     TextLine,
@@ -50,7 +51,7 @@ class TextBento:
 
     def __init__(self) -> None:
         folder = artifact_folder("text")
-        self._engines = Engines(folder, adapters_folder())
+        self._engines = Engines(folder, adapters_folder(), SERVING.text_max_prompt_tokens)
         self._info = describe("text", folder)
         self._active = 0
         Calls.served = ("text", self._info.deployment)
@@ -76,16 +77,16 @@ class TextBento:
     async def generate(self, job: TextJob, /, ctx: bentoml.Context) -> Written:
         """Ends early, and frees its place in the engine, when the caller disconnects."""
         try:
-            return await until_disconnect(ctx.request.receive, self._whole(job))
+            return await until_disconnect(ctx.request.receive, self._whole(job, _share(ctx)))
         except PromptTooLongError as error:
             raise InvalidArgument(str(error)) from error
         except RequestRefusedError as error:
             raise UnprocessableEntity(str(error)) from error
 
     @bentoml.api
-    async def stream(self, job: TextJob, /) -> AsyncGenerator[str, None]:
+    async def stream(self, job: TextJob, /, ctx: bentoml.Context) -> AsyncGenerator[str, None]:
         try:
-            pieces = self._engines.stream(_request(job), job.adapter)
+            pieces = self._engines.stream(_request(job, _share(ctx)), job.adapter)
             # At once, so that a caller who leaves before the first token is noticed.
             yield _line(TextLine(deployment=self._info.deployment))
             async with aclosing(self._items(pieces)) as items:
@@ -102,8 +103,8 @@ class TextBento:
             yield _line(TextLine(error=f"{type(error).__name__}: {error}"))
             raise
 
-    async def _whole(self, job: TextJob) -> Written:
-        async with aclosing(self._items(self._engines.stream(_request(job), job.adapter))) as items:
+    async def _whole(self, job: TextJob, share: str) -> Written:
+        async with aclosing(self._items(self._engines.stream(_request(job, share), job.adapter))) as items:
             async for item in items:
                 if isinstance(item, Written):
                     return item
@@ -142,9 +143,14 @@ _service.add_asgi_middleware(Exposition)
 _service.add_asgi_middleware(Calls, routes=("/generate", "/stream"))
 
 
-def _request(job: TextJob) -> TextRequest:
+def _request(job: TextJob, share: str) -> TextRequest:
     """The job as the model was trained to read it: the only place of serving that adds the system prompt."""
-    return TextRequest(with_system(tuple(job.messages)), job.max_new_tokens, job.temperature, job.top_p, job.seed)
+    messages = with_system(tuple(job.messages))
+    return TextRequest(messages, job.max_new_tokens, job.temperature, job.top_p, job.seed, share)
+
+
+def _share(ctx: bentoml.Context) -> str:
+    return ctx.request.headers.get(SHARE, "")
 
 
 def _line(line: TextLine) -> str:

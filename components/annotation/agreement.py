@@ -1,6 +1,8 @@
 """How far people agree, what they mix up, whether somebody is getting worse, and which labels look wrong.
 
-Pure. The statistics are those of krippendorff, statsmodels, scikit-learn, crowd-kit, SciPy and cleanlab.
+Pure. The statistics are those of krippendorff, statsmodels, scikit-learn, SciPy and cleanlab. Agreement is that of
+answers that every task gets (`quality.first_answers`): whether a task gets more depends on how the first ones agreed,
+and tasks chosen so agree more, or less, than all of them.
 """
 
 from __future__ import annotations
@@ -12,10 +14,8 @@ from itertools import combinations
 
 import krippendorff
 import numpy as np
-import pandas as pd
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
-from crowdkit.aggregation import DawidSkene
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
@@ -59,11 +59,8 @@ class Curve:
 
 
 def alpha(given: Given, labels: Sequence[str], seed: int = 7) -> Estimate | None:
-    """Krippendorff's alpha with a 95 % interval (bootstrap over tasks), or None where nobody answered the same task.
-
-    Of each task the first two answers: later ones are asked for because these disagreed, and would count that twice.
-    """
-    counts_TC = _counts({task: pairs[:2] for task, pairs in given.items() if len(pairs) > 1}, labels)
+    """Krippendorff's alpha with a 95 % interval (bootstrap over tasks), or None where nobody answered the same task."""
+    counts_TC = _counts({task: pairs for task, pairs in given.items() if len(pairs) > 1}, labels)
     if not len(counts_TC) or np.count_nonzero(counts_TC.sum(axis=0)) < 2:
         return None
 
@@ -79,18 +76,16 @@ def alpha(given: Given, labels: Sequence[str], seed: int = 7) -> Estimate | None
     return Estimate(of(rows), float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
-def fleiss(given: Given, labels: Sequence[str]) -> tuple[float, int, int] | None:
-    """Fleiss' kappa with the answers and the number of its tasks: those that have the commonest number of answers."""
-    sizes = Counter(len(pairs) for pairs in given.values() if len(pairs) > 1)
-    if not sizes:
-        return None
-    size, tasks = sizes.most_common(1)[0]
+def fleiss(given: Given, labels: Sequence[str], size: int) -> tuple[float, int] | None:
+    """Fleiss' kappa of the tasks that have `size` answers, and their number; None where it has no value."""
     place = {label: i for i, label in enumerate(labels)}
     ratings = [[place[label] for _, label in pairs] for pairs in given.values() if len(pairs) == size]
+    if size < 2 or not ratings:
+        return None
     table, _ = aggregate_raters(np.array(ratings), n_cat=len(labels))
     with np.errstate(invalid="ignore"):
         kappa = float(fleiss_kappa(table))
-    return (kappa, size, tasks) if np.isfinite(kappa) else None
+    return (kappa, len(ratings)) if np.isfinite(kappa) else None
 
 
 def pairs(given: Given) -> list[Pair]:
@@ -101,24 +96,6 @@ def pairs(given: Given) -> list[Pair]:
             common.setdefault((one, other), []).append((said, other_said))
     found = [_pair(people, said) for people, said in common.items() if len(said) >= PAIR]
     return sorted(found, key=lambda pair: pair.kappa)
-
-
-def confusions(given: Given, labels: Sequence[str]) -> tuple[dict[str, Floats], dict[int, dict[str, float]]]:
-    """By Dawid and Skene's model: each person's confusion (C×C, truth by answer), and each task's probable labels.
-
-    Only tasks of two answers or more tell anything of either.
-    """
-    rows = [(task, person, label) for task, pairs in given.items() if len(pairs) > 1 for person, label in pairs]
-    if not rows:
-        return {}, {}
-    model = DawidSkene(n_iter=50).fit(pd.DataFrame(rows, columns=["task", "worker", "label"]))
-    errors, probable = model.errors_, model.probas_
-    assert errors is not None and probable is not None
-    people = {
-        person: errors.loc[person].reindex(index=labels, columns=labels, fill_value=0.0).to_numpy().T
-        for person in errors.index.get_level_values("worker").unique()
-    }
-    return people, probable.to_dict("index")
 
 
 def accuracy(right: int, count: int) -> Estimate:

@@ -20,7 +20,6 @@ from components.annotation.agreement import (
     Pair,
     accuracy,
     alpha,
-    confusions,
     curve,
     fleiss,
     pairs,
@@ -65,16 +64,18 @@ class Suspicion:
 @dataclass(frozen=True)
 class Report:
     """`cost`: answers given so far by tier and to gold, also those that count no longer; `confusion_CC`: how often a
-    label that is (row) gets which answer (column), over all people."""
+    label that is (row) gets which answer (column), over all people; `first`: answers of each task that agreement is
+    of."""
 
     project: str
     time: float
     labels: tuple[str, ...]
     min_accuracy: float
+    first: int
     states: Mapping[str, int]
     cost: Mapping[str, int]
     alpha: Estimate | None
-    fleiss: tuple[float, int, int] | None
+    fleiss: tuple[float, int] | None  # and the number of tasks that it is of
     pairs: tuple[Pair, ...]
     people: tuple[Person, ...]
     confusion_CC: tuple[tuple[float, ...], ...]
@@ -98,8 +99,8 @@ def report(
     gold = {task.task: task.gold for task in tasks if task.gold}
     answers = current_answers(recorded)
     crowd = get_to_know(answers, gold, labels, tiers)
-    given = {task: [(a.person, a.label) for a in some if a.label] for task, some in answers.items()}
-    each, probable = confusions(given, labels)
+    each, probable = crowd.confusion_CC, crowd.probable
+    given = first_answers({task: some for task, some in recorded.items() if task not in gold}, tiers.first)
     doubts = [
         Suspicion(task.sample, task.label, likeliest, sure, "the answers")
         for task in tasks
@@ -108,16 +109,16 @@ def report(
         if likeliest != task.label and sure >= DISPUTED
     ]
     everything = sorted([*doubts, *suspicions], key=lambda s: -s.sure)
-    undisputed = {task: some for task, some in given.items() if task not in crowd.disputed}
     return Report(
         project=project,
         time=now,
         labels=labels,
         min_accuracy=tiers.min_accuracy,
+        first=tiers.first,
         states={state: sum(task.state is state and not task.gold for task in tasks) for state in State},
         cost=_cost(recorded, gold),
-        alpha=alpha(undisputed, labels),
-        fleiss=fleiss(undisputed, labels),
+        alpha=alpha(given, labels),
+        fleiss=fleiss(given, labels, tiers.first),
         pairs=tuple(pairs(given)[:LISTED]),
         people=_people(tasks, recorded, crowd, each, probable, tiers),
         confusion_CC=_overall(each, crowd, labels),
@@ -128,6 +129,21 @@ def report(
         suspicions=tuple(everything[:LISTED]),
         moves=tuple((by_number[move.task].sample, move) for move in list(moves)[: -LISTED - 1 : -1]),
     )
+
+
+def first_answers(recorded: Mapping[int, Sequence[Record]], first: int) -> dict[int, list[tuple[str, str]]]:
+    """What the first `first` annotators of each task said at first: (person, label), in the order of their answers.
+
+    Every task is sent to that many. What comes later, and what was changed, sent back or judged, depends on these.
+    """
+    given: dict[int, list[tuple[str, str]]] = {}
+    for task, records in recorded.items():
+        said: dict[str, str] = {}
+        for record in records:
+            if record.tier is Tier.ANNOTATE and record.label:
+                said.setdefault(record.person, record.label)
+        given[task] = [*said.items()][:first]
+    return given
 
 
 def doubts_of_a_model(tasks: Sequence[Task], vectors_BD: Floats) -> list[Suspicion]:

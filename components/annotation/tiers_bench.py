@@ -2,7 +2,8 @@
 
 Prints tables and writes `metrics/annotation/tiers.json`. All people are SIMULATED (`tiers_simulate`): 20 annotators of
 70 to 95 %, 4 reviewers of 95 %, an arbiter of 97 %, 1,000 items a run. Every answer of every tier and every gold answer
-counts as one; the majority of five answers the same items, by the same annotators, in the same run, without gold.
+counts as one. Beside it, five answers to the same items by the same annotators in the same run, without gold: their
+majority, and Dawid and Skene's model of them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Figures = dict[str, list[float]]  # mean over seeds, low and high end of its 95 
 
 
 def measure(world: World, tiers: Tiers) -> Figures:
-    """Twenty runs: accuracy and answers per item, also beside a majority of five."""
+    """Twenty runs: accuracy and answers per item, beside those of five equal answers."""
     outcomes = [simulate(world, tiers, seed) for seed in SEEDS]
 
     def over_seeds(value: Callable[[Outcome], float]) -> list[float]:
@@ -57,6 +58,7 @@ def measure(world: World, tiers: Tiers) -> Figures:
         "accuracy": over_seeds(lambda o: o.accuracy),
         "answers": over_seeds(lambda o: o.cost),
         "majority of five": over_seeds(lambda o: o.majority),
+        "Dawid-Skene of five": over_seeds(lambda o: o.dawid_skene),
         **{name: over_seeds(partial(_part, name=name)) for name in (*Tier, "gold")},
     }
 
@@ -67,7 +69,9 @@ def _part(outcome: Outcome, name: str) -> float:
 
 def show(title: str, rows: dict[str, Figures]) -> None:
     table = Table(title=title, title_justify="left")
-    for i, column in enumerate(("", "right, %", "answers an item", "annotate + review + arbitrate + gold", "five, %")):
+    for i, column in enumerate(
+        ("", "right, %", "answers an item", "annotate + review + arbitrate + gold", "five, %", "D-S of five, %")
+    ):
         table.add_column(column, justify="right" if i else "left")
     for name, found in rows.items():
         split = " + ".join(f"{found[part][0]:.2f}" for part in (*Tier, "gold"))
@@ -77,6 +81,7 @@ def show(title: str, rows: dict[str, Figures]) -> None:
             _span(found["answers"], 1),
             split,
             _span(found["majority of five"], 100),
+            _span(found["Dawid-Skene of five"], 100),
         )
     Console(width=150).print(table)
 

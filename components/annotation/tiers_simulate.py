@@ -7,7 +7,7 @@ come in waves, and before each wave the people are got to know anew from all ans
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,10 +40,12 @@ class World:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Shares of right labels, answers per item of each tier and of gold, and both for a majority of five."""
+    """Shares of right labels, also of a majority of five answers to each item and of Dawid and Skene's model of these
+    five; answers per item of each tier and of gold."""
 
     accuracy: float
     majority: float
+    dawid_skene: float
     answers: dict[str, float]
     kinds: dict[str, float]  # moves per item
 
@@ -131,24 +133,45 @@ def simulate(world: World, tiers: Tiers, seed: int) -> Outcome:
         labels += [run.label(int(item), crowd, unfit) for item in wave]
         run.mix_gold_in()
         crowd = get_to_know(run.answers, run.gold, run.names, tiers)
-    right = np.mean([label == run.names[truth] for label, truth in zip(labels, run.truth_I, strict=True)])
+    fives = five_answers(run)
     return Outcome(
-        float(right),
-        majority_of_five(run),
+        share_right(run, labels),
+        share_right(run, majorities(run, fives)),
+        share_right(run, likeliest(run, fives)),
         {name: run.cost[name] / world.items for name in (*Tier, "gold")},
         {str(kind): run.moves[kind] / world.items for kind in Kind if run.moves[kind]},
     )
 
 
-def majority_of_five(run: _Run) -> float:
-    """The same items and annotators: five different ones each, a tie broken at random."""
-    right = 0
-    for truth, hard in zip(run.truth_I, run.hard_I, strict=True):
-        five = run.rng.choice(run.people[Tier.ANNOTATE], 5, replace=False)
-        votes = Counter(run.say(str(person), int(truth), bool(hard)) for person in five)
-        most: Sequence[str] = [label for label, count in votes.items() if count == max(votes.values())]
-        right += run.rng.choice(np.array(most)) == run.names[truth]
-    return right / run.world.items
+def share_right(run: _Run, labels: Sequence[str]) -> float:
+    """Of the labels, one for each item."""
+    return float(np.mean([label == run.names[truth] for label, truth in zip(labels, run.truth_I, strict=True)]))
+
+
+def five_answers(run: _Run) -> dict[int, list[Answer]]:
+    """To each item, those of five different annotators, whom it says nothing of who they are or how good."""
+    return {
+        item: [
+            Answer(str(person), Tier.ANNOTATE, run.say(str(person), int(run.truth_I[item]), bool(run.hard_I[item])))
+            for person in run.rng.choice(run.people[Tier.ANNOTATE], 5, replace=False)
+        ]
+        for item in range(run.world.items)
+    }
+
+
+def majorities(run: _Run, answers: Mapping[int, Sequence[Answer]]) -> list[str]:
+    """The commonest answer to each item, a tie broken at random."""
+    labels = []
+    for given in answers.values():
+        votes = Counter(answer.label for answer in given)
+        labels.append(str(run.rng.choice([label for label, count in votes.items() if count == max(votes.values())])))
+    return labels
+
+
+def likeliest(run: _Run, answers: Mapping[int, Sequence[Answer]]) -> list[str]:
+    """The most probable label of each item, by the model that the policy uses, without gold and without tiers."""
+    probable = get_to_know(answers, {}, run.names, run.tiers).probable
+    return [max(run.names, key=probable[item].__getitem__) for item in answers]
 
 
 def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:

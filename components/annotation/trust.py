@@ -7,9 +7,8 @@ has given enough answers for a table of their own.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +22,8 @@ from components.config import Tiers
 
 PRIOR = 10.0  # answers that the expected accuracy of somebody new counts for: a person needs about as many of their own
 DISPUTED = 0.99  # a gold label is doubted where three answers or more make another label as likely as this
-ITERATIONS = 5
+# Of the likelihood, per answer: the model is fitted until a step adds less.
+TOLERANCE, MOST_STEPS = 1e-5, 1000
 
 Floats = NDArray[np.float64]
 Answers = Mapping[int, Sequence[Answer]]  # by task
@@ -31,7 +31,10 @@ Answers = Mapping[int, Sequence[Answer]]  # by task
 
 @dataclass(frozen=True)
 class Crowd:
-    """What is known of the people; `mistakes_CC[truth, answer]` is the chance of a wrong answer, given it is wrong."""
+    """What is known of the people; `mistakes_CC[truth, answer]` is the chance of a wrong answer, given it is wrong.
+
+    `confusion_CC`, `probable`: Dawid and Skene's model itself, of tasks with two answers or more.
+    """
 
     labels: tuple[str, ...]
     expected: Mapping[Tier, float]  # accuracy of somebody of whom nothing is known
@@ -39,6 +42,8 @@ class Crowd:
     accuracy: Mapping[str, float] = field(default_factory=dict)
     counted: Mapping[str, float] = field(default_factory=dict)  # answers by person that the accuracy rests on
     disputed: Mapping[int, str] = field(default_factory=dict)  # gold tasks, and the label that the answers say instead
+    confusion_CC: Mapping[str, Floats] = field(default_factory=dict)  # each person's, truth by answer
+    probable: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # each task's labels
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -84,15 +89,26 @@ def get_to_know(answers: Answers, gold: Mapping[int, str], labels: Sequence[str]
     A gold label that three answers or more contradict almost surely counts for nobody and against nobody until a lead
     has looked at it. A task of one answer tells nothing of anybody, unless it is gold.
     """
-    crowd, place = strangers(labels, tiers), {label: i for i, label in enumerate(labels)}
     several = {task: given for task, given in answers.items() if len(given) > 1 or task in gold}
-    rows = [(task, a.person, a.label) for task, given in several.items() for a in given if a.label in place]
-    if not rows:
-        return crowd
-    truth, disputed = _truth(rows, gold, labels)
+    rows = [(task, a.person, a.label) for task, given in several.items() for a in given if a.label in labels]
+    confusion_CC, probable = _fitted([row for row in rows if len(several[row[0]]) > 1], labels)
+    crowd = _crowd(rows, probable, answers, strangers(labels, tiers))
+    beliefs = {task: crowd.believe(several[task]) for task in gold.keys() & several.keys() if len(several[task]) > 2}
+    disputed = {t: label for t, (label, sure) in beliefs.items() if label != gold[t] and sure >= DISPUTED}
+    certain = {task: {name: float(name == label) for name in labels} for task, label in gold.items()}
+    truth = {task: chances for task, chances in (probable | certain).items() if task not in disputed}
+    crowd = _crowd(rows, truth, answers, strangers(labels, tiers))
+    return replace(crowd, disputed=disputed, confusion_CC=confusion_CC, probable=probable)
+
+
+def _crowd(
+    rows: Sequence[tuple[int, str, str]], truth: Mapping[int, Mapping[str, float]], answers: Answers, unknown: Crowd
+) -> Crowd:
+    """The people by their (task, person, label), where it is known how probable each label of each task is."""
+    place = {label: i for i, label in enumerate(unknown.labels)}
     right: dict[str, float] = {}
     counted: dict[str, float] = {}
-    mistakes_CC = crowd.mistakes_CC.copy()  # the even spread is worth one mistake of each label
+    mistakes_CC = unknown.mistakes_CC.copy()  # the even spread is worth one mistake of each label
     for task, person, label in rows:
         if chances := truth.get(task):
             right[person] = right.get(person, 0.0) + chances[label]
@@ -104,26 +120,25 @@ def get_to_know(answers: Answers, gold: Mapping[int, str], labels: Sequence[str]
     for answer in (a for given in answers.values() for a in given):
         tiers_of.setdefault(answer.person, set()).add(answer.tier)
     accuracy = {
-        person: (PRIOR * max(crowd.expected[tier] for tier in tiers_of[person]) + right[person]) / (PRIOR + count)
+        person: (PRIOR * max(unknown.expected[tier] for tier in tiers_of[person]) + right[person]) / (PRIOR + count)
         for person, count in counted.items()
     }
     mistakes_CC /= np.maximum(mistakes_CC.sum(axis=1, keepdims=True), 1e-12)
-    return Crowd(crowd.labels, crowd.expected, mistakes_CC, accuracy, counted, disputed)
+    return Crowd(unknown.labels, unknown.expected, mistakes_CC, accuracy, counted)
 
 
-def _truth(
-    rows: Sequence[tuple[int, str, str]], gold: Mapping[int, str], labels: Sequence[str]
-) -> tuple[dict[int, dict[str, float]], dict[int, str]]:
-    """How probable each label of each task is, gold taken for certain; and the disputed gold, left out of that."""
+def _fitted(
+    rows: Sequence[tuple[int, str, str]], labels: Sequence[str]
+) -> tuple[dict[str, Floats], dict[int, dict[str, float]]]:
+    """Dawid and Skene's model of (task, person, label): each person's confusion, and each task's probable labels."""
+    if not rows:
+        return {}, {}
     frame = pd.DataFrame(rows, columns=["task", "worker", "label"])
-    fitted = DawidSkene(n_iter=ITERATIONS).fit_predict_proba(frame).reindex(columns=list(labels), fill_value=0.0)
-    truth: dict[int, dict[str, float]] = fitted.to_dict("index")
-    asked, disputed = Counter(task for task, *_ in rows), {}
-    for task in gold.keys() & truth.keys():
-        likeliest = max(labels, key=lambda label: truth[task][label])
-        if likeliest != gold[task] and asked[task] > 2 and truth[task][likeliest] >= DISPUTED:
-            disputed[task] = likeliest
-            del truth[task]
-        else:
-            truth[task] = {label: float(label == gold[task]) for label in labels}
-    return truth, disputed
+    model = DawidSkene(n_iter=MOST_STEPS, tol=TOLERANCE).fit(frame)
+    errors, probable = model.errors_, model.probas_
+    assert errors is not None and probable is not None
+    people = {
+        person: errors.loc[person].reindex(index=labels, columns=labels, fill_value=0.0).to_numpy().T
+        for person in errors.index.get_level_values("worker").unique()
+    }
+    return people, probable.reindex(columns=list(labels), fill_value=0.0).to_dict("index")

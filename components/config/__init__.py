@@ -11,10 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import yaml
 from pydantic import ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from components.config.base import NAME, Line, Precision, Stage, Strategy
+from components.config.document import ConfigError, read_yaml
 from components.config.service import (
     Annotation,
     Audience,
@@ -31,6 +32,7 @@ from components.config.service import (
     Tiers,
     Variant,
 )
+from components.config.spelling import nearest
 from components.config.stages import (
     Clean,
     EvaluateImage,
@@ -103,10 +105,6 @@ TextT = TypeVar("TextT", bound=Stage)
 ImageT = TypeVar("ImageT", bound=Stage)
 
 
-class ConfigError(ValueError):
-    """A parameter is unknown, mistyped or out of range; the message names the key, the value and what was expected."""
-
-
 class ByLine(Stage, Generic[TextT, ImageT]):
     text: TextT
     image: ImageT
@@ -165,18 +163,22 @@ class Params(Stage):
 @lru_cache
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and validate the parameters file; raises `ConfigError` listing every wrong key at once."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    document = read_yaml(path)
     try:
         # Strict JSON validation accepts lists for tuples and strings for paths, and still coerces nothing else.
         return Params.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" + ("" if e["type"] == "missing" else f" (got {e['input']!r})")
-            for e in error.errors()
-        )
-        raise ConfigError(f"{path}: " + "; ".join(problems)) from error
+        raise ConfigError(f"{path}: " + "; ".join(map(_in_words, error.errors()))) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong with one parameter: its full name, what was expected, the value."""
+    place, value = ".".join(map(str, error["loc"])), error["input"]
+    got = "" if error["type"] == "missing" or isinstance(value, dict) else f" (got {value!r})"
+    if error["type"] == "extra_forbidden":
+        meant = nearest(Params, error["loc"])
+        return f"{place}: there is no such parameter{got}" + (f"; did you mean {meant}?" if meant else "")
+    hint = ", true or false" if error["type"] == "bool_type" else ""
+    return f"{place}: {error['msg']}{hint}{got}"

@@ -86,7 +86,8 @@ class Serving(Stage):
     answer ends, the wait included.
 
     `host` is the address at which the gateway listens; the models, whose ports follow, listen on loopback.
-    `text_b_port`, `image_b_port`: where a candidate answers beside the champion.
+    `text_b_port`, `image_b_port`: where a candidate answers beside the champion. The sampling defaults are also what
+    evaluation, export and the checks of parity sample with.
     """
 
     host: str
@@ -102,6 +103,7 @@ class Serving(Stage):
     image_max_latency_ms: Count
     image_steps: Annotated[int, Field(ge=1, le=1000)]
     image_guidance: Annotated[float, Field(ge=0, le=50)]
+    text_max_prompt_tokens: Count
     text_max_new_tokens: Count
     text_temperature: Temperature
     text_top_p: TopP

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy, Temperature
+from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy
 
 
 class Package(Stage):
@@ -35,7 +35,8 @@ class Prepare(Stage):
 
 
 class Clean(Stage):
-    """Percentiles (0 to 100) bound the length of `text` and completion; `max_pixels` what a picture may claim."""
+    """`low_percentile`, `high_percentile` (0 to 100): a length of `text` and completion beyond them is dropped if it is
+    also far from that of the other samples; `max_pixels`: what a picture may claim."""
 
     low_percentile: Annotated[float, Field(ge=0, le=100)]
     high_percentile: Annotated[float, Field(ge=0, le=100)]
@@ -135,22 +136,24 @@ class TuneSampling(Stage):
 
 
 class EvaluateText(Stage):
-    """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture."""
+    """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture.
+
+    Prompts are written as they are served: `serving.text_max_new_tokens`, `text_temperature` and `text_top_p`.
+    """
 
     samples: Count
     seed: Seed
-    max_new_tokens: Count
-    temperature: Temperature
     similarity: Fraction
 
 
 class EvaluateImage(Stage):
-    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too."""
+    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too.
+
+    Pictures are painted as they are served: `serving.image_steps` and `image_guidance`.
+    """
 
     samples: Annotated[int, Field(ge=2)]
     seed: Seed
-    steps: Annotated[int, Field(ge=1, le=1000)]
-    guidance: Annotated[float, Field(ge=0, le=50)]
     batch_size: Count
     sheet: Count
     inception: Path | None = None
@@ -173,16 +176,21 @@ class VerifyText(Stage):
 
 class VerifyImage(Stage):
     samples: Count
-    steps: Count
     min_velocity_cosine: Fraction
     min_image_psnr: Positive
 
 
 class GateText(Stage):
-    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion."""
+    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion.
+
+    `max_loss_ratio`: of held-out loss to that of the base model, or of knowing how often each token is written where
+    that is less. `min_chrf_gain`, `min_exact_gain`: by how much answers must be nearer to the wanted ones, and be them
+    more often, than those that need no model (the phrase itself; training's answer to the nearest one).
+    """
 
     max_loss_ratio: Positive
-    min_naming_gain: Annotated[float, Field(ge=-1, le=1)]
+    min_chrf_gain: Annotated[float, Field(ge=-1, le=1)]
+    min_exact_gain: Annotated[float, Field(ge=-1, le=1)]
     max_perplexity_increase: Fraction
 
 

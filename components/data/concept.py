@@ -1,8 +1,7 @@
 """Which drawings show one concept, and the number by which a concept is held out: two pure rules every line shares.
 
-With equal seeds and shares the text and the image line hold out the same concepts: one whose draw is below `test` is in
-the test set, one below `test + validation` is held out too, whatever it may be similar to in one of the lines. Knows
-nothing of files or samples.
+With equal seeds the lines agree on each concept: one whose draw is below `test` is a test or left out, one below `test
++ validation` is held out too, whatever it may be similar to in one of the lines. Knows nothing of files or samples.
 """
 
 from __future__ import annotations

@@ -1,30 +1,24 @@
 """Which samples are nearly the same: pairs of similar texts and of similar pictures, joined into groups.
 
-Pure: texts and pixels in, pairs of positions out. Daft computes the MinHashes.
+Pure: texts and pixels in, pairs of positions out. No pair at or above the similarity asked for is missed.
 """
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
-os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-
-import daft
-from daft.functions import minhash
+from scipy.sparse import csr_array
 
 Pair = tuple[int, int]
-# Sixteen bands of four hashes find a pair of Jaccard similarity 0.8 with probability 0.9998, one of 0.6 with 0.89.
-_BANDS, _ROWS = 16, 4
 # Four characters rather than words: independent of whether a language puts spaces between its words.
 _SHINGLE = 4
 # Rows compared with all others at once: 512 × 100,000 similarities are 200 MB.
 _BLOCK = 512
+# Candidates looked at together, and those of them that are compared shingle by shingle.
+_CANDIDATES, _VERIFIED = 4_000_000, 50_000
 
 
 def groups(count: int, pairs: Iterable[Pair]) -> list[int]:
@@ -45,19 +39,29 @@ def same_key(keys: Sequence[str]) -> Iterator[Pair]:
 
 
 def similar_texts(texts: Sequence[str], similarity: float) -> Iterator[Pair]:
-    """Pairs whose sets of four-character shingles have at least that Jaccard similarity.
+    """Pairs that join all texts whose sets of four-character shingles have at least that Jaccard similarity.
 
-    Candidates share a band of MinHashes; each is checked exactly against the first text of every cluster in its band.
+    Exact, by prefix filtering (Bayardo, Ma and Srikant 2007): of two such sets, each with its rarest shingles first,
+    the first |set| − ⌈similarity · |set|⌉ + 1 have one in common. A pair that others have joined already is left out.
     """
-    shingles = [_shingles(text) for text in texts]
-    for bucket in _buckets(shingles):
-        leaders: list[int] = []
-        for position in bucket:
-            leader = next((a for a in leaders if _jaccard(shingles[a], shingles[position]) >= similarity), None)
-            if leader is None:
-                leaders.append(position)
-            else:
-                yield leader, position
+    if not texts:
+        return
+    shingles_NV = _shingle_matrix(texts)
+    sizes_N = np.diff(shingles_NV.indptr)
+    prefixes_NV = _prefixes(shingles_NV, sizes_N, similarity)
+    group_N = np.arange(len(texts))
+    start = 0
+    while start < len(texts):
+        prefixes_NV = _undecided(prefixes_NV, group_N)
+        end = _block_end(prefixes_NV, start)
+        found = (prefixes_NV[start:end] @ prefixes_NV.T).tocoo()
+        left, right = found.row + start, found.col
+        short, long = np.minimum(sizes_N[left], sizes_N[right]), np.maximum(sizes_N[left], sizes_N[right])
+        possible = (left < right) & (group_N[left] != group_N[right]) & (short >= similarity * long - 1e-9)
+        pairs = list(_verified(shingles_NV, sizes_N, left[possible], right[possible], similarity))
+        yield from pairs
+        group_N = np.array(groups(len(texts), [*enumerate(group_N.tolist()), *pairs]))
+        start = end
 
 
 def similar_pictures(thumbnails: NDArray[np.float32], similarity: float) -> Iterator[Pair]:
@@ -82,23 +86,59 @@ def _root(parent: list[int], position: int) -> int:
     return position
 
 
-def _shingles(text: str) -> frozenset[str]:
-    folded = text.casefold().replace(" ", "_")
-    return frozenset(folded[i : i + _SHINGLE] for i in range(max(len(folded) - _SHINGLE + 1, 1)))
+def _shingles(text: str) -> set[str]:
+    folded = text.casefold()
+    return {folded[i : i + _SHINGLE] for i in range(max(len(folded) - _SHINGLE + 1, 1))}
 
 
-def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
-    return len(left & right) / len(left | right)
+def _shingle_matrix(texts: Sequence[str]) -> csr_array:
+    """Texts × shingles, 1 where a text has one; the columns, and with them each row, from the rarest shingle on."""
+    numbers: dict[str, int] = {}
+    rows = [np.fromiter((numbers.setdefault(s, len(numbers)) for s in _shingles(text)), np.int64) for text in texts]
+    ends_N, columns = np.cumsum([0, *map(len, rows)]), np.concatenate(rows)
+    rarest_first_V = np.argsort(np.bincount(columns), kind="stable")
+    rank_V = np.empty_like(rarest_first_V)
+    rank_V[rarest_first_V] = np.arange(len(rank_V))
+    matrix_NV = csr_array((np.ones(len(columns), np.int32), rank_V[columns], ends_N), (len(texts), len(numbers)))
+    matrix_NV.sort_indices()
+    return matrix_NV
 
 
-def _buckets(shingles: Sequence[frozenset[str]]) -> Iterator[list[int]]:
-    """Positions that share a band, in ascending order; bands nobody shares are left out."""
-    if not shingles:
-        return  # Daft types an empty column as null, which has no MinHash
-    frame = daft.from_pydict({"text": [" ".join(sorted(s)) for s in shingles]})
-    hashes = frame.select(minhash(daft.col("text"), num_hashes=_BANDS * _ROWS, ngram_size=1)).to_pydict()["text"]
-    table: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for position, row in enumerate(hashes):
-        for band in range(_BANDS):
-            table[(band, *row[band * _ROWS : (band + 1) * _ROWS])].append(position)
-    yield from (bucket for bucket in table.values() if len(bucket) > 1)
+def _prefixes(shingles_NV: csr_array, sizes_N: NDArray[np.int64], similarity: float) -> csr_array:
+    """Of each row those shingles, from the rarest on, of which two similar rows have one in common."""
+    lengths_N = sizes_N - np.array([math.ceil(similarity * size - 1e-9) for size in sizes_N.tolist()]) + 1
+    place = np.arange(shingles_NV.nnz) - np.repeat(shingles_NV.indptr[:-1], sizes_N)
+    return _only(shingles_NV, place < np.repeat(lengths_N, sizes_N))
+
+
+def _undecided(prefixes_NV: csr_array, group_N: NDArray[np.int64]) -> csr_array:
+    """`prefixes_NV` without the shingles that only texts of one group have: they join nothing more."""
+    group = np.repeat(group_N, np.diff(prefixes_NV.indptr))
+    least_V, most_V = np.full(prefixes_NV.shape[1], len(group_N)), np.full(prefixes_NV.shape[1], -1)
+    np.minimum.at(least_V, prefixes_NV.indices, group)
+    np.maximum.at(most_V, prefixes_NV.indices, group)
+    return _only(prefixes_NV, (least_V < most_V)[prefixes_NV.indices])
+
+
+def _only(matrix: csr_array, keep: NDArray[np.bool_]) -> csr_array:
+    """The matrix with those of its entries alone."""
+    ends = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
+    return csr_array((matrix.data[keep], matrix.indices[keep], ends), matrix.shape)
+
+
+def _block_end(prefixes_NV: csr_array, start: int) -> int:
+    """Where a block of rows from `start` ends that has `_CANDIDATES` at most, or one row."""
+    texts_V = np.bincount(prefixes_NV.indices, minlength=prefixes_NV.shape[1])
+    candidates = np.concatenate([[0], np.cumsum(texts_V[prefixes_NV.indices])])[prefixes_NV.indptr]
+    return max(int(np.searchsorted(candidates, candidates[start] + _CANDIDATES, side="right")) - 1, start + 1)
+
+
+def _verified(
+    shingles_NV: csr_array, sizes_N: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64], bound: float
+) -> Iterator[Pair]:
+    """Those of the pairs whose Jaccard similarity is `bound` or more."""
+    for start in range(0, len(left), _VERIFIED):
+        one, other = left[start : start + _VERIFIED], right[start : start + _VERIFIED]
+        common = shingles_NV[one].multiply(shingles_NV[other]).sum(axis=1)
+        similar = common >= bound * (sizes_N[one] + sizes_N[other] - common) - 1e-9
+        yield from zip(one[similar].tolist(), other[similar].tolist(), strict=True)

@@ -5,6 +5,7 @@ Pure: no files, no Daft. `clean` decides in which order they are asked and count
 
 from __future__ import annotations
 
+import math
 import unicodedata
 
 from PIL import Image
@@ -17,6 +18,8 @@ _LARGEST_SIDE = 512
 # Of 5,244 emoji names (package emoji 2.16.0) no English, German, French, Turkish, Russian or Arabic one has any unknown
 # piece, and 84 % of the Chinese ones have more than this share. "rocket 🚀" has just this share, and stays.
 _MAX_UNKNOWN = 0.5
+# Where most lengths are equal the quartiles say nothing of how far is far.
+_FAR = 3.0
 
 
 def normalise(text: str) -> str:
@@ -33,26 +36,42 @@ def empty(text: str, field: str) -> str:
 
 
 def unknown_pieces(text: str, tokenizer: Tokenizer) -> str:
-    """Whether the text encoder's (English) vocabulary knows too few of the word pieces of `text` to learn from them."""
+    """Whether the text encoder's (English) vocabulary knows too few of the word pieces of `text` to learn from them.
+
+    A word that is too long for the encoder is one unknown piece, in whatever language: that has a reason of its own.
+    """
     pieces = tokenizer.encode(text, add_special_tokens=False).tokens
     unknown = pieces.count("[UNK]")
     if pieces and unknown <= _MAX_UNKNOWN * len(pieces):
         return ""
+    words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+    longest, most = max((len(word) for word, _ in words), default=0), tokenizer.model.max_input_chars_per_word
+    if longest > most:
+        return f"a word of {longest} characters, longer than {most}, the most that the text encoder reads as a word"
     return f"{unknown} of {len(pieces)} word pieces are unknown to the text encoder: translate the caption into English"
 
 
 def length_outlier(length: int, shortest: int, longest: int) -> str:
     """`shortest` and `longest` are bounds in characters, both still kept."""
-    if length < shortest:
-        return f"text of {length} characters, shorter than {shortest}"
-    return f"text of {length} characters, longer than {longest}" if length > longest else ""
+    if shortest <= length <= longest:
+        return ""
+    bound = f"shorter than {shortest}" if length < shortest else f"longer than {longest}"
+    return f"text of {length} characters, {bound} and far from the other samples"
 
 
 def length_bounds(histogram: dict[int, int], low: float, high: float) -> tuple[int, int]:
-    """The lengths at two percentiles (nearest rank, so that a handful of samples loses none), from length → count."""
-    total = sum(histogram.values())
+    """The shortest and the longest length that is kept, from length → count.
+
+    What is beyond has to be both rare (beyond the percentile, by nearest rank, so that a handful of samples loses none)
+    and far from the rest (beyond Tukey's outer fences of the logarithm, and by a factor of `_FAR` at least): of a set
+    without outliers nothing is dropped, however large it is.
+    """
     lengths = sorted(histogram)
-    return _at_rank(lengths, histogram, low / 100 * total), _at_rank(lengths, histogram, high / 100 * total)
+    total = sum(histogram.values())
+    lower, upper = (max(_at_rank(lengths, histogram, share * total), 1) for share in (0.25, 0.75))
+    factor = max((upper / lower) ** 3, _FAR)
+    shortest = min(_at_rank(lengths, histogram, low / 100 * total), math.ceil(lower / factor))
+    return shortest, max(_at_rank(lengths, histogram, high / 100 * total), math.floor(upper * factor))
 
 
 def picture(data: bytes | None, *, max_pixels: int, min_side: int) -> tuple[bytes | None, str]:

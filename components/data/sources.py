@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from components.stage import StageError
 METADATA = "metadata.jsonl"
 # No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
 _MAX_BYTES = 2**28
+# Files that hold one picture's caption, as other tools write them.
+_CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected")
 
@@ -29,10 +33,29 @@ def image_folder(folder: Path) -> Iterator[Sample | Reject]:
     metadata = folder / METADATA
     if not metadata.is_file():
         raise StageError(
-            f"{folder}: no {METADATA}; write one JSON object with file_name and text per line, per picture"
+            f"{folder}: no {METADATA}; {_content(folder)}; write {METADATA}: one JSON object with file_name and text "
+            "per line, per picture"
         )
     for number, row in _lines(metadata):
         yield row if isinstance(row, Reject) else _picture(folder, row, f"{METADATA}:{number}")
+
+
+def _content(folder: Path) -> str:
+    """What a folder without captions as they are read here holds instead, in words."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    pictures = {path.stem for path in files if (guess_type(path.name)[0] or "").startswith("image/")}
+    beside = [path.name for path in files if path.stem in pictures and path.suffix in _CAPTION_SUFFIXES]
+    alike = [path.name for path in files if get_close_matches(path.name.lower(), [METADATA])]
+    folders = sum(path.is_dir() for path in folder.iterdir())
+    parts = [f"{name}, not read," for name in alike]
+    parts += [_counted(len(pictures), "picture")] if pictures else []
+    parts += [f"{_counted(len(beside), 'file')} named after them, as {beside[0]}, not read"] if beside else []
+    parts += [f"{_counted(folders, 'folder')}, not looked into"] if folders else []
+    return f"it holds {' and '.join(parts) or _counted(len(files), 'file') + ' and no picture'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def pairs(path: Path) -> Iterator[Sample | Reject]:

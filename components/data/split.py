@@ -1,8 +1,9 @@
 """Stage `split`: `data/<line>/clean/` → train, validation and test, near-identical samples always on one side.
 
-Samples of one concept, of nearly one text or of nearly one picture form a group. A group falls on the side of the
-lowest draw among its concepts (`components.data.concept`), so a concept that is held out by its own draw is held out in
-every line, whatever it is similar to there. The manifest's digest is the version of the data.
+Samples of one concept, of nearly one text or of nearly one picture form a group. One draw decides a group's side, that
+of the concept that most of its samples show (`components.data.concept`), so that a large group is held out as often as
+a small one. A sample of a group whose own concept falls on another side than the group would be held out in one line
+and trained on in the other: it is left out, beside the reason. The manifest's digest is the version of the data.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,25 +24,37 @@ from components.data.concept import Side, draw
 from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
 from components.data.filters import normalise
 from components.data.picture import decode
-from components.data.sample import SAMPLES, SOURCES, Sample, iterate, write
+from components.data.sample import (
+    REJECT_SCHEMA,
+    REJECTS,
+    SAMPLES,
+    SOURCES,
+    Reject,
+    Sample,
+    first_reasons,
+    iterate,
+    write,
+)
 from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 _THUMBNAIL = 16
-# KID's error is its deviation over random halves of the test pictures (`components.evaluation.image`), each of two or
-# more: of two pictures in all it is 0, and the gate would take a guess for a certainty.
+# KID compares test pictures of different groups and its error leaves out one group at a time (`components.evaluation.
+# kid`): below three there is no error at all, and the gate would take a guess for a certainty.
 _FEWEST_TESTS: dict[str, int] = {"text": 1, "image": 4}
 
 
 def main(line: config.Line) -> None:
     """Assign every clean sample of `line` to a side and seal the result as a data version."""
     root = Path("data") / line
-    counts = split(line, getattr(config.load().split, line), root / "clean", root / "split")
-    print(f"split {line}: " + ", ".join(f"{side} {counts[side]}" for side in SIDES), flush=True)
+    counts, left_out = split(line, getattr(config.load().split, line), root / "clean", root / "split")
+    first = first_reasons(root / "split" / REJECTS)
+    words = f"; {left_out} left out: {first}" if left_out else ""
+    print(f"split {line}: " + ", ".join(f"{side} {counts[side]}" for side in SIDES) + words, flush=True)
 
 
-def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> dict[Side, int]:
-    """Write one Parquet file per side and the manifest below `folder`; returns the number of samples per side.
+def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> tuple[dict[Side, int], int]:
+    """Write one Parquet file per side, what is left out and the manifest below `folder`; returns how many of each.
 
     Raises `StageError` where the test share of what differs is less than the line's evaluation needs.
     """
@@ -54,43 +67,71 @@ def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> dic
             f"split.{line}: {len(outlines)} samples, of which {len(members)} differ; at least {fewest} are needed for "
             f"a test share of {parameters.test} to hold {tests}: add samples, or raise split.{line}.test"
         )
-    sides = assign({name: _keys(outlines, group) for name, group in members.items()}, parameters, tests)
+    draws = {name: draw(_key(outlines, group), parameters.seed) for name, group in members.items()}
+    limits = bounds([*draws.values()], parameters, tests)
+    sides = {name: side_of(number, limits) for name, number in draws.items()}
     group_of = {outlines[position].id: name for name, group in members.items() for position in group}
+    reasons = dict(_left_out(outlines, group_of, sides, parameters.seed, limits))
     with staged(folder) as partial:
-        counts = {side: write(partial / f"{side}.parquet", _on(side, sides, group_of, clean)) for side in SIDES}
+        counts = {
+            side: write(partial / f"{side}.parquet", _on(side, sides, group_of, reasons, clean)) for side in SIDES
+        }
+        rejects = (Reject(s, reasons[s.id]) for s in iterate(clean / SAMPLES) if s.id in reasons)
+        left_out = write(partial / REJECTS, rejects, REJECT_SCHEMA)
         seal(
             partial,
             line=line,
             kind="data",
             parents=json.loads((clean / SOURCES).read_text(encoding="utf-8")),
             parameters=parameters.model_dump(),
-            metrics={"samples": counts, "groups": dict(Counter(sides.values()))},
+            metrics={"samples": counts, "groups": dict(Counter(sides.values())), "left_out": left_out},
         )
-    return counts
+    return counts, left_out
 
 
-def assign(keys: dict[str, list[str]], parameters: config.Split, fewest_tests: int = 1) -> dict[str, Side]:
-    """The side of each group from the keys in it.
+def bounds(draws: Sequence[float], parameters: config.Split, fewest_tests: int = 1) -> tuple[float, float]:
+    """The draws below which a group is a test, and below which it is held out at all.
 
-    Where chance left the test side of a small set fewer than `fewest_tests` groups, or the validation or training side
-    none, the order of the draws decides which ones it takes.
+    They are the shares asked for. Where chance left the test side of a small set fewer than `fewest_tests` groups, or
+    the validation or training side none, the order of the draws decides which ones it takes.
     """
-    draws = {name: min(draw(key, parameters.seed) for key in group) for name, group in keys.items()}
-    order = sorted(draws, key=lambda name: (draws[name], name))
-    tests = max(sum(d < parameters.test for d in draws.values()), fewest_tests)
-    held_out = max(sum(d < parameters.test + parameters.validation for d in draws.values()), tests + 1)
-    held_out = min(held_out, len(order) - 1)
-    tests = min(tests, held_out - 1)
-    return {
-        name: "test" if rank < tests else "validation" if rank < held_out else "train"
-        for rank, name in enumerate(order)
-    }
+    order = sorted(draws)
+    shares = parameters.test, parameters.test + parameters.validation
+    by_chance = [sum(number < share for number in draws) for share in shares]
+    held_out = min(max(by_chance[1], max(by_chance[0], fewest_tests) + 1), len(order) - 1)
+    tests = min(max(by_chance[0], fewest_tests), held_out - 1)
+    limits = [
+        share if count == chance else order[count]
+        for share, count, chance in zip(shares, (tests, held_out), by_chance, strict=True)
+    ]
+    return limits[0], limits[1]
 
 
-def _on(side: Side, sides: dict[str, Side], group_of: dict[str, str], clean: Path) -> Iterator[Sample]:
+def side_of(number: float, limits: tuple[float, float]) -> Side:
+    """The side of what has drawn `number`."""
+    return "test" if number < limits[0] else "validation" if number < limits[1] else "train"
+
+
+def _left_out(
+    samples: Sequence[Sample], group_of: dict[str, str], sides: dict[str, Side], seed: int, limits: tuple[float, float]
+) -> Iterator[tuple[str, str]]:
+    """The samples whose own concept falls on another side than their group, with the reason."""
+    for sample in samples:
+        concept = str(sample.meta.get("concept") or "")
+        side, own = sides[group_of[sample.id]], side_of(draw(concept, seed), limits)
+        if concept and own != side:
+            yield (
+                sample.id,
+                f"concept {concept} falls on the side {own}, and this is nearly the same as what is on the side {side}",
+            )
+
+
+def _on(
+    side: Side, sides: dict[str, Side], group_of: dict[str, str], left_out: Container[str], clean: Path
+) -> Iterator[Sample]:
     for sample in iterate(clean / SAMPLES):
         group = group_of[sample.id]
-        if sides[group] == side:
+        if sides[group] == side and sample.id not in left_out:
             yield replace(sample, split=side, meta={**sample.meta, "split_group": group})
 
 
@@ -123,10 +164,10 @@ def _grouped(
     return {min(samples[p].id for p in group): group for group in members.values()}
 
 
-def _keys(samples: Sequence[Sample], group: list[int]) -> list[str]:
-    """What is drawn for: the concepts of a group, or its smallest id where its samples name none."""
-    concepts = {str(samples[p].meta["concept"]) for p in group if samples[p].meta.get("concept")}
-    return sorted(concepts) or [min(samples[p].id for p in group)]
+def _key(samples: Sequence[Sample], group: list[int]) -> str:
+    """What is drawn for: the concept that most samples of a group show, or its smallest id where they name none."""
+    concepts = Counter(sorted(str(samples[p].meta["concept"]) for p in group if samples[p].meta.get("concept")))
+    return concepts.most_common(1)[0][0] if concepts else min(samples[p].id for p in group)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 `components.data.emoji_sets` writes and which stays OpenMoji in colour whatever the image line learns from. Every
 caption is asked with OpenMoji's style and without one; a picture is named where its own name is the judge's best of
 100. The real drawings' row is the judge's ceiling. Intervals are of 95 %: exact binomial ones (Clopper and Pearson
-1934), and for KID 1.96 of its deviations over random halves to either side, as `components.evaluation.gate` explains.
+1934), and for KID 1.96 of its standard errors to either side (`components.evaluation.kid`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch import Tensor
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.config import EvaluateImage
 from components.data import emoji_sets, sample
 from components.data.sample import Sample
-from components.evaluation.image import BASE, NAMES, Captions, distances, load_runtime, paint
+from components.evaluation import kid as kids
+from components.evaluation.image import BASE, NAMES, Captions, Painting, load_runtime, paint
 from components.evaluation.sheets import sheet
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
@@ -53,6 +53,10 @@ class Group:
         return self.captions.texts[: self.count]
 
     @property
+    def concepts(self) -> list[str]:
+        return self.captions.concepts[: self.count]
+
+    @property
     def real(self) -> Tensor:
         """uint8 BCHW."""
         return self.captions.real_BCHW[: self.count]
@@ -77,13 +81,13 @@ def group(samples: list[Sample], others: list[Sample], encoder: TextEncoder, siz
     return Group(Captions.of((samples + others)[:NAMES], encoder, size), min(len(samples), NAMES))
 
 
-def paint_all(runtime: ImageRuntime, by_name: dict[str, Group], settings: EvaluateImage) -> dict[str, Painted]:
+def paint_all(runtime: ImageRuntime, by_name: dict[str, Group], painting: Painting) -> dict[str, Painted]:
     """Every group's pictures: the real ones, those asked in OpenMoji's style, and those asked without a style."""
     styled = {name: [emoji_sets.styled(emoji_sets.OWN_STYLE, text) for text in g.texts] for name, g in by_name.items()}
     return {
         "real": {name: g.real for name, g in by_name.items()},
-        "openmoji_style": {name: paint(runtime, texts, settings) for name, texts in styled.items()},
-        "no_style": {name: paint(runtime, g.texts, settings) for name, g in by_name.items()},
+        "openmoji_style": {name: paint(runtime, texts, painting) for name, texts in styled.items()},
+        "no_style": {name: paint(runtime, g.texts, painting) for name, g in by_name.items()},
     }
 
 
@@ -96,22 +100,23 @@ def named(judge: Judge, pictures_BCHW: Tensor, among: Group) -> dict[str, float 
     return {"named": share, "low": float(low), "high": float(high), "pictures": among.count}
 
 
-def kid(judge: Judge, real: Painted, generated: Painted, seed: int) -> dict[str, float | int]:
+def kid(judge: Judge, generated: Painted, by_name: dict[str, Group]) -> dict[str, float | int]:
     """KID of all held-out captions' pictures to the real drawings of the same captions."""
-    real_BCHW, generated_BCHW = (torch.cat([painted[name] for name in HELD_OUT]) for painted in (real, generated))
-    measured = distances(judge, real_BCHW, generated_BCHW, seed)
-    half = TWO_SIDED_95 * measured["kid_deviation"]
-    middle = measured["kid"]
+    held_out = [by_name[name] for name in HELD_OUT]
+    real_BCHW, generated_BCHW = torch.cat([g.real for g in held_out]), torch.cat([generated[name] for name in HELD_OUT])
+    concepts = [concept for g in held_out for concept in g.concepts]
+    middle, standard_error = kids.kid(judge(real_BCHW), judge(generated_BCHW), concepts)
+    half = TWO_SIDED_95 * standard_error
     return {"kid": middle, "low": middle - half, "high": middle + half, "pictures": len(real_BCHW)}
 
 
-def measure(judge: Judge, painted: dict[str, Painted], by_name: dict[str, Group], seed: int) -> dict[str, Any]:
+def measure(judge: Judge, painted: dict[str, Painted], by_name: dict[str, Group]) -> dict[str, Any]:
     """A row per way of asking, by group; KID for generated pictures alone."""
     rows: dict[str, Any] = {}
     for asked, pictures in painted.items():
         rows[asked] = {name: named(judge, pictures[name], g) for name, g in by_name.items()}
         if asked != "real":
-            rows[asked]["kid"] = kid(judge, painted["real"], pictures, seed)
+            rows[asked]["kid"] = kid(judge, pictures, by_name)
     return rows
 
 
@@ -147,15 +152,15 @@ def main(
     sheets: Annotated[Path | None, typer.Option(help="Where sheet.png and held_out.png go, if anywhere.")] = None,
 ) -> None:
     params = config.load()
-    settings, shape = params.evaluate.image, params.train.image.model
+    settings, shape, painting = params.evaluate.image, params.train.image.model, Painting.served(params)
     base = verify(model)
     data = verify(emoji_sets.STYLES)
     trained_on = set(json.loads((model / "training_ids.json").read_bytes()))
     encoder, judge = TextEncoder(tokens=shape.text_tokens), judges.load()
     by_name = groups(emoji_sets.STYLES, trained_on, encoder, shape.size, settings.seed)
-    painted = paint_all(load_runtime(model, encoder), by_name, settings)
-    rows = measure(judge, painted, by_name, settings.seed)
-    asked = {"steps": settings.steps, "guidance": settings.guidance, "seed": settings.seed}
+    painted = paint_all(load_runtime(model, encoder), by_name, painting)
+    rows = measure(judge, painted, by_name)
+    asked = {"steps": painting.steps, "guidance": painting.guidance, "seed": painting.seed}
     write_text(out, canonical(rows | asked | {"base": base.digest, "data": data.digest, "features": judges.NAME}))
     if sheets:
         write_sheets(sheets, painted, by_name, settings.sheet)

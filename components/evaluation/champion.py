@@ -12,24 +12,22 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.image.kid import poly_mmd
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.config import EvaluateImage, GateImage, GateText, Line, Params
+from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.gate import ONE_SIDED_95, Check, refusals, verdict
-from components.evaluation.image import KID_SUBSETS, Captions, chosen, paint
+from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
+from components.evaluation.kid import kid_difference
+from components.evaluation.paired import Values, mean_difference
 from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
@@ -39,8 +37,6 @@ from components.runtimes.image import Sampler, load_sampler
 from components.stage import StageError, run
 
 DATA = Path("data")
-RESAMPLES = 2000
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,41 +47,6 @@ class Bound(Check):
     pairs: int
 
 
-def mean_difference(
-    candidate_N: Values, champion_N: Values, side: Literal["lower", "upper"], seed: int
-) -> tuple[float, float]:
-    """Mean of candidate - champion over the pairs, and its one-sided 95 % bound by the percentile bootstrap."""
-    found = bootstrap(
-        (candidate_N, champion_N),
-        lambda candidate, champion, axis: (candidate - champion).mean(axis),
-        paired=True,
-        n_resamples=RESAMPLES,
-        alternative="greater" if side == "lower" else "less",
-        method="percentile",  # unlike BCa it has an answer where the two models never differ
-        rng=seed,
-    )
-    low, high = found.confidence_interval
-    return float((candidate_N - champion_N).mean()), float(low if side == "lower" else high)
-
-
-def kid_difference(real_NF: Tensor, candidate_NF: Tensor, champion_NF: Tensor, seed: int) -> tuple[float, float]:
-    """KID of candidate - champion and its one-sided upper 95 % bound.
-
-    The standard error is the deviation over random halves of the pictures (delete-half jackknife, as in `gate`), each
-    half the same for both models: what makes a half easy or hard for both drops out. Between equal models, where KID's
-    quadratic terms prevail, it came out 1.5 to 1.8 times too large in simulation, which errs on the safe side.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    count = len(real_NF)
-    differences = []
-    for _ in range(KID_SUBSETS):
-        real, painted = (torch.randperm(count, generator=generator)[: count // 2] for _ in range(2))
-        candidate, champion = (poly_mmd(real_NF[real], f_NF[painted]) for f_NF in (candidate_NF, champion_NF))
-        differences.append(float(candidate - champion))
-    estimate = float(np.mean(differences))
-    return estimate, estimate + ONE_SIDED_95 * float(np.std(differences, ddof=1))
-
-
 def recognised(judge: Judge, pictures_NCHW: Tensor, embeddings_ND: Tensor) -> Values:
     """1 for each picture whose own name fits it best of all names, else 0."""
     cosines_NN = judge.picture(scaled(pictures_NCHW)) @ judge.text(embeddings_ND).T
@@ -94,19 +55,20 @@ def recognised(judge: Judge, pictures_NCHW: Tensor, embeddings_ND: Tensor) -> Va
 
 @torch.inference_mode()
 def image_checks(
-    candidate: Sampler, champion: Sampler, judge: Judge, held_out: Captions, settings: EvaluateImage, gate: GateImage
+    candidate: Sampler, champion: Sampler, judge: Judge, held_out: Captions, painting: Painting, gate: GateImage
 ) -> list[Bound]:
     """Pictures of the held-out captions are named not much less often, and lie not much farther from the real ones."""
     if candidate.size != champion.size:
         raise StageError(f"the candidate paints {candidate.size} pixels, the champion {champion.size}")
-    count, seed = len(held_out.samples), settings.seed
-    painted = [paint(runtime, held_out.texts, settings) for runtime in (candidate, champion)]
+    count, seed = len(held_out.samples), painting.seed
+    painted = [paint(runtime, held_out.texts, painting) for runtime in (candidate, champion)]
     named = [recognised(judge, pictures_NCHW, held_out.embeddings_BD) for pictures_NCHW in painted]
     gain, gain_lower = mean_difference(named[0], named[1], "lower", seed)
-    kid, kid_upper = kid_difference(judge(held_out.real_BCHW), judge(painted[0]), judge(painted[1]), seed)
+    real_NF, candidate_NF, champion_NF = (judge(pictures_NCHW) for pictures_NCHW in (held_out.real_BCHW, *painted))
+    kid, error = kid_difference(real_NF, candidate_NF, champion_NF, held_out.concepts)
     return [
         Bound("recognition_gain_lower", gain_lower, "at least", -gate.max_recognition_loss, gain, count),
-        Bound("kid_increase_upper", kid_upper, "at most", gate.max_kid_increase, kid, count),
+        Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, "at most", gate.max_kid_increase, kid, count),
     ]
 
 
@@ -151,9 +113,9 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
     samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
     samples = chosen("test", settings.samples, settings.seed)
-    require(test, len(samples), 4)  # halves of two
     held_out = Captions.of(samples, TextEncoder(), samplers[0].size)
-    return image_checks(samplers[0], samplers[1], judges.load(), held_out, settings, params.gate.image)
+    require_concepts(held_out)
+    return image_checks(samplers[0], samplers[1], judges.load(), held_out, Painting.served(params), params.gate.image)
 
 
 def require(test: Path, found: int, needed: int) -> None:
@@ -170,6 +132,8 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
         "data": verify(DATA / line / "split").digest,
         "settings": {stage: getattr(getattr(params, stage), line).model_dump() for stage in ("evaluate", "gate")},
     }
+    if line == "image":
+        asked["painting"] = asdict(Painting.served(params))
     if asked["candidate"] == asked["champion"]:
         return print(f"{candidate} and {champion} are the same {line} package: nothing to compare")
     if output.exists() and asked.items() <= json.loads(output.read_bytes()).items():

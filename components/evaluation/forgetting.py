@@ -14,11 +14,10 @@ from typing import Any
 
 from components import config
 from components.artifact import canonical, write_text
-from components.config import EvaluateImage
 from components.data.emoji_sets import styled
 from components.data.fetch import ASSETS
 from components.data.openmoji import catalogue
-from components.evaluation.image import BASE, CHECKPOINT, load_runtime, paint
+from components.evaluation.image import BASE, CHECKPOINT, Painting, load_runtime, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
@@ -39,10 +38,10 @@ def base_captions(count: int, seed: int, assets: Path = ASSETS, base: Path = BAS
     return list(one_each.values())[:count]
 
 
-def remembered(runtime: ImageRuntime, judge: Judge, encoder: TextEncoder, settings: EvaluateImage) -> dict[str, Any]:
+def remembered(runtime: ImageRuntime, judge: Judge, encoder: TextEncoder, painting: Painting) -> dict[str, Any]:
     """Alignment and recognition of pictures of the base's captions."""
-    prompts, names = zip(*base_captions(CAPTIONS, settings.seed), strict=True)
-    painted_BCHW = paint(runtime, prompts, settings)
+    prompts, names = zip(*base_captions(CAPTIONS, painting.seed), strict=True)
+    painted_BCHW = paint(runtime, prompts, painting)
     return alignment(judge, painted_BCHW, encoder.embed(names)) | {"pictures": len(painted_BCHW)}
 
 
@@ -51,7 +50,7 @@ def main() -> None:
     params = config.load()
     encoder, judge = TextEncoder(tokens=params.train.image.model.text_tokens), judges.load()
     document = {
-        name: remembered(load_runtime(folder, encoder), judge, encoder, params.evaluate.image)
+        name: remembered(load_runtime(folder, encoder), judge, encoder, Painting.served(params))
         for name, folder in {"before": BASE, "after": CHECKPOINT}.items()
     }
     write_text(METRICS, canonical(document))

@@ -1,11 +1,13 @@
 """Stage `evaluate` of the image line: pictures of seen and held-out captions, before and after fine-tuning, judged.
 
-KID (Binkowski et al. 2018) and FID (Heusel et al. 2017) by torchmetrics between generated and held-out pictures, on the
-features of this project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and
-how often the name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. At a
-few hundred samples FID is biased upwards: it is shown with its N, the gate uses KID. Captions of the training side are
-counted apart from held-out ones, and of these the concepts that the base has seen in other styles from those it has
-never seen. The nearest training picture of each, by root mean square error in pixels, shows what is a copy.
+KID (`components.evaluation.kid`) and FID (Heusel et al. 2017) between generated and held-out pictures, on the features
+of this project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and how often
+the name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. FID is biased,
+upwards by few pictures and downwards by captions that both sets share: it compares models on equal captions and is
+shown with its N; the gate uses KID, which is not biased. Captions of the training side are counted apart from held-out
+ones, and of these the concepts that the base has seen in other styles from those it has never seen. Beside them stands
+what needs no model (`without_model`). The nearest training picture of each, by root mean square error in pixels, shows
+what is a copy.
 """
 
 from __future__ import annotations
@@ -23,17 +25,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from components import config
 from components.artifact import canonical, file_digest, write_text
-from components.config import EvaluateImage
+from components.config import Params
 from components.data import sample
 from components.data.concept import concept
 from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation import inception
+from components.evaluation.kid import LEAST, kid
 from components.evaluation.sheets import sheet
 from components.models import denoiser
 from components.models import inception as inceptions
@@ -51,32 +52,41 @@ CHECKPOINT = Path("artifacts/image/checkpoint")
 METRICS = Path("metrics/image/evaluate.json")
 PICTURES = Path("metrics/image/pictures.csv")
 SHEETS = Path("artifacts/image/sheets")
-KID_SUBSETS = 50
 NAMES = 100  # among which seen captions are to be recognised
 
 
-def paint(runtime: ImageRuntime, captions: Sequence[str], settings: EvaluateImage) -> Tensor:
-    """A uint8 picture of each caption, BCHW; the n-th starts from seed `settings.seed` + n."""
+@dataclass(frozen=True)
+class Painting:
+    """How many captions are painted: the n-th from seed `seed` + n."""
+
+    steps: int
+    guidance: float
+    seed: int
+    batch_size: int
+
+    @classmethod
+    def served(cls, params: Params) -> Painting:
+        """As users are served by default, from the evaluation's seed."""
+        serving, settings = params.serving, params.evaluate.image
+        return cls(serving.image_steps, serving.image_guidance, settings.seed, settings.batch_size)
+
+
+def paint(runtime: ImageRuntime, captions: Sequence[str], painting: Painting) -> Tensor:
+    """A uint8 picture of each caption, BCHW."""
     requests = [
-        ImageRequest(caption, settings.seed + number, settings.steps, settings.guidance)
+        ImageRequest(caption, painting.seed + number, painting.steps, painting.guidance)
         for number, caption in enumerate(captions)
     ]
-    batches = [requests[i : i + settings.batch_size] for i in range(0, len(requests), settings.batch_size)]
+    batches = [requests[i : i + painting.batch_size] for i in range(0, len(requests), painting.batch_size)]
     pictures = [picture for batch in batches for picture in runtime.generate(batch)]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
-def distances(judge: Judge, real_BCHW: Tensor, generated_BCHW: Tensor, seed: int) -> dict[str, float]:
-    """FID, and KID with the deviation of its estimate over random subsets, between two sets of uint8 pictures."""
-    torch.manual_seed(seed)  # KID draws its subsets from torch's generator
-    side = real_BCHW.shape[-1]
-    kid = KernelInceptionDistance(judge, subsets=KID_SUBSETS, subset_size=max(2, len(real_BCHW) // 2))
-    fid = FrechetInceptionDistance(judge, input_img_size=(3, side, side))
-    for metric in (kid, fid):
-        metric.update(real_BCHW, real=True)
-        metric.update(generated_BCHW, real=False)
-    mean, deviation = kid.compute()
-    return {"kid": float(mean), "kid_deviation": float(deviation), "fid": float(fid.compute())}
+def distances(judge: Judge, real_BCHW: Tensor, generated_BCHW: Tensor, concepts: Sequence[str]) -> dict[str, float]:
+    """KID, its standard error and FID between uint8 pictures; the i-th of both sets shows `concepts[i]`."""
+    real_BF, generated_BF = judge(real_BCHW), judge(generated_BCHW)
+    value, standard_error = kid(real_BF, generated_BF, concepts)
+    return {"kid": value, "kid_standard_error": standard_error, "fid": inception.frechet(real_BF, generated_BF)}
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,11 @@ class Captions:
     def texts(self) -> list[str]:
         return [s.text for s in self.samples]
 
+    @property
+    def concepts(self) -> list[str]:
+        """What each sample shows, as the split groups them: one concept, one caption, or nearly one picture."""
+        return [str(s.meta.get("split_group") or s.meta.get("concept") or s.text) for s in self.samples]
+
     @classmethod
     def of(cls, samples: list[Sample], encoder: TextEncoder, size: int) -> Captions:
         names = [str(s.meta.get("name") or s.text) for s in samples]
@@ -103,7 +118,7 @@ def evaluate(
     seen: Captions,
     held_out: Captions,
     known: AbstractSet[str],
-    settings: EvaluateImage,
+    painting: Painting,
 ) -> tuple[dict[str, Any], dict[str, tuple[Tensor, Tensor]]]:
     """The metrics document, and each runtime's pictures of seen and of held-out captions.
 
@@ -130,11 +145,24 @@ def evaluate(
     }
     painted = {}
     for name, runtime in runtimes.items():
-        seen_BCHW, held_out_BCHW = (paint(runtime, c.texts, settings) for c in (seen, held_out))
-        document[name] = distances(judge, held_out.real_BCHW, held_out_BCHW, settings.seed)
+        seen_BCHW, held_out_BCHW = (paint(runtime, c.texts, painting) for c in (seen, held_out))
+        document[name] = distances(judge, held_out.real_BCHW, held_out_BCHW, held_out.concepts)
         document[name] |= named(seen_BCHW, held_out_BCHW)
         painted[name] = seen_BCHW, held_out_BCHW
     return document, painted
+
+
+def without_model(
+    judge: Judge, encoder: TextEncoder, held_out: Captions, training: list[Sample], training_BCHW: Tensor
+) -> dict[str, Any]:
+    """What pictures that nobody painted score: training's of the nearest caption, and real ones of other captions."""
+    cosines_BT = encoder.embed(held_out.texts) @ encoder.embed([s.text for s in training]).T
+    nearest_BCHW, shuffled_BCHW = training_BCHW[cosines_BT.argmax(1)], held_out.real_BCHW.roll(1, 0)
+    near = distances(judge, held_out.real_BCHW, nearest_BCHW, held_out.concepts)
+    return {
+        "nearest_training_picture": near | alignment(judge, nearest_BCHW, held_out.embeddings_BD),
+        "shuffled_real_pictures": alignment(judge, shuffled_BCHW, held_out.embeddings_BD),
+    }
 
 
 def nearest(pictures_BCHW: Tensor, training_BCHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,22 +189,30 @@ def chosen(side: str, count: int, seed: int) -> list[Sample]:
     return random.Random(seed).sample(samples, min(count, len(samples)))  # noqa: S311 - a sample
 
 
+def require_concepts(held_out: Captions) -> None:
+    """Raise `StageError` where held-out pictures are too few or too much alike for KID and its error."""
+    if (count := len(set(held_out.concepts))) < LEAST:
+        raise StageError(
+            f"{SPLIT}: held-out pictures of {count} concepts; KID needs {LEAST}: add some, or raise split.image.test"
+        )
+
+
 def main() -> None:
     """Write the metrics, the sheets and a row per held-out picture."""
     params = config.load()
     settings, shape = params.evaluate.image, params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
     samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
-    if len(samples["test"]) < 4:
-        raise StageError(f"{SPLIT}: {len(samples['test'])} held-out pictures; KID and its error need at least 4")
     network = inceptions.load(settings.inception) if settings.inception else None  # refused before minutes of painting
     seen = Captions.of(samples["train"][:NAMES], encoder, shape.size)
     held_out = Captions.of(samples["test"], encoder, shape.size)
+    require_concepts(held_out)
     runtimes: dict[str, ImageRuntime] = {
         "before": load_runtime(BASE, encoder),
         "after": load_runtime(CHECKPOINT, encoder),
     }
-    document, painted = evaluate(runtimes, judges.load(), seen, held_out, base_concepts(), settings)
+    judge = judges.load()
+    document, painted = evaluate(runtimes, judge, seen, held_out, base_concepts(), Painting.served(params))
     if network and settings.inception:
         document["inception_weights"] = file_digest(settings.inception)
         real_BD = inception.features(network, held_out.real_BCHW)
@@ -185,12 +221,15 @@ def main() -> None:
             document[name] |= inception.scores(network, real_BD, generated_BD, settings.seed)
     training = sample.read(SPLIT / "train.parquet")
     training_BCHW = pixels(training, shape.size)
+    document |= without_model(judge, encoder, held_out, training, training_BCHW)
     for row, pictures_BCHW in (("after", painted["after"][1]), ("judge_on_real_pictures", held_out.real_BCHW)):
         document[row]["nearest_training_rmse"] = float(nearest(pictures_BCHW, training_BCHW)[0].median())
     write(document, painted["after"], seen.samples, held_out.samples, (training, training_BCHW), settings.sheet)
+    row = document["nearest_training_picture"]
+    print(f"training picture of the nearest caption: alignment {row['alignment']:.3f}, named {row['top1']:.0%}")
     for name in runtimes:
         row = document[name]
-        near = f"KID {row['kid']:.4f} ± {row['kid_deviation']:.4f}"
+        near = f"KID {row['kid']:.4f} ± {row['kid_standard_error']:.4f}"
         named = f"named {row['top1']:.0%} of held-out and {row['seen_captions']['top1']:.0%} of seen captions"
         print(f"{name}: {near}, alignment {row['alignment']:.3f}, {named}")
 

@@ -1,7 +1,8 @@
 """FID and Inception Score on Inception's features, comparable to published ones; `evaluate` adds them to its own.
 
 Both by torchmetrics (Heusel et al. 2017, Salimans et al. 2016). FID is biased upwards at few pictures: read it beside
-the number of pictures, never against a figure of another number.
+the number of pictures, never against a figure of another number. The score of a part cannot exceed the number of its
+pictures: `inception_score_limit` is the most that these could reach were each of a class of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torchmetrics.image.inception import InceptionScore
 from components.models.inception import Inception
 
 BATCH = 32  # pictures at a time: about 1 GB
+PARTS = 10  # as the score is published
 
 
 class _Given(nn.Identity):
@@ -29,15 +31,17 @@ def features(network: Inception, pictures_BCHW: Tensor) -> Tensor:
 
 
 def scores(network: Inception, real_BD: Tensor, generated_BD: Tensor, seed: int) -> dict[str, float | int]:
-    """FID to the real pictures and Inception Score, with its deviation over ten parts, from features of both."""
+    """FID to the real pictures and Inception Score, its deviation over `PARTS` parts and its limit, from features."""
     torch.manual_seed(seed)  # the score draws its parts
-    score = InceptionScore(_Given(generated_BD.shape[1]))
+    score = InceptionScore(_Given(generated_BD.shape[1]), splits=PARTS)
     score.update(network.logits(generated_BD).double())  # in single precision a probability of 0 would make it NaN
     mean, deviation = score.compute()
+    parts = len(generated_BD.chunk(PARTS))  # as torchmetrics divides them: few pictures make fewer parts
     return {
         "inception_fid": frechet(real_BD, generated_BD),
         "inception_score": float(mean),
         "inception_score_deviation": float(deviation),
+        "inception_score_limit": len(generated_BD) / parts,
         "inception_pictures": len(generated_BD),
     }
 

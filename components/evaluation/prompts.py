@@ -1,7 +1,8 @@
 """Stage `evaluate_prompts`: does the text line help the image line? Pictures of what it wrote, judged.
 
-For every held-out phrase of `metrics/text/written.json` the image line paints the phrase itself, the base language
-model's prompt and the fine-tuned one's, with equal seeds; the judge compares each picture with the intended name.
+For every held-out phrase of `metrics/text/written.json` the image line paints the phrase itself, what training has for
+the phrase most like it, the base language model's prompt and the fine-tuned one's, with equal seeds; the judge compares
+each picture with the intended name. `reference` paints the wanted prompt: more than that no text model can be worth.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import Any
 
 from components import config
 from components.artifact import canonical, write_text
-from components.config import EvaluateImage
-from components.evaluation.image import CHECKPOINT, load_runtime, paint
+from components.evaluation.image import CHECKPOINT, Painting, load_runtime, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
@@ -23,7 +23,13 @@ from components.stage import StageError, run
 
 WRITTEN = Path("metrics/text/written.json")
 METRICS = Path("metrics/image/prompts.json")
-PROMPTS = {"phrase": "phrase", "base_model": "before", "fine_tuned_model": "after"}  # as `WRITTEN` calls them
+PROMPTS = {  # as `WRITTEN` calls them
+    "phrase": "phrase",
+    "nearest_answer": "nearest_answer",
+    "base_model": "before",
+    "fine_tuned_model": "after",
+    "reference": "reference",
+}
 
 
 def evaluate(
@@ -31,13 +37,13 @@ def evaluate(
     judge: Judge,
     encoder: TextEncoder,
     written: Sequence[dict[str, Any]],
-    settings: EvaluateImage,
+    painting: Painting,
 ) -> dict[str, Any]:
     """Alignment and recognition of the intended picture, by who wrote the prompt."""
     embeddings_BD = encoder.embed([row["concept"] for row in written])
     document: dict[str, Any] = {"phrases": len(written)}
     for writer, column in PROMPTS.items():
-        pictures_BCHW = paint(runtime, [row[column] for row in written], settings)
+        pictures_BCHW = paint(runtime, [row[column] for row in written], painting)
         document[writer] = alignment(judge, pictures_BCHW, embeddings_BD)
     return document
 
@@ -50,7 +56,7 @@ def main() -> None:
         raise StageError(f"{WRITTEN}: {len(written)} prompts; raise evaluate.text.samples to compare pictures")
     encoder = TextEncoder(tokens=params.train.image.model.text_tokens)
     runtime = load_runtime(CHECKPOINT, encoder)
-    document = evaluate(runtime, judges.load(), encoder, written, params.evaluate.image)
+    document = evaluate(runtime, judges.load(), encoder, written, Painting.served(params))
     write_text(METRICS, canonical(document))
     for writer in PROMPTS:
         row = document[writer]

@@ -1,10 +1,10 @@
-"""Steps and guidance against quality: where the defaults of `evaluate.image` and `serving` come from.
+"""Steps and guidance against quality: where the defaults of `serving` come from.
 
 Run by hand, `python -m components.evaluation.sampling`, on the exported model and captions it has seen, so that the
 judge can name what is there. Writes metrics/image/steps.csv and metrics/image/guidance.csv for `dvc plots show`.
 `agreement` is the PSNR in dB to the picture that many Euler steps lead to. `diversity` is the mean distance, in the
 judge's features, between pictures of one caption from different seeds. KID is taken to the real pictures of the same
-captions and comes out negative where pictures resemble their own: compare rows, not with other KIDs.
+captions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import io
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import get_args
@@ -22,9 +23,9 @@ from torch import Tensor
 
 from components import config
 from components.artifact import verify, write_text
-from components.config import EvaluateImage
 from components.data.sample import Sample
-from components.evaluation.image import CHECKPOINT, NAMES, Captions, chosen, distances, load_runtime, paint
+from components.evaluation.image import CHECKPOINT, NAMES, Captions, Painting, chosen, load_runtime, paint
+from components.evaluation.kid import kid
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
@@ -42,39 +43,39 @@ SEEDS = 4  # pictures per caption of which the diversity is taken
 Row = dict[str, float | int | str]
 
 
-def by_steps(runtime: Sampler, judge: Judge, captions: Captions, settings: EvaluateImage) -> list[Row]:
+def by_steps(runtime: Sampler, judge: Judge, captions: Captions, painting: Painting) -> list[Row]:
     """A row per solver and number of steps."""
-    reference_BCHW = paint_with(runtime, "euler", captions.samples, settings.model_copy(update={"steps": MANY_STEPS}))
+    reference_BCHW = paint_with(runtime, "euler", captions.samples, replace(painting, steps=MANY_STEPS))
     rows: list[Row] = []
     for solver in get_args(Solver):
         for steps in STEPS:
             started = time.perf_counter()
-            painted_BCHW = paint_with(runtime, solver, captions.samples, settings.model_copy(update={"steps": steps}))
+            painted_BCHW = paint_with(runtime, solver, captions.samples, replace(painting, steps=steps))
             seconds = (time.perf_counter() - started) / len(painted_BCHW)
             row: Row = {"solver": solver, "steps": steps, "agreement": agreement(painted_BCHW, reference_BCHW)}
-            rows.append(row | judged(judge, painted_BCHW, captions, settings.seed) | {"seconds": round(seconds, 4)})
+            rows.append(row | judged(judge, painted_BCHW, captions) | {"seconds": round(seconds, 4)})
             print(rows[-1], flush=True)
     return rows
 
 
-def by_guidance(runtime: Sampler, judge: Judge, captions: Captions, settings: EvaluateImage) -> list[Row]:
+def by_guidance(runtime: Sampler, judge: Judge, captions: Captions, painting: Painting) -> list[Row]:
     """A row per guidance scale."""
     rows: list[Row] = []
     for guidance in GUIDANCE:
         seeds_SBCHW = [
-            paint(runtime, captions.texts, settings.model_copy(update={"guidance": guidance, "seed": 1000 * number}))
+            paint(runtime, captions.texts, replace(painting, guidance=guidance, seed=1000 * number))
             for number in range(SEEDS)
         ]
         features_SBF = torch.stack([judge(painted_BCHW) for painted_BCHW in seeds_SBCHW])
         apart = torch.stack([torch.pdist(features_SF).mean() for features_SF in features_SBF.unbind(1)]).mean()
         row: Row = {"guidance": guidance, "diversity": round(float(apart), 4)}
-        rows.append(row | judged(judge, seeds_SBCHW[0], captions, settings.seed))
+        rows.append(row | judged(judge, seeds_SBCHW[0], captions))
         print(rows[-1], flush=True)
     return rows
 
 
-def paint_with(runtime: Sampler, solver: Solver, samples: Sequence[Sample], settings: EvaluateImage) -> Tensor:
-    return paint(Sampler(runtime.backend, runtime.size, solver), [s.text for s in samples], settings)
+def paint_with(runtime: Sampler, solver: Solver, samples: Sequence[Sample], painting: Painting) -> Tensor:
+    return paint(Sampler(runtime.backend, runtime.size, solver), [s.text for s in samples], painting)
 
 
 def agreement(pictures_BCHW: Tensor, reference_BCHW: Tensor) -> float:
@@ -83,19 +84,19 @@ def agreement(pictures_BCHW: Tensor, reference_BCHW: Tensor) -> float:
     return round(float((10 * torch.log10(255**2 / errors_B.clamp_min(255**2 / 1e6))).median()), 2)
 
 
-def judged(judge: Judge, painted_BCHW: Tensor, captions: Captions, seed: int) -> Row:
+def judged(judge: Judge, painted_BCHW: Tensor, captions: Captions) -> Row:
     """Alignment, recognition and KID against the real pictures of the same captions."""
     named = alignment(judge, painted_BCHW, captions.embeddings_BD)
-    kid = distances(judge, captions.real_BCHW, painted_BCHW, seed)["kid"]
-    return {"alignment": round(named["alignment"], 4), "named": round(named["top1"], 4), "kid": round(kid, 5)}
+    near = kid(judge(captions.real_BCHW), judge(painted_BCHW), captions.concepts).value
+    return {"alignment": round(named["alignment"], 4), "named": round(named["top1"], 4), "kid": round(near, 5)}
 
 
-def one_picture(runtime: Sampler, caption: str, settings: EvaluateImage) -> float:
+def one_picture(runtime: Sampler, caption: str, painting: Painting) -> float:
     """Median seconds of one picture at the default setting, after one that does not count."""
     seconds = []
     for _ in range(REPEATS + 1):
         started = time.perf_counter()
-        paint(runtime, [caption], settings)
+        paint(runtime, [caption], painting)
         seconds.append(time.perf_counter() - started)
     return median(seconds[1:])
 
@@ -111,15 +112,15 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 def main() -> None:
     """Write both tables."""
     params = config.load()
-    settings, shape = params.evaluate.image, params.train.image.model
+    painting, shape = Painting.served(params), params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
-    captions = Captions.of(chosen("train", NAMES, settings.seed), encoder, shape.size)
+    captions = Captions.of(chosen("train", NAMES, painting.seed), encoder, shape.size)
     verify(EXPORT)
     runtime, judge = load_sampler(EXPORT, "openvino"), judges.load()
     reference = load_runtime(CHECKPOINT, encoder)
-    print(f"one picture through PyTorch: {one_picture(reference, captions.texts[0], settings):.3f} s")
-    write_rows(STEPS_CSV, by_steps(runtime, judge, captions, settings))
-    write_rows(GUIDANCE_CSV, by_guidance(runtime, judge, captions, settings))
+    print(f"one picture through PyTorch: {one_picture(reference, captions.texts[0], painting):.3f} s")
+    write_rows(STEPS_CSV, by_steps(runtime, judge, captions, painting))
+    write_rows(GUIDANCE_CSV, by_guidance(runtime, judge, captions, painting))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from components.data.pairs import read_pairs
 from components.evaluation import verify_image
 from components.evaluation.timing import Load, interleaved_seconds, paired_ratio
 from components.export.text import EXPORT as TEXT_EXPORT
-from components.export.trajectories import NAMES, Inputs, forward, requests_for, trajectory_inputs
+from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.models.base_text import BASE
 from components.models.denoiser import Denoiser
 from components.models.language import load_merged, load_tokenizer, prompt_batch
@@ -156,11 +156,11 @@ def measure_image(rounds: int) -> dict[str, Any]:
     digest = verify(verify_image.EXPORT).digest
     names = ("pytorch", *verify_image.ENGINES)
     samplers = {name: load_sampler(verify_image.EXPORT, name) for name in names}
-    bounds = config.load().verify.image
-    captions = [row.text for row in sample.read(verify_image.TEST)][: bounds.samples]
-    requests = requests_for(captions, bounds.steps)
+    params = config.load()
+    captions = [row.text for row in sample.read(verify_image.TEST)][: params.verify.image.samples]
+    requests = requests_for(captions, params.serving)
     reference = samplers["pytorch"]
-    inputs = trajectory_inputs(reference.backend, reference.size, requests, count=4 * len(requests))
+    inputs = trajectory_inputs(reference.backend, reference.size, requests, len(requests) * rows_taken(params.serving))
     with Load() as load:
         table = image_speed(samplers, inputs, rounds)
     return {"export": digest, "machine": load.machine(), **table}

@@ -1,9 +1,12 @@
 """Stage `evaluate_text`: the language model before and after fine-tuning, on pairs whose concepts it never saw.
 
-Loss and perplexity over a seeded sample of held-out pairs; and, on the first phrases of that sample, how often the
-prompt the model writes names the intended picture: MiniLM cosine between the written prompt and the concept's name at
-or above a threshold.
-Both models see the same phrases, system prompt, temperature and seed.
+Every figure stands beside what needs no model: `echo` returns the phrase, `nearest_answer` what training has for the
+phrase most like it, `unigram` knows how often each token is written. Loss and perplexity are taken over a seeded sample
+of held-out pairs. The answers to the first phrases of that sample, written as they are served, are compared with the
+wanted ones (`components.evaluation.answers`), and the gate looks at that: `gain` is by how much the fine-tuned model's
+chrF exceeds that of the best answers without a model, with the lower bound of its one-sided 95 % interval over phrases.
+`naming` is the share of answers whose MiniLM cosine with the concept's name
+reaches a threshold: to repeat a phrase that contains the name wins there, so that such phrases are counted apart.
 """
 
 from __future__ import annotations
@@ -15,118 +18,186 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.config import EvaluateText
+from components.config import EvaluateText, Serving
 from components.data.pairs import Pair, read_pairs
+from components.evaluation.answers import chrf, exact, names, nearest_answers, unigram_loss
+from components.evaluation.paired import Values, mean_difference
 from components.models.base_text import BASE
 from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer, write
 from components.models.text_encoder import TextEncoder
-from components.stage import run
+from components.stage import StageError, run
 from components.training.text import CHECKPOINT, SPLIT
 
 METRICS = Path("metrics/text/evaluate.json")
 WRITTEN = Path("metrics/text/written.json")
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
+BASELINES = ("echo", "nearest_answer")
 
 
 @dataclass(frozen=True)
 class Written:
-    """One phrase, what it means, and what each model wrote for it with its similarity to the concept's name."""
+    """One phrase, what it means, the wanted answer, and what was written for it by whom, with its similarity."""
 
     phrase: str
     concept: str
+    reference: str
     before: str
     after: str
+    nearest_answer: str
+    similarity_echo: float
     similarity_before: float
     similarity_after: float
 
 
-def similarities(encoder: TextEncoder, texts: Sequence[str], names: Sequence[str]) -> list[float]:
-    """Cosine of each text and its name; an empty text names nothing and scores 0."""
-    cosines = (encoder.embed(texts) * encoder.embed(names)).sum(-1).tolist()
+def similarities(encoder: TextEncoder, texts: Sequence[str], concepts: Sequence[str]) -> list[float]:
+    """Cosine of each text and its concept's name; an empty text names nothing and scores 0."""
+    cosines = (encoder.embed(texts) * encoder.embed(concepts)).sum(-1).tolist()
     return [cosine if text else 0.0 for text, cosine in zip(texts, cosines, strict=True)]
 
 
-def naming(similarity: Sequence[float], threshold: float) -> float:
-    """Share of texts at or above the threshold."""
-    return sum(value >= threshold for value in similarity) / len(similarity)
+@dataclass(frozen=True)
+class Answers:
+    """One writer's answers to all phrases, scored; arrays of N phrases."""
+
+    texts: list[str]
+    similarity_N: Values
+    chrf_N: Values
+    exact_N: Values
+
+    @classmethod
+    def of(cls, texts: list[str], asked: Sequence[Pair], encoder: TextEncoder) -> Answers:
+        similar = similarities(encoder, texts, [pair.concept for pair in asked])
+        wanted = [pair.completion for pair in asked]
+        same = [exact(*both) for both in zip(texts, wanted, strict=True)]
+        return cls(texts, np.array(similar), np.array(chrf(texts, wanted)), np.array(same))
+
+    def scores(self, threshold: float, chosen_N: NDArray[np.bool_]) -> dict[str, float]:
+        """Means over the chosen phrases."""
+        similarity = self.similarity_N[chosen_N]
+        return {
+            "exact": float(self.exact_N[chosen_N].mean()),
+            "chrf": float(self.chrf_N[chosen_N].mean()),
+            "naming": float((similarity >= threshold).mean()),
+            "similarity": float(similarity.mean()),
+        }
 
 
-def score(loss: float, similarity: Sequence[float], threshold: float) -> dict[str, float]:
-    """A model's numbers: loss in nats per completion token, its perplexity, naming share and mean similarity."""
-    return {
-        "loss": loss,
-        "perplexity": math.exp(loss),
-        "naming": naming(similarity, threshold),
-        "similarity": sum(similarity) / len(similarity),
-    }
+def by_phrase(answers: Answers, named_N: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+    """Scores over all phrases, and over those apart that contain the name and that do not, where there are any."""
+    apart = {"phrases_with_the_name": named_N, "phrases_without_the_name": ~named_N}
+    groups = {name: answers.scores(threshold, chosen_N) for name, chosen_N in apart.items() if chosen_N.any()}
+    return answers.scores(threshold, named_N | ~named_N) | groups
 
 
-def try_out(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    test: Sequence[Pair],
-    asked: Sequence[Pair],
-    settings: EvaluateText,
-) -> tuple[float, list[str]]:
-    """Held-out loss over `test`, and what the model writes for the phrases of `asked`."""
-    texts = write(
-        model,
-        tokenizer,
-        [pair.phrase for pair in asked],
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        seed=settings.seed,
-    )
-    return held_out_loss(model, tokenizer, test), texts
+def gain(after: Answers, baselines: dict[str, Answers], seed: int) -> dict[str, Any]:
+    """What the fine-tuned model gains over the best of the baselines; `lower` is a bound of the gain in chrF."""
+    best = max(baselines, key=lambda name: baselines[name].chrf_N.mean())
+    shared, lower = mean_difference(after.chrf_N, baselines[best].chrf_N, "lower", seed)
+    same = float(after.exact_N.mean() - max(other.exact_N.mean() for other in baselines.values()))
+    return {"over": best, "chrf": shared, "chrf_lower": lower, "exact": same}
 
 
 def evaluate(
     models: dict[str, PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     encoder: TextEncoder,
-    test: Sequence[Pair],
+    sides: dict[str, list[Pair]],
     settings: EvaluateText,
+    serving: Serving,
 ) -> tuple[dict[str, Any], list[Written]]:
-    """The metrics document and its evidence; `models` are called `before` and `after`."""
-    count = min(max(LOSS_PAIRS, settings.samples), len(test))
-    test = random.Random(settings.seed).sample(list(test), count)  # noqa: S311 – a sample
-    # What users wrote is not printed, and a learned pair names no concept that could be looked for.
-    asked = [pair for pair in test if not pair.learned][: settings.samples]
-    names = [pair.concept for pair in asked]
-    tried = {name: try_out(model, tokenizer, test, asked, settings) for name, model in models.items()}
-    near = {name: similarities(encoder, texts, names) for name, (_, texts) in tried.items()}
-    document: dict[str, Any] = {n: score(loss, near[n], settings.similarity) for n, (loss, _) in tried.items()}
+    """The metrics document and its evidence; `models` are called `before` and `after`, `sides` `train` and `test`.
+
+    Raises `StageError` where there are too few phrases for an interval, or no training answer to compare with.
+    """
+    count = min(max(LOSS_PAIRS, settings.samples), len(sides["test"]))
+    test = random.Random(settings.seed).sample(sides["test"], count)  # noqa: S311 – a sample
+    asked, shown = not_learned(test)[: settings.samples], not_learned(sides["train"])
+    if len(asked) < 2 or not shown:
+        raise StageError(
+            f"{SPLIT}: {len(asked)} held-out phrases and {len(shown)} to train on; 2 and 1 are "
+            "needed: raise split.text.test or evaluate.text.samples"
+        )
+    phrases = [pair.phrase for pair in asked]
+    texts = {"echo": phrases, "nearest_answer": nearest_answers(encoder, phrases, shown)}
+    texts |= {name: as_served(model, tokenizer, phrases, settings.seed, serving) for name, model in models.items()}
+    answers = {name: Answers.of(written, asked, encoder) for name, written in texts.items()}
+    named_N = np.array([names(pair.phrase, pair.concept) for pair in asked])
+    document: dict[str, Any] = {n: by_phrase(row, named_N, settings.similarity) for n, row in answers.items()}
+    losses = {name: held_out_loss(model, tokenizer, test) for name, model in models.items()}
+    losses["unigram"] = unigram_loss(tokenizer, sides["train"], test)
+    for name, loss in losses.items():
+        document[name] = {"loss": loss, "perplexity": math.exp(loss), **document.get(name, {})}
+    document["gain"] = gain(answers["after"], {name: answers[name] for name in BASELINES}, settings.seed)
     document |= {"pairs": len(test), "samples": len(asked), "threshold": settings.similarity}
-    written = [
+    document["samples_with_the_name"] = int(named_N.sum())
+    return document, evidence(asked, answers)
+
+
+def not_learned(pairs: Sequence[Pair]) -> list[Pair]:
+    """What users wrote is not printed, and a learned pair names no concept that could be looked for."""
+    return [pair for pair in pairs if not pair.learned]
+
+
+def as_served(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str], seed: int, serving: Serving
+) -> list[str]:
+    """What the model writes with the defaults of service."""
+    return write(
+        model,
+        tokenizer,
+        phrases,
+        max_new_tokens=serving.text_max_new_tokens,
+        temperature=serving.text_temperature,
+        top_p=serving.text_top_p,
+        seed=seed,
+    )
+
+
+def evidence(asked: Sequence[Pair], answers: dict[str, Answers]) -> list[Written]:
+    """A row for every phrase, none left out."""
+    return [
         Written(
-            pair.phrase, pair.concept, tried["before"][1][i], tried["after"][1][i], near["before"][i], near["after"][i]
+            phrase=pair.phrase,
+            concept=pair.concept,
+            reference=pair.completion,
+            before=answers["before"].texts[i],
+            after=answers["after"].texts[i],
+            nearest_answer=answers["nearest_answer"].texts[i],
+            similarity_echo=float(answers["echo"].similarity_N[i]),
+            similarity_before=float(answers["before"].similarity_N[i]),
+            similarity_after=float(answers["after"].similarity_N[i]),
         )
         for i, pair in enumerate(asked)
     ]
-    return document, written
 
 
 def main() -> None:
-    """Write the metrics and every written prompt, none left out."""
-    settings = config.load().evaluate.text
+    """Write the metrics and every written prompt."""
+    params = config.load()
     verify(BASE)
     verify(CHECKPOINT)
     models = {
         "before": load_base(BASE, torch.bfloat16),
         "after": load_merged(BASE, CHECKPOINT, torch.bfloat16),
     }
-    test = read_pairs(SPLIT / "test.parquet")
-    document, written = evaluate(models, load_tokenizer(BASE), TextEncoder(), test, settings)
+    sides = {side: read_pairs(SPLIT / f"{side}.parquet") for side in ("train", "test")}
+    document, written = evaluate(
+        models, load_tokenizer(BASE), TextEncoder(), sides, params.evaluate.text, params.serving
+    )
     write_text(WRITTEN, canonical([asdict(row) for row in written]))
     write_text(METRICS, canonical(document))
-    for name in models:
+    print(f"loss {document['before']['loss']:.3f} → {document['after']['loss']:.3f} of {document['pairs']} pairs")
+    for name in ("before", "after", *BASELINES):
         row = document[name]
-        print(f"{name}: loss {row['loss']:.3f}, names the picture in {100 * row['naming']:.0f} % of {len(written)}")
+        told = f"chrF {row['chrf']:.2f}, exact {row['exact']:.0%}, names the picture {row['naming']:.0%}"
+        print(f"{name}: {told} of {len(written)}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.config import VerifyImage
+from components.config import Serving, VerifyImage
 from components.data import sample
-from components.export.trajectories import Inputs, forward, requests_for, trajectory_inputs
+from components.export.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
 from components.stage import StageError, run
@@ -57,23 +57,25 @@ def parity(
     }
 
 
-def measure(folder: Path, captions: Sequence[str], bounds: VerifyImage) -> dict[str, Any]:
-    """The whole of `metrics/image/verify.json` for an exported folder."""
+def measure(folder: Path, captions: Sequence[str], serving: Serving, bounds: VerifyImage) -> dict[str, Any]:
+    """The whole of `metrics/image/verify.json` for an exported folder, painting as it is served by default."""
     reference = load_sampler(folder, "pytorch")
     samplers = {name: load_sampler(folder, name) for name in ENGINES}
-    requests = requests_for(captions, bounds.steps)
-    inputs = trajectory_inputs(reference.backend, reference.size, requests, count=4 * len(requests))
+    requests = requests_for(captions, serving)
+    inputs = trajectory_inputs(reference.backend, reference.size, requests, len(requests) * rows_taken(serving))
     parities = {name: parity(reference, sampler, inputs, requests, bounds) for name, sampler in samplers.items()}
     return {"passed": all(row["passed"] for row in parities.values()), "parity": parities}
 
 
 def main() -> None:
     """Write `metrics/image/verify.json`; fails after writing where an engine is not at parity."""
-    bounds = config.load().verify.image
+    params = config.load()
+    bounds, serving = params.verify.image, params.serving
     export = verify(EXPORT)
     captions = [row.text for row in sample.read(TEST)][: bounds.samples]
-    document = measure(EXPORT, captions, bounds)
-    document |= {"export": export.digest, "samples": len(captions), "steps": bounds.steps}
+    document = measure(EXPORT, captions, serving, bounds)
+    document |= {"export": export.digest, "samples": len(captions)}
+    document |= {"steps": serving.image_steps, "guidance": serving.image_guidance}
     write_text(METRICS, canonical(document))
     for name, row in document["parity"].items():
         print(f"{name}: velocity cosine {row['min_velocity_cosine']:.4f}, picture PSNR {row['min_image_psnr']:.1f} dB")

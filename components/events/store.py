@@ -103,12 +103,13 @@ class EventStore:
 
     async def finish_lost(self, before: float) -> int:
         """End requests that were accepted `before` (epoch s) and never ended, as lost; returns how many there were."""
-        return await self._commit(partial(finish_lost, before=before, now=time.time()))
+        return await self._commit(finish_lost, before, time.time())
 
-    async def _commit(self, work: Callable[[Engine], T]) -> T:
+    async def _commit(self, work: Callable[..., T], *arguments: object) -> T:
         """Have the one thread that writes do some work, and remember whether it could."""
+        loop = asyncio.get_running_loop()
         try:
-            done = await asyncio.get_running_loop().run_in_executor(self._thread, work, self._engine)
+            done = await loop.run_in_executor(self._thread, partial(work, self._engine, *arguments))
         except Exception:
             self.failing = True
             raise
@@ -131,7 +132,7 @@ class EventStore:
             group, last = self._gather(first)
             try:
                 events = [waiting.event for waiting in group]
-                written = await self._commit(partial(commit, events=events))
+                written = await self._commit(commit, events)
             except Exception as error:  # whatever failed, each waiter must hear that its event is not stored
                 _fail(group, error)
             else:

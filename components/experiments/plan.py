@@ -2,6 +2,7 @@
 
 Prints the fixed-horizon test (looked at once, at the end) beside the always-valid one that Atelier runs, simulated with
 a fixed seed. Outcomes are yes or no, the worst case: shares of several requests need fewer users, and so does CUPED.
+A user counts once their attribution window is over: its length comes on top of the days.
 
     python -m components.experiments.plan --rate 0.3 --lift 0.15 --users-per-day 500
 """

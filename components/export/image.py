@@ -14,11 +14,20 @@ import torch
 
 from components import config
 from components.artifact import read_manifest, seal, staged
-from components.config import ExportImage
+from components.config import ExportImage, Serving
 from components.data import sample
 from components.export.onnx import TracedDenoiser, TracedEncoder, export_onnx
 from components.export.openvino import export_openvino
-from components.export.trajectories import GOLDEN, Inputs, requests_for, split_rows, trajectory_inputs, write_golden
+from components.export.trajectories import (
+    GOLDEN,
+    Inputs,
+    requests_for,
+    rows_taken,
+    rows_there_are,
+    split_rows,
+    trajectory_inputs,
+    write_golden,
+)
 from components.models import denoiser, text_encoder
 from components.models.denoiser import CHANNELS, TEXT_WIDTH, Denoiser
 from components.models.text_encoder import TextEncoder
@@ -28,8 +37,6 @@ from components.stage import StageError, run
 CHECKPOINT = Path("artifacts/image/checkpoint")
 TRAIN = Path("data/image/split/train.parquet")
 EXPORT = Path("artifacts/image/export")
-ROWS_PER_TRAJECTORY = 4  # of the 20 (10 steps, two halves of guidance): different captions matter more
-STEPS = 10  # of the trajectories behind calibration and golden outputs
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -60,32 +67,36 @@ def write_encoder(source: Path, tokens: int, folder: Path) -> None:
     export_openvino(folder / "encoder.onnx", folder / "encoder.xml", None)
 
 
-def write_export(network: Denoiser, encoder: Path, captions: list[str], parameters: ExportImage, folder: Path) -> None:
+def write_export(
+    network: Denoiser, encoder: Path, captions: list[str], parameters: ExportImage, serving: Serving, folder: Path
+) -> None:
     """Everything but the manifest; `captions` are training captions for the calibration of int8."""
     backend = PyTorchBackend(network, TextEncoder(encoder, network.shape.text_tokens))
     calibration = None
     if parameters.weight_format == "int8":
-        requests = requests_for(captions[: math.ceil(parameters.calibration / ROWS_PER_TRAJECTORY)], STEPS)
+        count = math.ceil(parameters.calibration / rows_taken(serving))
+        requests = requests_for(captions[:count], serving)
         rows = trajectory_inputs(backend, network.shape.size, requests, parameters.calibration)
         calibration = split_rows(rows)
-    write_golden(backend, network.shape.size, STEPS, folder / GOLDEN)
+    write_golden(backend, network.shape.size, serving, folder / GOLDEN)
     write_denoiser(network, folder / "denoiser", calibration)
     write_encoder(encoder, network.shape.text_tokens, folder / "encoder")
 
 
 def main() -> None:
     """Export `artifacts/image/checkpoint` to `artifacts/image/export`."""
-    parameters = config.load().export.image
+    params = config.load()
+    parameters, serving = params.export.image, params.serving
     network = denoiser.load(CHECKPOINT)
     captions = [row.text for row in sample.iterate(TRAIN)]
-    rows = len(captions) * 2 * STEPS  # two halves of guidance
+    rows = len(captions) * rows_there_are(serving)
     if parameters.weight_format == "int8" and rows < parameters.calibration:
         raise StageError(
             f"export.image.calibration {parameters.calibration} exceeds the {rows} inputs that {len(captions)} "
             "training samples give; lower it or add samples"
         )
     with staged(EXPORT) as folder:
-        write_export(network, text_encoder.MODEL, captions, parameters, folder)
+        write_export(network, text_encoder.MODEL, captions, parameters, serving, folder)
         parents = {"checkpoint": read_manifest(CHECKPOINT).digest}
         seal(folder, line="image", kind="export", parents=parents, parameters=parameters.model_dump(), metrics={})
     print(f"{EXPORT}: reference, ONNX and OpenVINO ({parameters.weight_format})")

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from components.artifact import canonical, write_text
+from components.config import Serving
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Floats, ImageBackend, Sampler
 
 NAMES = ("latents", "time", "text", "mask")  # of the exported graphs' inputs, in the order of `ImageBackend.velocity`
 Inputs = dict[str, Floats]
-GUIDANCE = 3.0
 GOLDEN_PROMPTS = ("red apple", "grinning face", "blue heart", "rocket: space, launch")
 GOLDEN = "golden"
+ROWS_PER_TRAJECTORY = 4
 
 
 class Recorder:
@@ -37,9 +38,20 @@ class Recorder:
         return self.backend.velocity(latents_BCHW, time_B, text_BLD, mask_BL)
 
 
-def requests_for(captions: Sequence[str], steps: int) -> list[ImageRequest]:
-    """One guided request per caption, seeds counting from 0."""
-    return [ImageRequest(caption, seed, steps, GUIDANCE) for seed, caption in enumerate(captions)]
+def requests_for(captions: Sequence[str], serving: Serving) -> list[ImageRequest]:
+    """One request per caption with the defaults of service, seeds counting from 0."""
+    steps, guidance = serving.image_steps, serving.image_guidance
+    return [ImageRequest(caption, seed, steps, guidance) for seed, caption in enumerate(captions)]
+
+
+def rows_there_are(serving: Serving) -> int:
+    """Rows of the network's inputs on the way to one picture: one a step, two where it is guided."""
+    return serving.image_steps * (1 if serving.image_guidance == 1 else 2)
+
+
+def rows_taken(serving: Serving) -> int:
+    """How many of these are taken: few, as different captions matter more."""
+    return min(ROWS_PER_TRAJECTORY, rows_there_are(serving))
 
 
 def trajectory_inputs(backend: ImageBackend, size: int, requests: Sequence[ImageRequest], count: int) -> Inputs:
@@ -66,10 +78,10 @@ def split_rows(inputs: Inputs) -> list[Inputs]:
     return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(len(inputs["time"]))]
 
 
-def write_golden(backend: ImageBackend, size: int, steps: int, folder: Path) -> None:
+def write_golden(backend: ImageBackend, size: int, serving: Serving, folder: Path) -> None:
     """Inputs and the reference's outputs: arrays in an npz without pickle, requests as JSON."""
-    requests = requests_for(GOLDEN_PROMPTS, steps)
-    inputs = trajectory_inputs(backend, size, requests, count=2 * len(requests))
+    requests = requests_for(GOLDEN_PROMPTS, serving)
+    inputs = trajectory_inputs(backend, size, requests, count=min(2, rows_there_are(serving)) * len(requests))
     pictures_BHWC = np.stack(Sampler(backend, size).generate(requests))
     folder.mkdir(parents=True, exist_ok=True)
     velocity = forward(backend, inputs)

@@ -197,6 +197,7 @@ def write(
     *,
     max_new_tokens: int,
     temperature: float,
+    top_p: float,
     seed: int,
     batch_size: int = 16,
 ) -> list[str]:
@@ -206,6 +207,7 @@ def write(
         max_new_tokens=max_new_tokens,
         do_sample=temperature > 0,
         temperature=temperature or None,
+        top_p=top_p if temperature else None,
         top_k=0 if temperature else None,  # transformers' default of 50 would bend the distribution
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -26,13 +26,17 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class TextRequest:
-    """One completion: chat `messages` as (role, content), at most `max_new_tokens`, `temperature` 0 = greedy."""
+    """One completion: chat `messages` as (role, content), at most `max_new_tokens`, `temperature` 0 = greedy.
+
+    `share`: of whom the engine does it, as a key, a slash and a user of it; all without one count as the same.
+    """
 
     messages: tuple[tuple[str, str], ...]
     max_new_tokens: int
     temperature: float
     top_p: float = 1.0
     seed: int = 0
+    share: str = ""
 
 
 @dataclass(frozen=True)

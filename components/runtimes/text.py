@@ -23,7 +23,9 @@ from components.artifact import ArtifactError, verify
 from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.chat import ChatEncoder, Message, Turn
+from components.runtimes.fairness import admissible
 
+READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them
 CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-bit cache
 # With AMX, OpenVINO would choose bf16. Measured there on the default model: f32 with int8 weights writes 1.4 times as
 # fast for one stream, 1.3 for 8 (81 and 364 tokens/s); bf16 1.1 times for 32, 1.3 for 8 prompts of 400 tokens.
@@ -39,7 +41,7 @@ class RequestRefusedError(ValueError):
 
 
 class PromptTooLongError(RequestRefusedError):
-    """The prompt and the tokens asked for do not fit into the model's context."""
+    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
 
 
 class EngineStoppedError(RuntimeError):
@@ -50,19 +52,20 @@ class JobFailedError(RuntimeError):
     """The engine failed on this request alone, or gave it up; others are answered."""
 
 
-def load_text(folder: Path, adapter: Path | None = None) -> OpenVinoText:
+def load_text(folder: Path, adapter: Path | None = None, max_prompt_tokens: int | None = None) -> OpenVinoText:
     """The runtime of a digest-verified export or package, with an adapter on top of its weights where one is given.
 
-    Raises `ArtifactError` where the bytes are not their own, or the adapter was made for other weights.
+    Prompts of more than `max_prompt_tokens` are refused. Raises `ArtifactError` where the bytes are not their own, or
+    the adapter was made for other weights.
     """
     model = verify(folder).parents.get("checkpoint")
     if adapter is None:
-        return OpenVinoText(folder / "openvino")
+        return OpenVinoText(folder / "openvino", max_prompt_tokens=max_prompt_tokens)
     manifest = verify(adapter)
     if manifest.kind != "adapter" or manifest.parents.get("checkpoint") != model:
         made_for = manifest.parents.get("checkpoint")
         raise ArtifactError(f"{adapter}: a {manifest.kind} for the weights of {made_for}; those served are {model}'s")
-    return OpenVinoText(folder / "openvino", adapter / WEIGHTS, manifest.parameters["scale"])
+    return OpenVinoText(folder / "openvino", adapter / WEIGHTS, manifest.parameters["scale"], max_prompt_tokens)
 
 
 @dataclass(eq=False)
@@ -84,11 +87,25 @@ class _Job:
     cancelled: bool = False
     suspect: bool = False
 
+    @property
+    def share(self) -> str:
+        return self.request.share
+
+    @property
+    def cost(self) -> int:
+        return len(self.prompt) + self.request.max_new_tokens
+
+    @property
+    def unread(self) -> int:
+        return 0 if self.ids else len(self.prompt)
+
 
 class OpenVinoText:
-    """Writes text on the CPU; concurrent calls join the batch at the next step. Close it to end its thread."""
+    """Writes text on the CPU; concurrent calls join the batch, fairly, at the next step. Close it to end its thread."""
 
-    def __init__(self, folder: Path, adapter: Path | None = None, scale: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, adapter: Path | None = None, scale: float = 1.0, max_prompt_tokens: int | None = None
+    ) -> None:
         import openvino_genai as genai
         from tokenizers import Tokenizer
 
@@ -100,6 +117,7 @@ class OpenVinoText:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._chat = ChatEncoder(self._render, self._encode, _special(self._tokenizer))
         self._context = _context_length(folder)
+        self._max_prompt_tokens = max_prompt_tokens or self._context
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []
         self._wake = threading.Condition()
@@ -173,6 +191,8 @@ class OpenVinoText:
     def _job(self, request: TextRequest, piece: Callable[[str], None] | None, ignore_end: bool = False) -> _Job:
         settings = self._settings(request, ignore_end)
         prompt = self.prompt_ids(request.messages)
+        if len(prompt) > self._max_prompt_tokens:
+            raise PromptTooLongError(f"{len(prompt)} prompt tokens; at most {self._max_prompt_tokens} are read here")
         if len(prompt) + request.max_new_tokens > self._context:
             raise PromptTooLongError(
                 f"{len(prompt)} prompt tokens and {request.max_new_tokens} to write; the model holds {self._context}"
@@ -249,11 +269,11 @@ class OpenVinoText:
                 self._finish(job, JobFailedError(f"what was written cannot be handed out: {error}"))
 
     def _next(self) -> list[_Job]:
-        """The waiting jobs to admit now: all, or the first suspect alone once nobody else is at work."""
+        """The waiting jobs to admit now, fairest first; or the first suspect alone once nobody else is at work."""
         with self._wake:
             suspects = [job for job in self._waiting if job.suspect]
             if not suspects and not any(job.suspect for job in self._jobs):
-                return list(self._waiting)
+                return admissible(self._waiting, self._jobs, READING_TOKENS)
             return suspects[: not self._jobs]
 
     def _admit(self, job: _Job) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ from scipy.stats import bootstrap
 
 from components import config
 from components.artifact import canonical, read_manifest, write_text
-from components.config import EvaluateImage
 from components.data.pairs import Pair, read_pairs
-from components.evaluation.image import paint
+from components.evaluation.image import Painting, paint
 from components.evaluation.sampling import Row, write_rows
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
@@ -57,13 +56,13 @@ Sampling = Mapping[str, float]  # a value for each name in `SPACE`
 
 @dataclass(frozen=True)
 class Chain:
-    """From a phrase through both models to the judge; `settings` gives the seeds and the batch size."""
+    """From a phrase through both models to the judge; of `painting` seeds and batch size alone count."""
 
     writer: TextRuntime
     painter: ImageRuntime
     judge: Judge
     encoder: TextEncoder
-    settings: EvaluateImage
+    painting: Painting
     max_new_tokens: int
 
     def alignments(self, pairs: Sequence[Pair], sampling: Sampling) -> NDArray[np.float32]:
@@ -77,13 +76,13 @@ class Chain:
                 self.max_new_tokens,
                 sampling["temperature"],
                 sampling["top_p"],
-                self.settings.seed + number,
+                self.painting.seed + number,
             )
             for number, pair in enumerate(pairs)
         ]
         prompts = [result.text for result in self.writer.generate(requests)]
-        painting = {"guidance": sampling["guidance"], "steps": int(sampling["steps"])}
-        pictures_BCHW = paint(self.painter, prompts, self.settings.model_copy(update=painting))
+        painting = replace(self.painting, guidance=sampling["guidance"], steps=int(sampling["steps"]))
+        pictures_BCHW = paint(self.painter, prompts, painting)
         names_BD = self.encoder.embed([pair.concept for pair in pairs])
         cosines_BB = self.judge.picture(scaled(pictures_BCHW)) @ self.judge.text(names_BD).T
         own_B = cosines_BB.diagonal()
@@ -135,7 +134,7 @@ def main() -> None:
     default = {"temperature": serving.text_temperature, "top_p": serving.text_top_p}
     default |= {"guidance": serving.image_guidance, "steps": serving.image_steps}
     sides = {side: phrases(side, settings.phrases, settings.seed) for side in ("validation", "test")}
-    painting = params.evaluate.image.model_copy(update={"seed": settings.seed})
+    painting = replace(Painting.served(params), seed=settings.seed)
     state = STATE / state_name(params)
     with closing(load_text(TEXT)) as writer:
         painter = load_image(IMAGE, "openvino")

@@ -19,10 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components import config
 from components.artifact import canonical, read_manifest, write_text
+from components.config.document import read_yaml, write_yaml
 from components.stage import StageError, run
 from components.tuning.space import SPACES, Space, propose
 from components.tuning.trials import Search, Trial, write_search
@@ -103,7 +102,7 @@ def trial_params(document: dict[str, Any], line: str, steps: int, parameters: Ma
 
 def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Metrics], float]) -> Objective:
     """The objective: `loss` of the metrics of the line's training stage, run on `root`'s data in a scratch folder."""
-    document = yaml.safe_load(params.read_text(encoding="utf-8"))
+    document = read_yaml(params)
 
     def objective(parameters: Mapping[str, float]) -> float:
         with tempfile.TemporaryDirectory(prefix="trial-") as folder:
@@ -111,7 +110,7 @@ def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Me
             for name in INPUTS:
                 (scratch / name).symlink_to(root / name)
             content = trial_params(document, line, steps, parameters)
-            (scratch / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+            write_yaml(scratch / "params.yaml", content)
             train(line, scratch)
             metrics = json.loads((scratch / "metrics" / line / "train.json").read_text(encoding="utf-8"))
             return float(loss(metrics))

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-import yaml
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from components.config.document import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
@@ -30,11 +31,11 @@ def free_port() -> int:
 
 def workspace(folder: Path, experiment: Mapping[str, Any] | None = None, **serving: Any) -> Path:
     """A folder to serve from: the project's params.yaml with these parameters of serving and its experiment changed."""
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     document["serving"] |= serving
     document["experiments"][0] |= experiment or {}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(folder / "params.yaml", document)
     return folder
 
 

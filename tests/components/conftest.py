@@ -20,11 +20,13 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_image_export(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny image model as a sealed float32 export for all three engines."""
-    from components.config import ExportImage
+    from components.config import ExportImage, load
     from components.export.image import write_export
+    from tests.conftest import ROOT
     from tests.tiny_image import CAPTIONS, tiny_denoiser
 
     folder = tmp_path_factory.mktemp("image-export") / "export"
-    write_export(tiny_denoiser(), tiny_encoder, CAPTIONS, ExportImage(weight_format="f32", calibration=8), folder)
+    parameters = ExportImage(weight_format="f32", calibration=8)
+    write_export(tiny_denoiser(), tiny_encoder, CAPTIONS, parameters, load(ROOT / "params.yaml").serving, folder)
     seal(folder, line="image", kind="export", parents={}, parameters={}, metrics={})
     return folder

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from dvc.utils.serialize import load_yaml
 
 from components.config import ConfigError, Params, load
+from components.config.document import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_with(folder: Path, key: str, value: Any) -> Params:
     """The project's parameters with one key changed."""
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     node = document
     *parents, last = key.split(".")
     for name in parents:
         node = node[int(name) if isinstance(node, list) else name]
     node[last] = value
     path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump(document))
+    write_yaml(path, document)
     return load(path)
 
 
@@ -36,7 +37,7 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("train.text.lora_rnak", 8, "train.text.lora_rnak: Extra inputs are not permitted (got 8)"),
+        ("train.text.lora_rnak", 8, "train.text.lora_rnak: there is no such parameter (got 8)"),
         ("train.image.max_steps", 0, "train.image.max_steps: Input should be greater than or equal to 1 (got 0)"),
         ("train.image.max_steps", 1.5, "train.image.max_steps: Input should be a valid integer"),
         ("serving.gateway_port", "3000", "serving.gateway_port: Input should be a valid integer (got '3000')"),
@@ -89,19 +90,122 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, messag
 def test_experiments_that_do_not_go_together_are_refused_by_name(
     tmp_path: Path, second: dict[str, Any], message: str
 ) -> None:
-    (first,) = yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"]
+    (first,) = read_yaml(ROOT / "params.yaml")["experiments"]
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_with(tmp_path, "experiments", [first, first | second])
+
+
+def test_15_the_declared_experiment_compares_what_is_served_with_one_change() -> None:
+    for experiment in load(ROOT / "params.yaml").experiments:
+        control, treatment = experiment.variants.values()
+        assert control.model_dump(exclude_none=True).keys() == {"weight"}
+        assert len(treatment.model_dump(exclude_none=True)) == 2
+
+
+def test_15_stages_rerun_for_the_sampling_that_they_read_and_for_nothing_else_of_serving() -> None:
+    stages = read_yaml(ROOT / "dvc.yaml")["stages"]
+    serving = {
+        name: {key for key in (stage.get("do") or stage).get("params", []) if key.startswith("serving")}
+        for name, stage in stages.items()
+    }
+    text = {"serving.text_max_new_tokens", "serving.text_temperature", "serving.text_top_p"}
+    image = {"serving.image_steps", "serving.image_guidance"}
+    of_image = ("evaluate_image", "evaluate_forgetting", "evaluate_prompts", "export_image", "verify_image")
+    assert {name: keys for name, keys in serving.items() if keys} == {"evaluate_text": text} | dict.fromkeys(
+        of_image, image
+    )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "evaluate.text.temperature",
+        "evaluate.text.max_new_tokens",
+        "evaluate.image.steps",
+        "evaluate.image.guidance",
+        "verify.image.steps",
+    ],
+)
+def test_15_what_is_served_is_sampled_everywhere_and_set_nowhere_else(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(key)):
+        load_with(tmp_path, key, 1)
 
 
 def test_there_may_be_no_experiment(tmp_path: Path) -> None:
     assert load_with(tmp_path, "experiments", []).experiments == ()
 
 
+def load_edited(folder: Path, old: str, new: str) -> Params:
+    """The project's parameters with a piece of their file replaced, as a user edits it."""
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    (folder / "params.yaml").write_text(text.replace(old, new, 1))
+    return load(folder / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("1e-4", 1e-4), ("2E-3", 2e-3), ("1.", 1.0), ("010", 10.0), ("1_0.5", 10.5)]
+)
+def test_38_a_number_is_what_dvc_reads(tmp_path: Path, written: str, number: float) -> None:
+    params = load_edited(tmp_path, "learning_rate: 0.002", f"learning_rate: {written}")
+    assert params.train.text.learning_rate == number
+    assert load_yaml(tmp_path / "params.yaml")["train"]["text"]["learning_rate"] == number
+
+
+@pytest.mark.parametrize("written", ["on", "off", "yes", "no", "y"])
+def test_38_words_are_text_as_for_dvc_and_a_switch_says_what_it_takes(tmp_path: Path, written: str) -> None:
+    (tmp_path / "text").mkdir()
+    text = load_edited(tmp_path / "text", "plan: [free, paid]", f"plan: [{written}]")
+    assert text.feedback.segments == {"plan": [written]}
+    with pytest.raises(ConfigError, match=rf"release\.canary: .*boolean, true or false \(got '{written}'\)"):
+        load_edited(tmp_path, "canary: false", f"canary: {written}")
+
+
+def test_38_a_date_is_refused_by_its_full_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"prepare\.image\.path is the date 2024-05-01.*quotes"):
+        load_edited(tmp_path, "path: data/example", "path: 2024-05-01")
+
+
+def test_38_a_key_that_stands_twice_is_refused_by_name_and_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'line 3: found duplicate key "drawings"'):
+        (tmp_path / "params.yaml").write_text("example:\n  drawings: 5\n  drawings: 6\n")
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("lora_dropout", "lora_droput", "did you mean train.text.lora_dropout?"),
+        (
+            "treatment: {weight: 0.5, temperature",
+            "treatment: {weight: 0.5, temprature",
+            "did you mean experiments.0.variants.treatment.temperature?",
+        ),
+        ("expected: {annotate", "expcted: {annotate", "did you mean annotation.tiers.expected?"),
+        ("evaluate:", "evalaute:", "evalaute: there is no such parameter; did you mean evaluate?"),
+        ("tune:", "caption_dropout: 0.1\ntune:", "did you mean train.image.caption_dropout?"),
+        ("tune:", "learning_rate: 1\ntune:", "did you mean train.text.learning_rate or train.image.learning_rate?"),
+        ("tune:", "zzz: 1\ntune:", "zzz: there is no such parameter (got 1)"),
+    ],
+)
+def test_38_a_misspelt_or_misplaced_key_names_the_nearest_right_one(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_edited(tmp_path, old, new)
+
+
+def test_38_what_is_written_is_read_again(tmp_path: Path) -> None:
+    document = {"text": ["1e-4", "on", "010", "2024-05-01", "a: b", "é 🦊", "", "~"], "b": {"z": 1e-5, "a": None}}
+    write_yaml(tmp_path / "params.yaml", document)
+    assert read_yaml(tmp_path / "params.yaml") == document
+    assert list(read_yaml(tmp_path / "params.yaml")["b"]) == ["z", "a"]
+
+
 def test_every_wrong_key_is_listed_at_once(tmp_path: Path) -> None:
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     document["tune"] |= {"trials": -1, "sede": 3}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(tmp_path / "params.yaml", document)
     with pytest.raises(ConfigError, match=r"tune\.trials.*tune\.sede"):
         load(tmp_path / "params.yaml")
 

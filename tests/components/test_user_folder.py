@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from components import config
+from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
 from components.data.sample import REJECTS, SAMPLES, read, read_rejects
 from components.evaluation import image as evaluation
@@ -95,11 +95,12 @@ def project(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     (tmp_path / "data").mkdir()
     (tmp_path / "data/assets").symlink_to(assets)
     (tmp_path / "components").symlink_to(ROOT / "components")
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     document["prepare"]["image"] |= {"source": "folder", "path": "pictures", "limit": None}
     document["train"]["image"] |= {"max_steps": 2, "batch_size": 4, "precision": "fp32"}
-    document["evaluate"]["image"] |= {"samples": 4, "steps": 1, "guidance": 1.0, "inception": "params.yaml"}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    document["evaluate"]["image"] |= {"samples": 4, "inception": "params.yaml"}
+    document["serving"] |= {"image_steps": 1, "image_guidance": 1.0}
+    write_yaml(tmp_path / "params.yaml", document)
     monkeypatch.setattr(evaluation.inceptions, "load", lambda path: Colours())
     monkeypatch.chdir(tmp_path)
     config.load.cache_clear()  # it remembers by relative path

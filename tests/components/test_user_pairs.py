@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from components import config
+from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
 from components.data.pairs import Pair, read_pairs
 from components.data.sample import REJECTS, read_rejects
@@ -32,9 +32,9 @@ TARGETS = {
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder like a clone of this project whose text line learns from `pairs.jsonl` in it."""
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     document["prepare"]["text"] = {"source": "jsonl", "path": "pairs.jsonl", "limit": None}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(tmp_path / "params.yaml", document)
     monkeypatch.chdir(tmp_path)
     config.load.cache_clear()  # it remembers by relative path
     yield tmp_path

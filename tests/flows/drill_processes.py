@@ -5,6 +5,10 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import httpx
+import psutil
+
+from flows.processes import MARK
 from flows.watch import SILENT
 from tests.flows.supervised import listeners, project, restarted
 from tests.infra.prometheus.test_delivery import eventually
@@ -29,3 +33,39 @@ def test_29_bentos_that_are_killed_or_hang_come_back(tiny_export: Path, tmp_path
         own.start("text", ATELIER_TEXT_ARTIFACT=str(tiny_export))
         own.stop("text")
         assert listeners(own.ports["text"]) == []
+
+
+def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_password(tmp_path: Path) -> None:
+    with project(tmp_path) as own:
+        own.start("mlflow")
+        own.start("prefect")
+        own.python("stack.control('start', 'worker')")
+        password = (tmp_path / ".atelier/ui-password").read_text()
+        api = httpx.Client(
+            base_url=f"http://127.0.0.1:{own.ports['prefect']}/api", auth=("atelier", password), timeout=30
+        )
+        eventually(lambda: completed(api) == {"canary"}, 240)
+        assert (tmp_path / ".atelier/reports/ops.html").exists()
+        for program in ("mlflow", "prefect"):
+            serving = own.listener(program)
+            next(one for one in (serving, *serving.parents()) if one.parent() == own.supervisor).kill()
+            restarted(own, program, serving)
+        own.python("stack.stop()")
+        assert of_the_stack(tmp_path) == []
+
+
+def completed(api: httpx.Client) -> set[str]:
+    """The names of the flows of which a run of the stack's own has ended well; none while nobody answers."""
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    runs = api.post("/flow_runs/filter", json=wanted).raise_for_status().json()
+    return {run["name"] for run in runs if run["name"] == "canary"}
+
+
+def of_the_stack(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found += [process] if str(folder) in process.environ().get(MARK, "") else []
+        except psutil.Error:
+            continue
+    return found

@@ -13,14 +13,18 @@ from pathlib import Path
 
 import httpx
 import psutil
-import yaml
 
+from components.config.document import read_yaml, write_yaml
+from flows.stack import LIVE_PATHS
 from tests.bentos.processes import ROOT, free_port
 from tests.components.events.examples import DEPLOYMENT
 from tests.infra.prometheus.test_delivery import eventually
 
 USED = ("bentos", "components", "flows", "infra", "monitoring")
-PORTS = ("gateway_port", "text_port", "text_b_port", "image_port", "image_b_port")
+PORTS = {
+    "serving": ("gateway_port", "text_port", "text_b_port", "image_port", "image_b_port"),
+    "stack": ("prefect_port", "mlflow_port", "prometheus_port", "alertmanager_port"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Project:
         """What Python code prints that runs as the project's own commands do."""
         given = {name: value for name, value in os.environ.items() if not name.startswith(("ATELIER_", "PREFECT_"))}
         own = {"PYTHONPATH": str(self.folder), "BENTOML_HOME": str(self.folder / ".atelier/bentoml")} | environment
-        begin = "from flows import environment, stack\nenvironment.apply()\nenvironment.provide_secrets()\n"
+        begin = "from flows import environment, stack\nenvironment.apply()\n"
+        begin += "environment.provide_secrets()\nenvironment.accept_keys()\n"
         begin += "from components.config import load\nparams = load()\n"
         command = [sys.executable, "-c", begin + code]
         ended = subprocess.run(
@@ -64,7 +69,8 @@ class Project:
 
     def answers(self, program: str) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.ports[program]}/livez", timeout=2).status_code == 200
+            url = f"http://127.0.0.1:{self.ports[program]}{LIVE_PATHS[program]}"
+            return httpx.get(url, timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -91,10 +97,14 @@ def project(folder: Path) -> Iterator[Project]:
     """The gateway's and a text Bento, of this tree, are deployed in it; all that was started ends with the block."""
     for name in USED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
-    ports = {name: free_port() for name in PORTS}
-    document["serving"] |= ports
-    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    document = read_yaml(ROOT / "params.yaml")
+    shutil.copy(ROOT / "prefect.yaml", folder)
+    ports = {}
+    for section, names in PORTS.items():
+        own_ports = {name: free_port() for name in names}
+        document[section] |= own_ports
+        ports |= own_ports
+    write_yaml(folder / "params.yaml", document)
     (folder / ".dvc").mkdir()
     (folder / ".dvc/config.local").write_text("[core]\nno_scm = true\n")
     (folder / ".atelier/deployed").mkdir(parents=True)

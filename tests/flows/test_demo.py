@@ -15,7 +15,11 @@ from flows import demo, stack
 
 METRICS: dict[str, Any] = {
     "text/train": {"steps": 60, "pairs": 900},
-    "text/evaluate": {"before": {"loss": 4.5, "naming": 0.25}, "after": {"loss": 1.5, "naming": 0.75}},
+    "text/evaluate": {
+        "before": {"loss": 4.5, "chrf": 0.25},
+        "after": {"loss": 1.5, "chrf": 0.75},
+        "echo": {"chrf": 0.5},
+    },
     "text/verify": {"parity": {"top1_agreement": 0.985}},
     "image/train": {"steps": 200, "samples": 319},
     "image/forgetting": {"before": {"top1": 0.9}, "after": {"top1": 0.6}},
@@ -48,7 +52,7 @@ def test_the_table_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     table = demo.summary(TRAFFIC, {"experiments": [{"analysis": EXPERIMENT}]})
     rows = dict(zip(*(column.cells for column in table.columns), strict=True))
     assert rows["text: held-out loss"] == "4.50 before, 1.50 after"
-    assert rows["text: names the picture"] == "25% before, 75% after"
+    assert rows["text: chrF to the wanted prompt"] == "0.25 before, 0.75 after, 0.50 the phrase unchanged"
     assert rows["image: gained, KID to held-out pictures"] == "0.5000 before, 0.2500 after"
     assert rows["image: forgotten, base's styles named"] == "90% before, 60% after"
     named = rows["image: named by the judge, seen captions / held-out ones"]

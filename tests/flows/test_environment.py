@@ -78,6 +78,7 @@ def test_31_the_gateways_host_publishes_nothing_else(host: str, reached: str) ->
 def test_33_what_users_wrote_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "STATE", tmp_path / ".atelier")
+    monkeypatch.setattr(environment.checkout, "prepare", lambda root: None)  # of git and DVC
     for folder in environment.PRIVATE:  # as older versions left them
         (tmp_path / folder).mkdir(parents=True)
     mask = os.umask(0o022)
@@ -99,9 +100,8 @@ def test_33_the_gateway_accepts_the_keys_of_the_newest_command_and_not_its_super
     monkeypatch.setenv("ATELIER_API_KEYS", "new")
     environment.accept_keys()
     monkeypatch.setenv("ATELIER_API_KEYS", "default:old,default:new")  # what supervisor was started with
-    monkeypatch.setenv(
-        "ATELIER_API_KEYS_FILE", str(state / environment.ACCEPTED_KEYS)
-    )  # as `atelier serve gateway` does
+    # As `atelier serve gateway` does.
+    monkeypatch.setenv("ATELIER_API_KEYS_FILE", str(state / environment.ACCEPTED_KEYS))
     keys = Keys.from_environment()
     assert keys.authenticate("Bearer new") == "new"
     with pytest.raises(ApiError):

@@ -79,7 +79,9 @@ def test_30_prefect_tells_browsers_that_its_own_pages_alone_may_ask(urls: dict[s
 
 def test_30_with_the_password_prefect_answers(urls: dict[str, str]) -> None:
     assert ask("POST", f"{urls['prefect']}/api/flows/filter", json={}, auth=login()).json() == []
-    assert ask("GET", f"{urls['prefect']}/", follow_redirects=True).status_code == 200  # its page asks for it
+    assert ask("GET", f"{urls['prefect']}/", follow_redirects=True).status_code == 200
+    told = ask("GET", f"{urls['prefect']}/ui-settings").json()
+    assert (told["auth"], told["api_url"]) == ("BASIC", f"{urls['prefect']}/api")  # its page asks people for it
 
 
 @pytest.mark.parametrize("path", ["/", "/api/2.0/mlflow/experiments/search", "/ajax-api/2.0/mlflow/experiments/create"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from components.config import load
 from flows import environment, serve
 from flows.environment import ROOT
+from flows.housekeeping import RECONCILE
 from tests.bentos.processes import free_port, running
 from tests.flows.test_logins import login
 from tests.infra.prometheus.test_delivery import eventually
@@ -21,7 +21,6 @@ USED = ("bentos", "components", "flows", "monitoring", "params.yaml", "prefect.y
 
 
 Deployment = tuple[str, str]  # entry point and name
-LABELS = ("flows/annotate.py:reconcile", "every-five-minutes")
 
 
 def planned(api: httpx.Client) -> dict[Deployment, list[dict[str, Any]]]:
@@ -63,16 +62,16 @@ def test_all_schedules_are_planned_and_after_a_restart_the_worker_runs_what_is_d
     stack = load().stack.model_copy(update={"prefect_port": port})
     server = serve.PROGRAMS["prefect"](load().model_copy(update={"stack": stack}))
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    listed = {(one["entrypoint"], one["name"]) for one in document["deployments"]}
+    listed = {(one["entrypoint"], one["name"]) for one in document["deployments"] if one["schedules"]}
 
     with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url, auth=login()) as api:
         worker = serve.worker(load())
         eventually(lambda: planned(api).keys() == listed, 60)
 
     with running(server, workspace, f"{url}/health", variables), httpx.Client(base_url=url, auth=login()) as api:
-        due = f"/flow_runs/{planned(api)[LABELS][0]['id']}"
-        now = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
-        api.post(f"{due}/set_state", json={"state": now, "force": True}).raise_for_status()
+        labels = api.get(f"/deployments/name/{RECONCILE}").raise_for_status().json()["id"]
+        run = api.post(f"/deployments/{labels}/create_flow_run", json={"state": {"type": "SCHEDULED"}}).json()
+        due = f"/flow_runs/{run['id']}"
         labels_only = [*worker, "--work-queue", "labels", "--with-healthcheck"]
         with running(labels_only, workspace / "worker", f"http://127.0.0.1:{health}/health", variables):
             eventually(lambda: api.get(due).json()["state"]["type"] == "COMPLETED", 90)

@@ -14,7 +14,7 @@ import pytest
 
 from components.config import load
 from components.stage import StageError
-from flows import environment, serve, slots
+from flows import environment, serve, slots, visible
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -52,6 +52,17 @@ def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(
         "ATELIER_API_KEYS_FILE": str(state / environment.ACCEPTED_KEYS),
         "ATELIER_EVENTS_URL": f"sqlite:///{environment.ROOT / '.atelier' / 'events.db'}",
     }
+
+
+def test_30_a_gateway_that_is_started_by_a_release_alone_accepts_the_keys_of_its_environment(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "STATE", state)
+    monkeypatch.setenv("ATELIER_API_KEYS", "default:mine")
+    (state / "deployed" / "gateway.txt").write_text("atelier-gateway:abc")
+    command = serve.gateway(load())
+    os.close(int(command[command.index("--fd") + 1]))
+    assert Path(visible.seen_by("gateway")["ATELIER_API_KEYS_FILE"]).read_text() == "default:mine"
 
 
 @pytest.mark.parametrize("program", ["text", "image-b", "gateway"])

@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-import yaml
 
 from components.config import Params, load
+from components.config.document import read_yaml, write_yaml
 from components.stage import StageError
 from flows import environment, stack
 
@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def with_ports(folder: Path, ports: dict[str, int]) -> Params:
     """The project's parameters with these ports, by program, set where a refusal says that they are."""
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     for program, port in ports.items():
         section, key = environment.PORTS[program].split(".")
         document[section][key] = f"http://127.0.0.1:{port}" if key == "url" else port
-    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(folder / "params.yaml", document)
     return load(folder / "params.yaml")
 
 

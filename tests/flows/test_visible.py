@@ -31,6 +31,7 @@ SEES: dict[str, set[str]] = {
     "gateway": {"ATELIER_USER_SECRET", "ATELIER_ENGINE_TOKEN", "PGPASSWORD"},
     "prefect": PREFECT,
     "worker": PREFECT | {"ATELIER_ENGINE_TOKEN", "LABEL_STUDIO_API_KEY"},
+    "housekeeping": PREFECT | {"ATELIER_ENGINE_TOKEN"},
     "mlflow": {"ATELIER_MLFLOW_LOGIN", "PGPASSWORD"},
     "prometheus": set(),
     "alertmanager": set(),

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
+from components.config.document import read_yaml
 from flows import workspace
 
 
@@ -36,7 +36,7 @@ def test_only_what_is_committed_with_changed_parameters_and_dvcs_cache(project: 
     (project / "uncommitted.txt").write_text("x")
     for canary in (True, False):  # a second one replaces the first
         folder = workspace.create("proof", {"release": {"canary": canary}})
-        params = yaml.safe_load((folder / "params.yaml").read_text())
+        params = read_yaml(folder / "params.yaml")
         assert params == {"release": {"canary": canary, "alpha": 0.05}, "audience": {"users": 60}}
     assert not (folder / "uncommitted.txt").exists()
     assert str(project / ".dvc/cache") in (folder / ".dvc/config.local").read_text()

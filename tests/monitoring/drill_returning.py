@@ -1,4 +1,4 @@
-"""How often the report finds a winner of two equal variants whose users return and react late, looked at each day."""
+"""How often users who return and react late make a winner of equal variants, at looks every two days."""
 
 from __future__ import annotations
 

@@ -6,15 +6,19 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 
 from components.config import load
+from components.data import phrases
 from components.events.read import get_deployment
 from components.events.window import counts
+from components.models.language import load_base, load_tokenizer, write
 from monitoring import bench
 from monitoring.severity import worst
 from monitoring.synthetic import Planted
 
 PAIRS = [(f"a {colour} {animal}", f"{animal}: {colour}") for colour in ("red", "blue") for animal in "abcdefghijklmno"]
+PHRASES = [bench.Phrase(*pair, pair[0]) for pair in PAIRS]
 
 
 def test_the_database_is_filled_with_two_windows_of_both_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,9 +34,28 @@ def test_the_database_is_filled_with_two_windows_of_both_lines(tmp_path: Path, m
 
 
 def test_a_planted_drift_is_acted_on_and_quiet_traffic_is_not() -> None:
-    halves, monitor = bench.halve(PAIRS, 1), load().monitor
+    halves, monitor = bench.halve(PHRASES, 1), load().monitor
     assert not set(halves[0]) & set(halves[1])
     slow = [worst(drifts[2:]) for drifts in islice(bench.windows(1, halves, Planted(slower=2.0), monitor, None), 3)]
     assert slow == ["watch", "watch", "act"]
     quiet = [worst(drifts[2:]) for drifts in islice(bench.windows(1, halves, Planted(), monitor, None), 3)]
     assert quiet == ["none"] * 3
+
+
+@pytest.mark.parametrize("asks_for", ["what the training data has", "what it has nothing about"])
+def test_17_a_models_own_outputs_and_its_users_phrases_are_no_drift(
+    asks_for: str, assets: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = phrases.samples(assets, 300)
+    model, tokenizer = load_base(tiny_base, torch.float32), load_tokenizer(tiny_base)
+    outputs = write(
+        model, tokenizer, [s.text for s in found], max_new_tokens=12, temperature=0.7, seed=7, batch_size=100
+    )
+    known, unseen = bench.halve(
+        [bench.Phrase(s.text, output, s.meta["concept"]) for s, output in zip(found, outputs, strict=True)], 1
+    )
+    monkeypatch.setattr(bench, "ROWS", 160)
+    monkeypatch.setattr(bench, "REFERENCE", 300)
+    users = unseen if asks_for == "what it has nothing about" else known
+    windows = islice(bench.windows(1, (known, users), Planted(), load().monitor, None), 2)
+    assert [(drift.name, drift.words) for drifts in windows for drift in drifts if drift.severity != "none"] == []

@@ -100,3 +100,10 @@ def test_what_was_not_checked_is_not_drawn(tmp_path: Path) -> None:
     (drift,) = compare([few], 50)
     assert keep(few, drift, tmp_path, tmp_path / "ui", 0.0) == drift
     assert list(tmp_path.iterdir()) == []
+
+
+def test_17_fewer_unknown_words_than_in_the_reference_are_no_drift_and_more_are() -> None:
+    few, many = [0.1, 0.2] * 100, [0.5, 0.6] * 100
+    assert check({"unknown word share": few}, {"unknown word share": many}).severity == "none"
+    assert check({"unknown word share": many}, {"unknown word share": few}).severity == "watch"
+    assert check({"words": few}, {"words": many}).severity == "watch"

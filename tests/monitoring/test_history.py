@@ -57,6 +57,13 @@ def test_a_summary_cut_short_or_of_another_form_is_no_history(tmp_path: Path) ->
     assert [run.folder for run in load(tmp_path)] == ["good"]
 
 
+def test_reports_whose_verdict_was_in_words_are_still_read(tmp_path: Path) -> None:
+    analysis = {name: value for name, value in EXPERIMENT.items() if name != "words"} | {"verdict": "treatment better"}
+    write(tmp_path, "older", 100.0, drift(0.05), experiments=[{"analysis": analysis}])
+    ((look,),) = [run.looks for run in load(tmp_path)]
+    assert look.words == "treatment better"
+
+
 def test_a_removed_report_is_gone(tmp_path: Path) -> None:
     for i in range(5):
         write(tmp_path, f"run{i}", 100.0 + i, drift(0.05))

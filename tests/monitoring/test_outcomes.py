@@ -36,6 +36,7 @@ def test_09_a_request_that_its_user_gave_up_before_it_was_slow_says_nothing() ->
     left = row("a", outcome="cancelled", output="", latency_s=1.0, closes=110.0)
     assert breaches(LIMITS, left) == {}
     assert breaches(LIMITS, left | {"latency_s": 2.1}) == {"slow": True}
+    assert breaches(LIMITS, left | {"outcome": "lost", "latency_s": 0.0}) == {}  # its gateway died
 
 
 @pytest.mark.parametrize(("value", "share"), [(None, 0.0), (30.0, 0.25), (120.0, 1.0), (86_400.0, 1.0), (-5.0, 0.0)])

@@ -20,7 +20,7 @@ def deployment(tmp_path: Path) -> Deployment:
     split, package = tmp_path / "data" / "text" / "split", tmp_path / "artifacts" / "text" / "package"
     split.mkdir(parents=True)
     package.mkdir(parents=True)
-    rows = [{"id": f"s{i}", "text": f"a fox {i}", "meta": json.dumps({"completion": f"fox: {i}"})} for i in range(12)]
+    rows = [{"id": f"s{i}", "text": f"a fox {i}", "meta": json.dumps({"split_group": f"g{i % 3}"})} for i in range(12)]
     pd.DataFrame(rows).to_parquet(split / "train.parquet")
     sealed = {"line": "text", "parameters": {}, "metrics": {}}
     data = seal(split, kind="data", parents={}, **sealed)
@@ -31,7 +31,7 @@ def deployment(tmp_path: Path) -> Deployment:
 def test_the_training_data_is_that_of_the_deployment(deployment: Deployment, tmp_path: Path) -> None:
     found = training("text", deployment, 5, tmp_path / "artifacts")
     assert found is not None
-    assert len(found.prompts) == 5 and found.outputs[0].startswith("fox: ")
+    assert len(found.prompts) == 5 and set(found.groups) <= {"g0", "g1", "g2"}
     assert found.prompts == training("text", deployment, 100, tmp_path / "artifacts").prompts[:5]  # type: ignore[union-attr]
     assert found.against.startswith("the training data (")
 

@@ -54,7 +54,7 @@ TWO_DAYS = experiment().model_copy(update={"attribution_hours": 48.0})
 
 @pytest.mark.parametrize("seed", [3, 21])
 def test_06_users_who_return_make_no_winner_of_two_equal_variants(tmp_path: Path, seed: int) -> None:
-    """Of these audiences the mean so far finds a winner at some day; the rate is measured in `drill_returning`."""
+    """Of these audiences the mean so far finds a winner at some look; the rate is measured in `drill_returning`."""
     assert not Looks(tmp_path, TWO_DAYS).decides(seed, users=200, days=12)
 
 

@@ -16,8 +16,8 @@ def compared(one: Served) -> list[Comparison]:
     return comparisons_of(one, texts_of(one, None), 800.0, 2000.0)
 
 
-def test_prompts_and_outputs_are_held_against_the_training_data() -> None:
-    training = Texts(["a fox", "a cow"], ["fox: animal"], "the training data (0123)")
+def test_prompts_are_held_against_the_training_data_and_17_outputs_against_the_models_own() -> None:
+    training = Texts(["a fox", "a cow"], ["fox", "cow"], "the training data (0123)")
     prompts, outputs, service = compared(served(training=training))
     assert (prompts.name, prompts.against, len(prompts.reference), len(prompts.current)) == (
         "text prompts",
@@ -25,7 +25,7 @@ def test_prompts_and_outputs_are_held_against_the_training_data() -> None:
         2,
         4,
     )
-    assert len(outputs.reference) == 1
+    assert (outputs.against, len(outputs.reference)) == ("the first traffic of text-1", 3)
     assert (service.name, service.against) == ("text service", "the first traffic of text-1")
     assert service.current["reacted"].tolist() == [1.0, 0.0, 0.0, 0.0]
 

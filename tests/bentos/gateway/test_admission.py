@@ -88,6 +88,57 @@ async def test_who_waits_until_the_deadline_is_refused_and_leaves_the_place_to_o
     await waiting
 
 
+async def entering(admission: Admission, share: str, log: list[str], hold: asyncio.Event) -> None:
+    async with admission.slot(share=share):
+        log.append(share)
+        await hold.wait()
+
+
+async def test_26_who_has_least_in_work_enters_next() -> None:
+    admission, log, hold = Admission("text", 2, 9), list[str](), [asyncio.Event() for _ in range(6)]
+    shares = ["k/a", "k/a", "k/a", "k/b", "l/c", "k/a"]
+    tasks = [asyncio.create_task(entering(admission, s, log, h)) for s, h in zip(shares, hold, strict=True)]
+    await asyncio.sleep(0)
+    for event in hold:
+        event.set()
+    await asyncio.gather(*tasks)
+    # The other key first, then whoever of the first key came first; and b while an a is at work.
+    assert log == ["k/a", "k/a", "l/c", "k/a", "k/b", "k/a"]
+
+
+async def test_26_a_full_queue_makes_room_for_who_has_none_and_its_newest_holder_is_refused() -> None:
+    admission, log, hold = Admission("text", 1, 3), list[str](), asyncio.Event()
+    tasks = [asyncio.create_task(entering(admission, "k/a", log, hold)) for _ in range(4)]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(entering(admission, share, log, hold)) for share in ("k/b", "l/c", "k/a", "l/c")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    hold.set()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [end.status if isinstance(end, ApiError) else end for end in ends] == [
+        *(None, 429, 429, 429),  # of a's four the newest made room, for b, for c and for c again: both keys have two
+        *(None, None, 429, None),
+    ]
+    assert sorted(log) == ["k/a", "k/b", "l/c", "l/c"]
+
+
+async def test_26_a_turn_that_comes_while_its_request_is_given_up_is_lost_to_nobody() -> None:
+    admission, log, hold = Admission("text", 1, 3), list[str](), asyncio.Event()
+    first = asyncio.create_task(entering(admission, "k/a", log, hold))
+    second, third = (asyncio.create_task(entering(admission, share, log, asyncio.Event())) for share in ("k/b", "k/c"))
+    await asyncio.sleep(0)
+    hold.set()
+    await first
+    second.cancel()
+    await asyncio.wait([second])
+    await asyncio.sleep(0)
+    assert log[0] == "k/a" and log[-1] == "k/c"
+    third.cancel()
+    await asyncio.wait([third])
+    async with admission.slot():
+        pass
+
+
 async def test_a_full_gateway_answers_429_and_recovers(gateway: Running) -> None:
     body = {"prompt": "HOLD the queue"}
     headers = {"authorization": f"Bearer {KEY}"}

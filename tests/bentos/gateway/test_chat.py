@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
 from components.models.language import chat_encoder, load_tokenizer
 from components.runtimes.chat import conversation
-from tests.bentos.gateway.conftest import KEY, TOP_P, Running
+from tests.bentos.gateway.conftest import KEY, TOP_P, Running, serve_gateway
+from tests.bentos.processes import bento_command, free_port, running, workspace
 from tests.components.experiments.examples import placed
 
 
@@ -183,6 +185,7 @@ def test_a_prompt_beyond_the_context_is_a_400_whole_or_streamed(text_gateway: Ru
         text_gateway.client().chat.completions.create(model="atelier-text", messages=messages, stream=stream)
     error: Any = caught.value.body
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    assert "prompt tokens" in error["message"] and "512" in error["message"]
     _, finished = rows(text_gateway, caught.value.response.headers["x-request-id"])
     assert (finished.outcome, finished.status) == ("error", 400)
 
@@ -202,3 +205,22 @@ async def test_24_a_number_that_is_zero_in_float32_ends_nobody_elses_answer(
     assert [answer.status_code for answer in answers] == [200, 400, 200, 400]
     assert answers[1].json()["error"]["param"] == parameter
     assert "float32" in answers[1].json()["error"]["message"]
+
+
+def test_26_a_prompt_with_too_many_tokens_is_a_400_that_names_them(
+    standin: str, tiny_export: Path, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    folder = workspace(tmp_path / "bento", text_max_prompt_tokens=200)
+    command = bento_command("bentos.text.service:TextBento", port)
+    with (
+        running(command, folder, f"{url}/readyz", {"ATELIER_TEXT_ARTIFACT": str(tiny_export)}),
+        serve_gateway(tmp_path / "gateway", standin, url, f"{standin}/image") as gateway,
+    ):
+        messages: Any = [{"role": "user", "content": "图" * 60}]
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError) as caught:
+                gateway.client().chat.completions.create(model="atelier-text", messages=messages, stream=stream)
+            error: Any = caught.value.body
+            assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+            assert re.search(r"\d+ prompt tokens; at most 200", error["message"])

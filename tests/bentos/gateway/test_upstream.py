@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from bentos.gateway import upstream as upstream_module
 from bentos.gateway.errors import ApiError
 from bentos.gateway.upstream import Upstream
-from bentos.protocol import ImageJob, Info, TextJob
+from bentos.protocol import SHARE, ImageJob, Info, TextJob
 from tests.bentos.processes import free_port
 
 JOB = TextJob(messages=[("user", "hi")], max_new_tokens=4, temperature=0)
@@ -21,10 +21,12 @@ PICTURE = ImageJob(id="1", prompt="a boat", seed=0, steps=1, guidance=1)
 
 
 async def answer(request: web.Request) -> web.Response:
-    """A stand-in whose path is the status it answers with; `slow` never answers."""
+    """A stand-in whose path is the status it answers with; `slow` never answers, `long` refuses in words."""
     kind = request.match_info["kind"]
     if kind == "slow":
         await asyncio.Event().wait()
+    if kind == "long":  # as BentoML wraps it
+        return web.json_response([{"error": f"7287 prompt tokens, {request.headers[SHARE]}"}], status=400)
     return web.Response(text="nonsense", status=int(kind))
 
 
@@ -58,6 +60,14 @@ async def test_statuses_become_honest_errors(kind: str, status: int, code: str) 
         with pytest.raises(ApiError) as caught:
             await client.write(client.slots["text"][0], JOB)
     assert (caught.value.status, caught.value.code) == (status, code)
+
+
+async def test_26_a_refusal_for_length_says_what_the_model_says() -> None:
+    async with upstream("long") as client:
+        with pytest.raises(ApiError) as caught:
+            await client.write(client.slots["text"][0], JOB, "key/user")
+    assert (caught.value.status, caught.value.code) == (400, "context_length_exceeded")
+    assert caught.value.message == "messages: 7287 prompt tokens, key/user; send less"
 
 
 async def test_a_slow_model_is_a_504() -> None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
-from components.annotation.quality import Report, Suspicion, doubts_of_a_model, report
+from components.annotation.agreement import pairs
+from components.annotation.quality import Report, Suspicion, doubts_of_a_model, first_answers, report
 from components.annotation.tier_schema import Move, Record, Task
 from components.annotation.tiers import Kind, State, Tier
+from components.annotation.tiers_simulate import World
+from components.annotation.tiers_simulate import _Run as Run
+from components.annotation.trust import strangers
 from tests.components.annotation.examples import LABELS, PROJECT, TIERS
 
 SKILLS = {"1": 0.95, "2": 0.85, "3": 0.25, "4": 0.9}
@@ -38,7 +44,7 @@ def rows(seed: int = 7) -> tuple[list[Task], dict[int, list[Record]], list[Move]
 
 
 def build(suspicions: tuple[Suspicion, ...] = ()) -> Report:
-    return report(PROJECT, *rows(), TIERS, 1e9, suspicions)
+    return report(PROJECT, *rows(), TIERS.model_copy(update={"first": 4}), 1e9, suspicions)
 
 
 def test_it_names_who_guesses_who_tires_and_what_is_wrong() -> None:
@@ -66,6 +72,35 @@ def test_every_answer_is_a_cost_also_the_replaced_ones_and_gold() -> None:
 def test_a_project_without_answers_has_a_report_too() -> None:
     found = report(PROJECT, rows()[0][GOLD:31], {}, [], TIERS, 1e9)
     assert (found.alpha, found.fleiss, found.people, found.confusion_CC) == (None, None, (), ())
+
+
+def test_12_agreement_is_that_of_all_tasks_and_not_of_those_that_agreement_has_settled() -> None:
+    run = Run(
+        World(labels=4, items=600, annotators=5), TIERS.model_copy(update={"certain": 0.9}), np.random.default_rng(7)
+    )
+    crowd = strangers(run.names, TIERS)
+    tasks, recorded = [], {}
+    for item in range(600):
+        label = run.label(item, crowd, set())
+        tasks.append(Task(item, PROJECT, f"s{item}", "", State.DONE, label, 2, 0.0))
+        answers = run.answers[item][: 1 if item % 10 == 0 else None]  # some still wait for their second answer
+        recorded[item] = [
+            Record(10 * item + place, item, a.tier, a.person, a.label, "", float(item), None, None, None, "")
+            for place, a in enumerate(answers)
+        ]
+    found = report(PROJECT, tasks, recorded, [], run.tiers, 1e9)
+    both = [run.rng.choice(run.people[Tier.ANNOTATE], 2, replace=False) for _ in tasks]
+    said = [
+        [run.say(str(who), int(truth), False) for who in pair] for pair, truth in zip(both, run.truth_I, strict=True)
+    ]
+    table, _ = aggregate_raters(np.array([[run.names.index(label) for label in pair] for pair in said]), n_cat=4)
+    true = fleiss_kappa(table)
+    assert found.fleiss and found.alpha
+    assert (found.fleiss[0], found.alpha.value) == (pytest.approx(true, abs=0.08), pytest.approx(true, abs=0.08))
+    assert np.mean([pair.kappa for pair in pairs(first_answers(recorded, 2))]) == pytest.approx(true, abs=0.08)
+    alone = [[*first_answers(recorded, 9)[task.task]] for task in tasks]
+    settled = [[run.names.index(label) for _, label in given] for given in alone if len(given) == 2]
+    assert fleiss_kappa(aggregate_raters(np.array(settled), n_cat=4)[0]) > 0.99 > true + 0.2  # what choosing would say
 
 
 def test_a_model_doubts_the_label_that_does_not_fit_its_sample() -> None:

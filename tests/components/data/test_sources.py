@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,10 +90,29 @@ def test_a_huge_file_is_rejected_unread(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_metadata_or_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"no metadata\.jsonl; write one JSON object"):
+    with pytest.raises(StageError, match=r"no metadata\.jsonl; it holds .*; write metadata\.jsonl: one JSON object"):
         list(image_folder(tmp_path))
     with pytest.raises(StageError, match="is not a folder"):
         list(image_folder(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["metadata.json1", "a.png"], "it holds metadata.json1, not read, and 1 picture; write metadata.jsonl"),
+        (["metadata.csv", "a.png", "b.jpg"], "metadata.csv, not read, and 2 pictures"),
+        (["a.png", "a.txt", "b.webp", "b.txt"], "2 pictures and 2 files named after them, as a.txt, not read"),
+        (["cats/a.png", "dogs/b.png"], "it holds 2 folders, not looked into"),
+        (["notes.md"], "it holds 1 file and no picture"),
+        ([], "it holds 0 files and no picture"),
+    ],
+)
+def test_38_a_folder_without_captions_is_told_what_it_holds(tmp_path: Path, names: list[str], words: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(StageError, match=re.escape(words)):
+        list(image_folder(tmp_path))
 
 
 def test_pairs_are_read_and_bad_lines_rejected(tmp_path: Path) -> None:

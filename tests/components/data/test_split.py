@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.artifact import verify
 from components.config import Split
 from components.data.concept import draw
 from components.data.picture import encode_png
-from components.data.sample import SAMPLES, SOURCES, Sample, read, write
-from components.data.split import SIDES, assign, split
+from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, read, read_rejects, write
+from components.data.split import SIDES, bounds, side_of, split
 from components.stage import StageError
 
 TEXT = Split(seed=7, validation=0.1, test=0.2, near_duplicate_similarity=0.8)
@@ -45,7 +49,8 @@ def sides_of(folder: Path) -> dict[str, str]:
 
 def test_every_sample_is_on_one_side_and_the_manifest_holds(tmp_path: Path) -> None:
     samples = [phrase(concept, number) for concept in range(200) for number in range(3)]
-    counts = split("text", TEXT, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    counts, left_out = split("text", TEXT, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    assert left_out == 0
     assert sides_of(tmp_path / "out").keys() == {sample.id for sample in samples}
     assert sum(counts.values()) == 600 and 60 < counts["test"] < 180 and 20 < counts["validation"] < 110
     manifest = verify(tmp_path / "out")
@@ -109,18 +114,61 @@ def test_what_users_taught_is_on_the_side_of_what_means_the_same(tmp_path: Path)
     assert all(sides[t.id] == sides[s.id] for t, s in zip(taught, source, strict=True))
 
 
-def test_a_group_of_several_concepts_is_held_out_if_one_of_them_is() -> None:
-    held_out = next(str(n) for n in range(100) if draw(str(n), 7) < 0.2)
-    free = [str(n) for n in range(100) if draw(str(n), 7) > 0.5]
-    keys = {"merged": [free[0], held_out], **{name: [name] for name in free[1:]}}
-    assert assign(keys, TEXT)["merged"] == "test"
+def alike(group: int, size: int, concepts: bool) -> list[Sample]:
+    """Phrases that are nearly the same because one completion belongs to all, of as many concepts as there are."""
+    meta = {"completion": f"thing {group * 7919}: word{group}"}
+    return [
+        Sample(
+            id=f"g{group}-{n}", text=f"{n * 31} {group}", meta=meta | ({"concept": f"C{group}-{n}"} if concepts else {})
+        )
+        for n in range(size)
+    ]
+
+
+@pytest.mark.parametrize("concepts", [True, False])
+def test_16_a_large_group_is_a_test_as_often_as_a_small_one(tmp_path: Path, concepts: bool) -> None:
+    sizes = {group: (1, 2, 8)[group % 3] for group in range(1200)}
+    samples = [sample for group, size in sizes.items() for sample in alike(group, size, concepts)]
+    split("text", TEXT, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    tested = {identity.partition("-")[0] for identity, side in sides_of(tmp_path / "out").items() if side == "test"}
+    for size in (1, 2, 8):
+        share = sum(f"g{group}" in tested for group in sizes if sizes[group] == size) / 400
+        assert abs(share - 0.2) < 3 * (0.2 * 0.8 / 400) ** 0.5
+
+
+@given(st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=4), max_size=8), st.integers(0, 5))
+@settings(max_examples=15, deadline=None)
+def test_16_what_one_line_tests_the_other_never_learns_whatever_is_similar_where(
+    merged: list[list[int]], seed: int
+) -> None:
+    parameters = TEXT.model_copy(update={"seed": seed})
+    same_words = {concept: group[0] for group in merged for concept in group}
+    texts = [
+        Sample(
+            id=f"t{c}", text=f"{c * 7919}", meta={"concept": f"C{c}", "completion": f"{same_words.get(c, c) * 104729}"}
+        )
+        for c in range(60)
+    ]
+    lonely = [replace(sample, id=f"u{c}", meta={**sample.meta, "completion": f"{c}"}) for c, sample in enumerate(texts)]
+    sides = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, samples in (("merged", texts), ("lonely", lonely)):
+            counts, left_out = split(
+                "text", parameters, cleaned(Path(folder, name), samples), Path(folder, f"{name}-out")
+            )
+            assert sum(counts.values()) + left_out == len(samples)
+            assert len(read_rejects(Path(folder, f"{name}-out") / REJECTS)) == left_out
+            sides.append({identity[1:]: side for identity, side in sides_of(Path(folder, f"{name}-out")).items()})
+    merged_sides, lonely_sides = sides
+    assert all(lonely_sides[concept] == side for concept, side in merged_sides.items())
 
 
 @pytest.mark.parametrize(("count", "tests"), [(5, 1), (20, 4), (50, 4)])
 def test_a_small_set_has_enough_to_test_on_and_no_empty_side(count: int, tests: int) -> None:
     for seed in range(20):
-        sides = assign({str(n): [str(n)] for n in range(count)}, TEXT.model_copy(update={"seed": seed}), tests)
-        assert set(sides.values()) == set(SIDES) and list(sides.values()).count("test") >= tests
+        draws = [draw(str(n), seed) for n in range(count)]
+        sides = [side_of(number, bounds(draws, TEXT, tests)) for number in draws]
+        assert set(sides) == set(SIDES) and sides.count("test") >= tests
 
 
 def test_too_few_samples_that_differ_are_refused_with_their_number(tmp_path: Path) -> None:
@@ -135,4 +183,4 @@ def test_too_few_samples_that_differ_are_refused_with_their_number(tmp_path: Pat
 
 def test_samples_whose_concept_is_null_are_not_of_one_concept(tmp_path: Path) -> None:
     samples = [Sample(id=str(n), text=f"photo {n}", image=noise(n), meta={"concept": None}) for n in range(20)]
-    assert all(split("image", IMAGE, cleaned(tmp_path / "in", samples), tmp_path / "out").values())
+    assert all(split("image", IMAGE, cleaned(tmp_path / "in", samples), tmp_path / "out")[0].values())

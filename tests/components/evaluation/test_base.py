@@ -15,7 +15,7 @@ from components.models.judge import Judge
 from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler
 from components.stage import StageError
-from tests.components.evaluation.test_image import SETTINGS, drawn
+from tests.components.evaluation.test_image import PAINTING, drawn
 from tests.tiny_image import StraightBackend, write_tiny_encoder
 
 
@@ -70,7 +70,7 @@ def test_a_base_of_another_split_is_refused(data: Path, encoder: TextEncoder, tr
 
 
 def test_captions_are_asked_with_and_without_the_style(by_name: dict[str, Group]) -> None:
-    painted = paint_all(Sampler(StraightBackend(), 4), by_name, SETTINGS)
+    painted = paint_all(Sampler(StraightBackend(), 4), by_name, PAINTING)
     reds = {asked: pictures["seen"][:, 0, 0, 0].tolist() for asked, pictures in painted.items()}
     order = by_name["seen"].texts
     assert reds["no_style"] == [255 if text == "red" else 0 for text in order]
@@ -98,21 +98,21 @@ def test_a_share_is_counted_over_the_groups_own_pictures_and_has_an_exact_interv
     assert (row["low"], row["high"]) == pytest.approx((0.1941, 0.9937), abs=1e-4)  # R: binom.test(3, 4)
 
 
-def test_the_interval_of_kid_lies_around_it(judge: Judge) -> None:
-    generator = torch.Generator().manual_seed(0)
-    real, other = (
-        torch.randint(0, high, (40, 3, 16, 16), generator=generator, dtype=torch.uint8) for high in (256, 64)
-    )
-    row = kid(judge, {"combinations": real[:20], "unseen": real[20:]}, {"combinations": other, "unseen": other}, 0)
-    assert row["pictures"] == 40 and row["low"] < row["kid"] < row["high"]
+def test_the_interval_of_kid_lies_around_it(judge: Judge, by_name: dict[str, Group]) -> None:
+    other = {
+        name: pictures // 4
+        for name, pictures in paint_all(Sampler(StraightBackend(), 4), by_name, PAINTING)["real"].items()
+    }
+    row = kid(judge, other, by_name)
+    assert row["pictures"] == 3 and row["low"] < row["kid"] < row["high"]
     assert row["kid"] - row["low"] == pytest.approx(row["high"] - row["kid"])
 
 
 def test_every_way_of_asking_has_a_row_and_the_sheets_show_every_picture(
     judge: Judge, by_name: dict[str, Group], tmp_path: Path
 ) -> None:
-    painted = paint_all(Sampler(StraightBackend(), 4), by_name, SETTINGS)
-    rows = measure(judge, painted, by_name, 0)
+    painted = paint_all(Sampler(StraightBackend(), 4), by_name, PAINTING)
+    rows = measure(judge, painted, by_name)
     assert {asked: sorted(row) for asked, row in rows.items()} == {
         "real": ["combinations", "seen", "unseen"],
         "openmoji_style": ["combinations", "kid", "seen", "unseen"],

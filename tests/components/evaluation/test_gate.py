@@ -21,10 +21,12 @@ STRICT = GateImage(
     max_kid_increase=0.03,
 )
 
+TEXT = GateText(max_loss_ratio=1.0, min_chrf_gain=0.0, min_exact_gain=0.0, max_perplexity_increase=0.05)
 
-def measured(kid: float, alignment: float, named: float, deviation: float = 0.0) -> dict[str, Any]:
+
+def measured(kid: float, alignment: float, named: float, error: float = 0.0) -> dict[str, Any]:
     """As the evaluation writes it, the judge naming three quarters of the real pictures."""
-    after = {"kid": kid, "kid_deviation": deviation, "alignment": alignment, "seen_captions": {"top1": named}}
+    after = {"kid": kid, "kid_standard_error": error, "alignment": alignment, "seen_captions": {"top1": named}}
     return {"after": after, "judge_on_real_pictures": {"seen_captions": {"top1": 0.75}}}
 
 
@@ -43,15 +45,22 @@ def test_values_on_the_threshold_pass_and_beyond_it_fail() -> None:
 
 
 def test_an_uncertain_kid_counts_at_its_upper_bound() -> None:
-    (kid, *_) = image_checks(measured(0.05, 0.3, 0.5, deviation=0.02), STRICT)
+    (kid, *_) = image_checks(measured(0.05, 0.3, 0.5, error=0.02), STRICT)
     assert kid.value == pytest.approx(0.0829) and kid.passed
-    assert not image_checks(measured(0.05, 0.3, 0.5, deviation=0.04), STRICT)[0].passed
+    assert not image_checks(measured(0.05, 0.3, 0.5, error=0.04), STRICT)[0].passed
 
 
-def test_the_text_line_is_compared_with_its_base() -> None:
-    evaluation = {"before": {"loss": 4.0, "naming": 0.1}, "after": {"loss": 2.0, "naming": 0.6}}
-    checks = text_checks(evaluation, GateText(max_loss_ratio=1.0, min_naming_gain=0.0, max_perplexity_increase=0.05))
-    assert [check.value for check in checks] == pytest.approx([0.5, 0.5])
+def test_the_text_line_is_compared_with_its_base_and_with_no_model() -> None:
+    evaluation = {name: {"loss": loss} for name, loss in {"before": 4.0, "unigram": 5.0, "after": 2.0}.items()}
+    evaluation["gain"] = {"chrf_lower": 0.2, "exact": 0.1}
+    checks = text_checks(evaluation, TEXT)
+    assert [check.value for check in checks] == [0.5, 0.2, 0.1] and all(check.passed for check in checks)
+
+
+def test_11_a_model_that_what_needs_no_model_beats_is_refused() -> None:
+    losses = {name: {"loss": loss} for name, loss in {"before": 4.0, "unigram": 2.0, "after": 2.1}.items()}
+    checks = text_checks(losses | {"gain": {"chrf_lower": -0.01, "exact": -0.1}}, TEXT)
+    assert not any(check.passed for check in checks)
 
 
 def test_nan_never_passes() -> None:

@@ -39,3 +39,16 @@ def test_the_distance_is_torchmetrics_own(network: Inception) -> None:
     fid.update(real[:5], real=True)
     fid.update(generated[:5], real=False)
     assert few == pytest.approx(float(fid.compute()), rel=1e-3)
+
+
+def test_10_a_score_stands_beside_the_most_that_so_few_pictures_can_reach() -> None:
+    class Sure(Inception):
+        """Is certain of another class for every picture."""
+
+        def logits(self, features_BD: torch.Tensor) -> torch.Tensor:
+            return 50 * torch.eye(1008)[: len(features_BD)]
+
+    features_BD = torch.rand(128, 8, generator=torch.Generator().manual_seed(0))
+    row = scores(Sure(), features_BD, features_BD, 7)
+    assert row["inception_score_limit"] == 12.8
+    assert row["inception_score"] == pytest.approx(12.8)

@@ -13,23 +13,24 @@ from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler
 from components.stage import StageError
-from tests.components.evaluation.test_image import SETTINGS
+from tests.components.evaluation.test_image import PAINTING
 from tests.tiny_image import StraightBackend, write_tiny_encoder
 
 WRITTEN = [
-    {"concept": "red", "phrase": "dog", "before": "dog", "after": "red"},
-    {"concept": "dog", "phrase": "red", "before": "dog", "after": "dog"},
+    {"concept": "red", "phrase": "dog", "before": "dog", "after": "red", "nearest_answer": "dog", "reference": "red"},
+    {"concept": "dog", "phrase": "red", "before": "dog", "after": "dog", "nearest_answer": "red", "reference": "dog"},
 ]
 
 
 def test_each_writer_is_judged_by_the_pictures_of_its_own_prompts(tmp_path: Path) -> None:
     torch.manual_seed(0)
     judge, encoder = Judge().eval().requires_grad_(False), TextEncoder(write_tiny_encoder(tmp_path))
-    document = evaluate(Sampler(StraightBackend(), 4), judge, encoder, WRITTEN, SETTINGS)
+    document = evaluate(Sampler(StraightBackend(), 4), judge, encoder, WRITTEN, PAINTING)
     red, black = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     red[0] = 255
     names = encoder.embed(["red", "dog"])
     expected = {"phrase": [black, red], "base_model": [black, black], "fine_tuned_model": [red, black]}
+    expected |= {"nearest_answer": [black, red], "reference": [red, black]}
     for writer, pictures in expected.items():
         assert document[writer] == pytest.approx(alignment(judge, torch.stack(pictures), names), abs=1e-5)
     assert document["phrases"] == 2

@@ -13,7 +13,7 @@ from components.evaluation.sampling import agreement, by_guidance, by_steps, wri
 from components.models.judge import Judge
 from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler
-from tests.components.evaluation.test_image import SETTINGS, drawn
+from tests.components.evaluation.test_image import PAINTING, drawn
 from tests.tiny_image import StraightBackend, write_tiny_encoder
 
 
@@ -24,14 +24,14 @@ def test_a_straight_path_needs_no_more_steps_and_leaves_no_diversity(
     monkeypatch.setattr(sampling, "GUIDANCE", (1.0,))
     torch.manual_seed(0)
     judge, encoder = Judge().eval().requires_grad_(False), TextEncoder(write_tiny_encoder(tmp_path))
-    captions = Captions.of([drawn("red", 90), drawn("dog", 160)], encoder, 4)
+    captions = Captions.of([drawn("red", 90), drawn("dog", 160), drawn("blue", 230)], encoder, 4)
     runtime = Sampler(StraightBackend(), 4)
-    rows = by_steps(runtime, judge, captions, SETTINGS)
+    rows = by_steps(runtime, judge, captions, PAINTING)
     assert [(row["solver"], row["steps"]) for row in rows] == [
         (solver, steps) for solver in ("euler", "multistep") for steps in (2, 3)
     ]
     assert {row["agreement"] for row in rows} == {60.0}
-    (guided,) = by_guidance(runtime, judge, captions, SETTINGS)
+    (guided,) = by_guidance(runtime, judge, captions, PAINTING)
     assert guided["diversity"] == pytest.approx(0, abs=1e-3)
     write_rows(tmp_path / "steps.csv", rows)
     assert (
@@ -42,7 +42,7 @@ def test_a_straight_path_needs_no_more_steps_and_leaves_no_diversity(
 def test_a_single_picture_is_timed_at_its_median(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 9.0] + [float(t) for number in range(sampling.REPEATS) for t in (0, number)])
     monkeypatch.setattr(sampling.time, "perf_counter", lambda: next(ticks))
-    assert sampling.one_picture(Sampler(StraightBackend(), 4), "red", SETTINGS) == 4.0
+    assert sampling.one_picture(Sampler(StraightBackend(), 4), "red", PAINTING) == 4.0
 
 
 def test_agreement_is_the_median_psnr() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from components.config import load
 from components.evaluation.speed import EAGER, image_speed, text_speed
 from components.export.trajectories import requests_for, trajectory_inputs
 from components.models.language import load_base, load_tokenizer
 from components.runtimes.image import load_sampler
 from components.runtimes.text import load_text
+from tests.conftest import ROOT
 from tests.tiny_image import CAPTIONS
 
 PHRASES = ["draw apple", "draw heart"]
@@ -32,7 +34,7 @@ def check(row: dict[str, Any], figures: dict[str, float], engines: set[str]) -> 
 def test_18_image_engines_are_timed_at_every_batch(tiny_image_export: Path) -> None:
     samplers = {name: load_sampler(tiny_image_export, name) for name in ("pytorch", "onnxruntime", "openvino")}
     backend, size = samplers["pytorch"].backend, samplers["pytorch"].size
-    inputs = trajectory_inputs(backend, size, requests_for(CAPTIONS[:2], 3), count=4)
+    inputs = trajectory_inputs(backend, size, requests_for(CAPTIONS[:2], load(ROOT / "params.yaml").serving), count=4)
     table = image_speed(samplers, inputs, rounds=6)
     assert table.keys() == {"batch_1", "batch_8", "batch_32"}
     for row in table.values():

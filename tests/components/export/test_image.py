@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from components.artifact import verify
-from components.config import ExportImage
+from components.config import ExportImage, load
 from components.data.sample import Sample
 from components.export import image
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import load_image
 from components.stage import StageError
+from tests.conftest import ROOT
 from tests.tiny_image import tiny_denoiser
+
+SERVING = load(ROOT / "params.yaml").serving.model_copy(update={"image_steps": 10})
 
 
 def test_an_export_has_the_files_of_every_engine(tiny_image_export: Path) -> None:
@@ -43,7 +46,9 @@ def test_only_a_calibration_that_the_samples_cannot_fill_is_refused_and_before_a
     weight_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = ExportImage.model_validate({"weight_format": weight_format, "calibration": 64})
-    monkeypatch.setattr(image.config, "load", lambda: SimpleNamespace(export=SimpleNamespace(image=section)))
+    monkeypatch.setattr(
+        image.config, "load", lambda: SimpleNamespace(export=SimpleNamespace(image=section), serving=SERVING)
+    )
     monkeypatch.setattr(image.denoiser, "load", lambda folder: tiny_denoiser())
     monkeypatch.setattr(image, "write_export", lambda *arguments: None)
     monkeypatch.setattr(image, "read_manifest", lambda folder: SimpleNamespace(digest=""))

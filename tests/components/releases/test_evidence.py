@@ -94,6 +94,7 @@ def test_09_a_call_that_hangs_is_slow_once_it_has_lasted_too_long_however_it_end
         *called("never ended", since + 5, None),
         *called("failed", since + 6, 0.1, "error", 500),
         *called("young", since + 55, None),
+        *called("its gateway died", since + 56, 0.0, "lost", 0),
     ]
     commit(engine, events)
     found = evidence.calls(engine, candidate, 10.0, now=since + 60)
@@ -104,6 +105,7 @@ def test_09_a_call_that_hangs_is_slow_once_it_has_lasted_too_long_however_it_end
         (None, None),
         (None, True),
         (True, False),
+        (None, None),
         (None, None),
     ]
 

@@ -26,11 +26,10 @@ def test_32_a_special_token_in_a_caption_is_text_in_training_and_in_serving(tiny
     ids, mask = CaptionTokenizer(tiny_encoder / "tokenizer.json", 16)(hostile)
     reference = TextEncoder(tiny_encoder, 16)
     assert np.array_equal(ids, reference._tokens(hostile, 16, padding="max_length")["input_ids"])
-    tokenizer = reference.tokenizer
-    ends = {tokenizer.cls_token_id, tokenizer.sep_token_id}
-    special = {*ends, tokenizer.mask_token_id, tokenizer.pad_token_id}
+    begin, end, padding = reference.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", "[PAD]"])
     for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True):
-        assert {row[0], row[length - 1]} == ends and not special & {*row[1 : length - 1]}
+        assert (row[0], row[length - 1]) == (begin, end)
+        assert not {begin, end, padding} & {*row[1 : length - 1]}
 
 
 def test_a_damaged_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from components.artifact import ArtifactError
 from components.models.language import chat_encoder, load_merged, load_tokenizer
+from components.runtimes import text
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import (
     EngineStoppedError,
@@ -208,6 +209,35 @@ def test_24_an_engine_that_does_not_start_again_leaves_nobody_waiting_and_is_tri
         assert engine.generate([GREEDY]) == begun
     finally:
         engine.close()
+
+
+def test_26_a_prompt_is_bounded_in_tokens_not_in_characters(tiny_export: Path) -> None:
+    engine = load_text(tiny_export, max_prompt_tokens=100)
+    try:
+        bare = len(engine.prompt_ids([("user", "")]))
+        fits = TextRequest((("user", "x" * (100 - bare)),), 4, 0)
+        assert engine.generate([fits])[0].prompt_tokens == 100
+        chinese = TextRequest((("user", "图" * (100 - bare)),), 4, 0)  # as many characters, of three tokens each
+        with pytest.raises(PromptTooLongError, match=rf"{bare + 3 * (100 - bare)} prompt tokens; at most 100"):
+            engine.generate([chinese])
+    finally:
+        engine.close()
+
+
+def test_26_long_prompts_of_one_user_hold_up_no_short_one_of_another(
+    runtime: OpenVinoText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "READING_TOKENS", 64)
+    finished: list[str] = []
+    longs = [TextRequest((("user", "x" * 440),), 8, 0, share="k/long") for _ in range(6)]
+    jobs = {f"long {i}": runtime._job(request, None) for i, request in enumerate(longs)}
+    jobs["short"] = runtime._job(TextRequest((("user", "a boat"),), 4, 0, share="k/short"), None)
+    for name, job in jobs.items():
+        job.done.add_done_callback(lambda _, name=name: finished.append(name))
+    runtime._submit(list(jobs.values()))  # the short one last
+    for job in jobs.values():
+        job.done.result(timeout=60)
+    assert finished.index("short") <= 1
 
 
 def test_changed_bytes_are_not_loaded(tiny_export: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from components import config
 from components.artifact import seal
+from components.config.document import read_yaml, write_yaml
 from components.data import picture, sample
 from components.data.sample import PREFERRED, Sample
 from components.models import denoiser as denoisers
@@ -70,9 +70,9 @@ def write_image_inputs(folder: Path, contrasts: Collection[int]) -> None:
 
 def set_parameters(folder: Path, line: str, **changes: object) -> None:
     """Write the project's own `params.yaml` with the small sizes and `changes` under `train.<line>`."""
-    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document = read_yaml(ROOT / "params.yaml")
     document["train"][line] |= COMMON | SETTINGS[line] | changes
-    (folder / "params.yaml").write_text(yaml.safe_dump(document))
+    write_yaml(folder / "params.yaml", document)
 
 
 def train(folder: Path, line: str, module: str = "", **changes: object) -> subprocess.CompletedProcess[str]:

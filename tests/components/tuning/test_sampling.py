@@ -27,7 +27,7 @@ from components.stage import StageError
 from components.tuning import sampling
 from components.tuning.sampling import SPACE, Chain, compare, phrases
 from components.tuning.trials import read_search
-from tests.components.evaluation.test_image import SETTINGS
+from tests.components.evaluation.test_image import PAINTING
 from tests.tiny_image import CAPTIONS, StraightBackend
 
 COLD = {"temperature": 0.2, "top_p": 0.5, "guidance": 1.0, "steps": 2}
@@ -57,12 +57,12 @@ def real(tiny_export: Path, tiny_image_export: Path, tiny_encoder: Path, judge: 
     """Both lines as exported and served, tiny."""
     with closing(load_text(tiny_export)) as writer:
         painter = load_image(tiny_image_export, "openvino")
-        yield Chain(writer, painter, judge, TextEncoder(tiny_encoder), SETTINGS, 8)
+        yield Chain(writer, painter, judge, TextEncoder(tiny_encoder), PAINTING, 8)
 
 
 def test_each_phrase_is_judged_by_the_picture_of_what_was_written_for_it(tiny_encoder: Path, judge: Judge) -> None:
     encoder = TextEncoder(tiny_encoder)
-    chain = Chain(Parrot(), Sampler(StraightBackend(), 4), judge, encoder, SETTINGS, 8)  # type: ignore[arg-type]
+    chain = Chain(Parrot(), Sampler(StraightBackend(), 4), judge, encoder, PAINTING, 8)  # type: ignore[arg-type]
     pictures_BCHW = torch.zeros(len(PAIRS), 3, 4, 4, dtype=torch.uint8)
     pictures_BCHW[[pair.concept.startswith("red") for pair in PAIRS], 0] = 255
     expected = alignment(judge, pictures_BCHW, encoder.embed(CAPTIONS))["alignment"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import yaml
 
+from components.config.document import write_yaml
 from components.stage import StageError
 from components.tuning.search import TrialError, search, training
 from components.tuning.space import Space, Uniform
@@ -15,8 +15,9 @@ from components.tuning.space import Space, Uniform
 SPACE: Space = {"learning_rate": Uniform(0.0, 1.0)}
 # A stand-in for a training stage: it reads its folder's params.yaml and writes the loss, as the real ones do.
 STAGE = """
-import json, pathlib, sys, yaml
-train = yaml.safe_load(open("params.yaml"))["train"]["toy"]
+import json, pathlib, sys
+from ruamel.yaml import YAML
+train = YAML(typ="safe").load(pathlib.Path("params.yaml"))["train"]["toy"]
 if train["learning_rate"] > train["limit"]:
     sys.exit("error: the loss is not finite")
 assert pathlib.Path("data/samples").read_text() == "samples"
@@ -77,7 +78,7 @@ def project(folder: Path, limit: float) -> Path:
     (folder / "data").mkdir()
     (folder / "data" / "samples").write_text("samples")
     train = {"toy": {"learning_rate": 1.0, "max_steps": 100, "limit": limit}}
-    (folder / "params.yaml").write_text(yaml.safe_dump({"train": train, "other": {"kept": True}}))
+    write_yaml(folder / "params.yaml", {"train": train, "other": {"kept": True}})
     return folder / "params.yaml"
 
 

@@ -1,0 +1,62 @@
+"""KID between real pictures and generated ones of the same captions: unbiased all the same, with a standard error.
+
+KID (Binkowski et al. 2018) is the squared maximum mean discrepancy with a cubic kernel. A generated picture resembles
+the real picture of its own caption, so that the usual estimate, which compares every generated picture with every real
+one, comes out below the truth. Here the sums leave out every two pictures of one concept, within a set and across, so
+that only independent pictures are compared: Gretton et al. 2012 (JMLR 13, lemma 6), by concepts for single samples.
+
+The standard error is the jackknife's, leaving out one concept at a time. An interval from it holds for other concepts
+drawn like these and this one model: it knows nothing of other trainings or other seeds of the noise. Where the truth
+is near 0 it is up to 1.5 times too wide, which errs on the safe side (Efron and Stein 1981). Features stand in rows: N
+pictures, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics.image.kid import poly_kernel
+
+LEAST = 3  # concepts: with one left out, two are compared
+
+
+class Estimate(NamedTuple):
+    value: float
+    standard_error: float
+
+
+def kid(real_NF: Tensor, generated_NF: Tensor, concepts: Sequence[str]) -> Estimate:
+    """KID; row i of both sets shows `concepts[i]`."""
+    return estimate(discrepancies(real_NF, generated_NF), concepts)
+
+
+def kid_difference(real_NF: Tensor, one_NF: Tensor, other_NF: Tensor, concepts: Sequence[str]) -> Estimate:
+    """KID of `one` less that of `other`: concepts that are easy or hard for both cancel."""
+    return estimate(discrepancies(real_NF, one_NF) - discrepancies(real_NF, other_NF), concepts)
+
+
+def discrepancies(real_NF: Tensor, generated_NF: Tensor) -> Tensor:
+    """What each two rows add to KID, NN in double precision and symmetric."""
+    real_NF, generated_NF = real_NF.double(), generated_NF.double()
+    across_NN = poly_kernel(real_NF, generated_NF)
+    within_NN = poly_kernel(real_NF, real_NF) + poly_kernel(generated_NF, generated_NF)
+    return within_NN - across_NN - across_NN.T
+
+
+def estimate(discrepancies_NN: Tensor, concepts: Sequence[str]) -> Estimate:
+    """Mean over each two rows of different concepts; raises `ValueError` below `LEAST` concepts."""
+    numbers = {concept: number for number, concept in enumerate(dict.fromkeys(concepts))}
+    count = len(numbers)
+    if count < LEAST:
+        raise ValueError(f"KID needs pictures of at least {LEAST} concepts, not {count}")
+    concept_N = torch.tensor([numbers[concept] for concept in concepts])
+    apart_NN = (concept_N[:, None] != concept_N).double()
+    none_C = torch.zeros(count, dtype=torch.double)
+    sums_C = none_C.index_add(0, concept_N, (discrepancies_NN * apart_NN).sum(1))
+    pairs_C = none_C.index_add(0, concept_N, apart_NN.sum(1))
+    without_C = (sums_C.sum() - 2 * sums_C) / (pairs_C.sum() - 2 * pairs_C)
+    variance = (count - 1) / count * (without_C - without_C.mean()).square().sum()
+    return Estimate(float(sums_C.sum() / pairs_C.sum()), float(variance.sqrt()))

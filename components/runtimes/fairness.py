@@ -1,0 +1,64 @@
+"""Who is admitted to an engine next: fair to keys, then to a key's users, by the tokens they have in work.
+
+A prompt is read before its first token is written, and prompts are read one after the other. So few of their tokens are
+let in at a time: who comes with a short prompt waits for what is being read, not for all that others have sent. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+
+class Work(Protocol):
+    """A job: `share` is a key, a slash and a user of it; `cost` its tokens, `unread` those of a prompt not yet read."""
+
+    @property
+    def share(self) -> str: ...
+
+    @property
+    def cost(self) -> int: ...
+
+    @property
+    def unread(self) -> int: ...
+
+
+WorkT = TypeVar("WorkT", bound=Work)
+
+
+def admissible(waiting: Sequence[WorkT], working: Sequence[WorkT], budget: int) -> list[WorkT]:
+    """The waiting jobs to admit now, in order, until the prompts that are being read have `budget` tokens.
+
+    Next is always who has least in work: of the keys, then of this key's users, then who came first. A prompt beyond
+    the budget is read alone.
+    """
+    in_work: Counter[str] = Counter()
+    for job in working:
+        _take(in_work, job)
+    reading = sum(job.unread for job in working)
+    left, admitted = list(waiting), list[WorkT]()
+    while left:
+        job = min(left, key=lambda job: standing(in_work, job.share))
+        if reading and reading + job.unread > budget:
+            break
+        left.remove(job)
+        admitted.append(job)
+        reading += job.unread
+        _take(in_work, job)
+    return admitted
+
+
+def holders(share: str) -> set[str]:
+    """Whom work of a share counts for: the key, and the user of it."""
+    return {share.partition("/")[0], share}
+
+
+def standing(held: Mapping[str, int], share: str) -> tuple[int, int]:
+    """What the key of a share holds and what its user does: who has less comes first."""
+    return held.get(share.partition("/")[0], 0), held.get(share, 0)
+
+
+def _take(in_work: Counter[str], job: Work) -> None:
+    for holder in holders(job.share):
+        in_work[holder] += job.cost
