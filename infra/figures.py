@@ -60,8 +60,8 @@ def text_loss(d: Document) -> str:
 
 def text_answers(d: Document) -> str:
     """How like the wanted prompt the answers are, and what the fine-tuned model gains."""
-    scores = listed(WRITERS, lambda key: f"{d[key]['chrf']:.1f} ({percent(d[key]['exact'])})")
-    gain = f"{d['gain']['chrf']:+.1f}, at least {d['gain']['chrf_lower']:+.1f}"
+    scores = listed(WRITERS, lambda key: f"{d[key]['chrf']:.2f} ({percent(d[key]['exact'])})")
+    gain = f"{d['gain']['chrf']:+.2f}, at least {d['gain']['chrf_lower']:+.2f}"
     return (
         f"{scores}; of {d['samples']} phrases; gain over the best without a model {gain} (one-sided 95 % over phrases)"
     )
