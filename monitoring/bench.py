@@ -97,7 +97,15 @@ def fill(url: str, pairs: Sequence[Pair]) -> int:
 
 
 def _write(engine: Any, chunk: list[tuple[Row, Row | None]], running: Sequence[Placed]) -> int:
-    extra = {"model": "", "batch_size": 4, "status": 200, "prompt_tokens": 8, "messages": 1, "adapter": ""}
+    extra = {
+        "model": "",
+        "batch_size": 4,
+        "status": 200,
+        "prompt_tokens": 8,
+        "messages": 1,
+        "adapter": "",
+        "answered_by": "",
+    }
     rows = [row | extra | _assigned(running, row) for row, _ in chunk]
     ends = [row | {"time": row["time"] + row["latency_s"]} for row in rows]
     reactions = [reaction for _, reaction in chunk if reaction]

@@ -59,7 +59,7 @@ def test_43_what_a_model_learns_to_write_is_byte_for_byte_what_the_file_holds(pr
     }
     tokenizer = load_tokenizer(tiny_base)
     for prompt, completion in TARGETS.items():
-        ids, targets = encode(tokenizer, found[prompt], 512)
+        ids, targets = encode(tokenizer, found[prompt])
         assert tokenizer.decode([t for t in targets if t != IGNORED], skip_special_tokens=True) == completion
         assert prompt in tokenizer.decode(ids)
 

@@ -49,7 +49,7 @@ def test_17_a_models_own_outputs_and_its_users_phrases_are_no_drift(
     found = phrases.samples(assets, 300)
     model, tokenizer = load_base(tiny_base, torch.float32), load_tokenizer(tiny_base)
     outputs = write(
-        model, tokenizer, [s.text for s in found], max_new_tokens=12, temperature=0.7, seed=7, batch_size=100
+        model, tokenizer, [s.text for s in found], max_new_tokens=12, temperature=0.7, top_p=1.0, seed=7, batch_size=100
     )
     known, unseen = bench.halve(
         [bench.Phrase(s.text, output, s.meta["concept"]) for s, output in zip(found, outputs, strict=True)], 1

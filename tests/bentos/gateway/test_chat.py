@@ -79,7 +79,8 @@ def test_the_variant_decides_the_temperature_and_stays_with_its_user(gateway: Ru
         variants = {ask(gateway, prompt, user=user).headers["x-variant"] for _ in range(2)}
         (variant,) = variants
         seen.add(variant)
-        assert job(gateway, prompt)["temperature"] == experiment.variants[variant].temperature
+        given = experiment.variants[variant].temperature
+        assert job(gateway, prompt)["temperature"] == (load().serving.text_temperature if given is None else given)
         assert job(gateway, prompt)["top_p"] == TOP_P
     assert seen == set(experiment.variants)
 
