@@ -24,6 +24,7 @@ from monitoring.simulated import audience_folder
 
 STEPS = ("start the servers", "pipeline", "release", "simulated audience", "monitor")
 console = Console()
+LONGEST_WAIT_S = 60.0
 
 
 def demo(params: Params) -> None:
@@ -39,6 +40,7 @@ def demo(params: Params) -> None:
         release()
         announce(3, started)
         traffic = run_audience(params)
+        await_attribution(params)
         announce(4, started)
         report = monitor(window_minutes=int((time.monotonic() - started) / 60) + 1)
         console.print(summary(traffic, json.loads((ROOT / report).with_suffix(".json").read_text())))
@@ -49,6 +51,16 @@ def demo(params: Params) -> None:
             for handler in logging.getLogger("prefect.flow_runs").handlers:
                 handler.flush()  # the runs' last lines, while Prefect's server still takes them
             stack.stop()
+
+
+def await_attribution(params: Params) -> None:
+    """Wait until the last user's attribution window has closed, where that is a matter of a minute: until then nobody
+    counts, and the report would have nothing to compare.
+    """
+    seconds = max((experiment.attribution_seconds for experiment in params.experiments), default=0.0)
+    if seconds <= LONGEST_WAIT_S:
+        console.print(f"waiting {seconds:.0f} s for the attribution windows to close (attribution_hours)")
+        time.sleep(seconds)
 
 
 def announce(step: int, started: float) -> None:

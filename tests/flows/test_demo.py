@@ -85,3 +85,15 @@ def test_it_ends_by_saying_where_to_look() -> None:
     told = demo.where_to_look(load(), ".atelier/reports/1.html")
     assert ".atelier/reports/1.html" in told
     assert f":{load().serving.gateway_port}/v1" in told
+
+
+@pytest.mark.parametrize(("hours", "waited"), [(0.005, [18.0]), (24.0, [])])
+def test_06_the_demo_reports_once_its_users_count_and_waits_for_no_days(
+    hours: float, waited: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(demo.time, "sleep", slept.append)
+    (experiment,) = load().experiments
+    other = experiment.model_copy(update={"attribution_hours": hours})
+    demo.await_attribution(load().model_copy(update={"experiments": (other,)}))
+    assert slept == waited
