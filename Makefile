@@ -92,16 +92,16 @@ lock: setup  ## resolve pyproject.toml again into infra/locks
 setup: $(STAMP)
 	@python -m components.checkout
 
-# Installers first, then torch, so that a stock machine gets a build that imports; a CUDA build brings its libraries.
+# Installers first, then torch: the CPU build where pip is offered it, else PyPI's CUDA build with its libraries.
 # Then the lock. Nothing is resolved, every file's digest is checked, and what is built is built with locked tools.
 LOCKS := infra/locks
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
-$(STAMP): $(LOCK) $(LOCKS)/build.txt $(LOCKS)/torch.txt $(LOCKS)/cuda.txt pyproject.toml
+$(STAMP): $(LOCK) $(LOCKS)/build.txt $(LOCKS)/torch.txt $(LOCKS)/torch-cpu.txt $(LOCKS)/cuda.txt pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --require-hashes -r $(LOCKS)/build.txt
-	$(PIP_INSTALL) --require-hashes -r $(LOCKS)/torch.txt
-	! pip show torch | grep -q '^Requires:.*triton' || $(PIP_INSTALL) --require-hashes -r $(LOCKS)/cuda.txt
+	$(if $(findstring gpu,$(LOCK)),false,$(PIP_INSTALL) --require-hashes -r $(LOCKS)/torch-cpu.txt 2>/dev/null) || \
+		$(PIP_INSTALL) --require-hashes -r $(LOCKS)/torch.txt -r $(LOCKS)/cuda.txt
 	$(PIP_INSTALL) --require-hashes -r $(LOCK)
 	$(PIP_INSTALL) --editable .
 	python -m components.preflight

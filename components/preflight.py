@@ -111,7 +111,7 @@ def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lo
 
 def torch_problems(version: str | None, import_error: str | None) -> list[Problem]:
     """Whether torch is there in the pinned version and imports; `import_error` is the last line of a failed import."""
-    remedy = f"run `pip install {HASHED} -r infra/locks/torch.txt`"
+    remedy = f"run `pip install {HASHED} -r infra/locks/torch-cpu.txt`, or torch.txt and cuda.txt"
     if version is None:
         return [Problem(f"torch is missing: {remedy}")]
     problems = []

@@ -4,9 +4,9 @@ supported Python, and pins each package by version and by the SHA-256 of its fil
 Nothing is installed. Versions that are locked stay, unless `pyproject.toml` excludes them; `--upgrade` resolves without
 them. A new lock is only a candidate: it is good once the test suite has passed in an environment installed from it.
 
-`build.txt` is installed first (installers and build backends), then `torch.txt` and, where that torch is a CUDA build,
-`cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel asks for it, export does not need it,
-and its CUDA build breaks `import transformers` beside a CPU build of torch.
+`build.txt` is installed first (installers and build backends), then `torch-cpu.txt` or, where pip is offered no such
+build and for GPUs, `torch.txt` with `cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel asks
+for it, export does not need it, and its CUDA build breaks `import transformers` beside a CPU build of torch.
 """
 
 from __future__ import annotations
@@ -66,6 +66,14 @@ def resolve(*requirements: str, keep: str = "", options: tuple[str, ...] = ()) -
     return entries(done.stdout.replace(f"{EVERYWHERE} \\", " \\"))
 
 
+def cpu_build(torch: str) -> str:
+    """The entry of the same version's CPU build, given that of PyPI's."""
+    version = re.match(r"torch==([\d.]+)", torch)
+    assert version is not None
+    hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in TORCH_CPU.values())
+    return f"torch=={version[1]}+cpu{hashes}\n"
+
+
 def for_gpu(cpu: Entries, runtime: str) -> Entries:
     """The same packages with the GPU build of ONNX Runtime, whose entry is `runtime`."""
     rest = {name: text for name, text in cpu.items() if name != "onnxruntime"}
@@ -86,20 +94,21 @@ def locked(name: str, upgrade: bool) -> str:
 
 
 def main() -> None:
-    """Resolve everything and write the six lock files."""
+    """Resolve everything and write the lock files."""
     parser = argparse.ArgumentParser(description="Resolve pyproject.toml into infra/locks.")
     parser.add_argument("--upgrade", action="store_true", help="do not keep the versions that are locked now")
     upgrade: bool = parser.parse_args().upgrade
     keep = "".join(locked(name, upgrade) for name in ("cpu", "torch", "cuda"))
     everything = resolve(PROJECT, keep=keep, options=LEFT_OUT)
-    torch = everything.pop("torch").rstrip() + "".join(f" \\\n    --hash=sha256:{one}" for one in TORCH_CPU.values())
+    torch = everything.pop("torch")
     cuda = {name: text for name, text in everything.items() if CUDA.fullmatch(name)}
     cpu = {name: text for name, text in everything.items() if name not in cuda}
     version = re.match(r"onnxruntime==(\S+)", cpu["onnxruntime"])
     assert version is not None
     gpu_runtime = resolve(f"onnxruntime-gpu=={version[1]}", options=("--no-deps",))["onnxruntime-gpu"]
     write("build", resolve(*BUILD, keep="".join(cpu.values())))
-    write("torch", {"torch": torch + "\n"})
+    write("torch", {"torch": torch})
+    write("torch-cpu", {"torch": cpu_build(torch)})
     write("cuda", cuda)
     write("cpu", cpu)
     write("gpu", for_gpu(cpu, gpu_runtime), GPU_NOTE)

@@ -14,7 +14,7 @@ from components.preflight import read_lock
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = ROOT / "infra" / "locks"
-NAMES = ("build", "torch", "cuda", "cpu", "gpu", "label-studio")
+NAMES = ("build", "torch", "torch-cpu", "cuda", "cpu", "gpu", "label-studio")
 lock = runpy.run_path(str(LOCKS / "lock.py"))
 audit = runpy.run_path(str(LOCKS / "audit.py"))
 
@@ -89,3 +89,14 @@ def test_34_an_audit_without_data_is_no_clean_bill() -> None:
     )
     said, bad = summarise("cpu.txt", [well, vulnerable])
     assert bad and "gamma 2: PYSEC-1, PYSEC-2 (2 of 2 packages" in said
+
+
+def test_34_the_cpu_build_of_torch_is_taken_where_pip_is_offered_it() -> None:
+    """Pip prefers files whose digest the index tells; those in a folder have none before they are read."""
+    torch = entries("torch")["torch"]
+    cpu = lock["cpu_build"](torch)
+    assert re.match(r"torch==[\d.]+\+cpu ", cpu) and cpu == entries("torch-cpu")["torch"]
+    recipe = subprocess.run(["make", "-n", "-B", "setup"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert recipe.index("torch-cpu.txt") < recipe.index("torch.txt -r infra/locks/cuda.txt")
+    gpu = ["make", "-n", "-B", "setup", "LOCK=infra/locks/gpu.txt"]
+    assert "torch-cpu.txt" not in subprocess.run(gpu, cwd=ROOT, capture_output=True, text=True, check=True).stdout
