@@ -5,8 +5,8 @@ Nothing is installed. Versions that are locked stay, unless `pyproject.toml` exc
 them. A new lock is only a candidate: it is good once the test suite has passed in an environment installed from it.
 
 `build.txt` is installed first (installers and build backends), then `torch-cpu.txt` or, where pip is offered no such
-build and for GPUs, `torch.txt` with `cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel asks
-for it, export does not need it, and its CUDA build breaks `import transformers` beside a CPU build of torch.
+build and for GPUs, `torch.txt` with `cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel
+asks for it, export does not need it, and its CUDA build breaks `import transformers` beside a CPU build of torch.
 """
 
 from __future__ import annotations
