@@ -24,7 +24,7 @@ from components.experiments.versions import newest
 from components.releases.schema import Note
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
-from tests.components.experiments.examples import experiment, in_force
+from tests.components.experiments.examples import COLOURS, experiment, in_force
 
 CLIENTS, USERS = 3, 240
 
@@ -40,7 +40,8 @@ def rows(gateway: Running) -> list[dict[str, Any]]:
 @pytest.fixture
 def gateway(standin: str, tmp_path: Path) -> Iterator[Running]:
     urls = f"{standin}/text", f"{standin}/image"
-    declared = {"name": "colours", "salt": "colours", "share": 0.5}
+    declared: dict[str, Any] = {"name": "colours", "salt": "colours", "share": 0.5}
+    declared["attribution_hours"] = COLOURS.attribution_hours
     with serve_gateway(tmp_path, standin, *urls, experiment=declared, max_concurrency=8) as served:
         yield served
 
