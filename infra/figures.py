@@ -161,6 +161,13 @@ def lift(d: Document) -> str:
     return f"{users:,.0f} for 80 % of replays; one look at a horizon fixed for that power {once}"
 
 
+def idle(d: Document) -> str:
+    """What the running stack takes without the model engines, of all cores."""
+    row = d["housekeeping"]
+    share, seconds = f"{100 * row['cpu'] / d['cores']:.1f} % of {d['cores']} cores", f"{d['seconds']:.0f} s"
+    return f"{share}, {row['memory'] / 1e9:.2f} GB, {row['processes']:.0f} processes, over {seconds}"
+
+
 def active(d: Document) -> str:
     """Labels saved, of each data set."""
     sets = {name: row["strategies"]["mixed"] for name, row in d["data"].items()}
@@ -226,6 +233,9 @@ ROWS = [
         "experiments: users until a lift from 30 % to 34.5 % is decided",
         lift,
         "make bench-online",
+    ),
+    Row(
+        "online/idle.json", "the running stack while nobody uses it, without the model engines", idle, "make bench-idle"
     ),
     Row(
         "annotation/active.json",
