@@ -35,7 +35,7 @@ repro: setup  ## bring every artifact up to date
 	dvc repro
 
 figures: setup  ## README's table, from metrics/
-	python infra/figures.py
+	python -m infra.figures
 
 lint: setup  ## style, types, the import rule and known vulnerabilities of what the locks hold
 	ruff check .

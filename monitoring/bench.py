@@ -38,6 +38,7 @@ from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
 from components.runtimes.text import load_text
 from components.stage import StageError, run
+from components.timing import Load
 from monitoring.drift import Drift, compare
 from monitoring.embedding import Embed, load_embed
 from monitoring.reference import Texts, samples
@@ -141,8 +142,9 @@ def report_cost(pairs: Sequence[Pair]) -> dict[str, Any]:
         events = fill(_params(folder).events.url, pairs)
         process = multiprocessing.get_context("spawn").Process(target=_report, args=(folder,))
         began = time.perf_counter()
-        process.start()
-        process.join()
+        with Load() as busy:
+            process.start()
+            process.join()
         seconds = time.perf_counter() - began
         if process.exitcode:
             raise StageError("the report failed: its message stands above")
@@ -156,6 +158,7 @@ def report_cost(pairs: Sequence[Pair]) -> dict[str, Any]:
         "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
         "peak_mib": round(used.ru_maxrss / 1024),
         "kept_mib": round(kept / 2**20, 1),
+        "machine": busy.machine(),
     }
     return {"events": events, "requests_in_window": summary["requests"], **cost, "compared_with": against}
 

@@ -1,7 +1,8 @@
 """Load of a running gateway: `python -m bentos.gateway.bench` at 1, 8 and 32 concurrent users.
 
-Each level is bounded in requests and in seconds. The generator shares the machine's cores with the servers, so that the
-figures are those of the whole machine. Needs ATELIER_API_KEYS (its first key is used).
+Prints a table and writes `metrics/online/load.json`. Each level is bounded in requests and in seconds. The generator
+shares the machine's cores with the servers, so that the figures are those of the whole machine. Needs
+ATELIER_API_KEYS (its first key is used).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
@@ -19,9 +21,12 @@ import typer
 
 from bentos.gateway.schemas import MODELS
 from components.api_keys import KEYS, accepted_keys
+from components.artifact import canonical, write_text
 from components.config import Line, load
 from components.stage import StageError, run
+from components.timing import other_work
 
+OUT = Path("metrics/online/load.json")
 USERS = (1, 8, 32)
 PROMPTS = ("a red apple", "a smiling cat", "a blue heart", "a rocket on the moon", "a slice of pizza", "a green tree")
 PATHS: dict[Line, str] = {"text": "/v1/chat/completions", "image": "/v1/images/generations"}
@@ -40,15 +45,22 @@ class Level:
     units: int
     failures: int
 
+    def figures(self) -> dict[str, float]:
+        """Units per second, percentiles of the latencies in ms where there are any, and numbers of requests."""
+        counts = {"per_second": self.units / self.seconds, "requests": len(self.latencies), "failed": self.failures}
+        if not self.latencies:
+            return counts
+        percentiles = np.percentile(self.latencies, [50, 95, 99]) * 1000
+        return counts | dict(zip(("p50_ms", "p95_ms", "p99_ms"), percentiles.tolist(), strict=True))
+
     def row(self, line: Line) -> str:
         if not self.latencies:
             return f"{line:5}  {self.users:5}  no request succeeded, {self.failures} failed"
-        p50, p95, p99 = np.percentile(self.latencies, [50, 95, 99]) * 1000
         unit = "tokens/s" if line == "text" else "images/s"
         return (
-            f"{line:5}  {self.users:5}  {self.units / self.seconds:8.1f} {unit}  {len(self.latencies):8}  "
-            f"{p50:7.0f}  {p95:7.0f}  {p99:7.0f}  {self.failures:6}"
-        )
+            f"{line:5}  {self.users:5}  {{per_second:8.1f}} {unit}  {{requests:8}}  "
+            "{p50_ms:7.0f}  {p95_ms:7.0f}  {p99_ms:7.0f}  {failed:6}"
+        ).format(**self.figures())
 
 
 def body(line: Line, index: int, tokens: int) -> dict[str, Any]:
@@ -86,8 +98,10 @@ async def measure(send: Send, users: int, requests: int, seconds: float) -> Leve
     return Level(users, time.perf_counter() - began, tuple(latencies), done, failures)
 
 
-async def bench(url: str, key: str, lines: list[Line], requests: int, seconds: float, tokens: int) -> None:
-    """Print a row for each line and level; raises `StageError` where a warm-up request fails."""
+async def bench(
+    url: str, key: str, lines: list[Line], requests: int, seconds: float, tokens: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Print and return the figures of each line and level; raises `StageError` where a warm-up request fails."""
     connector = aiohttp.TCPConnector(limit=0)
     headers = {"authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=300)
@@ -102,6 +116,7 @@ async def bench(url: str, key: str, lines: list[Line], requests: int, seconds: f
             return send
 
         print("line   users  throughput          requests   p50 ms   p95 ms   p99 ms  failed")
+        figures: dict[str, dict[str, dict[str, float]]] = {}
         for line in lines:
             warm = await measure(sender(line), 1, WARM_UP, seconds)
             if warm.failures:
@@ -109,6 +124,8 @@ async def bench(url: str, key: str, lines: list[Line], requests: int, seconds: f
             for users in USERS:
                 level = await measure(sender(line), users, max(requests, 2 * users), seconds)
                 print(level.row(line), flush=True)
+                figures.setdefault(line, {})[f"users_{users}"] = level.figures()
+        return figures
 
 
 def main(
@@ -117,6 +134,7 @@ def main(
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="Most requests of a level.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Longest a level may send.")] = 20,
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 32,
+    out: Annotated[Path, typer.Option(help="Where the figures go.")] = OUT,
 ) -> None:
     """Measure a running gateway."""
     lines: dict[str, list[Line]] = {"text": ["text"], "image": ["image"], "both": ["text", "image"]}
@@ -125,7 +143,8 @@ def main(
     key = next(iter(accepted_keys(os.environ.get(KEYS, ""))))
     serving = load().serving
     address = url.rstrip("/") or f"http://{serving.host}:{serving.gateway_port}"
-    asyncio.run(bench(address, key, lines[line], requests, seconds, tokens))
+    figures = asyncio.run(bench(address, key, lines[line], requests, seconds, tokens))
+    write_text(out, canonical({"lines": figures, "machine": other_work()}))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from components.artifact import canonical, verify, write_text
 from components.data import sample
 from components.data.pairs import read_pairs
 from components.evaluation import verify_image
-from components.evaluation.timing import Load, interleaved_seconds, paired_ratio
 from components.export.text import EXPORT as TEXT_EXPORT
 from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.models.base_text import BASE
@@ -38,6 +37,7 @@ from components.runtimes.image import Sampler, load_sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.runtimes.text import OpenVinoText, load_text
 from components.stage import run
+from components.timing import Load, interleaved_seconds, paired_ratio
 from components.training.text import CHECKPOINT, SPLIT
 
 METRICS = Path("metrics")

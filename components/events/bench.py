@@ -1,9 +1,10 @@
 """What an acknowledged event costs, and whether it is kept: `make bench-events`.
 
-Rows acknowledged per second by the store's fsynced group commit, against the same rows each in a transaction of its
-own, in turns on the same database; then a writer process killed with `kill -9` at random moments. On SQLite, and on a
-throwaway PostgreSQL where its server is installed. A row of its own is written as well as each database can: on SQLite
-by one thread (it has one writer, others would only wait), on PostgreSQL by as many connections as the pool gives.
+Prints tables and writes `metrics/online/events.json`. Rows acknowledged per second by the store's fsynced group commit,
+against the same rows each in a transaction of its own, in turns on the same database; then a writer process killed with
+`kill -9` at random moments. On SQLite, and on a throwaway PostgreSQL where its server is installed. A row of its own is
+written as well as each database can: on SQLite by one thread (it has one writer, others would only wait), on PostgreSQL
+by as many connections as the pool gives.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Engine
 
+from components.artifact import canonical, write_text
 from components.events import throwaway
 from components.events.crash import kill_writer, sample
 from components.events.database import connect
 from components.events.schema import Accepted
 from components.events.store import EventStore, commit
 from components.stage import run
+from components.timing import other_work, paired_ratio
 
+OUT = Path("metrics/online/events.json")
 WRITERS = (1, 8, 64)
 ROWS = 320  # of one measurement; at least 5 for each writer
 WARM_UP = 1000  # rows
@@ -56,10 +61,10 @@ def single(engine: Engine, rows: list[Accepted], writers: int) -> float:
         return len(rows) / (time.perf_counter() - began)
 
 
-async def throughput(url: str, rounds: int, name: Callable[[], str]) -> list[tuple[int, float, float, float]]:
-    """For each number of writers: medians of rows/s grouped and single, and of their ratio within a round."""
+async def throughput(url: str, rounds: int, name: Callable[[], str]) -> dict[str, dict[str, Any]]:
+    """For each number of writers: medians of rows/s grouped and single, and their ratio in paired rounds."""
     store, engine = await EventStore.open(url), connect(url)
-    table = []
+    table = {}
     try:
         # SQLite's log grows until its first checkpoint, and an fsync that makes a file longer costs several times more.
         await asyncio.to_thread(single, engine, [sample(name(), i) for i in range(WARM_UP)], 1)
@@ -74,46 +79,53 @@ async def throughput(url: str, rounds: int, name: Callable[[], str]) -> list[tup
                 else:
                     together = await grouped(store, rows["grouped"], writers)
                     alone = await asyncio.to_thread(single, engine, rows["single"], writers)
-                pairs.append((together, alone, together / alone))
-            table.append((writers, *(statistics.median(column) for column in zip(*pairs, strict=True))))
+                pairs.append((together, alone))
+            both = dict(zip(("grouped", "single"), zip(*pairs, strict=True), strict=True))
+            medians = {kind: statistics.median(rates) for kind, rates in both.items()}
+            table[f"writers_{writers}"] = medians | {"ratio": asdict(paired_ratio(both["grouped"], both["single"]))}
     finally:
         await store.close()
         engine.dispose()
     return table
 
 
-def crashes(url: str, kills: int) -> str:
-    """One line on what `kills` ends of a writer process left."""
+def crashes(url: str, kills: int) -> dict[str, int]:
+    """What `kills` ends of a writer process left."""
     moments = random.Random(SEED)  # noqa: S311 - reproducible moments, no secret
     seen = [kill_writer(url, f"killed{i}", moments.uniform(0, LONGEST)) for i in range(kills)]
-    acknowledged, lost, damaged = (sum(getattr(crash, name) for crash in seen) for name in vars(seen[0]))
-    return f"{kills} x kill -9: {acknowledged:,} events acknowledged, {lost} lost, {damaged} rows damaged"
+    return {"kills": kills} | {name: sum(getattr(crash, name) for crash in seen) for name in vars(seen[0])}
 
 
-def measure(database: str, url: str, rounds: int, kills: int) -> None:
-    """Print one database's figures as they are made."""
+def measure(database: str, url: str, rounds: int, kills: int) -> dict[str, Any]:
+    """One database's figures, printed as they are made."""
     numbers = iter(range(10**9))
     print(f"{database}, rows/s acknowledged (medians of {rounds} rounds)")
     print("writers   grouped   one each   ratio")
-    for writers, together, alone, ratio in asyncio.run(throughput(url, rounds, lambda: f"bench{next(numbers)}")):
-        print(f"{writers:7}  {together:8,.0f}  {alone:9,.0f}  {ratio:5.1f}x", flush=True)
-    print(crashes(url, kills), flush=True)
+    rates = asyncio.run(throughput(url, rounds, lambda: f"bench{next(numbers)}"))
+    for writers, row in zip(WRITERS, rates.values(), strict=True):
+        print(f"{writers:7}  {row['grouped']:8,.0f}  {row['single']:9,.0f}  {row['ratio']['ratio']:5.1f}x", flush=True)
+    left = crashes(url, kills)
+    words = "{kills} x kill -9: {acknowledged:,} events acknowledged, {lost} lost, {damaged} rows damaged"
+    print(words.format(**left), flush=True)
+    return {"rounds": rounds, "crashes": left, **rates}
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each number of writers.")] = 5,
+    rounds: Annotated[int, typer.Option(min=6, help="Paired rounds of each number of writers.")] = 10,
     kills: Annotated[int, typer.Option(min=1, help="Times that a writer process is killed.")] = 50,
 ) -> None:
-    """Measure both databases, SQLite on the disk that holds this project's state."""
+    """Measure both databases, SQLite on the disk that holds this project's state, and write the figures."""
     STATE.mkdir(exist_ok=True)
+    document: dict[str, Any] = {"machine": other_work()}
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
-        measure("SQLite", f"sqlite:///{folder}/events.db", rounds, kills)
+        document["SQLite"] = measure("SQLite", f"sqlite:///{folder}/events.db", rounds, kills)
     found = throwaway.binaries()
     if found is None:
         print("PostgreSQL: not measured, its server binaries (initdb, pg_ctl) are not installed")
-        return
-    with throwaway.postgresql(found) as url:
-        measure("PostgreSQL", url, rounds, kills)
+    else:
+        with throwaway.postgresql(found) as url:
+            document["PostgreSQL"] = measure("PostgreSQL", url, rounds, kills)
+    write_text(OUT, canonical(document))
 
 
 if __name__ == "__main__":

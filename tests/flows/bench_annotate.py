@@ -1,6 +1,7 @@
 """`make bench-annotate-server`: the loop on a real Label Studio with SIMULATED annotators, killed on the way.
 
-Prints how long the parts took, with what the killed runs did in vain; fails where a task, an answer or a proposal is
+Prints how long the parts took, with what the killed runs did in vain, and writes it to
+`metrics/annotation/server.json`; fails where a task, an answer or a proposal is
 lost or doubled, here or on the server.
 """
 
@@ -24,13 +25,15 @@ from components.annotation.label_studio import Project
 from components.annotation.label_studio_client import TOKEN
 from components.annotation.tier_reconcile import Summary
 from components.annotation.tier_reconcile import reconcile as take_answers
-from components.artifact import seal
+from components.artifact import canonical, seal, write_text
 from components.config import Params, load
 from components.data.sample import SAMPLES, SOURCES, Sample, write
 from components.events.transactions import opened
+from components.timing import other_work
 from flows import annotate
 from tests.components.annotation.examples import check
 from tests.components.annotation.simulated import SimulatedAnnotator, another_account, settings
+from tests.conftest import ROOT
 from tests.label_studio_server import Server
 from tests.tiny_image import write_tiny_encoder
 
@@ -132,3 +135,5 @@ def test_nothing_is_lost_or_doubled(label_studio: Server, params: Params) -> Non
     assert all(len(task.predictions) == 1 for task in served)
     states = dict(Counter(str(task.state) for task in tasks))
     print(f"\n{kills} kills, {TASKS} tasks, {len(answers)} answers, states {states}, seconds {told}")
+    document = {"kills": kills, "tasks": TASKS, "answers": len(answers), "seconds": told, "machine": other_work()}
+    write_text(ROOT / "metrics/annotation/server.json", canonical(document))

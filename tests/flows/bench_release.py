@@ -1,8 +1,9 @@
-"""A release under load: `make bench-release`, about three minutes, prints its figures, fails where one is wrong.
+"""A release under load: `make bench-release`, about three minutes, fails where a figure is wrong.
 
-The real gateway process and a real SQLite database; the driver's own steps move the release. Text comes from two
-stand-ins, pictures from two real image Bentos with tiny models. Users are simulated: each likes 9 of 10 answers, of a
-disliked candidate 1 of 10, and says so once per answer.
+Prints its figures and writes them to `metrics/online/release_text.json` and `release_image.json`. The real gateway
+process and a real SQLite database; the driver's own steps move the release. Text comes from two stand-ins, pictures
+from two real image Bentos with tiny models. Users are simulated: each likes 9 of 10 answers, of a disliked candidate
+1 of 10, and says so once per answer.
 The load is open-loop: a request is sent when its time has come, whether or not earlier ones were answered.
 """
 
@@ -23,6 +24,7 @@ import pytest
 from scipy import stats
 from sqlalchemy import Engine
 
+from components.artifact import canonical, write_text
 from components.config import Line, Params
 from components.events.read import read
 from components.events.transactions import opened
@@ -30,11 +32,13 @@ from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import SHARES, WAY, State
 from components.releases.schema import Release
+from components.timing import other_work
 from flows import canary
 from tests.bentos.gateway.conftest import KEY, Running, named_standin, serve_gateway
 from tests.bentos.processes import bento_command, free_port, workspace
 from tests.bentos.processes import running as server
 from tests.components.releases.examples import NOTE, record, release_directly
+from tests.conftest import ROOT
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 from tests.tiny_image import write_tiny_artifact
@@ -181,8 +185,9 @@ def painted(machine: Machine, tmp_path: Path) -> Iterator[Stand]:
 
 
 async def test_a_release_under_load(stand: Stand) -> None:
-    load = Load(stand.gateway)
+    load, quiet = Load(stand.gateway), await asyncio.to_thread(other_work)
     running = asyncio.create_task(load.run())
+    faults = {}
     try:
         await asyncio.sleep(3)
         promoted = stand.begin("text-b", State.SHADOW)
@@ -192,34 +197,38 @@ async def test_a_release_under_load(stand: Stand) -> None:
         back = stand.begin("text-a", State.CANARY_50)
         await asyncio.sleep(SEEN)
         report_rollback(load, await rolled_back(stand, back), "text-a")
-        for fault in ("error", "slow", "empty"):
-            await report_fault(
-                load, stand, fault, partial(stand.mode, "text-a", fault), partial(stand.mode, "text-a", "ok")
-            )
-        await report_fault(load, stand, "disliked", partial(load.become, disliked="text-a"), partial(load.become))
+        for fault, name in {"error": "errors", "slow": "too slow", "empty": "empty answers"}.items():
+            turn, back_again = (partial(stand.mode, "text-a", mode) for mode in (fault, "ok"))
+            faults[name] = await report_fault(load, stand, name, turn, back_again)
+        turn = partial(load.become, disliked="text-a")
+        faults["disliked"] = await report_fault(load, stand, "disliked", turn, partial(load.become))
     finally:
         load.stopped = True
         await running
-    report_requests(load)
+    report_requests(load, faults, quiet)
 
 
 async def test_a_candidate_whose_pictures_are_not_finite(painted: Stand) -> None:
-    load = Load(painted.gateway, "image", "red apple")
+    load, quiet = Load(painted.gateway, "image", "red apple"), await asyncio.to_thread(other_work)
     running = asyncio.create_task(load.run())
+    faults = {}
     try:
         await asyncio.sleep(3)
         rocket, apple = (partial(load.become, prompt=f"red {thing}") for thing in ("rocket", "apple"))
-        await report_fault(load, painted, "NaN pictures", rocket, apple)
+        faults["NaN pictures"] = await report_fault(load, painted, "NaN pictures", rocket, apple)
     finally:
         load.stopped = True
         await running
-    report_requests(load)
+    report_requests(load, faults, quiet)
 
 
-def report_requests(load: Load) -> None:
+def report_requests(load: Load, faults: dict[str, float], machine: dict[str, float | int | None]) -> None:
     failed = [answer for answer in load.answers if answer.status != 200]
     print(f"{load.line} requests {len(load.answers)} at {RATE:g}/s, failed {len(failed)}")
     assert not failed
+    counts = {"per_second": RATE, "requests": len(load.answers), "failed": len(failed)}
+    document = counts | {"seconds_to_no_traffic": faults, "machine": machine}
+    write_text(ROOT / f"metrics/online/release_{load.line}.json", canonical(document))
 
 
 def report_shares(load: Load, stand: Stand, release: str) -> None:
@@ -259,8 +268,8 @@ def report_rollback(load: Load, moved: float, deployment: str) -> None:
 
 async def report_fault(
     load: Load, stand: Stand, fault: str, turn: Callable[[], Awaitable[None]], back: Callable[[], Awaitable[None]]
-) -> None:
-    """A candidate that has served well at 5 % of users turns bad."""
+) -> float:
+    """A candidate that has served well at 5 % of users turns bad; seconds from its first bad answer to no traffic."""
     deployment = f"{stand.line}-a"
     candidate = stand.begin(deployment, State.CANARY_5)
     await asyncio.sleep(SEEN)
@@ -281,3 +290,4 @@ async def report_fault(
         f"champion; cut off as {', '.join(reasons)}"
     )
     assert last - bad < 30
+    return last - bad

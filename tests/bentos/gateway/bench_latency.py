@@ -1,4 +1,5 @@
-"""What a part of the gateway costs a request: `make bench-events`, prints its figures.
+"""What a part of the gateway costs a request: `make bench-events` prints the figures and writes them to
+`metrics/online/latency_event_log.json` and `latency_tracing.json`.
 
 Two real gateway processes in front of the same stand-in for the model Bentos, one with the part and one without, asked
 in turns by one user with the first place changing, so that both meet the same moments of the machine.
@@ -7,20 +8,25 @@ in turns by one user with the first place changing, so that both meet the same m
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
 import numpy as np
 
+from components.artifact import canonical, write_text
+from components.events.read import read
+from components.timing import other_work, paired_ratio
 from tests.bentos.collector import receiving
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
+from tests.conftest import ROOT
 
 PAIRS, WARM_UP = 400, 50
 BODY = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}
 
 
 def paired(part: str, without: Running, having: Running) -> None:
-    """Print p50 and p95 of both gateways in milliseconds, and the median difference within a pair."""
+    """Print and write p50 and p95 of both gateways in milliseconds, and how many times as long a request takes."""
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}, timeout=20) as client:
 
         def milliseconds(gateway: Running) -> float:
@@ -36,10 +42,14 @@ def paired(part: str, without: Running, having: Running) -> None:
                 first, second = milliseconds(without), milliseconds(having)
             pairs.append((first, second))
     taken = np.array(pairs[WARM_UP:])  # [pairs, 2]
-    for name, column in zip((f"without {part}", f"with {part}"), taken.T, strict=True):
+    ratio = paired_ratio(taken[:, 1].tolist(), taken[:, 0].tolist())
+    document = {"part": part, "pairs": PAIRS, "ratio": asdict(ratio), "machine": other_work()}
+    for name, column in zip(("without", "with"), taken.T, strict=True):
         p50, p95 = np.percentile(column, [50, 95])
-        print(f"{name:24}  p50 {p50:6.2f} ms  p95 {p95:6.2f} ms")
-    print(f"median difference of {PAIRS} pairs: {np.median(taken[:, 1] - taken[:, 0]):.2f} ms")
+        print(f"{name:7} {part:10}  p50 {p50:6.2f} ms  p95 {p95:6.2f} ms")
+        document[name] = {"p50_ms": p50, "p95_ms": p95}
+    print(f"{ratio.ratio:.2f} times as long ({ratio.low:.2f} to {ratio.high:.2f}), {PAIRS} pairs")
+    write_text(ROOT / f"metrics/online/latency_{part.replace(' ', '_')}.json", canonical(document))
 
 
 def test_what_the_event_log_costs(standin: str, tmp_path: Path) -> None:
@@ -51,6 +61,7 @@ def test_what_the_event_log_costs(standin: str, tmp_path: Path) -> None:
         ) as without,
     ):
         paired("event log", without, having)
+        assert len(read(having.events, "finished")) >= PAIRS
 
 
 def test_what_tracing_costs(standin: str, tmp_path: Path) -> None:

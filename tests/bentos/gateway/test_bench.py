@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from bentos.gateway.bench import measure
+from infra.figures import online
 from tests.bentos.gateway.conftest import CONCURRENCY, KEY, QUEUE, Running
 from tests.bentos.processes import ROOT
 
@@ -33,8 +36,9 @@ async def test_a_level_ends_when_its_time_is_over() -> None:
     assert 0 < level.units < 10**9
 
 
-def test_the_table_has_a_row_for_each_line_and_level(gateway: Running) -> None:
-    command = [sys.executable, "-m", "bentos.gateway.bench", "--url", gateway.url, "--requests", "8"]
+def test_the_table_has_a_row_for_each_line_and_level(gateway: Running, tmp_path: Path) -> None:
+    out = tmp_path / "load.json"
+    command = [sys.executable, "-m", "bentos.gateway.bench", "--url", gateway.url, "--requests", "8", "--out", str(out)]
     environment = os.environ | {"ATELIER_API_KEYS": KEY}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -44,6 +48,8 @@ def test_the_table_has_a_row_for_each_line_and_level(gateway: Running) -> None:
     ]
     # 32 users are more than this gateway admits: the refused ones must show as failed.
     assert int(rows[2][-1]) > 0 and CONCURRENCY + QUEUE < 32
+    figure = online.load("text", "tokens/s")(json.loads(out.read_text()))
+    assert all(f"{row[1]} at a time {row[2]} tokens/s" in figure for row in rows[:3])
 
 
 def test_a_wrong_key_is_told_in_one_line(gateway: Running) -> None:

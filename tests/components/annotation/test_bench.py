@@ -13,6 +13,7 @@ import pytest
 from components.annotation import bench
 from components.annotation.active.replay import Curve
 from components.annotation.active.strategies import STRATEGIES
+from infra.figures import online
 
 
 def curve(strategy: str, seed: int, needed: int | None) -> Curve:
@@ -57,6 +58,7 @@ def test_the_command_compares_all_strategies_on_a_file_of_arrays(
     found = json.loads(out.read_text())
     assert set(found["data"]["mine"]["strategies"]) == set(STRATEGIES)
     assert found["setting"]["target"] == 0.95
+    assert f"mine {found['data']['mine']['strategies']['mixed']['labels']:,.0f} in the place of" in online.active(found)
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "mine: labels to 95% of the accuracy of all labels" in capsys.readouterr().out
 

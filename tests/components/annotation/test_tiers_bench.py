@@ -7,6 +7,7 @@ import pytest
 
 from components.annotation import tiers_bench
 from components.annotation.tiers_simulate import World
+from infra.figures import online
 
 
 def test_it_prints_tables_and_writes_every_figure_with_its_interval(
@@ -23,5 +24,6 @@ def test_it_prints_tables_and_writes_every_figure_with_its_interval(
     assert low <= mean <= high
     parts = sum(figures[part][0] for part in ("annotate", "review", "arbitrate", "gold"))
     assert parts == pytest.approx(mean, abs=0.001)
+    assert f"small → {100 * figures['accuracy'][0]:.1f} % (" in online.tiers(found)
     assert len(found["policies"]) == len(tiers_bench.POLICIES)
     assert "99 % with fewer answers than a majority of five" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.experiments import bench
+from infra.figures import online
 
 
 def test_it_prints_and_writes_every_figure(
@@ -27,4 +28,7 @@ def test_it_prints_and_writes_every_figure(
     found = json.loads((tmp_path / "online" / "out.json").read_text())
     assert set(found["power"]) == {"0.08", "0.1", "0.15", "0.2", "0.3"}
     assert found["lift_15"]["mixture of bets (what runs)"]["fixed horizon"] == 3384
+    once, returning = online.false_winners(found), online.false_winners_of_users_who_return(found)
+    assert "peeking" in once and "outcomes" not in once and "outcomes the mean so far" in returning
+    assert "nine of ten at most" in online.changes(found)
     assert "peeking" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 import psutil
 from scipy.stats import binom
@@ -69,3 +69,10 @@ class Load:
     def machine(self) -> dict[str, float | int | None]:
         """What a reader has to know of the machine beside its figures."""
         return {"cores": os.cpu_count(), "cores_busy_with_other_work": round(self.others, 2)}
+
+
+def other_work(seconds: float = 3.0) -> dict[str, float | int | None]:
+    """The machine as `Load` describes it, while this process waits: for work that is done in processes of its own."""
+    with Load() as load:
+        sleep(seconds)
+    return load.machine()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.evaluation.timing import Load, interleaved_seconds, paired_ratio
+from components.timing import Load, interleaved_seconds, paired_ratio
 
 
 def test_calls_take_turns_after_one_warm_up_each() -> None:

@@ -1,20 +1,11 @@
-"""Write README's table of figures from `metrics/`: `make figures`.
-
-Each figure is read from the file that its row's command wrote; a row whose file is not there is left out. A test
-compares the table with the files, so that neither changes without the other.
-"""
+"""Rows of the models: what they write and paint, and how fast their engines are."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- written by `make figures` from metrics/ -->\n", "<!-- end of the figures -->\n"
-HEAD = "| what | figure | command |\n|---|---|---|\n"
+from infra.figures.row import Document, Row, listed, other_work, percent, times
+
 WRITERS = {
     "before": "base model",
     "after": "fine-tuned",
@@ -28,28 +19,6 @@ PROMPTS = {
     "fine_tuned_model": "fine-tuned",
     "reference": "the wanted prompt",
 }
-
-Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A figure, the file under `metrics/` that it is read from, and the command that writes that file."""
-
-    source: str
-    what: str
-    figure: Callable[[Document], str]
-    command: str
-
-
-def percent(share: float) -> str:
-    """As a whole number of hundredths."""
-    return f"{100 * share:.0f} %"
-
-
-def listed(names: dict[str, str], figure: Callable[[str], str]) -> str:
-    """The figure of each of several things, with its name."""
-    return "; ".join(f"{name} {figure(key)}" for key, name in names.items())
 
 
 def text_loss(d: Document) -> str:
@@ -131,51 +100,31 @@ def base_kid(d: Document) -> str:
     return f"{row['kid']:.3f} ({row['low']:.3f} to {row['high']:.3f}, 95 %), N {row['pictures']}"
 
 
+def adapter(d: Document) -> str:
+    """The text engine with a segment's adapter beside it without one, by number of callers."""
+    levels = {key: key.removeprefix("callers_") for key in d if key.startswith("callers_")}
+
+    def level(key: str) -> str:
+        row = d[key]
+        speeds = f"{row['without']:.0f} tokens/s without, {row['with']:.0f} with"
+        return f"{'callers' if levels[key] != '1' else 'caller'}: {speeds}, {times(row['ratio'], 2)}"
+
+    row = d[next(iter(levels))]
+    tokens = f"{row['read']:.0f} tokens read and {row['written']:.0f} written for a phrase"
+    return f"{listed(levels, level)}; {tokens}; {d['rounds']} paired rounds, {other_work(d)}"
+
+
 def speed(level: str, unit: str, key: str, form: str) -> Callable[[Document], str]:
     """An engine's speed beside PyTorch's at a level of load."""
 
-    def times(ratio: Document) -> str:
-        return f"{ratio['ratio']:.1f} × ({ratio['low']:.1f} to {ratio['high']:.1f})"
-
     def figure(d: Document) -> str:
-        row, machine = d[level], d["machine"]
+        row = d[level]
         rates = ", ".join(f"{name} {value:{form}}" for name, value in row[key].items())
         eager, best = row["speedup"]["openvino"], row["speedup_over_best_pytorch"]["openvino"]
-        load = f"{machine['cores_busy_with_other_work']:.2f} of {machine['cores']} cores busy with other work"
         ratios = f"OpenVINO {times(eager)} fp32 eager, {times(best)} {row['best_pytorch']}"
-        return f"{rates} {unit}; {ratios}; {row['rounds']} paired rounds, {load}"
+        return f"{rates} {unit}; {ratios}; {row['rounds']} paired rounds, {other_work(d)}"
 
     return figure
-
-
-def false_winners(d: Document) -> str:
-    """Shares of A/A replays with a winner at any look."""
-    return "; ".join(f"{name} {100 * share:.1f} %" for name, share in d["false_positives"].items())
-
-
-def lift(d: Document) -> str:
-    """Users to a decision, at equal power."""
-    row = d["lift_15"]["mixture of bets (what runs)"]
-    users = row["horizon of power 0.8"]
-    once = f"{row['fixed horizon']:,}: {users / row['fixed horizon']:.2f} ×"
-    return f"{users:,.0f} for 80 % of replays; one look at a horizon fixed for that power {once}"
-
-
-def idle(d: Document) -> str:
-    """What the running stack takes without the model engines, of all cores."""
-    row = d["housekeeping"]
-    share, seconds = f"{100 * row['cpu'] / d['cores']:.1f} % of {d['cores']} cores", f"{d['seconds']:.0f} s"
-    return f"{share}, {row['memory'] / 1e9:.2f} GB, {row['processes']:.0f} processes, over {seconds}"
-
-
-def active(d: Document) -> str:
-    """Labels saved, of each data set."""
-    sets = {name: row["strategies"]["mixed"] for name, row in d["data"].items()}
-    saved = "; ".join(
-        f"{name} {percent(row['saved'])} ({percent(row['saved_low'])} to {percent(row['saved_high'])})"
-        for name, row in sets.items()
-    )
-    return f"{saved}; median of {d['setting']['seeds']} paired seeds and their range"
 
 
 EVALUATE, SPEED = "dvc repro evaluate_text evaluate_image", "make bench-engines"
@@ -192,6 +141,7 @@ ROWS = [
     ),
     Row("image/base.json", "base: named by the judge, captions trained on", base("seen"), BASE),
     Row("image/base.json", "base: the same, concepts held out in OpenMoji's style", base("combinations"), BASE),
+    Row("image/base.json", "base: the same, concepts that no artist drew for it", base("unseen"), BASE),
     Row("image/base.json", "base: KID to held-out drawings, asked in their style", base_kid, BASE),
     Row(
         "image/evaluate.json",
@@ -211,6 +161,12 @@ ROWS = [
     ),
     Row("text/speed.json", "text engine, 8 streams", speed("streams_8", "tokens/s", "tokens_per_second", ".0f"), SPEED),
     Row(
+        "text/adapter.json",
+        "text engine with real phrases, with an adapter of a segment and without",
+        adapter,
+        "make bench-adapter",
+    ),
+    Row(
         "image/speed.json",
         "image engines, forward pass of one picture",
         speed("batch_1", "ms", "ms_per_image", ".1f"),
@@ -222,53 +178,4 @@ ROWS = [
         speed("batch_32", "ms", "ms_per_image", ".1f"),
         SPEED,
     ),
-    Row(
-        "online/statistics.json",
-        "experiments: false winners among equal variants whose users come once, at any look (5 % allowed)",
-        false_winners,
-        "make bench-online",
-    ),
-    Row(
-        "online/statistics.json",
-        "experiments: users until a lift from 30 % to 34.5 % is decided",
-        lift,
-        "make bench-online",
-    ),
-    Row(
-        "online/idle.json", "the running stack while nobody uses it, without the model engines", idle, "make bench-idle"
-    ),
-    Row(
-        "annotation/active.json",
-        "active learning: labels saved against random choice at 95 % of full accuracy",
-        active,
-        "make bench-annotation",
-    ),
 ]
-
-
-def table(metrics: Path) -> str:
-    """README's table of what the files under `metrics` hold."""
-    lines = []
-    for row in ROWS:
-        path = metrics / row.source
-        if path.exists():
-            figure = row.figure(json.loads(path.read_text(encoding="utf-8")))
-            lines.append(f"| {row.what} | {figure} | `{row.command}` |\n")
-    return HEAD + "".join(lines)
-
-
-def written(readme: str, metrics: Path) -> str:
-    """The text of README with the table of now between its two marks."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(metrics)}\n{END}{after}"
-
-
-def main() -> None:
-    """Write the table."""
-    readme = ROOT / "README.md"
-    readme.write_text(written(readme.read_text(encoding="utf-8"), ROOT / "metrics"), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
