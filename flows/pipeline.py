@@ -1,7 +1,7 @@
 """The pipeline flow: walks the DVC graph, each stage one Prefect task with its log, duration and 'ran' or 'cached'.
 
-DVC alone decides what is stale; Prefect shows, schedules and reports. Two stages that do not need each other run side by
-side, each on half of the cores: most of them import, read and write more than they compute. A stage with `meta: {alone:
+DVC alone decides what is stale; Prefect shows, schedules and reports. Two stages that do not need each other run side
+by side, each on half of the cores: most import, read and write more than they compute. A stage with `meta: {alone:
 true}` in dvc.yaml, as trainings have, runs alone on all cores.
 """
 
