@@ -200,7 +200,7 @@ def write(
     temperature: float,
     top_p: float,
     seed: int,
-    batch_size: int = 16,
+    batch_size: int = 64,
 ) -> list[str]:
     """The picture prompt the model writes for each phrase; temperature 0 is greedy; equal seeds write equal text."""
     torch.manual_seed(seed)
