@@ -1,7 +1,8 @@
 """The pipeline flow: walks the DVC graph, each stage one Prefect task with its log, duration and 'ran' or 'cached'.
 
-DVC alone decides what is stale; Prefect shows, schedules and reports. One stage at a time, since DVC takes one writer
-and a training stage uses every core.
+DVC alone decides what is stale; Prefect shows, schedules and reports. Two stages that do not need each other run side
+by side, each on half of the cores: most import, read and write more than they compute. A stage with `meta: {alone:
+true}` in dvc.yaml, as trainings have, runs alone on all cores.
 """
 
 from __future__ import annotations
@@ -12,46 +13,67 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Literal
 
 import networkx as nx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
+from prefect.futures import PrefectFuture, as_completed, wait
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.stage import StageError
 from flows.environment import ROOT
 
 Outcome = Literal["ran", "cached"]
 TAIL = 8
+_processes: set[subprocess.Popen[str]] = set()  # of the stages that run
 
 
 class StageFailedError(StageError):
     """A stage ended with a non-zero exit code; the message carries the stage's own last words."""
 
 
-def stage_order(targets: list[str]) -> list[str]:
-    """Names of the stages that lead to `targets` (all where empty), each after everything it depends on."""
+@dataclass(frozen=True)
+class Plan:
+    """The stages to bring up to date, in the order of dvc.yaml: what each needs, and which run alone."""
+
+    needs: dict[str, set[str]]
+    alone: set[str]
+
+
+def plan(targets: list[str]) -> Plan:
+    """The stages that lead to `targets`, all where there are none; `ValueError` where one is unknown."""
     from dvc.repo import Repo
 
     with Repo(str(ROOT)) as repo:
         graph = nx.relabel_nodes(repo.index.graph, {stage: stage.name for stage in repo.index.graph})
+        alone = {stage.name for stage in repo.index.stages if (stage.meta or {}).get("alone")}
     unknown = sorted(set(targets) - set(graph))
     if unknown:
         raise ValueError(f"no such stage: {', '.join(unknown)}; dvc.yaml has {', '.join(sorted(graph))}")
     wanted = set(targets).union(*(nx.descendants(graph, t) for t in targets)) if targets else set(graph)
-    # DVC's edges point from a stage to what it needs; ties fall in the order of dvc.yaml.
-    position = {name: index for index, name in enumerate(graph)}
-    order = nx.lexicographical_topological_sort(graph.subgraph(wanted).reverse(), key=position.__getitem__)
-    return list(order)
+    # DVC's edges point from a stage to what it needs.
+    return Plan({stage: set(graph.successors(stage)) for stage in graph if stage in wanted}, alone & wanted)
 
 
-def reproduce(stage: str, log: Callable[[str], None]) -> Outcome:
-    """Bring one stage up to date in a process of its own, its output going to `log` line by line.
+def halves() -> list[set[int]]:
+    """The cores in two halves; all in one where there is one core, or the system cannot bind a process to some."""
+    if not hasattr(os, "sched_setaffinity"):
+        return [set(range(os.cpu_count() or 1))]
+    cores = sorted(os.sched_getaffinity(0))
+    middle = len(cores) // 2
+    return [set(cores[:middle]), set(cores[middle:])] if middle else [set(cores)]
+
+
+def reproduce(stage: str, log: Callable[[str], None], cores: set[int] | None = None) -> Outcome:
+    """Bring one stage up to date in a process of its own, on `cores` (all by default), its output going to `log`.
 
     Raises `StageFailedError` with the last lines of the stage. An interrupt
     reaches the stage as `SIGINT`, and is waited for.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     lines: list[str] = []
     with subprocess.Popen(
@@ -64,6 +86,9 @@ def reproduce(stage: str, log: Callable[[str], None]) -> Outcome:
         errors="replace",
     ) as process:
         assert process.stdout is not None
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, cores)
+        _processes.add(process)
         try:
             for line in process.stdout:
                 if line := line.rstrip():
@@ -73,29 +98,62 @@ def reproduce(stage: str, log: Callable[[str], None]) -> Outcome:
             process.send_signal(signal.SIGINT)
             process.wait()
             raise
+        finally:
+            _processes.discard(process)
     if process.returncode != 0:
         raise StageFailedError(f"stage {stage} ended with exit code {process.returncode}:\n" + "\n".join(lines[-TAIL:]))
     return "ran" if any(line.startswith("Running stage") for line in lines) else "cached"
 
 
 @task(task_run_name="{stage}", persist_result=False)
-def run_stage(stage: str, position: int, total: int, following: str) -> Outcome:
+def run_stage(stage: str, cores: set[int], position: int, total: int) -> Outcome:
     """One stage of the graph as one task."""
     logger = get_run_logger()
     started = time.monotonic()
-    outcome = reproduce(stage, logger.info)
-    elapsed = time.monotonic() - started
-    logger.info("[%d/%d] %s %s in %.1f s; next: %s", position, total, stage, outcome, elapsed, following)
+    outcome = reproduce(stage, logger.info, cores)
+    logger.info("[%d/%d] %s %s in %.1f s", position, total, stage, outcome, time.monotonic() - started)
     return outcome
 
 
-@flow(name="pipeline", flow_run_name="pipeline", persist_result=False)
+def startable(ready: list[str], alone: set[str], running: bool) -> str | None:
+    """The stage to start now. One that runs alone goes first, but only where nothing runs."""
+    if not running and (first := [stage for stage in ready if stage in alone]):
+        return first[0]
+    return next((stage for stage in ready if stage not in alone), None)
+
+
+@flow(name="pipeline", flow_run_name="pipeline", persist_result=False, task_runner=ThreadPoolTaskRunner(max_workers=2))
 def pipeline(targets: list[str] | None = None) -> dict[str, str]:
-    """Bring `targets` (every stage by default) up to date, in order; a re-run continues at the stage that failed."""
-    order = stage_order(targets or [])
+    """Bring `targets` (every stage by default) up to date; a re-run continues at the stage that failed.
+
+    Where a stage fails, what runs beside it ends first; an interrupt ends both.
+    """
+    stages = plan(targets or [])
     outcomes: dict[str, str] = {}
-    for position, stage in enumerate(order, 1):
-        following = order[position] if position < len(order) else "the end of the pipeline"
-        outcomes[stage] = run_stage(stage, position, len(order), following)
+    running: dict[PrefectFuture[Outcome], tuple[str, list[set[int]]]] = {}
+    free, ready, sorter = halves(), list[str](), TopologicalSorter(stages.needs)
+    sorter.prepare()
+    try:
+        while sorter.is_active():
+            ready = sorted([*ready, *sorter.get_ready()], key=list(stages.needs).index)
+            while free and (stage := startable(ready, stages.alone, bool(running))):
+                ready.remove(stage)
+                taken, free = (free, []) if stage in stages.alone else (free[:1], free[1:])
+                position = len(outcomes) + len(running) + 1
+                future = run_stage.submit(stage, set[int]().union(*taken), position, len(stages.needs))
+                running[future] = stage, taken
+            ended = next(as_completed(list(running)))
+            stage, taken = running.pop(ended)
+            outcomes[stage] = ended.result()
+            free += taken
+            sorter.done(stage)
+    except StageFailedError:
+        wait(list(running))
+        raise
+    except BaseException:
+        for process in list(_processes):
+            process.send_signal(signal.SIGINT)
+        wait(list(running))
+        raise
     create_table_artifact(key="stages", table=[{"stage": s, "outcome": o} for s, o in outcomes.items()])
     return outcomes

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+import psutil
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from components.config import Params
@@ -59,10 +60,10 @@ def supervisor_pid() -> int | None:
     """The process id of the running supervisor, or None."""
     try:
         pid = int((STATE / "supervisord.pid").read_text())
-        os.kill(pid, 0)
-    except (OSError, ValueError):
+        # One that was killed stays as a zombie where the first process of a container waits for no child.
+        return pid if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, psutil.NoSuchProcess):
         return None
-    return pid
 
 
 def running() -> set[str]:

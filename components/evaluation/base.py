@@ -26,12 +26,15 @@ from components.artifact import canonical, verify, write_text
 from components.data import emoji_sets, sample
 from components.data.sample import Sample
 from components.evaluation import kid as kids
-from components.evaluation.image import BASE, NAMES, Captions, Painting, load_runtime, paint
+from components.evaluation.image import BASE, NAMES, Captions, Painting, paint
 from components.evaluation.sheets import sheet
+from components.models import denoiser
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRuntime
+from components.runtimes.image import Sampler
+from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 
 METRICS = Path("metrics/image/base.json")
@@ -158,7 +161,8 @@ def main(
     trained_on = set(json.loads((model / "training_ids.json").read_bytes()))
     encoder, judge = TextEncoder(tokens=shape.text_tokens), judges.load()
     by_name = groups(emoji_sets.STYLES, trained_on, encoder, shape.size, settings.seed)
-    painted = paint_all(load_runtime(model, encoder), by_name, painting)
+    network = denoiser.load(model)
+    painted = paint_all(Sampler(PyTorchBackend(network, encoder), network.shape.size), by_name, painting)
     rows = measure(judge, painted, by_name)
     asked = {"steps": painting.steps, "guidance": painting.guidance, "seed": painting.seed}
     write_text(out, canonical(rows | asked | {"base": base.digest, "data": data.digest, "features": judges.NAME}))

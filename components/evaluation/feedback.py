@@ -20,9 +20,8 @@ from components.artifact import canonical, verify, write_text
 from components.data.pairs import Pair
 from components.learning.version import FEEDBACK, held_out
 from components.models.base_text import BASE
-from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
+from components.models.language import CHECKPOINT, held_out_loss, load_base, load_merged, load_tokenizer
 from components.stage import run
-from components.training.text import CHECKPOINT
 
 METRICS = Path("metrics/text/feedback.json")
 ANSWERS = 256  # of the newest: the stage stays below a minute on a CPU

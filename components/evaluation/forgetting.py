@@ -17,11 +17,12 @@ from components.artifact import canonical, write_text
 from components.data.emoji_sets import styled
 from components.data.fetch import ASSETS
 from components.data.openmoji import catalogue
-from components.evaluation.image import BASE, CHECKPOINT, Painting, load_runtime, paint
+from components.evaluation.image import BASE, BASE_EXPORT, EXPORT, Painting, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRuntime
+from components.runtimes.image import load_image
 from components.stage import run
 
 METRICS = Path("metrics/image/forgetting.json")
@@ -50,8 +51,8 @@ def main() -> None:
     params = config.load()
     encoder, judge = TextEncoder(tokens=params.train.image.model.text_tokens), judges.load()
     document = {
-        name: remembered(load_runtime(folder, encoder), judge, encoder, Painting.served(params))
-        for name, folder in {"before": BASE, "after": CHECKPOINT}.items()
+        name: remembered(load_image(folder, "openvino"), judge, encoder, Painting.served(params))
+        for name, folder in {"before": BASE_EXPORT, "after": EXPORT}.items()
     }
     write_text(METRICS, canonical(document))
     for name, row in document.items():

@@ -7,7 +7,7 @@ upwards by few pictures and downwards by captions that both sets share: it compa
 shown with its N; the gate uses KID, which is not biased. Captions of the training side are counted apart from held-out
 ones, and of these the concepts that the base has seen in other styles from those it has never seen. Beside them stands
 what needs no model (`without_model`). The nearest training picture of each, by root mean square error in pixels, shows
-what is a copy.
+what is a copy. All is painted on the engine that serves, once `verify_image` has found it to paint what PyTorch paints.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ from components.data.sample import Sample
 from components.evaluation import inception
 from components.evaluation.kid import LEAST, kid
 from components.evaluation.sheets import sheet
-from components.models import denoiser
 from components.models import inception as inceptions
 from components.models import judge as judges
 from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRequest, ImageRuntime
-from components.runtimes.image import Sampler
-from components.runtimes.pytorch import PyTorchBackend
+from components.runtimes.image import load_image
 from components.stage import StageError, run
 
 SPLIT = Path("data/image/split")
 BASE = Path("components/models/base/image")
-CHECKPOINT = Path("artifacts/image/checkpoint")
+BASE_EXPORT = Path("artifacts/image/base")
+EXPORT = Path("artifacts/image/export")
 METRICS = Path("metrics/image/evaluate.json")
 PICTURES = Path("metrics/image/pictures.csv")
 SHEETS = Path("artifacts/image/sheets")
@@ -178,11 +177,6 @@ def base_concepts() -> set[str]:
     return {concept(identity.partition("-")[2]) for identity in ids}
 
 
-def load_runtime(folder: Path, encoder: TextEncoder) -> Sampler:
-    network = denoiser.load(folder)
-    return Sampler(PyTorchBackend(network, encoder), network.shape.size)
-
-
 def chosen(side: str, count: int, seed: int) -> list[Sample]:
     """Up to `count` samples of a side; skin tones of one emoji's drawing would count one concept six times."""
     samples = [s for s in sample.read(SPLIT / f"{side}.parquet") if not (s.meta.get("hexcode") and s.meta.get("tone"))]
@@ -208,8 +202,8 @@ def main() -> None:
     held_out = Captions.of(samples["test"], encoder, shape.size)
     require_concepts(held_out)
     runtimes: dict[str, ImageRuntime] = {
-        "before": load_runtime(BASE, encoder),
-        "after": load_runtime(CHECKPOINT, encoder),
+        "before": load_image(BASE_EXPORT, "openvino"),
+        "after": load_image(EXPORT, "openvino"),
     }
     judge = judges.load()
     document, painted = evaluate(runtimes, judge, seen, held_out, base_concepts(), Painting.served(params))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
 
 from components.models.inception import Inception
 
@@ -32,6 +30,8 @@ def features(network: Inception, pictures_BCHW: Tensor) -> Tensor:
 
 def scores(network: Inception, real_BD: Tensor, generated_BD: Tensor, seed: int) -> dict[str, float | int]:
     """FID to the real pictures and Inception Score, its deviation over `PARTS` parts and its limit, from features."""
+    from torchmetrics.image.inception import InceptionScore
+
     torch.manual_seed(seed)  # the score draws its parts
     score = InceptionScore(_Given(generated_BD.shape[1]), splits=PARTS)
     score.update(network.logits(generated_BD).double())  # in single precision a probability of 0 would make it NaN
@@ -48,6 +48,8 @@ def scores(network: Inception, real_BD: Tensor, generated_BD: Tensor, seed: int)
 
 def frechet(real_BD: Tensor, generated_BD: Tensor) -> float:
     """FID in the coordinates of what both sets span: the same distance, without the eigenvalues of 2,048² (25 s)."""
+    from torchmetrics.image.fid import FrechetInceptionDistance  # 3 s, which who paints only shall not wait
+
     both_BD = torch.cat([real_BD, generated_BD]).double()
     basis_DR = torch.linalg.qr(both_BD.T).Q
     fid = FrechetInceptionDistance(_Given(basis_DR.shape[1]))

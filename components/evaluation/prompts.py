@@ -14,11 +14,12 @@ from typing import Any
 
 from components import config
 from components.artifact import canonical, write_text
-from components.evaluation.image import CHECKPOINT, Painting, load_runtime, paint
+from components.evaluation.image import EXPORT, Painting, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import ImageRuntime
+from components.runtimes.image import load_image
 from components.stage import StageError, run
 
 WRITTEN = Path("metrics/text/written.json")
@@ -55,7 +56,7 @@ def main() -> None:
     if len(written) < 2:
         raise StageError(f"{WRITTEN}: {len(written)} prompts; raise evaluate.text.samples to compare pictures")
     encoder = TextEncoder(tokens=params.train.image.model.text_tokens)
-    runtime = load_runtime(CHECKPOINT, encoder)
+    runtime = load_image(EXPORT, "openvino")
     document = evaluate(runtime, judges.load(), encoder, written, Painting.served(params))
     write_text(METRICS, canonical(document))
     for writer in PROMPTS:

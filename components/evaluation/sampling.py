@@ -24,7 +24,7 @@ from torch import Tensor
 from components import config
 from components.artifact import verify, write_text
 from components.data.sample import Sample
-from components.evaluation.image import CHECKPOINT, NAMES, Captions, Painting, chosen, load_runtime, paint
+from components.evaluation.image import EXPORT, NAMES, Captions, Painting, chosen, paint
 from components.evaluation.kid import kid
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
@@ -32,7 +32,6 @@ from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler, Solver, load_sampler
 from components.stage import run
 
-EXPORT = Path("artifacts/image/export")
 STEPS_CSV, GUIDANCE_CSV = Path("metrics/image/steps.csv"), Path("metrics/image/guidance.csv")
 STEPS = (4, 6, 8, 10, 12, 16, 20)
 MANY_STEPS = 100
@@ -117,7 +116,7 @@ def main() -> None:
     captions = Captions.of(chosen("train", NAMES, painting.seed), encoder, shape.size)
     verify(EXPORT)
     runtime, judge = load_sampler(EXPORT, "openvino"), judges.load()
-    reference = load_runtime(CHECKPOINT, encoder)
+    reference = load_sampler(EXPORT, "pytorch")
     print(f"one picture through PyTorch: {one_picture(reference, captions.texts[0], painting):.3f} s")
     write_rows(STEPS_CSV, by_steps(runtime, judge, captions, painting))
     write_rows(GUIDANCE_CSV, by_guidance(runtime, judge, captions, painting))

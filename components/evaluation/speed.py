@@ -24,13 +24,13 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.data import sample
-from components.data.pairs import read_pairs
+from components.data.pairs import SPLIT, read_pairs
 from components.evaluation import verify_image
 from components.export.text import EXPORT as TEXT_EXPORT
 from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.models.base_text import BASE
 from components.models.denoiser import Denoiser
-from components.models.language import load_merged, load_tokenizer, prompt_batch
+from components.models.language import CHECKPOINT, load_merged, load_tokenizer, prompt_batch
 from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
 from components.runtimes.image import Sampler, load_sampler
@@ -38,7 +38,6 @@ from components.runtimes.pytorch import PyTorchBackend
 from components.runtimes.text import OpenVinoText, load_text
 from components.stage import run
 from components.timing import Load, interleaved_seconds, paired_ratio
-from components.training.text import CHECKPOINT, SPLIT
 
 METRICS = Path("metrics")
 ROUNDS = 10

@@ -26,14 +26,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import EvaluateText, Serving
-from components.data.pairs import Pair, read_pairs
+from components.data.pairs import SPLIT, Pair, read_pairs
 from components.evaluation.answers import chrf, exact, names, nearest_answers, unigram_loss
 from components.evaluation.paired import Values, mean_difference
 from components.models.base_text import BASE
-from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer, write
+from components.models.language import CHECKPOINT, held_out_loss, load_base, load_merged, load_tokenizer, write
 from components.models.text_encoder import TextEncoder
 from components.stage import StageError, run
-from components.training.text import CHECKPOINT, SPLIT
 
 METRICS = Path("metrics/text/evaluate.json")
 WRITTEN = Path("metrics/text/written.json")

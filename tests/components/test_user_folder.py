@@ -17,6 +17,7 @@ from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
 from components.data.sample import REJECTS, SAMPLES, read, read_rejects
 from components.evaluation import image as evaluation
+from components.export import image as export
 from components.stage import StageError
 from components.training import image as training
 from tests.conftest import ROOT
@@ -140,6 +141,8 @@ def test_fifty_pictures_of_every_kind_are_learnt_from_and_judged(
     assert (metrics["samples"], metrics["captions_cut"]) == (len(trained), 1)
     assert f"1 of {len(trained)} captions are cut after 14 word pieces" in capsys.readouterr().out
 
+    for stage in export.STAGES:
+        export.main(stage)
     evaluation.main()
     document = json.loads(Path("metrics/image/evaluate.json").read_text())
     assert document["pictures"] >= 2

@@ -39,7 +39,7 @@ def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_p
     with project(tmp_path) as own:
         own.start("mlflow")
         own.start("prefect")
-        own.python("stack.control('start', 'worker')")
+        own.python("stack.control('start', 'worker')\nstack.control('start', 'housekeeping')")
         password = (tmp_path / ".atelier/ui-password").read_text()
         api = httpx.Client(
             base_url=f"http://127.0.0.1:{own.ports['prefect']}/api", auth=("atelier", password), timeout=30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,14 +36,16 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_stage_order_puts_needs_first_and_leaves_out_what_no_target_needs(repository: Path) -> None:
-    assert pipeline.stage_order(["last"]) == ["first", "last"]
-    assert set(pipeline.stage_order([])) == {"first", "last", "apart"}
+def test_a_plan_holds_what_the_targets_need_and_which_stages_run_alone(repository: Path) -> None:
+    assert pipeline.plan(["last"]) == pipeline.Plan({"last": {"first"}, "first": set()}, set())
+    assert set(pipeline.plan([]).needs) == {"first", "last", "apart"}
+    (repository / "dvc.yaml").write_text(GRAPH.replace("  apart:", "  apart:\n    meta: {alone: true}"))
+    assert pipeline.plan([]).alone == {"apart"}
 
 
 def test_an_unknown_stage_is_refused_by_name(repository: Path) -> None:
     with pytest.raises(ValueError, match=r"no such stage: lsat; dvc\.yaml has apart, first, last"):
-        pipeline.stage_order(["lsat"])
+        pipeline.plan(["lsat"])
 
 
 def test_a_failed_stage_fails_its_run_with_its_own_error_and_a_rerun_continues(
@@ -53,3 +56,37 @@ def test_a_failed_stage_fails_its_run_with_its_own_error_and_a_rerun_continues(
     (repository / "use.py").write_text("open('last.txt', 'w').write(open('first.txt').read())")
     assert pipeline.pipeline(["last"]) == {"first": "cached", "last": "ran"}
     assert pipeline.pipeline(["last"]) == {"first": "cached", "last": "cached"}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_41_two_stages_run_side_by_side_each_on_half_of_the_cores_and_a_training_alone(
+    repository: Path, prefect_server: None
+) -> None:
+    code = """import os, pathlib, sys, time
+own, other = sys.argv[1:]
+pathlib.Path(own).write_text(" ".join(map(str, sorted(os.sched_getaffinity(0)))))
+limit = time.monotonic() + 60
+while other != "nobody" and not pathlib.Path(other).exists():
+    assert time.monotonic() < limit, other + " does not run beside " + own
+    time.sleep(0.05)
+if own == "alone":
+    sys.exit(pathlib.Path("a").exists() or pathlib.Path("b").exists())
+"""
+    (repository / "stage.py").write_text(code)
+    stages = {"a": "b", "b": "a", "alone": "nobody"}
+    graph = [f"  {own}: {{cmd: python stage.py {own} {other}, outs: [{own}]}}" for own, other in stages.items()]
+    graph[2] = graph[2].replace("outs", "meta: {alone: true}, outs")
+    (repository / "dvc.yaml").write_text("stages:\n" + "\n".join(graph))
+    assert pipeline.pipeline([]) == {"a": "ran", "b": "ran", "alone": "ran"}
+    cores = {own: {int(core) for core in (repository / own).read_text().split()} for own in stages}
+    assert cores["alone"] == os.sched_getaffinity(0)
+    assert cores["a"] | cores["b"] == cores["alone"] and not cores["a"] & cores["b"]
+
+
+def test_41_a_stage_that_fails_lets_the_one_beside_it_end(repository: Path, prefect_server: None) -> None:
+    slow = "python -c \"__import__('time').sleep(8); open('apart.txt', 'w')"
+    (repository / "dvc.yaml").write_text(GRAPH.replace("python -c \"open('apart.txt', 'w')", slow))
+    with pytest.raises(pipeline.StageFailedError, match="the dog ate the samples"):
+        pipeline.pipeline([])
+    assert (repository / "apart.txt").exists()
+    assert pipeline.pipeline(["apart"]) == {"apart": "cached"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,16 @@ def test_37_one_port_for_two_programs_is_refused_with_both_parameters(tmp_path: 
     params = with_ports(tmp_path, {"prefect": port})
     with pytest.raises(StageError, match=rf"serving.text_port and stack.prefect_port are both {port} in params.yaml"):
         stack.require_free_ports(params, ["mlflow"])
+
+
+def test_29_a_supervisor_that_was_killed_and_is_waited_for_by_nobody_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "STATE", tmp_path)
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (tmp_path / "supervisord.pid").write_text(str(killed.pid))
+    assert stack.supervisor_pid() == killed.pid
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays in the table
+    assert stack.supervisor_pid() is None
+    killed.communicate()

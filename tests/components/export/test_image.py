@@ -52,11 +52,11 @@ def test_only_a_calibration_that_the_samples_cannot_fill_is_refused_and_before_a
     monkeypatch.setattr(image.denoiser, "load", lambda folder: tiny_denoiser())
     monkeypatch.setattr(image, "write_export", lambda *arguments: None)
     monkeypatch.setattr(image, "read_manifest", lambda folder: SimpleNamespace(digest=""))
-    monkeypatch.setattr(image, "EXPORT", tmp_path / "export")
+    monkeypatch.setitem(image.STAGES, "export_image", (tmp_path, tmp_path / "export"))
     monkeypatch.setattr(image.sample, "iterate", lambda path: iter([Sample(str(n), "red apple") for n in range(3)]))
     if weight_format == "f32":
-        image.main()
+        image.main("export_image")
     else:
         with pytest.raises(StageError, match=r"calibration 64 exceeds the 60 inputs that 3 training samples give"):
-            image.main()
+            image.main("export_image")
     assert (tmp_path / "export").exists() == (weight_format == "f32")

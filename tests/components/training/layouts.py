@@ -17,6 +17,7 @@ from components import config
 from components.artifact import seal
 from components.config.document import read_yaml, write_yaml
 from components.data import picture, sample
+from components.data.pairs import SPLIT as TEXT_SPLIT
 from components.data.sample import PREFERRED, Sample
 from components.models import denoiser as denoisers
 from components.models import text_encoder
@@ -50,8 +51,8 @@ def write_text_inputs(folder: Path, contrasts: Collection[int]) -> None:
         source = PREFERRED if number in contrasts else "toy"
         rows.append(Sample(f"{number}", f"draw {thing}", source=source, meta=meta))
     for side in ("train", "validation"):
-        sample.write(folder / text.SPLIT / f"{side}.parquet", rows)
-    seal(folder / text.SPLIT, line="text", kind="data", parents={}, parameters={}, metrics={})
+        sample.write(folder / TEXT_SPLIT / f"{side}.parquet", rows)
+    seal(folder / TEXT_SPLIT, line="text", kind="data", parents={}, parameters={}, metrics={})
 
 
 def write_image_inputs(folder: Path, contrasts: Collection[int]) -> None:

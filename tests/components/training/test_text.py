@@ -11,8 +11,16 @@ from safetensors.torch import load_file
 
 from components.artifact import verify
 from components.config import TrainText
-from components.data.pairs import Pair, read_pairs
-from components.models.language import adapted, encode, held_out_loss, load_base, load_merged, load_tokenizer
+from components.data.pairs import SPLIT, Pair, read_pairs
+from components.models.language import (
+    CHECKPOINT,
+    adapted,
+    encode,
+    held_out_loss,
+    load_base,
+    load_merged,
+    load_tokenizer,
+)
 from components.stage import StageError
 from components.training import text
 from components.training.trainer import Fitted
@@ -85,7 +93,7 @@ def test_3_steps_for_learned_pairs_are_told_and_sealed(
     project = write_project(tmp_path, "text", contrasts=(2, 5))
     set_parameters(project, "text", max_steps=6, learned_share=0.5)
     train_here(project, "text", monkeypatch)
-    manifest = verify(project / text.CHECKPOINT)
+    manifest = verify(project / CHECKPOINT)
     assert len(losses(project, "text")) == manifest.parameters["max_steps"] == manifest.metrics["steps"] == 12
     assert manifest.metrics["steps_for_learned"] == 6 and manifest.metrics["pairs"] == 8
     assert "12 steps; max_steps 6 are for the source's pairs" in capsys.readouterr().out
@@ -97,7 +105,7 @@ def test_3_without_learned_pairs_max_steps_is_what_is_taken(
     project = write_project(tmp_path, "text")
     set_parameters(project, "text", max_steps=2, learned_share=0.5)
     train_here(project, "text", monkeypatch)
-    manifest = verify(project / text.CHECKPOINT)
+    manifest = verify(project / CHECKPOINT)
     assert manifest.parameters["max_steps"] == manifest.metrics["steps"] == 2
     assert manifest.metrics["steps_for_learned"] == 0 and "max_steps" not in capsys.readouterr().out
 
@@ -106,12 +114,12 @@ def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = write_project(tmp_path, "text")
-    pairs, tokenizer = read_pairs(project / text.SPLIT / "train.parquet"), load_tokenizer(project / text.BASE)
+    pairs, tokenizer = read_pairs(project / SPLIT / "train.parquet"), load_tokenizer(project / text.BASE)
     lengths = sorted(len(encode(tokenizer, pair)[0]) for pair in pairs)
     set_parameters(project, "text", max_steps=1, max_length=lengths[3])
     train_here(project, "text", monkeypatch)
     fit = sum(length <= lengths[3] for length in lengths)
-    metrics = verify(project / text.CHECKPOINT).metrics
+    metrics = verify(project / CHECKPOINT).metrics
     assert (metrics["pairs"], metrics["pairs_too_long"]) == (fit, len(pairs) - fit)
     assert f"{len(pairs) - fit} of {len(pairs)} pairs are left out" in capsys.readouterr().out
     set_parameters(project, "text", max_length=lengths[0] - 1)
