@@ -140,6 +140,10 @@ def look(pool: ThreadPoolExecutor, pids: Mapping[str, int], urls: Mapping[Proces
     return signs | {process: lives for process, lives in still.items() if lives is not None}
 
 
+def hanging(watch: Watch, signs: Mapping[Process, bool]) -> dict[str, int]:
+    return watch.look(dict(signs.keys()), [name for (name, _), lives in signs.items() if lives])
+
+
 def kill(program: str, pid: int) -> None:
     print(f"{program} (process {pid}) does not answer any more: killed, for supervisor to restart it", file=sys.stderr)
     with suppress(ProcessLookupError):
@@ -159,8 +163,7 @@ def main() -> None:
                 pids = running(supervisor)
                 urls = watched(pids, urls)
                 watch.wake(time.time())
-                signs = look(pool, pids, urls)
-                for name, pid in watch.look(dict(signs), (name for (name, _), lives in signs.items() if lives)).items():
+                for name, pid in hanging(watch, look(pool, pids, urls)).items():
                     kill(name, pid)
             else:  # a program has ended
                 end_orphans()

@@ -45,7 +45,7 @@ def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_p
         patience.write_text(patience.read_text().replace(dumps(STILL), dumps(SHORT)))
         own.start("mlflow")
         own.start("prefect")
-        own.python("stack.control('start', 'worker')")
+        own.python("stack.control('start', 'worker', 'housekeeping')")
         password = (tmp_path / ".atelier/ui-password").read_text()
         api = httpx.Client(
             base_url=f"http://127.0.0.1:{own.ports['prefect']}/api", auth=("atelier", password), timeout=30
@@ -56,7 +56,6 @@ def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_p
             serving = own.listener(program)
             next(one for one in (serving, *serving.parents()) if one.parent() == own.supervisor).kill()
             restarted(own, program, serving)
-        own.python("stack.control('start', 'housekeeping')")
         for program in ("worker", "housekeeping"):
             told = f"{program} (process {own.pid(program)}) answers"
             eventually(lambda told=told: told in own.watch_log(), 240)  # type: ignore[misc]

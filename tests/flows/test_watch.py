@@ -97,6 +97,9 @@ def test_29_a_worker_and_housekeeping_that_stand_still_are_noticed(
     with ThreadPoolExecutor(1) as pool:
         signs = watch.look(pool, own | {"canary": 1}, {})
     assert signs == {("worker", os.getpid()): True, ("housekeeping", os.getpid()): False}
+    look_out = Watch()
+    told = [watch.hanging(look_out, signs) for _ in range(STARTING)]
+    assert told == [{}] * (STARTING - 1) + [{"housekeeping": os.getpid()}]
 
 
 def test_29_signs_of_the_process_before_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
