@@ -21,6 +21,7 @@ from components.annotation import tier_store
 from components.annotation.label_studio import title
 from components.config import load
 from components.events.transactions import opened
+from flows.beats import HOUSEKEEPING
 from flows.canary import canary
 from flows.environment import ROOT
 from flows.stack import answers
@@ -40,6 +41,7 @@ def main() -> None:
         time.sleep(MINUTE - time.time() % MINUTE)
         load.cache_clear()  # a fresh process would read params.yaml
         minute(int(time.time() // MINUTE))
+        HOUSEKEEPING.touch()
     os.execv(sys.executable, [sys.executable, "-m", "flows.housekeeping"])  # noqa: S606 - this program again
 
 

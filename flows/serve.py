@@ -20,6 +20,7 @@ from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
+from flows.beats import POOL
 from flows.environment import (
     ACCEPTED_KEYS,
     ROOT,
@@ -35,8 +36,6 @@ from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready
 from flows.visible import seen_by
-
-POOL = "atelier"
 
 
 def prefect_server(params: Params) -> list[str]:

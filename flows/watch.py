@@ -1,7 +1,8 @@
 """Supervisor's event listener: restarts programs that hang, and ends what outlives its program.
 
 Supervisor restarts what exits; whether a program still answers it asks nobody. Here any HTTP answer will do, as a
-program that is busy or not ready is no better after a restart. Runs as `python -m flows.watch`, one process for all.
+program that is busy or not ready is no better after a restart. Of what has no HTTP, signs of life are looked at
+(`beats`). Runs as `python -m flows.watch`, one process for all.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,10 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from xmlrpc.client import Fault
 
+import psutil
 from supervisor import childutils
 
 from components.config import load
 from components.stage import StageError
+from flows import beats
 from flows.environment import service_urls
 from flows.processes import end_orphans, end_with_parent
 from flows.stack import LIVE_PATHS
@@ -30,6 +34,7 @@ from flows.stack import LIVE_PATHS
 SILENT = 6  # looks in a row without an answer, after which a program that has answered before hangs
 STARTING = 120  # the same for one that has never answered: loading a model takes its time
 SECONDS = 4.0  # for an answer
+ASLEEP = 60.0  # seconds between two looks
 
 
 Process = tuple[str, int]  # a program and its process id
@@ -56,6 +61,13 @@ class Watch:
     """Looks at running programs (name → process id); one that was started anew begins afresh."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
+    looked: float = 0.0  # epoch s
+
+    def wake(self, now: float) -> None:
+        """Begin afresh where the machine has slept, or its clock was set: then every sign of life looks old."""
+        if abs(now - self.looked) > ASLEEP:
+            self.seen = {}
+        self.looked = now
 
     def look(self, pids: Mapping[str, int], answering: Iterable[str]) -> dict[str, int]:
         """Note who answers; returns the programs that hang."""
@@ -106,6 +118,32 @@ def watched(pids: Mapping[str, int], urls: Mapping[Process, str]) -> dict[Proces
     return {process: url for process in processes if (url := urls.get(process) or now.get(process[0]))}
 
 
+def beating(process: Process, prefect: str | None) -> bool | None:
+    """Whether a process has given a sign of life not long ago; None where nobody can tell, as Prefect is away.
+
+    What the process before it gave is none.
+    """
+    program, pid = process
+    last = beats.housekeeping() if program == "housekeeping" else beats.worker(prefect) if prefect else None
+    try:
+        began = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
+    return None if last is None else last > max(began, time.time() - beats.STILL[program])
+
+
+def look(pool: ThreadPoolExecutor, pids: Mapping[str, int], urls: Mapping[Process, str]) -> dict[Process, bool]:
+    """Whether each running process lives, of those of which that can be told."""
+    signs = dict(zip(urls, pool.map(answers, urls.values()), strict=True))
+    prefect = next((url.removesuffix(LIVE_PATHS[name]) for (name, _), url in urls.items() if name == "prefect"), None)
+    still = {process: beating(process, prefect) for process in pids.items() if process[0] in beats.STILL}
+    return signs | {process: lives for process, lives in still.items() if lives is not None}
+
+
+def hanging(watch: Watch, signs: Mapping[Process, bool]) -> dict[str, int]:
+    return watch.look(dict(signs.keys()), [name for (name, _), lives in signs.items() if lives])
+
+
 def kill(program: str, pid: int) -> None:
     print(f"{program} (process {pid}) does not answer any more: killed, for supervisor to restart it", file=sys.stderr)
     with suppress(ProcessLookupError):
@@ -122,10 +160,10 @@ def main() -> None:
         while True:
             headers, _ = childutils.listener.wait()
             if headers["eventname"].startswith("TICK"):
-                urls = watched(running(supervisor), urls)
-                pids = dict(urls.keys())
-                told = zip(pids, pool.map(answers, urls.values()), strict=True)
-                for name, pid in watch.look(pids, (name for name, well in told if well)).items():
+                pids = running(supervisor)
+                urls = watched(pids, urls)
+                watch.wake(time.time())
+                for name, pid in hanging(watch, look(pool, pids, urls)).items():
                     kill(name, pid)
             else:  # a program has ended
                 end_orphans()

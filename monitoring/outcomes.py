@@ -35,13 +35,13 @@ def breaches(limits: Guardrails, request: Row) -> dict[str, bool]:
 
     `slow`: it took longer than the limit or had not ended by then; not taken of one that was asked too shortly before
     the window closed to be found slow, nor of one that its user gave up sooner.
-    `refused`: it ended well with nothing in it.
+    `refused`: it ended well with nothing in it, and not because of its client's own bound.
     """
     found, answered = dict[str, bool](), request["outcome"] in ("ok", "error")
     slow = request["latency_s"] is None or request["latency_s"] > limits.slo_s
     if request["time"] + limits.slo_s < request["closes"] and (slow or answered):
         found["slow"] = slow
     if answered:
-        empty = request["outcome"] == "ok" and not request["output"].strip()
+        empty = request["outcome"] == "ok" and not request["output"].strip() and not request["cut"]
         found |= {"failed": request["outcome"] == "error", "refused": empty}
     return found

@@ -22,8 +22,6 @@ from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
 from monitoring import metrics
 
-FEW_TOKENS = 8  # a client's own bound below it may cut an answer to nothing but white space
-
 
 async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response | None:
     """The whole answer as a response, or None after the answer was streamed through `send`."""
@@ -82,7 +80,8 @@ def _job(request: ChatRequest, temperature: float, top_p: float, tokens: int, ad
     )
 
 
-def _fill(result: Result, written: Written) -> None:
+def _fill(result: Result, written: Written, cut: bool) -> None:
+    result.cut = cut
     result.deployment = written.deployment
     result.output, result.batch_size, result.adapter = written.text, written.batch_size, written.adapter
     result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
@@ -95,19 +94,23 @@ def _usage(written: Written) -> dict[str, int]:
 
 async def _write(gateway: Gateway, exchange: Exchange, job: TextJob, attempt: Attempt) -> Written:
     written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job, share=exchange.share))
-    attempt.require(_says_something(job, written))
+    attempt.require(_says_something(gateway, job, written))
     return written
 
 
-def _says_something(job: TextJob, written: Written) -> bool:
-    """Whether an answer is one. What its client's own bound cut to nothing is no fault of the model."""
-    return bool(written.text.strip()) or (written.finish_reason == "length" and job.max_new_tokens < FEW_TOKENS)
+def _cut(gateway: Gateway, job: TextJob, written: Written) -> bool:
+    """Whether an answer ended at its client's own bound: what is not in it is then no fault of the model."""
+    return written.finish_reason == "length" and job.max_new_tokens < gateway.serving.text_max_new_tokens
+
+
+def _says_something(gateway: Gateway, job: TextJob, written: Written) -> bool:
+    return bool(written.text.strip()) or _cut(gateway, job, written)
 
 
 async def _whole(gateway: Gateway, exchange: Exchange, route: Route, job: TextJob) -> Response:
     async with recorded(gateway, exchange) as result:
         written = await answer(gateway, exchange, route, partial(_write, gateway, exchange, job))
-        _fill(result, written)
+        _fill(result, written, _cut(gateway, job, written))
     message = {"role": "assistant", "content": written.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason, "logprobs": None}
     completion = {
@@ -152,7 +155,9 @@ async def _pass_on(
     async with aclosing(gateway.upstream.stream(slot, job, events.exchange.share)) as lines:
         async for line in lines:
             if held and (line.piece or line.result):
-                attempt.require(line.piece is not None or bool(line.result and _says_something(job, line.result)))
+                attempt.require(
+                    line.piece is not None or bool(line.result and _says_something(gateway, job, line.result))
+                )
                 result.deployment = held
                 attempt.begin()
                 await events.start(held)
@@ -169,8 +174,8 @@ async def _pass_on(
                 result.output += line.piece  # so that a cancelled answer is on record as far as it went
                 await events.chunk({"content": line.piece})
             elif line.result is not None:
-                attempt.bad = not _says_something(job, line.result)
-                _fill(result, line.result)
+                attempt.bad = not _says_something(gateway, job, line.result)
+                _fill(result, line.result, _cut(gateway, job, line.result))
                 return line.result
     raise unexpected()
 

@@ -117,6 +117,7 @@ class Result:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     adapter: str = ""
+    cut: bool = False
 
 
 def assigned(
@@ -227,6 +228,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
         completion_tokens=result.completion_tokens,
         adapter=result.adapter,
         answered_by=result.deployment,
+        cut=result.cut,
     )
     await store(gateway, finished)
     # What could not be stored is refused instead, and counted there.

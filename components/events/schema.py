@@ -11,7 +11,7 @@ import hashlib
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, func
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, false, func
 
 # `lost`: the gateway that worked on the request died before it could say how it ended.
 Outcome = Literal["ok", "error", "cancelled", "lost"]
@@ -64,6 +64,7 @@ class Finished(Event):
 
     `adapter`: digest of the one that wrote it on top of the deployment's model, empty for none. `answered_by`: the
     deployment that answered; where a candidate fails it is another than was asked. Empty where none began to answer.
+    `cut`: it ended at its client's own bound, so that a blank output says nothing about who wrote it.
     """
 
     latency_s: Duration
@@ -76,6 +77,7 @@ class Finished(Event):
     completion_tokens: Annotated[int, Field(ge=0)] = 0
     adapter: Stored = ""
     answered_by: Stored = ""
+    cut: bool = False
 
 
 class Feedback(Event):
@@ -157,6 +159,7 @@ FINISHED = Table(
     Column("completion_tokens", Integer, nullable=False),
     Column("adapter", Text, nullable=False, server_default=""),
     Column("answered_by", Text, nullable=False, server_default=""),
+    Column("cut", Boolean, nullable=False, server_default=false()),
 )
 # Whose output a request's is, and else who was asked; of a comparison's users what counts is who was asked.
 ANSWERED_BY = func.coalesce(func.nullif(FINISHED.c.answered_by, ""), ACCEPTED.c.deployment)

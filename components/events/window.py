@@ -159,7 +159,8 @@ def experiment_requests(
     shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
     names = ("request_id", "user_key", "time", "experiment", "variant", "propensity", "segments")
     length = func.length(FINISHED.c.prompt).label("prompt_length")
-    columns = [ACCEPTED.c[name] for name in names] + [FINISHED.c.latency_s, FINISHED.c.outcome, shown, length]
+    how = [FINISHED.c[name] for name in ("latency_s", "outcome", "cut")]
+    columns = [ACCEPTED.c[name] for name in names] + [*how, shown, length]
     ended = and_(ACCEPTED.c.request_id == FINISHED.c.request_id, FINISHED.c.time < seen)
     query = (
         select(*columns, users.c.closes, *(said.c[kind] for kind in KINDS))

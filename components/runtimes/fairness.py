@@ -1,7 +1,8 @@
 """Who is admitted to an engine next: fair to keys, then to a key's users, by the tokens they have in work.
 
 A prompt is read before its first token is written, and prompts are read one after the other. So few of their tokens are
-let in at a time: who comes with a short prompt waits for what is being read, not for all that others have sent. Pure.
+let in at a time: who comes with a short prompt waits for what is being read, not for all that others have sent. A step
+that reads takes long, and who writes gets one token of it: so the reading of long prompts pauses for writers. Pure.
 """
 
 from __future__ import annotations
@@ -24,22 +25,30 @@ class Work(Protocol):
     def unread(self) -> int: ...
 
 
+LONG_PROMPT = 64  # tokens; what is shorter makes a step hardly longer
+
 WorkT = TypeVar("WorkT", bound=Work)
 
 
-def admissible(waiting: Sequence[WorkT], working: Sequence[WorkT], budget: int) -> list[WorkT]:
+def admissible(
+    waiting: Sequence[WorkT], working: Sequence[WorkT], budget: int, writers_turn: bool = False
+) -> list[WorkT]:
     """The waiting jobs to admit now, in order, until the prompts that are being read have `budget` tokens.
 
     Next is always who has least in work: of the keys, then of this key's users, then who came first. A prompt beyond
-    the budget is read alone.
+    the budget is read alone. In the writers' turn the next long one waits where others have far less in work.
     """
     in_work: Counter[str] = Counter()
     for job in working:
         _take(in_work, job)
     reading = sum(job.unread for job in working)
     left, admitted = list(waiting), list[WorkT]()
+    first = [*working, *(job for job in waiting if job.unread <= LONG_PROMPT)] if writers_turn else []
     while left:
         job = min(left, key=lambda job: standing(in_work, job.share))
+        if _waits(job, first, in_work):
+            left = [job for job in left if job.unread <= LONG_PROMPT]  # nor is it overtaken by another long one
+            continue
         if reading and reading + job.unread > budget:
             break
         left.remove(job)
@@ -47,6 +56,22 @@ def admissible(waiting: Sequence[WorkT], working: Sequence[WorkT], budget: int) 
         reading += job.unread
         _take(in_work, job)
     return admitted
+
+
+def _waits(job: Work, others: Sequence[Work], in_work: Mapping[str, int]) -> bool:
+    """Whether a long prompt's sender would have over twice as much in work as somebody else has who is at work.
+
+    Senders are compared as keys or, where they have the same, as its users. Their own work makes nobody wait.
+    """
+    if job.unread <= LONG_PROMPT:
+        return False
+    key = job.share.partition("/")[0]
+    for other in others:
+        theirs = other.share.partition("/")[0]
+        mine, theirs = (job.share, other.share) if theirs == key else (key, theirs)
+        if mine != theirs and 2 * in_work[theirs] < in_work[mine] + job.cost:
+            return True
+    return False
 
 
 def holders(share: str) -> set[str]:

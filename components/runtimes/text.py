@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from components.artifact import ArtifactError, verify
 from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.chat import ChatEncoder, Message, Turn
-from components.runtimes.fairness import admissible
+from components.runtimes.fairness import LONG_PROMPT, admissible
 
 READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them
+WRITERS_TURN = 0.25  # of the time that reading the long prompt before it took
 CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-bit cache
 # With AMX, OpenVINO would choose bf16. Measured there on the default model: f32 with int8 weights writes 1.4 times as
 # fast for one stream, 1.3 for 8 (81 and 364 tokens/s); bf16 1.1 times for 32, 1.3 for 8 prompts of 400 tokens.
@@ -86,6 +88,7 @@ class _Job:
     finish_reason: str = "length"
     cancelled: bool = False
     suspect: bool = False
+    admitted: float = 0.0  # seconds of a monotonic clock
 
     @property
     def share(self) -> str:
@@ -123,6 +126,7 @@ class OpenVinoText:
         self._wake = threading.Condition()
         self._closed = False
         self._count = 0
+        self._writers_until = 0.0  # seconds of a monotonic clock
         self._thread = threading.Thread(target=self._run, name="text-engine", daemon=True)
         self._thread.start()
 
@@ -261,7 +265,11 @@ class OpenVinoText:
             self._finish(job, JobFailedError("the request was cancelled"))
         for job in self._next():
             self._admit(job)
+        reading = [job.admitted for job in self._jobs if job.unread > LONG_PROMPT]
         self._pipeline.step()
+        if reading:
+            now = monotonic()
+            self._writers_until = now + WRITERS_TURN * (now - min(reading))
         for job in list(self._jobs):
             try:
                 self._collect(job)
@@ -273,7 +281,8 @@ class OpenVinoText:
         with self._wake:
             suspects = [job for job in self._waiting if job.suspect]
             if not suspects and not any(job.suspect for job in self._jobs):
-                return admissible(self._waiting, self._jobs, READING_TOKENS)
+                writers_turn = monotonic() < self._writers_until
+                return admissible(self._waiting, self._jobs, READING_TOKENS, writers_turn)
             return suspects[: not self._jobs]
 
     def _admit(self, job: _Job) -> None:
@@ -281,6 +290,7 @@ class OpenVinoText:
         import openvino as ov
 
         self._count += 1
+        job.admitted = monotonic()
         job.settings.max_new_tokens = job.request.max_new_tokens - len(job.ids)
         tokens_1L = ov.Tensor(np.array([job.prompt + job.ids], dtype=np.int64))
         try:

@@ -62,7 +62,7 @@ def written(job: TextJob) -> Written:
         text=text,
         prompt_tokens=3,
         completion_tokens=words,
-        finish_reason="length" if job.max_new_tokens == 1 else "stop",
+        finish_reason="stop" if text and job.max_new_tokens > 1 else "length",
         batch_size=2,
         deployment=f"text-{NAME}",
         adapter=job.adapter,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+from json import dumps
 from pathlib import Path
 
 import httpx
 import psutil
 
+from flows.beats import STILL
 from flows.processes import MARK
 from flows.watch import SILENT
 from tests.flows.supervised import listeners, project, restarted
 from tests.infra.prometheus.test_delivery import eventually
+
+SHORT = {"worker": 50.0, "housekeeping": 80.0}
 
 
 def test_29_bentos_that_are_killed_or_hang_come_back(tiny_export: Path, tmp_path: Path) -> None:
@@ -37,9 +41,11 @@ def test_29_bentos_that_are_killed_or_hang_come_back(tiny_export: Path, tmp_path
 
 def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_password(tmp_path: Path) -> None:
     with project(tmp_path) as own:
+        patience = tmp_path / "flows/beats.py"  # less of it: a drill is short
+        patience.write_text(patience.read_text().replace(dumps(STILL), dumps(SHORT)))
         own.start("mlflow")
         own.start("prefect")
-        own.python("stack.control('start', 'worker')\nstack.control('start', 'housekeeping')")
+        own.python("stack.control('start', 'worker', 'housekeeping')")
         password = (tmp_path / ".atelier/ui-password").read_text()
         api = httpx.Client(
             base_url=f"http://127.0.0.1:{own.ports['prefect']}/api", auth=("atelier", password), timeout=30
@@ -50,6 +56,13 @@ def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_p
             serving = own.listener(program)
             next(one for one in (serving, *serving.parents()) if one.parent() == own.supervisor).kill()
             restarted(own, program, serving)
+        for program in ("worker", "housekeeping"):
+            told = f"{program} (process {own.pid(program)}) answers"
+            eventually(lambda told=told: told in own.watch_log(), 240)  # type: ignore[misc]
+            hung = psutil.Process(own.pid(program))
+            hung.send_signal(signal.SIGSTOP)
+            eventually(lambda hung=hung: not hung.is_running(), SHORT[program] + SILENT * 10 + 60)  # type: ignore[misc]
+            eventually(lambda program=program, hung=hung: own.pid(program) not in (0, hung.pid), 60)  # type: ignore[misc]
         own.python("stack.stop()")
         assert of_the_stack(tmp_path) == []
 

@@ -67,6 +67,10 @@ class Project:
     def watch_log(self) -> str:
         return (self.folder / ".atelier/logs/watch.log").read_text()
 
+    def pid(self, program: str) -> int:
+        """Of a program's own process, 0 where it does not run."""
+        return int(self.python(f"print(stack.control('pid', {program!r}))"))
+
     def answers(self, program: str) -> bool:
         try:
             url = f"http://127.0.0.1:{self.ports[program]}{LIVE_PATHS[program]}"

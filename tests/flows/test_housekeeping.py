@@ -51,6 +51,17 @@ def test_39_the_step_is_taken_while_prefect_does_not_answer(params: Params, monk
     assert taken == ["without a record"]
 
 
+def test_29_each_minute_leaves_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = iter([1.0, 1.0, 2.0])
+    monkeypatch.setattr(housekeeping, "newest_code", lambda: next(code))
+    monkeypatch.setattr(housekeeping, "HOUSEKEEPING", tmp_path / "beat", raising=False)
+    monkeypatch.setattr(housekeeping, "minute", lambda number: None)
+    monkeypatch.setattr(housekeeping.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(os, "execv", lambda *arguments: None)
+    housekeeping.main()
+    assert (tmp_path / "beat").exists()
+
+
 def test_39_a_step_that_fails_keeps_no_other_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,6 +27,7 @@ def row(identifier: str, **changes: Any) -> dict[str, Any]:
         "output": "fox: animal",
         "prompt_tokens": 3,
         "completion_tokens": 4,
+        "cut": False,
     } | changes
 
 

@@ -20,6 +20,7 @@ LIMITS = Guardrails(slo_s=2.0, slow=0.05, failed=0.02, refused=0.02)
         (row("a", latency_s=2.1), {"slow"}),
         (row("a", outcome="error", output=""), {"failed"}),
         (row("a", output=" \n"), {"refused"}),
+        (row("a", output=" \n", cut=True), set()),  # at its client's own bound
         (row("a", outcome="cancelled", output="", latency_s=9.0), {"slow"}),
         (running("a", time=107.0), {"slow"}),
         (running("a", time=109.0), set()),

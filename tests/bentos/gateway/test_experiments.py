@@ -16,12 +16,15 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from components.config import Experiment, Variant
+from components.config import Experiment, Guardrails, Variant
+from components.events import window
 from components.events.read import read
+from components.events.schema import hash_user
 from components.events.transactions import opened
 from components.experiments import store
 from components.experiments.versions import newest
 from components.releases.schema import Note
+from monitoring.outcomes import exposures
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
 from tests.components.experiments.examples import COLOURS, experiment, in_force
@@ -165,6 +168,26 @@ def test_a_segment_s_adapter_reaches_its_users_and_the_record(gateway: Running) 
     assert written("free") == ""
     assert written("paid", stream=True) == adapter
     assert written("paid", temperature=0.2) == adapter  # it is no parameter that the experiment compares
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_28_what_clients_bound_to_nothing_breaks_no_guardrail(gateway: Running, standin: str, stream: bool) -> None:
+    limits = Guardrails(slo_s=60.0, slow=0.05, failed=0.02, refused=0.02)
+    watched = experiment(salt="colours").model_copy(update={"guardrails": limits})
+    httpx.post(f"{standin}/mode", content="empty", timeout=5).raise_for_status()
+    try:
+        for name, bound in [("1", {"max_tokens": 1}), ("20", {"max_tokens": 20}), ("all", {})]:
+            for user in range(8):  # half of the users are in the experiment
+                message = {"role": "user", "content": "a boat"}
+                body = {"model": "atelier-text", "messages": [message], "user": f"{name}-{user}", "stream": stream}
+                gateway.post("/v1/chat/completions", json=body | bound).raise_for_status()
+    finally:
+        httpx.post(f"{standin}/mode", content="ok", timeout=5).raise_for_status()
+    blank = dict[str, set[float]]()
+    users = {hash_user(f"user:all-{user}", "a secret of tests") for user in range(8)}
+    for seen in exposures(watched, window.experiment_requests(gateway.events, "colours", "text", time.time())):
+        blank.setdefault("unbounded" if seen.user_key in users else "bounded", set()).add(seen.values["refused"])
+    assert blank == {"unbounded": {1.0}, "bounded": {0.0}}
 
 
 def test_33_names_that_no_header_can_carry_fail_no_request(gateway: Running) -> None:

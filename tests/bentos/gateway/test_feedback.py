@@ -166,9 +166,11 @@ async def test_28_a_response_takes_only_so_many_reactions(gateway: Running) -> N
     first = {"request_id": given, "kind": "like", "value": 1, "user": "ann", "key": "first"}
     async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
         assert (await client.post("/v1/feedback", json=first)).status_code == 201
-        many = [client.post("/v1/feedback", json=first | {"key": None}) for _ in range(MAX_REACTIONS + 50)]
+        for _ in range(MAX_REACTIONS - 3):
+            assert (await client.post("/v1/feedback", json=first | {"key": None})).status_code == 201
+        many = [client.post("/v1/feedback", json=first | {"key": None}) for _ in range(50)]  # for the last two places
         statuses = {answer.status_code for answer in await asyncio.gather(*many)}
-        assert statuses == {201, 429}
+        assert 429 in statuses and statuses <= {201, 429}
         assert (await client.post("/v1/feedback", json=first)).status_code == 200  # is stored already
         while (answer := await client.post("/v1/feedback", json=first | {"key": None})).status_code == 201:
             pass  # those at once made room for each other

@@ -198,11 +198,12 @@ def test_a_failure_after_the_first_word_is_an_honest_error(line: Line) -> None:
     assert eventually(lambda: identifier in {row["request_id"] for row in line.trials("failure")})
 
 
-def test_28_what_a_client_bounds_to_nothing_is_no_failure_of_the_candidate(line: Line) -> None:
+@pytest.mark.parametrize("bound", [1, 20])
+def test_28_what_a_client_bounds_to_nothing_is_no_failure_of_the_candidate(line: Line, bound: int) -> None:
     _, ours, _ = line.begin(State.CANARY_50)
     before = len(line.trials("failure"))
     line.mode("empty")
-    answers = [line.ask(ours, max_tokens=1)[:2] for _ in range(5)]
+    answers = [line.ask(ours, max_tokens=bound)[:2] for _ in range(5)]
     assert answers == [("", "text-b")] * 5  # it is still asked, so its breaker is closed
     assert len(line.trials("failure")) == before
     assert line.ask(ours)[1] == "text-a"  # without that bound, nothing is a failure

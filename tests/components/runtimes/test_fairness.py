@@ -46,6 +46,31 @@ def test_26_equals_come_in_order_and_a_prompt_beyond_the_budget_alone() -> None:
     assert names(admissible(waiting[1:], [], 512)) == "b c"
 
 
+def test_26_in_the_writers_turn_the_next_long_prompt_waits_for_users_with_far_less_in_work() -> None:
+    writing = [Job("a1", "k/a", 0, 1100), Job("b1", "k/b", 0, 30)]
+    waiting = [job("a2", "k/a", 1000), job("c1", "k/c", 20)]
+    assert names(admissible(waiting, writing, 512)) == "c1"
+    assert names(admissible(waiting[:1], writing, 512)) == "a2"
+    assert names(admissible(waiting[:1], writing, 512, writers_turn=True)) == ""
+    assert names(admissible(waiting, writing, 512, writers_turn=True)) == "c1"
+    first = [job("d1", "k/d", 1000), job("c1", "k/c", 20)]  # nobody else has less in work than d, who came first
+    assert names(admissible(first, writing[:1], 512, writers_turn=True)) == "c1"
+
+
+def test_26_in_the_writers_turn_nobody_waits_for_equals_for_their_own_work_or_for_nobody() -> None:
+    for writing in ([], [Job("a1", "k/a", 0, 30)], [Job("b1", "k/b", 0, 600)]):
+        assert names(admissible([job("a2", "k/a", 1000)], writing, 512, writers_turn=True)) == "a2"
+    other_key = [Job("b1", "l/b", 0, 30), Job("a1", "k/c", 0, 1100)]  # where keys differ, they are compared
+    assert names(admissible([job("a2", "k/a", 300)], other_key, 512, writers_turn=True)) == ""
+
+
+def test_26_a_long_prompt_that_waits_for_writers_is_not_overtaken_by_other_long_ones() -> None:
+    """Else these would begin one writers' turn after the other, and it would wait for ever."""
+    writing = [Job("b1", "k/b", 0, 30)]
+    waiting = [job("a1", "k/a", 1000), job("c1", "k/c", 100), job("d1", "k/d", 20)]
+    assert names(admissible(waiting, writing, 512, writers_turn=True)) == "d1"
+
+
 JOBS = st.lists(
     st.builds(Job, st.just(""), st.sampled_from(["k/a", "k/b", "l/a", ""]), st.integers(1, 900)), max_size=9
 )

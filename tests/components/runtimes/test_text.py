@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,6 +238,70 @@ def test_26_long_prompts_of_one_user_hold_up_no_short_one_of_another(
     for job in jobs.values():
         job.done.result(timeout=60)
     assert finished.index("short") <= 1
+
+
+class Stepped:
+    """An engine's pipeline with a full-size model's clock: a step that reads a long prompt takes 1 s, others 10 ms.
+
+    `arrivals` is called after each step, while the engine's thread waits.
+    """
+
+    def __init__(self, engine: OpenVinoText, arrivals: Callable[[Stepped], None], patch: pytest.MonkeyPatch) -> None:
+        self.now, self.reading = 0.0, list[set[str]]()  # who had a long prompt read in each step
+        self._engine, self._pipeline, self._arrivals = engine, engine._pipeline, arrivals
+        patch.setattr(text, "monotonic", lambda: self.now, raising=False)
+        patch.setattr(engine, "_pipeline", self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def step(self) -> None:
+        self.reading.append({job.share for job in self._engine._jobs if job.unread > 64})
+        self._pipeline.step()
+        self.now += 1.0 if self.reading[-1] else 0.01
+        self._arrivals(self)
+
+    def submit(self, user: str, prompt: int, tokens: int) -> Future[TextResult]:
+        job = self._engine._job(TextRequest((("user", "x" * prompt),), tokens, 0, share=f"k/{user}"), None)
+        self._engine._submit([job])
+        return job.done
+
+
+@pytest.mark.parametrize("senders", ["aaaa", "acde"])
+def test_26_a_short_request_waits_for_one_long_prompt_and_not_beside_the_next(
+    runtime: OpenVinoText, monkeypatch: pytest.MonkeyPatch, senders: str
+) -> None:
+    times: list[float] = []
+
+    def arrive(clock: Stepped) -> None:
+        if clock.now == 1.0:  # while the first long prompt is read, in two steps
+            times.append(clock.now)
+            clock.submit("b", 10, 10).add_done_callback(lambda _: times.append(clock.now))
+
+    clock = Stepped(runtime, arrive, monkeypatch)
+    for done in [clock.submit(user, 400, 20) for user in senders]:
+        done.result(timeout=60)
+    assert times[1] - times[0] < 1.2
+    assert 8 <= clock.now < 9  # the long ones were not slower for it than they must be
+
+
+@pytest.mark.parametrize("prompt", [10, 70])
+def test_26_a_long_prompt_is_read_however_many_shorter_ones_come(
+    runtime: OpenVinoText, monkeypatch: pytest.MonkeyPatch, prompt: int
+) -> None:
+    others: list[Future[TextResult]] = []
+
+    def arrive(clock: Stepped) -> None:
+        if len(clock.reading) < 120 and not all(done.done() for done in longs):
+            others.append(clock.submit(f"b{len(clock.reading)}", prompt, 10))
+
+    clock = Stepped(runtime, arrive, monkeypatch)
+    longs = [clock.submit("a", 400, 2) for _ in range(2)]
+    for done in longs:
+        done.result(timeout=60)
+    assert len(clock.reading) < 120
+    for done in others:
+        done.result(timeout=60)
 
 
 def test_changed_bytes_are_not_loaded(tiny_export: Path, tmp_path: Path) -> None:
