@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from components.artifact import ArtifactError, Manifest, read_manifest, verify
 from components.config import Experiment, Guardrails, Params, Variant, load
+from components.data import feedback
 from components.data.pairs import read_pairs
 from components.events import window
 from components.events.database import EventStoreError
@@ -30,6 +31,7 @@ from components.experiments.versions import Version
 from components.learning import version
 from components.learning.harvest import harvest, same_prompt, set_apart
 from components.learning.read import judged
+from components.paths import SEGMENTS
 from components.releases import store as releases
 from components.releases.plan import champion_of, traffic_plan
 from components.releases.schema import Note
@@ -195,7 +197,7 @@ def _learn(params: Params, segment: dict[str, str], folder: Path) -> str:
     answers = judged(params.events.url, since, until, segment)
     found = harvest(answers, params.learning, of_simulated_users(params, since, until))
     pairs, enough = version.pairs_of(found, ()), params.learning.min_new
-    changed = {row["id"] for row in pairs} ^ version.known_pairs(folder)
+    changed = {row["id"] for row in pairs} ^ feedback.known_pairs(folder)
     if len(pairs) >= enough and len(changed) >= enough:
         taught = {row["prompt"] for row in pairs} | {pair.phrase for pair in read_pairs(SPLIT / "train.parquet")}
         apart = set_apart(found, {same_prompt(prompt) for prompt in taught})
@@ -203,7 +205,7 @@ def _learn(params: Params, segment: dict[str, str], folder: Path) -> str:
         if checks < ENOUGH:
             return f"held-out users liked {checks} answers to other prompts, {ENOUGH} are needed to measure it on"
         version.write_version(pairs, apart, params.learning, folder)
-    return f"{len(pairs)} pairs, {enough} are needed" if version.digest(folder) is None else ""
+    return f"{len(pairs)} pairs, {enough} are needed" if feedback.digest(folder) is None else ""
 
 
 def _adapter(params: Params, segment: dict[str, str]) -> Manifest:
@@ -241,7 +243,7 @@ def experiment(
 
 
 def _folder(segment: Mapping[str, str]) -> Path:
-    return version.SEGMENTS / _named(segment)
+    return SEGMENTS / _named(segment)
 
 
 def _named(segment: Mapping[str, str]) -> str:

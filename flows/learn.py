@@ -20,6 +20,7 @@ from prefect import flow, task
 from components.annotation.preference import settled
 from components.artifact import read_manifest
 from components.config import Params, load
+from components.data import feedback
 from components.data.filters import normalise
 from components.events import window
 from components.events.transactions import opened
@@ -27,6 +28,7 @@ from components.learning import labels, version
 from components.learning.choose import least_covered
 from components.learning.harvest import harvest, is_held_out
 from components.learning.read import judged
+from components.paths import FEEDBACK
 from components.stage import StageError
 from flows.environment import ROOT, STATE
 from flows.pipeline import pipeline
@@ -34,7 +36,7 @@ from flows.release import release
 from flows.releases import logger, plan
 from monitoring.simulated import audience_folder, read_runs
 
-FOLDER = ROOT / version.FEEDBACK / "text"
+FOLDER = ROOT / FEEDBACK / "text"
 SPLIT = ROOT / "data/text/split"
 ALIKE = 0.9  # MiniLM cosine from which an annotator has answered the phrase already, in other words
 OF_ONE_USER = 5  # phrases for annotators
@@ -117,7 +119,7 @@ def write_version(params: Params) -> dict[str, Any]:
         preferences = settled(engine, params.annotation)
         pairs = version.pairs_of(found, labels.answered(engine), preferences)
     # What is taken back, or found to be a program's, changes the version as much as what is new.
-    changed = {row["id"] for row in pairs} ^ version.known_pairs(FOLDER)
+    changed = {row["id"] for row in pairs} ^ feedback.known_pairs(FOLDER)
     told = {
         **found.counts(),
         "preferences": len(preferences),
@@ -153,7 +155,7 @@ def _learn(params: Params) -> Learned:
     if candidate := plan("text", params).candidate:
         return Learned(f"{candidate} is on trial: learning goes on when that has ended")
     told = write_version(params)
-    if version.digest(FOLDER) == trained_on():
+    if feedback.digest(FOLDER) == trained_on():
         return Learned(f"{told['changed']} pairs have changed, {params.learning.min_new} are needed: nothing to train")
     try:
         pipeline(["package@text", "evaluate_feedback"])

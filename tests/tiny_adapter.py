@@ -15,11 +15,12 @@ from components.data.sample import Sample
 from components.learning import version
 from components.learning.harvest import Harvest, Judged
 from components.models.language import add_adapter, load_base
+from components.paths import SEGMENTS
 from components.training import adapter
 from tests.components.training.test_text import SETTINGS
 
 SEGMENT = {"plan": "paid"}
-LEARNED = version.SEGMENTS / "plan=paid"
+LEARNED = SEGMENTS / "plan=paid"
 THINGS = ("apple", "heart", "rocket", "dog", "boat", "tree")
 TRAINING: TrainText = SETTINGS.model_copy(update={"max_steps": 20, "learning_rate": 0.05, "checkpoint_every": 50})
 

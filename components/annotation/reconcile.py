@@ -21,8 +21,7 @@ from components.annotation.template import BAD, CHANGE, KEEP, wording
 from components.annotation.tier_schema import Move, Record, Task
 from components.annotation.tiers import State
 from components.artifact import Manifest, read_manifest, seal, verify
-from components.data.sample import SAMPLES, SOURCES, Sample, iterate, write
-from components.data.sources import METADATA
+from components.data.sample import METADATA, SAMPLES, SOURCES, Sample, iterate, write
 from components.stage import StageError
 
 VERDICTS = "verdicts.jsonl"

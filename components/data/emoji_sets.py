@@ -23,13 +23,14 @@ from pathlib import Path
 
 from components.artifact import Manifest, seal, staged, verify
 from components.config import Clean, Prepare, Split
-from components.data import fetch, openmoji, sample
+from components.data import openmoji, sample
 from components.data.clean import clean
 from components.data.concept import draw
 from components.data.picture import PictureError, crop_to_drawing, encode_png, fit, load
 from components.data.prepare import prepare
 from components.data.sample import Sample
 from components.data.split import split
+from components.paths import ASSETS
 from components.stage import StageError, run
 
 PACKAGES = Path("data/emoji-sets")
@@ -40,7 +41,7 @@ SIZE = 64  # pixels
 UNSEEN_SHARE = 0.5  # of the concepts OpenMoji's test side holds: seen in no style at all
 
 # Decide what the shipped base and judge have never seen: with other values they could not be measured any more.
-PREPARE = Prepare(source="openmoji", path=fetch.ASSETS, size=SIZE)
+PREPARE = Prepare(source="openmoji", path=ASSETS, size=SIZE)
 CLEAN = Clean(low_percentile=0.0, high_percentile=99.5, max_pixels=2**24, min_side=8)
 SPLIT = Split(seed=7, validation=0.05, test=0.1, near_duplicate_similarity=0.97)
 
@@ -133,11 +134,6 @@ JUDGE_SETS = {
 NAMED_BY = "fluent-high-contrast"  # holds `NAMES`
 
 
-def styled(style: str, caption: str) -> str:
-    """A caption that asks for a style; without one, a picture may come out in any."""
-    return f"{style} style: {caption}"
-
-
 def unseen(concept: str) -> bool:
     """Whether a concept of OpenMoji's test side is held out of every other style too."""
     return draw(concept, seed=1) < UNSEEN_SHARE
@@ -199,7 +195,7 @@ def _files(package: Path, emoji_set: EmojiSet) -> Iterator[tuple[str, str | byte
 
 def known_names() -> dict[str, openmoji.Entry]:
     """OpenMoji's entries by code point, by name and by iconify's name; flags and skin tones left out."""
-    kept = [e for e in openmoji.catalogue(fetch.ASSETS) if not e.tone and e.subgroup not in openmoji.FLAGS]
+    kept = [e for e in openmoji.catalogue(ASSETS) if not e.tone and e.subgroup not in openmoji.FLAGS]
     names = {_squeezed(entry.name): entry for entry in kept} | {entry.hexcode: entry for entry in kept}
     package = download(JUDGE_SETS[NAMED_BY], PACKAGES)
     for hexcode, name in json.loads((package / NAMES).read_bytes()).items():

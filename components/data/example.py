@@ -16,9 +16,9 @@ from xml.etree import ElementTree
 from components import config
 from components.artifact import staged, write_text
 from components.data.concept import draw
-from components.data.fetch import ASSETS
 from components.data.openmoji import FLAGS, LICENCE, SVG, Entry, bare, catalogue, render
-from components.data.sources import METADATA
+from components.data.sample import METADATA
+from components.paths import ASSETS
 from components.stage import StageError, run
 
 EXAMPLE = Path("data/example")

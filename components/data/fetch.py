@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from components.artifact import canonical, file_digest, staged, write_text
 from components.config import Package, load
+from components.paths import ASSETS
 from components.stage import StageError, run
 
-ASSETS = Path("data/assets")
 RECEIPT = "fetched.json"
 # Compressed copies of a file that stands beside them: a third of the files, none of the information.
 _COPIES = (".gz", ".zst")

@@ -56,6 +56,11 @@ class Entry:
         return f"{self.name}: {', '.join(self.tags)}" if self.tags else self.name
 
 
+def styled(style: str, caption: str) -> str:
+    """A caption that asks for a style; without one, a picture may come out in any."""
+    return f"{style} style: {caption}"
+
+
 def catalogue(assets: Path) -> list[Entry]:
     """Every drawing that has a name, by code point; raises `StageError` where the packages are not what is expected."""
     aliases = _aliases(assets / ALIASES)

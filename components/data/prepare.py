@@ -11,9 +11,19 @@ from pathlib import Path
 
 from components import config
 from components.artifact import canonical, file_digest, staged, write_text
-from components.data import fetch, openmoji, phrases, sources
-from components.data.sample import REJECT_SCHEMA, REJECTS, SAMPLES, SOURCES, Reject, Sample, first_reasons, write
-from components.learning import version
+from components.data import feedback, fetch, openmoji, phrases, sources
+from components.data.sample import (
+    METADATA,
+    REJECT_SCHEMA,
+    REJECTS,
+    SAMPLES,
+    SOURCES,
+    Reject,
+    Sample,
+    first_reasons,
+    write,
+)
+from components.paths import FEEDBACK
 from components.stage import StageError, run
 
 
@@ -54,7 +64,7 @@ def _records(line: str, parameters: config.Prepare) -> Iterable[Sample | Reject]
 
 def _learned(line: str) -> Iterable[Sample]:
     """What users and annotators taught (the text line alone learns from them), beside the source and its limit."""
-    return version.samples(version.FEEDBACK / line) if line == "text" else ()
+    return feedback.samples(FEEDBACK / line) if line == "text" else ()
 
 
 def _split_off(records: Iterable[Sample | Reject], rejects: list[Reject]) -> Iterator[Sample]:
@@ -75,13 +85,13 @@ def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 def _digests(line: str, parameters: config.Prepare) -> dict[str, str]:
     """SHA-256 of what the samples derive from: the wheels or the user's file, and what was learned from users."""
-    learned = version.digest(version.FEEDBACK / line)
+    learned = feedback.digest(FEEDBACK / line)
     return _source(line, parameters) | ({"feedback": learned} if learned else {})
 
 
 def _source(line: str, parameters: config.Prepare) -> dict[str, str]:
     if parameters.source != "openmoji":
-        path = parameters.path / sources.METADATA if line == "image" else parameters.path
+        path = parameters.path / METADATA if line == "image" else parameters.path
         return {path.name: file_digest(path)}
     packages = openmoji.PACKAGES if line == "image" else openmoji.PACKAGES[1:]
     receipts = {name: fetch.receipt(parameters.path / name) for name in packages}

@@ -16,6 +16,7 @@ from components.stage import StageError
 SAMPLES = "samples.parquet"
 REJECTS = "rejects/rejects.parquet"
 SOURCES = "sources.json"
+METADATA = "metadata.jsonl"  # of a user's folder of pictures
 # The source of a pair that users' reactions or annotators taught (`components.learning`). As prefixes of ids all sort
 # after every other source's, so that of two equal samples `clean` keeps the other, and with it its side of the split.
 PREFERRED, REACTION, WRITTEN = LEARNED = ("preferred", "reaction", "written")

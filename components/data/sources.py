@@ -14,10 +14,9 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
-from components.data.sample import Reject, Sample
+from components.data.sample import METADATA, Reject, Sample
 from components.stage import StageError
 
-METADATA = "metadata.jsonl"
 # No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
 _MAX_BYTES = 2**28
 # Files that hold one picture's caption, as other tools write them.

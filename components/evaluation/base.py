@@ -23,7 +23,7 @@ from torch import Tensor
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.data import emoji_sets, sample
+from components.data import emoji_sets, openmoji, sample
 from components.data.sample import Sample
 from components.evaluation import kid as kids
 from components.evaluation.image import BASE, NAMES, Captions, Painting, paint
@@ -86,7 +86,7 @@ def group(samples: list[Sample], others: list[Sample], encoder: TextEncoder, siz
 
 def paint_all(runtime: ImageRuntime, by_name: dict[str, Group], painting: Painting) -> dict[str, Painted]:
     """Every group's pictures: the real ones, those asked in OpenMoji's style, and those asked without a style."""
-    styled = {name: [emoji_sets.styled(emoji_sets.OWN_STYLE, text) for text in g.texts] for name, g in by_name.items()}
+    styled = {name: [openmoji.styled(emoji_sets.OWN_STYLE, text) for text in g.texts] for name, g in by_name.items()}
     return {
         "real": {name: g.real for name, g in by_name.items()},
         "openmoji_style": {name: paint(runtime, texts, painting) for name, texts in styled.items()},

@@ -17,10 +17,10 @@ from sklearn.metrics import roc_auc_score
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components.artifact import canonical, verify, write_text
+from components.data.feedback import held_out
 from components.data.pairs import Pair
-from components.learning.version import FEEDBACK, held_out
-from components.models.base_text import BASE
 from components.models.language import CHECKPOINT, held_out_loss, load_base, load_merged, load_tokenizer
+from components.paths import FEEDBACK, TEXT_BASE
 from components.stage import run
 
 METRICS = Path("metrics/text/feedback.json")
@@ -46,11 +46,11 @@ def main() -> None:
     answers = [(Pair(row["prompt"], row["output"], row["output"]), bool(row["liked"])) for row in rows]
     document: dict[str, Any] = {"answers": len(rows), "users": len({row["user_key"] for row in rows})}
     if answers:
-        verify(BASE)
+        verify(TEXT_BASE)
         verify(CHECKPOINT)
-        tokenizer = load_tokenizer(BASE)
-        document["before"] = score(load_base(BASE, torch.bfloat16), tokenizer, answers)
-        document["after"] = score(load_merged(BASE, CHECKPOINT, torch.bfloat16), tokenizer, answers)
+        tokenizer = load_tokenizer(TEXT_BASE)
+        document["before"] = score(load_base(TEXT_BASE, torch.bfloat16), tokenizer, answers)
+        document["after"] = score(load_merged(TEXT_BASE, CHECKPOINT, torch.bfloat16), tokenizer, answers)
     write_text(METRICS, canonical(document))
     print(f"held-out users' answers: {document}")
 

@@ -26,11 +26,10 @@ from components.artifact import canonical, verify, write_text
 from components.data import sample
 from components.data.pairs import SPLIT, read_pairs
 from components.evaluation import verify_image
-from components.export.text import EXPORT as TEXT_EXPORT
 from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
-from components.models.base_text import BASE
 from components.models.denoiser import Denoiser
 from components.models.language import CHECKPOINT, load_merged, load_tokenizer, prompt_batch
+from components.paths import TEXT_BASE, TEXT_EXPORT
 from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
 from components.runtimes.image import Sampler, load_sampler
@@ -140,11 +139,11 @@ def image_speed(samplers: Mapping[str, Sampler], inputs: Inputs, rounds: int) ->
 def measure_text(rounds: int) -> dict[str, Any]:
     """The text line's table, from the export and the checkpoint that it was made of."""
     digest = verify(TEXT_EXPORT).digest
-    reference, runtime = load_merged(BASE, CHECKPOINT, torch.float32), load_text(TEXT_EXPORT)
+    reference, runtime = load_merged(TEXT_BASE, CHECKPOINT, torch.float32), load_text(TEXT_EXPORT)
     phrases = [pair.phrase for pair in read_pairs(SPLIT / "test.parquet")[: max(STREAMS)]]
     try:
         with Load() as load:
-            table = text_speed(reference, load_tokenizer(BASE), runtime, phrases, rounds)
+            table = text_speed(reference, load_tokenizer(TEXT_BASE), runtime, phrases, rounds)
     finally:
         runtime.close()
     return {"export": digest, "new_tokens": NEW_TOKENS, "machine": load.machine(), **table}

@@ -29,9 +29,9 @@ from components.config import EvaluateText, Serving
 from components.data.pairs import SPLIT, Pair, read_pairs
 from components.evaluation.answers import chrf, exact, names, nearest_answers, unigram_loss
 from components.evaluation.paired import Values, mean_difference
-from components.models.base_text import BASE
 from components.models.language import CHECKPOINT, held_out_loss, load_base, load_merged, load_tokenizer, write
 from components.models.text_encoder import TextEncoder
+from components.paths import TEXT_BASE
 from components.stage import StageError, run
 
 METRICS = Path("metrics/text/evaluate.json")
@@ -180,15 +180,15 @@ def evidence(asked: Sequence[Pair], answers: dict[str, Answers]) -> list[Written
 def main() -> None:
     """Write the metrics and every written prompt."""
     params = config.load()
-    verify(BASE)
+    verify(TEXT_BASE)
     verify(CHECKPOINT)
     models = {
-        "before": load_base(BASE, torch.bfloat16),
-        "after": load_merged(BASE, CHECKPOINT, torch.bfloat16),
+        "before": load_base(TEXT_BASE, torch.bfloat16),
+        "after": load_merged(TEXT_BASE, CHECKPOINT, torch.bfloat16),
     }
     sides = {side: read_pairs(SPLIT / f"{side}.parquet") for side in ("train", "test")}
     document, written = evaluate(
-        models, load_tokenizer(BASE), TextEncoder(), sides, params.evaluate.text, params.serving
+        models, load_tokenizer(TEXT_BASE), TextEncoder(), sides, params.evaluate.text, params.serving
     )
     write_text(WRITTEN, canonical([asdict(row) for row in written]))
     write_text(METRICS, canonical(document))

@@ -24,8 +24,6 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import VerifyText
 from components.data.pairs import SPLIT, Pair, read_pairs
-from components.export.text import EXPORT
-from components.models.base_text import BASE
 from components.models.language import (
     CHECKPOINT,
     IGNORED,
@@ -38,6 +36,7 @@ from components.models.language import (
     load_merged,
     load_tokenizer,
 )
+from components.paths import TEXT_BASE, TEXT_EXPORT
 from components.runtimes.chat import conversation
 from components.runtimes.text import PRECISION, OpenVinoText, load_text
 from components.stage import StageError, run
@@ -139,13 +138,13 @@ def same_texts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, texts:
 def main() -> None:
     """Write `metrics/text/verify.json`; fails after writing where the export is not at parity."""
     bounds = config.load().verify.text
-    verify(BASE)
+    verify(TEXT_BASE)
     verify(CHECKPOINT)
-    digest = verify(EXPORT).digest
-    reference = load_merged(BASE, CHECKPOINT, torch.float32)
+    digest = verify(TEXT_EXPORT).digest
+    reference = load_merged(TEXT_BASE, CHECKPOINT, torch.float32)
     test = read_pairs(SPLIT / "test.parquet")
     random.Random(0).shuffle(test)  # noqa: S311 – stored order groups flags with flags
-    document = measure(EXPORT, reference, load_tokenizer(BASE), test, bounds)
+    document = measure(TEXT_EXPORT, reference, load_tokenizer(TEXT_BASE), test, bounds)
     write_text(METRICS, canonical(document | {"export": digest}))
     compared = document["parity"]
     print(

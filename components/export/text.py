@@ -17,11 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import seal, staged, verify
-from components.models.base_text import BASE
 from components.models.language import CHECKPOINT, load_merged, load_tokenizer
+from components.paths import TEXT_BASE, TEXT_EXPORT
 from components.stage import StageError, run
 
-EXPORT = Path("artifacts/text/export")
 WEIGHTS: dict[str, dict[str, Any]] = {
     "int8": {"bits": 8, "sym": False},
     # 64 weights share a scale: 64 divides this model's hidden width of 576, the usual 128 does not.
@@ -47,17 +46,17 @@ def main() -> None:
     """Write `artifacts/text/export`; a full disk or an interruption leaves the previous export, or none."""
     settings = config.load().export.text
     parents = {"checkpoint": verify(CHECKPOINT).digest}
-    verify(BASE)
-    model = load_merged(BASE, CHECKPOINT, torch.float32)
-    with staged(EXPORT) as folder:
+    verify(TEXT_BASE)
+    model = load_merged(TEXT_BASE, CHECKPOINT, torch.float32)
+    with staged(TEXT_EXPORT) as folder:
         try:
-            convert(model, load_tokenizer(BASE), folder / "openvino", settings.weight_format)
+            convert(model, load_tokenizer(TEXT_BASE), folder / "openvino", settings.weight_format)
         except (OSError, RuntimeError) as error:
             # A full disk reaches us as any of the two, with the system's words inside.
-            raise StageError(f"{EXPORT} was not written: {error}; free disk space and run it again") from error
+            raise StageError(f"{TEXT_EXPORT} was not written: {error}; free disk space and run it again") from error
         seal(folder, line="text", kind="export", parents=parents, parameters=settings.model_dump(), metrics={})
-    size = sum(file.stat().st_size for file in EXPORT.rglob("*") if file.is_file())
-    print(f"{EXPORT}: {settings.weight_format} weights, {size / 1e6:.0f} MB")
+    size = sum(file.stat().st_size for file in TEXT_EXPORT.rglob("*") if file.is_file())
+    print(f"{TEXT_EXPORT}: {settings.weight_format} weights, {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

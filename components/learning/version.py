@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.artifact import MANIFEST, Manifest, read_manifest, seal, staged, verify, write_text
+from components.artifact import Manifest, seal, staged, write_text
 from components.config import Learning
-from components.data.sample import PREFERRED, REACTION, WRITTEN, Sample
+from components.data.feedback import HELD_OUT, PAIRS
+from components.data.sample import PREFERRED, REACTION, WRITTEN
 from components.learning.comparisons import Preference
 from components.learning.harvest import Harvest, Judged, same_prompt, set_apart
 from components.learning.labels import Label
 
-FEEDBACK = Path("data/feedback")
-SEGMENTS = Path("data/segments")  # of users, each in a folder of its own: no stage of the graph reads them
-PAIRS, PREFERENCES, HELD_OUT = "pairs.jsonl", "preferences.jsonl", "held_out.jsonl"
+PREFERENCES = "preferences.jsonl"
 
 
 def pairs_of(harvest: Harvest, labels: Iterable[Label], preferences: Iterable[Preference] = ()) -> list[dict[str, str]]:
@@ -56,16 +55,6 @@ def _row(kind: str, prompt: str, completion: str, origin: str) -> dict[str, str]
     return {"id": f"{kind}-{digest}", "prompt": prompt, "completion": completion, "origin": origin}
 
 
-def digest(folder: Path) -> str | None:
-    """The version at hand, None where nothing was ever learned."""
-    return read_manifest(folder).digest if (folder / MANIFEST).exists() else None
-
-
-def known_pairs(folder: Path) -> set[str]:
-    """Ids of the pairs in the version at hand; none where nothing was ever learned."""
-    return {row["id"] for row in _read(folder / PAIRS)} if digest(folder) else set()
-
-
 def write_version(
     pairs: list[dict[str, str]],
     harvest: Harvest,
@@ -90,26 +79,3 @@ def write_version(
         metrics = {**harvest.counts(), "pairs": len(pairs), "reasons": harvest.reasons()}
         parameters = settings.model_dump()
         return seal(partial, line="text", kind="feedback", parents={}, parameters=parameters, metrics=metrics)
-
-
-def samples(folder: Path) -> Iterator[Sample]:
-    """The pairs as samples of the text line; none where nothing was ever learned. Raises `ArtifactError` on damage."""
-    if digest(folder) is None:
-        return
-    verify(folder)
-    for row in _read(folder / PAIRS):
-        meta = {name: value for name, value in row.items() if name not in ("id", "prompt")}
-        yield Sample(id=row["id"], text=row["prompt"], source=row["id"].partition("-")[0], meta=meta)
-
-
-def held_out(folder: Path) -> list[dict[str, Any]]:
-    """What held-out users thought, oldest first: `Judged` as rows; none where nothing was ever learned."""
-    if digest(folder) is None:
-        return []
-    verify(folder)
-    return _read(folder / HELD_OUT)
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="\n") as file:  # `splitlines` would cut at what Unicode calls a line too
-        return [json.loads(line) for line in file]

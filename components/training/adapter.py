@@ -16,11 +16,11 @@ from peft import PeftModel
 
 from components.artifact import MANIFEST, Manifest, canonical, read_manifest, seal, staged, verify
 from components.config import TrainText
+from components.data import feedback
 from components.data.pairs import SPLIT, Pair, read_pairs
 from components.data.sample import Sample
-from components.learning import version
-from components.models.base_text import BASE
 from components.models.language import CHECKPOINT, adapted, fitting, held_out_loss, load_merged, load_tokenizer
+from components.paths import TEXT_BASE
 from components.runtimes.text import ADAPTERS
 from components.stage import StageError
 from components.training import text
@@ -61,10 +61,10 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     seen, run = _schedule(pairs, settings)
     parameters = _parameters(segment, run)
     text.announce(seen, run, settings)
-    checks = [Pair(row["prompt"], row["output"], "") for row in version.held_out(learned) if row["liked"]]
+    checks = [Pair(row["prompt"], row["output"], "") for row in feedback.held_out(learned) if row["liked"]]
     base = STATE / "merged"
-    load_merged(BASE, CHECKPOINT, torch.float32).save_pretrained(base)
-    load_tokenizer(BASE).save_pretrained(base)
+    load_merged(TEXT_BASE, CHECKPOINT, torch.float32).save_pretrained(base)
+    load_tokenizer(TEXT_BASE).save_pretrained(base)
     key = state_key(parameters, canonical(parents))
     model, fitted = text.train(base, seen, run, state_dir=STATE / "run", key=key)
     after = held_out_loss(adapted(model), load_tokenizer(base), checks)
@@ -82,8 +82,8 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
 def _pairs(learned: Path, settings: TrainText) -> tuple[list[Pair], int]:
     """The champion's own pairs and the segment's as the learned ones, and how many more were too long."""
     pairs = [replace(pair, learned=False) for pair in read_pairs(SPLIT / "train.parquet")]
-    pairs += [_pair(sample) for sample in version.samples(learned)]
-    fit = fitting(load_tokenizer(BASE), pairs, settings.max_length)
+    pairs += [_pair(sample) for sample in feedback.samples(learned)]
+    fit = fitting(load_tokenizer(TEXT_BASE), pairs, settings.max_length)
     return fit, len(pairs) - len(fit)
 
 

@@ -17,7 +17,7 @@ import typer
 
 from components.artifact import canonical, seal, staged, verify, write_text
 from components.config import ImageModel, TrainImage
-from components.data import emoji_sets, sample
+from components.data import emoji_sets, openmoji, sample
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
 from components.models.denoiser import Denoiser
@@ -46,7 +46,7 @@ RECIPE = TrainImage(
 def captions(s: Sample) -> list[str]:
     """The whole caption and the name, as they are and with the style before them."""
     plain = image.whole_and_name(s)
-    return plain + [emoji_sets.styled(s.meta["style"], text) for text in plain]
+    return plain + [openmoji.styled(s.meta["style"], text) for text in plain]
 
 
 def main(

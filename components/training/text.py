@@ -20,7 +20,6 @@ from transformers import PreTrainedTokenizerBase
 from components import config
 from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
 from components.data.pairs import SPLIT, Pair, read_pairs, repeated
-from components.models.base_text import BASE
 from components.models.language import (
     CHECKPOINT,
     IGNORED,
@@ -36,6 +35,7 @@ from components.models.language import (
     load_tokenizer,
     preference_losses,
 )
+from components.paths import TEXT_BASE
 from components.stage import run
 from components.training.module import TrainingModule
 from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
@@ -193,17 +193,17 @@ def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str
 def main() -> None:
     """Train on the split and write checkpoint, metrics and the loss curve."""
     settings = config.load().train.text
-    parents = {"data": read_manifest(SPLIT).digest, "base": verify(BASE).digest}
+    parents = {"data": read_manifest(SPLIT).digest, "base": verify(TEXT_BASE).digest}
     every = read_pairs(SPLIT / "train.parquet")
-    pairs = fitting(load_tokenizer(BASE), every, settings.max_length)
+    pairs = fitting(load_tokenizer(TEXT_BASE), every, settings.max_length)
     seen, run_settings = schedule(pairs, settings)
     announce(seen, run_settings, settings)
     key = state_key(run_settings.model_dump(), canonical(parents))
-    model, fitted = train(BASE, seen, run_settings, state_dir=STATE, key=key)
+    model, fitted = train(TEXT_BASE, seen, run_settings, state_dir=STATE, key=key)
     if not is_writer():
         return
     held_out = read_pairs(SPLIT / "validation.parquet")
-    loss = held_out_loss(adapted(model), load_tokenizer(BASE), held_out)
+    loss = held_out_loss(adapted(model), load_tokenizer(TEXT_BASE), held_out)
     metrics = summarise(fitted, loss, len(pairs), settings.max_steps)
     metrics |= {"pairs_too_long": len(every) - len(pairs)}
     publish(model, run_settings, parents, metrics)

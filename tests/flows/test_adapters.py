@@ -19,7 +19,7 @@ from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Eve
 from components.events.transactions import opened, writing
 from components.experiments.assignment import inside, served
 from components.experiments.versions import running
-from components.learning import version
+from components.paths import SEGMENTS
 from components.releases.leases import held
 from components.stage import StageError
 from components.training import adapter
@@ -134,7 +134,7 @@ def test_an_adapter_is_trained_where_a_segment_likes_enough_and_then_tried_on_ha
 ) -> None:
     project.like(6)
     project.like(60, plan="free")
-    shutil.rmtree(project.root / version.SEGMENTS)
+    shutil.rmtree(project.root / SEGMENTS)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(adapters.store, "apply", killed)  # between the training and the experiment
         project.step()

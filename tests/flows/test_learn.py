@@ -11,10 +11,11 @@ import pytest
 from filelock import FileLock
 
 from components.config import Params
+from components.data import feedback
 from components.events.schema import Event
 from components.events.store import commit
 from components.events.transactions import opened
-from components.learning import labels, version
+from components.learning import labels
 from components.releases.plan import TrafficPlan
 from components.stage import StageError
 from flows import learn
@@ -43,7 +44,7 @@ class Calls:
         if self.gate:
             raise self.gate
         self.made.append(targets)
-        self.trained = version.digest(self.folder)
+        self.trained = feedback.digest(self.folder)
 
     def _release(self, lines: list[str], canary: bool) -> dict[str, str]:
         if self.refusal:
@@ -84,7 +85,7 @@ def test_enough_that_is_new_is_trained_on_once(calls: Calls, prefect_server: Non
         labels.answer(engine, [labels.Answer(next(iter(labels.known(engine))), "boat: sea", "ada")], 2.0)
     assert learn.learn().deployment == "text-9"
     assert calls.made == [["package@text", "evaluate_feedback"], (["text"], True)]
-    assert {s.text for s in version.samples(calls.folder)} == {"ein Boot", *(f"thing {n}" for n in range(4))}
+    assert {s.text for s in feedback.samples(calls.folder)} == {"ein Boot", *(f"thing {n}" for n in range(4))}
     assert learn.learn().words == "0 pairs have changed, 5 are needed: nothing to train"
 
 

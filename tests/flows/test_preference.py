@@ -19,6 +19,7 @@ from components.annotation.label_studio import Project
 from components.annotation.label_studio_client import TOKEN
 from components.artifact import read_manifest
 from components.config import Clean, Params, Prepare, Split
+from components.data import feedback
 from components.data.clean import clean
 from components.data.pairs import Pair, read_pairs
 from components.data.prepare import prepare
@@ -29,6 +30,7 @@ from components.events.transactions import opened
 from components.learning import comparisons, labels, version
 from components.learning.comparisons import BOTH_BAD, LEFT, RIGHT, SAME, Comparison, Given
 from components.learning.harvest import is_held_out
+from components.paths import FEEDBACK
 from components.stage import StageError
 from flows import annotate, learn, preference, release, slots
 from tests.components.annotation.simulated import SimulatedAnnotator, another_account, settings
@@ -91,7 +93,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, champion: Path) -> 
     for module in (annotate, learn):
         monkeypatch.setattr(module, "load", lambda: here.params)
     monkeypatch.setattr(annotate, "LOCK", tmp_path / "annotate.lock")
-    monkeypatch.setattr(learn, "FOLDER", tmp_path / version.FEEDBACK / "text")
+    monkeypatch.setattr(learn, "FOLDER", tmp_path / FEEDBACK / "text")
     monkeypatch.setattr(slots, "served", lambda *_: DEPLOYMENT)
     monkeypatch.setattr(release, "champion_folder", lambda *_: champion)
     monkeypatch.chdir(tmp_path)
@@ -192,7 +194,7 @@ def test_what_people_prefer_becomes_training_samples_with_what_they_rejected(lab
     trained_on = read_pairs(labelling.folder / "data/text/split/train.parquet")
     assert {pair.phrase for pair in trained_on if pair.rejected} == {"a boat", "a hen"}
     parents = read_manifest(labelling.folder / "data/text/split").parents
-    assert parents["feedback"] == version.digest(learn.FOLDER)
+    assert parents["feedback"] == feedback.digest(learn.FOLDER)
     record = {row["comparison"]["phrase"]: row for row in labelling.preferences()}
     assert (record["ein Boot"]["choice"], record["ein Boot"]["why"]) == (BOTH_BAD, "neither is a boat")
     assert set(record["a boat"]["people"]) == {labelling.people[name].number for name in ("ann", "bob", "review")}

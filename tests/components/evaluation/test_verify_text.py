@@ -37,7 +37,7 @@ def test_another_model_is_refused_and_the_evidence_stays(
     monkeypatch.setattr(verify_text, "load_merged", lambda *_: other)
     monkeypatch.setattr(verify_text, "load_tokenizer", lambda _: load_tokenizer(tiny_base))
     monkeypatch.setattr(verify_text, "read_pairs", lambda _: PAIRS)
-    monkeypatch.setattr(verify_text, "EXPORT", tiny_export)
+    monkeypatch.setattr(verify_text, "TEXT_EXPORT", tiny_export)
     monkeypatch.setattr(verify_text, "METRICS", tmp_path / "verify.json")
     assert config.load().verify.text.max_perplexity_ratio < 2
     with pytest.raises(StageError, match="parity with PyTorch failed"):

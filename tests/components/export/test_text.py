@@ -22,9 +22,9 @@ def stage(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     add_adapter(load_base(tiny_base, torch.float32), rank=2, alpha=2, dropout=0.0).save_pretrained(str(checkpoint))
     (checkpoint / "README.md").unlink(missing_ok=True)
     seal(checkpoint, line="text", kind="checkpoint", parents={}, parameters={}, metrics={})
-    monkeypatch.setattr(text, "BASE", tiny_base)
+    monkeypatch.setattr(text, "TEXT_BASE", tiny_base)
     monkeypatch.setattr(text, "CHECKPOINT", checkpoint)
-    monkeypatch.setattr(text, "EXPORT", tmp_path / "export")
+    monkeypatch.setattr(text, "TEXT_EXPORT", tmp_path / "export")
     return tmp_path
 
 

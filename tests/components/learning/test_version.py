@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.artifact import ArtifactError
+from components.data import feedback
 from components.learning import version
 from components.learning.comparisons import BOTH_BAD, LEFT, RIGHT, Comparison, Preference
 from components.learning.harvest import harvest
@@ -20,7 +21,7 @@ def test_pairs_become_samples_of_the_line_and_annotators_overrule_reactions(tmp_
     found = harvest([*liked, answer("fog", "x", False), answer("a boat", "bus", False, "bob")], SETTINGS)
     pairs = version.pairs_of(found, [Label("t1", "a boat", "boat: sea, ship", "eve")])
     manifest = version.write_version(pairs, found, SETTINGS, tmp_path / "text")
-    samples = {s.text: s for s in version.samples(tmp_path / "text")}
+    samples = {s.text: s for s in feedback.samples(tmp_path / "text")}
     assert {text: s.meta["completion"] for text, s in samples.items()} == {"a boat": "boat: sea, ship", "a car": "car"}
     assert samples["a boat"].source == "written" and samples["a car"].source == "reaction"
     assert samples["a boat"].meta["rejected"] == "bus" and "rejected" not in samples["a car"].meta
@@ -44,7 +45,7 @@ def test_what_annotators_prefer_counts_more_than_likes_and_less_than_what_they_w
     ]
     pairs = version.pairs_of(found, [Label("t1", "fog", "fog: grey", "eve")], preferences)
     version.write_version(pairs, found, SETTINGS, tmp_path / "text", preferences)
-    samples = {s.text: s for s in version.samples(tmp_path / "text")}
+    samples = {s.text: s for s in feedback.samples(tmp_path / "text")}
     assert {text: (s.source, s.meta["completion"], s.meta["rejected"]) for text, s in samples.items()} == {
         "A boat": ("preferred", "boat: sea", "bus"),
         "a hen": ("preferred", "egg", "hen: bird"),
@@ -59,7 +60,7 @@ def test_what_annotators_prefer_counts_more_than_likes_and_less_than_what_they_w
 
 def test_equal_material_is_the_same_version(tmp_path: Path) -> None:
     folder = tmp_path / "text"
-    assert version.known_pairs(folder) == set() and version.digest(folder) is None
+    assert feedback.known_pairs(folder) == set() and feedback.digest(folder) is None
     first = version.write_version([], harvest([], SETTINGS), SETTINGS, folder)
     assert version.write_version([], harvest([], SETTINGS), SETTINGS, folder).digest == first.digest
 
@@ -69,7 +70,7 @@ def test_whatever_users_write_can_be_read_again(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"held_out_users": 0.5})
     found = harvest([answer(f"{odd} {n}", odd, True, f"u{n}") for n in range(20)], settings)
     version.write_version(version.pairs_of(found, []), found, settings, tmp_path / "text")
-    held_out, learned = version.held_out(tmp_path / "text"), list(version.samples(tmp_path / "text"))
+    held_out, learned = feedback.held_out(tmp_path / "text"), list(feedback.samples(tmp_path / "text"))
     assert held_out and learned and len(held_out) + len(learned) == 20
     assert {row["output"] for row in held_out} == {odd} == {s.meta["completion"] for s in learned}
 
@@ -79,13 +80,13 @@ def test_what_others_taught_tests_nobody(tmp_path: Path) -> None:
     found = harvest([answer("a boat", "boat", True, f"u{n}") for n in range(20)], settings)
     assert found.held_out
     manifest = version.write_version(version.pairs_of(found, []), found, settings, tmp_path / "text")
-    assert version.held_out(tmp_path / "text") == [] and manifest.metrics["reasons"]["taught by others"] > 0
+    assert feedback.held_out(tmp_path / "text") == [] and manifest.metrics["reasons"]["taught by others"] > 0
 
 
 def test_a_changed_file_is_refused_and_nothing_learned_gives_no_samples(tmp_path: Path) -> None:
-    assert list(version.samples(tmp_path / "text")) == []
+    assert list(feedback.samples(tmp_path / "text")) == []
     found = harvest([answer("a car", "car", True)], SETTINGS)
     version.write_version(version.pairs_of(found, []), found, SETTINGS, tmp_path / "text")
-    (tmp_path / "text" / version.PAIRS).write_text("")
+    (tmp_path / "text" / feedback.PAIRS).write_text("")
     with pytest.raises(ArtifactError, match=r"pairs\.jsonl was changed"):
-        list(version.samples(tmp_path / "text"))
+        list(feedback.samples(tmp_path / "text"))

@@ -21,7 +21,7 @@ from components.data.pairs import SPLIT as TEXT_SPLIT
 from components.data.sample import PREFERRED, Sample
 from components.models import denoiser as denoisers
 from components.models import text_encoder
-from components.models.base_text import BASE as TEXT_BASE
+from components.paths import TEXT_BASE
 from components.training import image, text
 from tests.conftest import ROOT
 from tests.tiny_image import CAPTIONS, SHAPE, tiny_denoiser, write_tiny_encoder

@@ -114,7 +114,7 @@ def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = write_project(tmp_path, "text")
-    pairs, tokenizer = read_pairs(project / SPLIT / "train.parquet"), load_tokenizer(project / text.BASE)
+    pairs, tokenizer = read_pairs(project / SPLIT / "train.parquet"), load_tokenizer(project / text.TEXT_BASE)
     lengths = sorted(len(encode(tokenizer, pair)[0]) for pair in pairs)
     set_parameters(project, "text", max_steps=1, max_length=lengths[3])
     train_here(project, "text", monkeypatch)
