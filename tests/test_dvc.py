@@ -8,7 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from components.config import read_yaml
+from components.config.document import read_yaml
 
 ROOT = Path(__file__).parent.parent
 STAGES = {name: stage.get("do", stage) for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items()}

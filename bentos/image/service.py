@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, cast
 
 import bentoml
@@ -38,10 +39,17 @@ ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime"
 
 
 def engine() -> Engine:
-    """The engine named in ATELIER_IMAGE_ENGINE, else OpenVINO; raises `BentoMLException` for an unknown one."""
+    """The engine named in ATELIER_IMAGE_ENGINE, else OpenVINO.
+
+    Raises `BentoMLException` for an unknown one, and for PyTorch, the reference, in a built Bento, which lacks it.
+    """
     name = os.environ.get("ATELIER_IMAGE_ENGINE") or "openvino"
     if name not in ENGINES:
         raise BentoMLException(f"ATELIER_IMAGE_ENGINE is {name!r}; expected one of {', '.join(ENGINES)}")
+    if find_spec(f"components.runtimes.{name}") is None:
+        raise BentoMLException(
+            f"ATELIER_IMAGE_ENGINE is {name!r}, which a built Bento does not carry: serve from the tree"
+        )
     return ENGINES[name]
 
 

@@ -4,6 +4,8 @@ supported Python, and pins each package by version and by the SHA-256 of its fil
 Nothing is installed. Versions that are locked stay, unless `pyproject.toml` excludes them; `--upgrade` resolves without
 them. A new lock is only a candidate: it is good once the test suite has passed in an environment installed from it.
 
+Each Bento's `requirements.txt` pins what its code imports to the same versions.
+
 `build.txt` is installed first (installers and build backends), then `torch-cpu.txt` or, where pip is offered no such
 build and for GPUs, `torch.txt` with `cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel
 asks for it, export does not need it, and its CUDA build breaks `import transformers` beside a CPU build of torch.
@@ -12,11 +14,19 @@ asks for it, export does not need it, and its CUDA build breaks `import transfor
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import subprocess
 import sys
 import tempfile
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from bentos.build import NAMES, carried
 
 LOCKS = Path(__file__).resolve().parent
 ROOT = LOCKS.parent.parent
@@ -26,6 +36,7 @@ LEFT_OUT = ("--no-emit-package", "atelier", "--no-emit-package", "torchvision")
 CUDA = re.compile(r"triton|nvidia-(?!ml-py$).*|cuda-.*")
 BUILD = ("pip", "setuptools", "wheel")  # what deepspeed and antlr4-python3-runtime, which have no wheels, build with
 LABEL_STUDIO = ("label-studio==1.23.2", "setuptools")
+UNSEEN = {"gateway": {"httptools"}}  # what uvicorn's protocol imports, of which the gateway's is a subclass
 # The CPU builds of torch come from PyTorch's own index, or from wherever pip is configured to look, not from PyPI. Add
 # the digest of another one here: `pip hash FILE`.
 TORCH_CPU = {"cp311 manylinux x86_64": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
@@ -80,6 +91,29 @@ def for_gpu(cpu: Entries, runtime: str) -> Entries:
     return dict(sorted((rest | {"onnxruntime-gpu": runtime}).items()))
 
 
+def imported(bento: str) -> list[str]:
+    """The requirements of `pyproject.toml` that the Bento's code imports, inside of functions too."""
+    modules = set(UNSEEN.get(bento, ()))
+    for file in carried(bento):
+        for node in ast.walk(ast.parse(file.read_bytes())) if file.suffix == ".py" else ():
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules |= {name.partition(".")[0] for name in names}
+    distributions = {
+        canonicalize_name(d) for name, every in packages_distributions().items() if name in modules for d in every
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [line for line in project["dependencies"] if canonicalize_name(Requirement(line).name) in distributions]
+
+
+def write_pins(bento: str, packages: Entries) -> None:
+    """Write what a Bento is installed with: versions without digests, as BentoML adds a line that has none."""
+    path = f"bentos/{bento}/requirements.txt"
+    pins = re.findall(r"^[a-z0-9].*?(?= \\$)", "".join(packages.values()), re.MULTILINE)
+    (ROOT / path).write_text("\n".join(["# Written by `python infra/locks/lock.py`.", *pins, ""]), encoding="utf-8")
+    print(f"{path}: {len(pins)} packages")
+
+
 def write(name: str, packages: Entries, note: str = "") -> None:
     """Write one lock file."""
     path = f"infra/locks/{name}.txt"
@@ -112,6 +146,9 @@ def main() -> None:
     write("cuda", cuda)
     write("cpu", cpu)
     write("gpu", for_gpu(cpu, gpu_runtime), GPU_NOTE)
+    pinned = "".join(cpu.values()) + torch
+    for bento in NAMES:
+        write_pins(bento, resolve(*imported(bento), keep=pinned))
     write("label-studio", resolve(*LABEL_STUDIO, keep=locked("label-studio", upgrade)))
 
 
