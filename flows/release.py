@@ -7,7 +7,6 @@ there. A trial that it begins is driven by `flows.canary`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,8 @@ from pathlib import Path
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from components.artifact import ArtifactError, canonical, file_digest, read_manifest, verify, write_text
+from bentos import build
+from components.artifact import ArtifactError, canonical, read_manifest, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.evaluation.gate import refusals
 from components.events.read import get_deployment, record_deployment
@@ -142,13 +142,6 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
     return identifier
 
 
-def code_digest() -> str:
-    """Twelve hex digits of the tree of the code that a Bento carries, so that new code makes a new Bento."""
-    files = sorted(p for folder in ("bentos", "components", "monitoring") for p in (ROOT / folder).rglob("*.py"))
-    tree = canonical({p.relative_to(ROOT).as_posix(): file_digest(p) for p in files})
-    return hashlib.sha256(tree.encode()).hexdigest()[:12]
-
-
 @flow(name="release", flow_run_name="release", persist_result=False)
 def release(lines: list[Line] | None = None, force: str | None = None, canary: bool | None = None) -> dict[str, str]:
     """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id.
@@ -159,26 +152,26 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     params = load()
     canary = params.release.canary if canary is None else canary
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    code = code_digest()
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
-    for line, digest in digests.items():
-        require_not_rolled_back(line, f"{line}-{digest[:12]}-{code}", params)
+    tags = {line: f"{digest[:12]}-{build.digest(line)}" for line, digest in digests.items()}
+    for line, tag in tags.items():
+        require_not_rolled_back(line, f"{line}-{tag}", params)
         if canary:
-            require_no_other_on_trial(line, f"{line}-{digest[:12]}-{code}", params)
+            require_no_other_on_trial(line, f"{line}-{tag}", params)
     for words in declare(params):
         get_run_logger().info("%s", words)
     versions = {line: register_package(line) for line in digests}
     for line, digest in digests.items():
         compare(line, digest, params.registry, force)
     deployments: dict[str, str] = {}
-    for line, digest in digests.items():
-        tag = build_bento(line, f"{digest[:12]}-{code}")
+    for line in digests:
+        tag = build_bento(line, tags[line])
         now = plan(line, params)
         beside = now.champion if canary else now.candidate
         deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
         on_trial = canary and now.champion not in (None, deployments[line])
         (record_candidate if on_trial else record_release)(line, deployments[line], params)
-    deploy_gateway(build_bento("gateway", code), params, even_unchanged=not canary)
+    deploy_gateway(build_bento("gateway", build.digest("gateway")), params, even_unchanged=not canary)
     return deployments
 
 
@@ -188,7 +181,7 @@ def gateway() -> None:
 
     It speaks with model Bentos of the code before.
     """
-    deploy_gateway(build_bento("gateway", code_digest()), load(), even_unchanged=False)
+    deploy_gateway(build_bento("gateway", build.digest("gateway")), load(), even_unchanged=False)
 
 
 def deploy_gateway(tag: str, params: Params, *, even_unchanged: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -11,7 +12,8 @@ import grimp
 import pytest
 from packaging.utils import canonicalize_name
 
-from bentos.build import NAMES, ROOT, carried
+from bentos.build import NAMES, ROOT, carried, digest
+from components.config.document import read_yaml, write_yaml
 
 OURS = ("bentos", "components", "monitoring")
 REFERENCE = "components.runtimes.pytorch"  # served from the tree alone: a Bento's image has no PyTorch
@@ -64,3 +66,50 @@ def test_20_a_bento_declares_the_packages_that_it_imports_as_they_are_locked(
     locked = pins((ROOT / "infra/locks/cpu.txt").read_text())
     assert declared.items() <= locked.items()
     assert "torch" not in declared
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of what Bentos are built from."""
+    for folder in OURS:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "base"))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def changed(tree: Path, path: str, key: str = "", value: object = None) -> set[str]:
+    """The Bentos that a change of a file, or of a parameter, gives another digest."""
+    before = {name: digest(name, tree) for name in NAMES}
+    if key:
+        document = read_yaml(tree / path)
+        namespace, _, name = key.partition(".")
+        document[namespace][name] = value
+        write_yaml(tree / path, document)
+    else:
+        with (tree / path).open("a") as file:
+            file.write("\n")
+    return {name for name in NAMES if digest(name, tree) != before[name]}
+
+
+def test_21_a_bento_is_built_anew_for_what_it_carries_and_for_nothing_else(tree: Path) -> None:
+    assert {len(digest(name, tree)) for name in NAMES} == {12}
+    assert changed(tree, "bentos/gateway/bench.py") == changed(tree, "components/experiments/bench.py") == set()
+    assert changed(tree, "components/training/text.py") == changed(tree, "monitoring/drift.py") == set()
+    assert changed(tree, "bentos/gateway/admission.py") == {"gateway"}
+    assert changed(tree, "components/events/migrations/versions/r0001_events.py") == {"gateway"}
+    assert (
+        changed(tree, "components/runtimes/openvino.py") == changed(tree, "bentos/image/requirements.txt") == {"image"}
+    )
+    assert changed(tree, "components/artifact.py") == {"gateway", "text", "image"}
+
+
+def test_21_a_parameter_that_a_bento_serves_with_builds_it_anew_and_no_other_does(tree: Path) -> None:
+    assert changed(tree, "params.yaml", "serving.text_temperature", 0.5) == {"gateway", "text", "image"}
+    assert changed(tree, "params.yaml", "feedback.max_age_days", 1.0) == {"gateway"}
+    assert changed(tree, "params.yaml", "audience.users", 7) == changed(tree, "params.yaml", "monitor.keep", 1) == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_21_the_digest_counts_each_namespace_of_parameters_that_the_code_reads(name: str) -> None:
+    code = "".join(file.read_text() for file in carried(name) if file.is_relative_to(ROOT / "bentos"))
+    assert set(re.findall(r"(?:\bPARAMS|\bload\(\))\.(\w+)", code)) == set(NAMES[name])

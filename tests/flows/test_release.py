@@ -159,18 +159,6 @@ def test_before_the_first_release_nothing_is_deployed(machine: tuple[Params, lis
         slots.require_deployed("image")
 
 
-def test_the_code_digest_follows_the_served_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "ROOT", tmp_path)
-    (tmp_path / "bentos").mkdir()
-    (tmp_path / "flows").mkdir()
-    (tmp_path / "bentos" / "service.py").write_text("1")
-    before = release.code_digest()
-    (tmp_path / "flows" / "cli.py").write_text("1")  # no Bento carries it
-    assert release.code_digest() == before and len(before) == 12
-    (tmp_path / "bentos" / "service.py").write_text("2")
-    assert release.code_digest() != before
-
-
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two tiny text packages, one surer of its random guesses and so the worse."""
