@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.artifact import canonical, file_digest
 from components.config.document import read_yaml
+from components.paths import ARTIFACTS
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each Bento, and the namespaces of params.yaml that it serves with; it carries the whole file.
@@ -16,7 +17,7 @@ NAMES = {"gateway": ("events", "feedback", "release", "serving"), "text": ("serv
 def carried(name: str, root: Path = ROOT) -> list[Path]:
     """The files of the Bento `bentos/<name>` in the tree at `root`, but for the model's."""
     patterns: list[str] = read_yaml(root / "bentos" / name / "bentofile.yaml")["include"]
-    files = (root.glob(pattern) for pattern in patterns if not pattern.startswith("artifacts/"))
+    files = (root.glob(pattern) for pattern in patterns if not pattern.startswith(f"{ARTIFACTS}/"))
     return sorted(file for matched in files for file in matched)
 
 

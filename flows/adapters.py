@@ -31,11 +31,10 @@ from components.experiments.versions import Version
 from components.learning import version
 from components.learning.harvest import harvest, same_prompt, set_apart
 from components.learning.read import judged
-from components.paths import SEGMENTS
+from components.paths import ADAPTERS, SEGMENTS, TEXT_PACKAGE
 from components.releases import store as releases
 from components.releases.plan import champion_of, traffic_plan
 from components.releases.schema import Note
-from components.runtimes.text import ADAPTERS
 from components.stage import StageError
 from flows.environment import ROOT, STATE
 from flows.learn import DAY, SPLIT, of_simulated_users
@@ -49,7 +48,7 @@ SRM_ALPHA = 0.001
 ENOUGH = 10  # answers that held-out users of a segment liked, to be measured on
 WON, OUTLIVED = "it won", "its champion"  # how the reasons begin after which an adapter is in force again
 FAILURES = (StageError, ArtifactError, EventStoreError, ExperimentError)
-PACKAGE = ROOT / "artifacts/text/package"
+PACKAGE = ROOT / TEXT_PACKAGE
 
 
 @flow(name="adapt", flow_run_name="adapt", persist_result=False)

@@ -16,6 +16,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from sqlalchemy import Engine
 
+from components import paths
 from components.annotation import batch, label_studio, tier_send, tier_store
 from components.annotation.active.datasets import reduced
 from components.annotation.active.strategies import Floats
@@ -32,7 +33,7 @@ from flows.environment import ENCODER, ROOT, STATE
 from flows.labelling import provide_token
 from flows.preference import Comparisons, told_settled
 
-DATA = ROOT / "data" / "image"
+DATA = ROOT / paths.DATA / "image"
 LOCK = STATE / "annotate.lock"
 BUSY = "another `atelier annotate` is at work on this project and goes on; nothing was done here"
 

@@ -25,6 +25,7 @@ from components.api_keys import KEYS, accepted_keys
 from components.config import Audience, Params
 from components.data.pairs import read_pairs
 from components.events.schema import Kind
+from components.paths import TEXT_SPLIT
 from components.stage import StageError
 from flows.environment import service_urls
 from flows.taste import Taste, behave, like_picture, like_text, taste
@@ -75,7 +76,7 @@ def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] 
     Returns counts for the demo's table. Raises `StageError` where no answer came at all.
     """
     key = next(iter(accepted_keys(os.environ.get(KEYS, ""))))  # as every user needs one
-    phrases = [pair.phrase for pair in read_pairs(Path("data/text/split/test.parquet"))]
+    phrases = [pair.phrase for pair in read_pairs(TEXT_SPLIT / "test.parquet")]
     folder = audience_folder(params.monitor.report)
     folder.mkdir(parents=True, exist_ok=True)
     url = f"{service_urls(params)['gateway']}/v1"

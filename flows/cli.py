@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from components import stage
+from components import paths, stage
 from components.config import Line, load
 from flows import alerting, cli_annotate, cli_experiment, environment, stack
 
@@ -171,7 +171,7 @@ def up() -> None:
     from flows.ops import ops as write_ops
 
     typer.echo(f"{'ops page':12} {write_ops(params)}")
-    typer.echo("API key: the value of ATELIER_API_KEYS, or the file .atelier/api-key")
+    typer.echo(f"API key: the value of ATELIER_API_KEYS, or the file {paths.STATE / 'api-key'}")
     typer.echo(f"sign in to Prefect and MLflow: {environment.HOW_TO_SIGN_IN}")
 
 
@@ -226,7 +226,7 @@ def why(response_id: str) -> None:
     """From a served response to its deployment, artifact, parameters, data version and licences."""
     from components.lineage import explain
 
-    typer.echo(explain(response_id, load().events.url, environment.ROOT / "artifacts"))
+    typer.echo(explain(response_id, load().events.url, environment.ROOT / paths.ARTIFACTS))
 
 
 def main() -> None:

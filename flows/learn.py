@@ -28,7 +28,7 @@ from components.learning import labels, version
 from components.learning.choose import least_covered
 from components.learning.harvest import harvest, is_held_out
 from components.learning.read import judged
-from components.paths import FEEDBACK
+from components.paths import FEEDBACK, TEXT_SPLIT
 from components.stage import StageError
 from flows.environment import ROOT, STATE
 from flows.pipeline import pipeline
@@ -37,7 +37,7 @@ from flows.releases import logger, plan
 from monitoring.simulated import audience_folder, read_runs
 
 FOLDER = ROOT / FEEDBACK / "text"
-SPLIT = ROOT / "data/text/split"
+SPLIT = ROOT / TEXT_SPLIT
 ALIKE = 0.9  # MiniLM cosine from which an annotator has answered the phrase already, in other words
 OF_ONE_USER = 5  # phrases for annotators
 DAY = 86_400.0

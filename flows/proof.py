@@ -28,6 +28,8 @@ from components.evaluation.gate import read_metrics
 from components.events.transactions import opened
 from components.learning import labels
 from components.learning.read import judged
+from components.paths import METRICS as ALL_METRICS
+from components.paths import TEXT_SPLIT as SPLIT
 from components.releases import store
 from components.releases.machine import State
 from components.releases.plan import champion_of
@@ -44,8 +46,7 @@ from flows.release import release
 from flows.workspace import change, create, run
 from monitoring.timeline import Timeline
 
-SPLIT = Path("data/text/split")
-METRICS = environment.ROOT / "metrics/text"
+METRICS = environment.ROOT / ALL_METRICS / "text"
 # What takes days with real users: a state of a release lasts half a minute instead of ten and a user counts after ten
 # seconds instead of two minutes; a window lasts a minute.
 CHANGES: dict[str, dict[str, Any]] = {

@@ -14,13 +14,14 @@ from components.annotation.tier_schema import Task
 from components.config import Params
 from components.data.sample import iterate
 from components.events.transactions import opened
+from components.paths import IMAGE_SPLIT
 from components.stage import StageError
 from flows.environment import ENCODER, ROOT
 from flows.releases import person
 from monitoring.page import write
 from monitoring.quality import page
 
-SPLIT = ROOT / "data/image/split"
+SPLIT = ROOT / IMAGE_SPLIT
 
 
 def write_report(params: Params, out: Path) -> Path:

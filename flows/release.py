@@ -25,6 +25,8 @@ from components.config import Line, Params, Registry, load
 from components.evaluation.gate import refusals
 from components.events.read import get_deployment, record_deployment
 from components.events.schema import Deployment
+from components.events.transactions import opened
+from components.paths import ARTIFACTS
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE
@@ -37,7 +39,7 @@ OVERRULE = "to replace the champion all the same: atelier release --force 'the r
 
 
 def package_folder(line: str) -> Path:
-    return ROOT / "artifacts" / line / "package"
+    return ROOT / ARTIFACTS / line / "package"
 
 
 def call(what: str, command: list[str], tail: int) -> None:
@@ -121,7 +123,8 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
     """Record the deployment, then replace what runs in the slot by it, unless a slot has it; returns its id."""
     digest = read_manifest(package_folder(line)).digest
     identifier = f"{line}-{tag.rpartition(':')[2]}"
-    record = get_deployment(params.events.url, identifier) if STATE.joinpath("events.db").exists() else None
+    with opened(params.events.url):  # made where there is none
+        record = get_deployment(params.events.url, identifier)
     if record is None:
         record = Deployment(
             deployment=identifier,

@@ -17,6 +17,7 @@ from bentos.process import bind, command
 from components.api_keys import KEYS, KEYS_FILE
 from components.config import Params
 from components.loopback import LOOPBACK
+from components.paths import ADAPTERS
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
@@ -89,7 +90,7 @@ def model(program: str, params: Params) -> list[str]:
     record = require_deployed(program)
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
-    os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / "artifacts/text/adapters"))
+    os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / ADAPTERS))
     return command(record.bento, bind(LOOPBACK, ports(params)[program]))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Literal
 
 from prefect import flow, get_run_logger, task
 
 from components.config import load
+from components.paths import METRICS
 from components.registry.searches import log_search
 from components.stage import StageError
 from components.tuning.trials import read_search
@@ -29,8 +29,8 @@ def tune(what: Literal["training", "sampling"] = "training") -> str:
     """Search, then log parent and trials to MLflow; returns the parent's run id."""
     params = load()
     module, result = {
-        "training": ("components.tuning.search", Path("metrics") / params.tune.line / "tune.json"),
-        "sampling": ("components.tuning.sampling", Path("metrics/sampling/search.json")),
+        "training": ("components.tuning.search", METRICS / params.tune.line / "tune.json"),
+        "sampling": ("components.tuning.sampling", METRICS / "sampling/search.json"),
     }[what]
     search(module)
     run_id = log_search(read_search(ROOT / result), params.registry)

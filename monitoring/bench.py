@@ -33,6 +33,7 @@ from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
 from components.experiments import store, versions
 from components.experiments.assignment import Placed, inside, served
+from components.paths import ARTIFACTS, IMAGE_PACKAGE, TEXT_PACKAGE, TEXT_SPLIT
 from components.releases.schema import Note
 from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
@@ -70,7 +71,7 @@ class Phrase:
 def written(prompts: Sequence[str]) -> list[str]:
     """What the packaged model writes to each phrase with the service's own settings."""
     serving = load().serving
-    runtime = load_text(Path("artifacts/text/package"))
+    runtime = load_text(TEXT_PACKAGE)
     settings = serving.text_max_new_tokens, serving.text_temperature, serving.text_top_p
     try:
         asked = [TextRequest(conversation(prompt), *settings, seed) for seed, prompt in enumerate(prompts)]
@@ -129,7 +130,7 @@ def _assigned(running: Sequence[Placed], row: Row) -> Row:
 def _deployment(line: Line) -> Deployment:
     """A deployment of the package on this machine, so that its training data is the reference."""
     try:
-        digest = read_manifest(Path("artifacts") / line / "package").digest
+        digest = read_manifest(ARTIFACTS / line / "package").digest
     except ArtifactError:
         digest = "0" * 64
     names = {"deployment": f"{line}-1", "model": f"atelier-{line}", "version": "1", "bento": ""}
@@ -288,11 +289,11 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Run the benchmark on this machine's training phrases and write its figures."""
     params = load()
-    known = [(prompt, group) for _, prompt, group in samples(Path("data/text/split/train.parquet"))]
+    known = [(prompt, group) for _, prompt, group in samples(TEXT_SPLIT / "train.parquet")]
     known = known[:: max(len(known) // PHRASES, 1)][:PHRASES]
     outputs = written([prompt for prompt, _ in known])
     phrases = [Phrase(prompt, output, group) for (prompt, group), output in zip(known, outputs, strict=True)]
-    encoder = load_embed(Path("artifacts/image/package"))
+    encoder = load_embed(IMAGE_PACKAGE)
     embed = cached(encoder) if encoder else None
     result: dict[str, Any] = {"simulated": True, "embeddings": encoder is not None, "rows_per_window": ROWS}
     result["report"] = report_cost([(phrase.prompt, phrase.output) for phrase in phrases])

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from components.events.schema import Deployment
 from components.events.window import first_request, sample
 from components.lineage import folder_of, identify
+from components.paths import ARTIFACTS
 
 Row = dict[str, Any]
 
@@ -35,7 +36,7 @@ class Texts:
     against: str
 
 
-def training(line: str, deployment: Deployment | None, rows: int, artifacts: Path = Path("artifacts")) -> Texts | None:
+def training(line: str, deployment: Deployment | None, rows: int, artifacts: Path = ARTIFACTS) -> Texts | None:
     """At most `rows` training samples of what `deployment` serves; None where they are not on this machine."""
     if deployment is None:
         return None

@@ -19,6 +19,7 @@ from components.events import window
 from components.events.read import read
 from components.events.schema import OTHER
 from components.experiments.statistics import Analysis
+from components.paths import IMAGE_PACKAGE
 from components.stage import StageError, run
 from monitoring import charts, history, page
 from monitoring.advice import Advice, advise
@@ -111,7 +112,7 @@ def summarise(
     feedback, liked = window.reactions(url, since, until)
     traffic = by_line(counts, samples, until)
     past = [run.past for run in earlier if run.past.until < until]
-    embed = load_embed(Path("artifacts/image/package"))
+    embed = load_embed(IMAGE_PACKAGE)
     drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
     notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
     listed = params.feedback.segments.items()

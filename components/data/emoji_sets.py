@@ -30,12 +30,12 @@ from components.data.picture import PictureError, crop_to_drawing, encode_png, f
 from components.data.prepare import prepare
 from components.data.sample import Sample
 from components.data.split import split
-from components.paths import ASSETS
+from components.paths import ASSETS, DATA
 from components.stage import StageError, run
 
-PACKAGES = Path("data/emoji-sets")
-OPENMOJI = Path("data/image/openmoji")
-STYLES = Path("data/image/styles")
+PACKAGES = DATA / "emoji-sets"
+OPENMOJI = DATA / "image/openmoji"
+STYLES = DATA / "image/styles"
 OWN_STYLE = "openmoji"
 SIZE = 64  # pixels
 UNSEEN_SHARE = 0.5  # of the concepts OpenMoji's test side holds: seen in no style at all

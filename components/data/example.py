@@ -18,10 +18,9 @@ from components.artifact import staged, write_text
 from components.data.concept import draw
 from components.data.openmoji import FLAGS, LICENCE, SVG, Entry, bare, catalogue, render
 from components.data.sample import METADATA
-from components.paths import ASSETS
+from components.paths import ASSETS, EXAMPLE
 from components.stage import StageError, run
 
-EXAMPLE = Path("data/example")
 SIZE = 128  # pixels; deliberately not the model's
 LINES = frozenset({"line", "line-supplement"})  # the layers of OpenMoji's drawings that hold the black outlines
 # Told apart by letters and colours, of which nothing is left.

@@ -13,7 +13,6 @@ from pyarrow import ArrowInvalid
 from components.data.sample import LEARNED
 from components.stage import StageError
 
-SPLIT = Path("data/text/split")
 MOST_REPEATS = 30
 
 

@@ -23,15 +23,15 @@ from components.data.sample import (
     first_reasons,
     write,
 )
-from components.paths import FEEDBACK
+from components.paths import DATA, FEEDBACK
 from components.stage import StageError, run
 
 
 def main(line: config.Line) -> None:
     """Turn the configured source of `line` (text or image) into samples."""
     parameters = getattr(config.load().prepare, line)
-    kept, rejected = prepare(line, parameters, Path("data") / line / "prepared")
-    first = first_reasons(Path("data") / line / "prepared" / REJECTS)
+    kept, rejected = prepare(line, parameters, DATA / line / "prepared")
+    first = first_reasons(DATA / line / "prepared" / REJECTS)
     told = f"prepare {line}: {kept} samples from {parameters.source}, {rejected} rejected"
     print(told + (f": {first}" if first else ""), flush=True)
 

@@ -35,6 +35,7 @@ from components.data.sample import (
     iterate,
     write,
 )
+from components.paths import DATA
 from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
@@ -46,7 +47,7 @@ _FEWEST_TESTS: dict[str, int] = {"text": 1, "image": 4}
 
 def main(line: config.Line) -> None:
     """Assign every clean sample of `line` to a side and seal the result as a data version."""
-    root = Path("data") / line
+    root = DATA / line
     counts, left_out = split(line, getattr(config.load().split, line), root / "clean", root / "split")
     first = first_reasons(root / "split" / REJECTS)
     words = f"; {left_out} left out: {first}" if left_out else ""

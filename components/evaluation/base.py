@@ -26,12 +26,13 @@ from components.artifact import canonical, verify, write_text
 from components.data import emoji_sets, openmoji, sample
 from components.data.sample import Sample
 from components.evaluation import kid as kids
-from components.evaluation.image import BASE, NAMES, Captions, Painting, paint
+from components.evaluation.image import NAMES, Captions, Painting, paint
 from components.evaluation.sheets import sheet
 from components.models import denoiser
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_BASE as BASE
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import Sampler
 from components.runtimes.pytorch import PyTorchBackend

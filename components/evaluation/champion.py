@@ -33,10 +33,9 @@ from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.language import IGNORED, batches, collate, encode, load_tokenizer
 from components.models.text_encoder import TextEncoder
+from components.paths import DATA
 from components.runtimes.image import Sampler, load_sampler
 from components.stage import StageError, run
-
-DATA = Path("data")
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components.artifact import canonical, verify, write_text
 from components.data.feedback import held_out
 from components.data.pairs import Pair
-from components.models.language import CHECKPOINT, held_out_loss, load_base, load_merged, load_tokenizer
+from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
 from components.paths import FEEDBACK, TEXT_BASE
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.stage import run
 
 METRICS = Path("metrics/text/feedback.json")

@@ -15,11 +15,14 @@ from typing import Any
 from components import config
 from components.artifact import canonical, write_text
 from components.data.openmoji import catalogue, styled
-from components.evaluation.image import BASE, BASE_EXPORT, EXPORT, Painting, paint
+from components.evaluation.image import Painting, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import ASSETS
+from components.paths import IMAGE_BASE as BASE
+from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
+from components.paths import IMAGE_EXPORT as EXPORT
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import run

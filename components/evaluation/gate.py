@@ -15,9 +15,9 @@ from typing import Any, Literal
 from components import config
 from components.artifact import canonical, write_text
 from components.config import GateImage, GateText, Line
+from components.paths import METRICS
 from components.stage import StageError, run
 
-METRICS = Path("metrics")
 ONE_SIDED_95 = 1.645  # standard errors
 
 

@@ -40,17 +40,17 @@ from components.models import inception as inceptions
 from components.models import judge as judges
 from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_BASE as BASE
+from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
+from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_SPLIT as SPLIT
+from components.paths import SHEETS
 from components.runtimes.base import ImageRequest, ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import StageError, run
 
-SPLIT = Path("data/image/split")
-BASE = Path("components/models/base/image")
-BASE_EXPORT = Path("artifacts/image/base")
-EXPORT = Path("artifacts/image/export")
 METRICS = Path("metrics/image/evaluate.json")
 PICTURES = Path("metrics/image/pictures.csv")
-SHEETS = Path("artifacts/image/sheets")
 NAMES = 100  # among which seen captions are to be recognised
 
 

@@ -14,15 +14,16 @@ from typing import Any
 
 from components import config
 from components.artifact import canonical, write_text
-from components.evaluation.image import EXPORT, Painting, paint
+from components.evaluation.image import Painting, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import WRITTEN_PROMPTS as WRITTEN
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import StageError, run
 
-WRITTEN = Path("metrics/text/written.json")
 METRICS = Path("metrics/image/prompts.json")
 PROMPTS = {  # as `WRITTEN` calls them
     "phrase": "phrase",

@@ -24,11 +24,12 @@ from torch import Tensor
 from components import config
 from components.artifact import verify, write_text
 from components.data.sample import Sample
-from components.evaluation.image import EXPORT, NAMES, Captions, Painting, chosen, paint
+from components.evaluation.image import NAMES, Captions, Painting, chosen, paint
 from components.evaluation.kid import kid
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_EXPORT as EXPORT
 from components.runtimes.image import Sampler, Solver, load_sampler
 from components.stage import run
 

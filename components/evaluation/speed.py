@@ -24,12 +24,14 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.data import sample
-from components.data.pairs import SPLIT, read_pairs
+from components.data.pairs import read_pairs
 from components.evaluation import verify_image
 from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.models.denoiser import Denoiser
-from components.models.language import CHECKPOINT, load_merged, load_tokenizer, prompt_batch
-from components.paths import TEXT_BASE, TEXT_EXPORT
+from components.models.language import load_merged, load_tokenizer, prompt_batch
+from components.paths import IMAGE_EXPORT, TEXT_BASE, TEXT_EXPORT
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.base import TextRequest
 from components.runtimes.chat import conversation
 from components.runtimes.image import Sampler, load_sampler
@@ -151,9 +153,9 @@ def measure_text(rounds: int) -> dict[str, Any]:
 
 def measure_image(rounds: int) -> dict[str, Any]:
     """The image line's table, on rows of real trajectories."""
-    digest = verify(verify_image.EXPORT).digest
+    digest = verify(IMAGE_EXPORT).digest
     names = ("pytorch", *verify_image.ENGINES)
-    samplers = {name: load_sampler(verify_image.EXPORT, name) for name in names}
+    samplers = {name: load_sampler(IMAGE_EXPORT, name) for name in names}
     params = config.load()
     captions = [row.text for row in sample.read(verify_image.TEST)][: params.verify.image.samples]
     requests = requests_for(captions, params.serving)

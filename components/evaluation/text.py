@@ -26,16 +26,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import EvaluateText, Serving
-from components.data.pairs import SPLIT, Pair, read_pairs
+from components.data.pairs import Pair, read_pairs
 from components.evaluation.answers import chrf, exact, names, nearest_answers, unigram_loss
 from components.evaluation.paired import Values, mean_difference
-from components.models.language import CHECKPOINT, held_out_loss, load_base, load_merged, load_tokenizer, write
+from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer, write
 from components.models.text_encoder import TextEncoder
 from components.paths import TEXT_BASE
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_SPLIT as SPLIT
+from components.paths import WRITTEN_PROMPTS as WRITTEN
 from components.stage import StageError, run
 
 METRICS = Path("metrics/text/evaluate.json")
-WRITTEN = Path("metrics/text/written.json")
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
 BASELINES = ("echo", "nearest_answer")
 

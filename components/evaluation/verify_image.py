@@ -18,12 +18,13 @@ from components.artifact import canonical, verify, write_text
 from components.config import Serving, VerifyImage
 from components.data import sample
 from components.export.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
+from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_SPLIT
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
 from components.stage import StageError, run
 
-EXPORT = Path("artifacts/image/export")
-TEST = Path("data/image/split/test.parquet")
+TEST = IMAGE_SPLIT / "test.parquet"
 METRICS = Path("metrics/image/verify.json")
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
 PEAK = 255.0

@@ -23,9 +23,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import VerifyText
-from components.data.pairs import SPLIT, Pair, read_pairs
+from components.data.pairs import Pair, read_pairs
 from components.models.language import (
-    CHECKPOINT,
     IGNORED,
     Batch,
     batches,
@@ -37,6 +36,8 @@ from components.models.language import (
     load_tokenizer,
 )
 from components.paths import TEXT_BASE, TEXT_EXPORT
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.chat import conversation
 from components.runtimes.text import PRECISION, OpenVinoText, load_text
 from components.stage import StageError, run

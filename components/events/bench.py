@@ -29,6 +29,7 @@ from components.events.crash import kill_writer, sample
 from components.events.database import connect
 from components.events.schema import Accepted
 from components.events.store import EventStore, commit
+from components.paths import STATE
 from components.stage import run
 from components.timing import other_work, paired_ratio
 
@@ -36,7 +37,6 @@ OUT = Path("metrics/online/events.json")
 WRITERS = (1, 8, 64)
 ROWS = 320  # of one measurement; at least 5 for each writer
 WARM_UP = 1000  # rows
-STATE = Path(".atelier")  # not /tmp, which may be memory: what costs here is the disk
 LONGEST = 0.5  # seconds between a writer's first acknowledged event and its end
 SEED = 7
 
@@ -115,7 +115,7 @@ def main(
     kills: Annotated[int, typer.Option(min=1, help="Times that a writer process is killed.")] = 50,
 ) -> None:
     """Measure both databases, SQLite on the disk that holds this project's state, and write the figures."""
-    STATE.mkdir(exist_ok=True)
+    STATE.mkdir(exist_ok=True)  # not /tmp, which may be memory: what costs here is the disk
     document: dict[str, Any] = {"machine": other_work()}
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         document["SQLite"] = measure("SQLite", f"sqlite:///{folder}/events.db", rounds, kills)

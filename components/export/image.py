@@ -30,17 +30,18 @@ from components.export.trajectories import (
     trajectory_inputs,
     write_golden,
 )
-from components.models import denoiser, text_encoder
+from components.models import denoiser
 from components.models.denoiser import CHANNELS, TEXT_WIDTH, Denoiser
 from components.models.text_encoder import TextEncoder
+from components.paths import ENCODER, IMAGE_SPLIT
+from components.paths import IMAGE_BASE as BASE
+from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
+from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
+from components.paths import IMAGE_EXPORT as EXPORT
 from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 
-CHECKPOINT = Path("artifacts/image/checkpoint")
-BASE = Path("components/models/base/image")
-TRAIN = Path("data/image/split/train.parquet")
-EXPORT = Path("artifacts/image/export")
-BASE_EXPORT = Path("artifacts/image/base")
+TRAIN = IMAGE_SPLIT / "train.parquet"
 STAGES = {"export_image": (CHECKPOINT, EXPORT), "export_base": (BASE, BASE_EXPORT)}
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
@@ -102,7 +103,7 @@ def main(stage: str) -> None:
             "training samples give; lower it or add samples"
         )
     with staged(target) as folder:
-        write_export(network, text_encoder.MODEL, captions, parameters, serving, folder)
+        write_export(network, ENCODER, captions, parameters, serving, folder)
         parents = {"checkpoint": read_manifest(source).digest}
         seal(folder, line="image", kind="export", parents=parents, parameters=parameters.model_dump(), metrics={})
     print(f"{target}: reference, ONNX and OpenVINO ({parameters.weight_format})")

@@ -24,10 +24,9 @@ from components.artifact import (
 from components.config import Line
 from components.evaluation.gate import read_metrics, refusals
 from components.export.attribution import attribution
+from components.paths import ARTIFACTS, METRICS
 from components.stage import StageError, run
 
-ARTIFACTS = Path("artifacts")
-METRICS = Path("metrics")
 MEASURED = ("evaluate", "verify", "gate")
 
 
@@ -63,7 +62,7 @@ def main(line: Line) -> None:
     """Write `artifacts/<line>/package`."""
     source = getattr(config.load().prepare, line).source
     manifest = package(line, source, ARTIFACTS / line, METRICS / line)
-    print(f"artifacts/{line}/package: {manifest.digest}")
+    print(f"{ARTIFACTS / line / 'package'}: {manifest.digest}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import seal, staged, verify
-from components.models.language import CHECKPOINT, load_merged, load_tokenizer
+from components.models.language import load_merged, load_tokenizer
 from components.paths import TEXT_BASE, TEXT_EXPORT
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.stage import StageError, run
 
 WEIGHTS: dict[str, dict[str, Any]] = {

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.artifact import ArtifactError, verify
+from components.paths import JUDGE
 
 NAME = "atelier-judge: two towers trained on ten emoji sets, none of them OpenMoji; not comparable to Inception"
-JUDGE = Path("components/models/base/judge")
 WEIGHTS = "judge.safetensors"
 SIZE = 64  # pixels; pictures of another size are resized
 FEATURES = 128

@@ -22,7 +22,6 @@ from components.data.pairs import Pair
 from components.runtimes.chat import ChatEncoder, Turn, conversation
 from components.stage import StageError
 
-CHECKPOINT = Path("artifacts/text/checkpoint")
 Encoded = tuple[list[int], list[int]]  # token ids and labels of a pair
 BATCH_ROWS, BATCH_TOKENS = 16, 4096  # where a loss is measured: 0.8 GB of logits at the most, in float32
 

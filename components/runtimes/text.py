@@ -33,7 +33,6 @@ CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-
 # fast for one stream, 1.3 for 8 (81 and 364 tokens/s); bf16 1.1 times for 32, 1.3 for 8 prompts of 400 tokens.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 WEIGHTS = "adapter_model.safetensors"  # of an adapter: PEFT's name
-ADAPTERS = Path("artifacts/text/adapters")  # each in the folder that its digest names
 log = logging.getLogger("bentoml.text")
 REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
 

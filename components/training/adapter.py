@@ -17,17 +17,18 @@ from peft import PeftModel
 from components.artifact import MANIFEST, Manifest, canonical, read_manifest, seal, staged, verify
 from components.config import TrainText
 from components.data import feedback
-from components.data.pairs import SPLIT, Pair, read_pairs
+from components.data.pairs import Pair, read_pairs
 from components.data.sample import Sample
-from components.models.language import CHECKPOINT, adapted, fitting, held_out_loss, load_merged, load_tokenizer
-from components.paths import TEXT_BASE
-from components.runtimes.text import ADAPTERS
+from components.models.language import adapted, fitting, held_out_loss, load_merged, load_tokenizer
+from components.paths import ADAPTERS, TEXT_BASE, TRAINING_STATE
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_PACKAGE as PACKAGE
+from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import StageError
 from components.training import text
 from components.training.trainer import discard, state_key
 
-PACKAGE = Path("artifacts/text/package")
-STATE = Path(".atelier/training/adapter")
+STATE = TRAINING_STATE / "adapter"
 
 
 def known(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:

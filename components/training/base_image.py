@@ -22,10 +22,11 @@ from components.data.sample import Sample
 from components.models import denoiser as denoisers
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_BASE, TRAINING_STATE
 from components.stage import run
 from components.training import image, trainer
 
-STATE = Path(".atelier/training/base-image")
+STATE = TRAINING_STATE / "base-image"
 RECIPE = TrainImage(
     seed=7,
     max_steps=36_000,
@@ -54,7 +55,7 @@ def main(
         int, typer.Option(help="Learning rate 0 is here; may change when a run goes on.")
     ] = RECIPE.max_steps,
     data: Annotated[Path, typer.Option(help="What components.data.emoji_sets wrote.")] = emoji_sets.STYLES,
-    out: Annotated[Path, typer.Option(help="Where the finished base goes.")] = image.BASE,
+    out: Annotated[Path, typer.Option(help="Where the finished base goes.")] = IMAGE_BASE,
 ) -> None:
     config = RECIPE.model_copy(update={"max_steps": steps})
     pl.seed_everything(config.seed, verbose=False)

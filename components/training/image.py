@@ -27,15 +27,16 @@ from components.models import flow_matching
 from components.models.adapter import adapted, merged
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_BASE as BASE
+from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
+from components.paths import IMAGE_SPLIT as SPLIT
+from components.paths import TRAINING_STATE
 from components.stage import StageError, run
 from components.training import trainer
 from components.training.module import TrainingModule
 
-SPLIT = Path("data/image/split")
-BASE = Path("components/models/base/image")
-CHECKPOINT = Path("artifacts/image/checkpoint")
 METRICS = Path("metrics/image")
-STATE = Path(".atelier/training/image")
+STATE = TRAINING_STATE / "image"
 MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all
 
 

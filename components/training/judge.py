@@ -24,6 +24,7 @@ from components.data.sample import Sample
 from components.models import judge as judges
 from components.models.judge import Judge, alignment, scaled
 from components.models.text_encoder import TextEncoder
+from components.paths import JUDGE
 from components.stage import StageError, run
 
 NAMES = 100  # from which a drawing is to be recognised
@@ -136,7 +137,7 @@ def main(
     }
     metrics = {name: recognition(judge, encoder, samples) for name, samples in judged.items()}
     print(metrics)
-    with staged(judges.JUDGE) as folder:
+    with staged(JUDGE) as folder:
         judges.save(judge, folder)
         seal(folder, line="image", kind="judge", parents={"data": parent}, parameters=asdict(training), metrics=metrics)
 

@@ -19,9 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
-from components.data.pairs import SPLIT, Pair, read_pairs, repeated
+from components.data.pairs import Pair, read_pairs, repeated
 from components.models.language import (
-    CHECKPOINT,
     IGNORED,
     Batch,
     adapted,
@@ -35,13 +34,15 @@ from components.models.language import (
     load_tokenizer,
     preference_losses,
 )
-from components.paths import TEXT_BASE
+from components.paths import TEXT_BASE, TRAINING_STATE
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import run
 from components.training.module import TrainingModule
 from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
 
 METRICS = Path("metrics/text")
-STATE = Path(".atelier/training/text")
+STATE = TRAINING_STATE / "text"
 
 
 class TextBatch(NamedTuple):

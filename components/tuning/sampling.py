@@ -33,6 +33,10 @@ from components.evaluation.sampling import Row, write_rows
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_EXPORT as IMAGE
+from components.paths import JUDGE
+from components.paths import TEXT_EXPORT as TEXT
+from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.base import ImageRuntime, TextRequest, TextRuntime
 from components.runtimes.chat import conversation
 from components.runtimes.image import load_image
@@ -42,7 +46,6 @@ from components.tuning.search import STATE, search
 from components.tuning.space import Choice, Space, Uniform
 from components.tuning.trials import Search
 
-SPLIT, TEXT, IMAGE = Path("data/text/split"), Path("artifacts/text/export"), Path("artifacts/image/export")
 CURVE, RESULT = Path("metrics/sampling/search.csv"), Path("metrics/sampling/search.json")
 # The reward sees one answer per phrase, so no lack of variety: the least temperature still lets two answers differ.
 SPACE: Space = {
@@ -123,7 +126,7 @@ def curve(found: Search, step_cost: float) -> list[Row]:
 def state_name(params: config.Params) -> str:
     """A name for the search's unfinished state: other models, data, settings or space, another file."""
     identity: dict[str, Any] = {"settings": params.tune_sampling.model_dump(exclude={"trials"}), "space": repr(SPACE)}
-    identity["inputs"] = [read_manifest(folder).digest for folder in (SPLIT, TEXT, IMAGE, judges.JUDGE)]
+    identity["inputs"] = [read_manifest(folder).digest for folder in (SPLIT, TEXT, IMAGE, JUDGE)]
     return f"sampling-{hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]}.json"
 
 

@@ -19,14 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components import config
+from components import config, paths
 from components.artifact import canonical, read_manifest, write_text
 from components.config.document import read_yaml, write_yaml
 from components.stage import StageError, run
 from components.tuning.space import SPACES, Space, propose
 from components.tuning.trials import Search, Trial, write_search
 
-STATE = Path(".atelier/tuning")
+STATE = paths.STATE / "tuning"
 INPUTS = ("components", "data")  # what a training stage reads, below the folder it runs in
 Objective = Callable[[Mapping[str, float]], float]
 Metrics = Mapping[str, float]  # of metrics/<line>/train.json
@@ -139,7 +139,7 @@ def main() -> None:
     """Search as `params.yaml` says and write metrics/<line>/tune.json."""
     params = config.load()
     tune, measured = params.tune, measure(params.tune.line, params.serving.image_guidance)
-    data = read_manifest(Path("data") / tune.line / "split").digest
+    data = read_manifest(paths.DATA / tune.line / "split").digest
     objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"), measured.of)
     state = STATE / state_name(tune.line, params, data, measured.name)
     found = search(
@@ -151,7 +151,7 @@ def main() -> None:
         seed=tune.seed,
         state=state,
     )
-    target = Path("metrics") / tune.line / "tune.json"
+    target = paths.METRICS / tune.line / "tune.json"
     state.unlink()  # before the verdict: a search that only failed starts anew once the cause is gone
     write_search(target, found)
     print(f"{target}: best loss {found.best.loss:.4f} with {found.best.parameters}")

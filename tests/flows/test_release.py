@@ -88,6 +88,19 @@ def test_deploying_again_records_and_restarts_nothing(machine: tuple[Params, lis
     assert record.digest == release.read_manifest(release.package_folder("text")).digest
 
 
+def test_22_deployments_are_looked_up_in_the_database_of_the_setting(
+    machine: tuple[Params, list[str]], tmp_path: Path
+) -> None:
+    params, restarted = machine
+    elsewhere = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'elsewhere' / 'events.db'}"})
+    params = params.model_copy(update={"events": elsewhere})
+    with disable_run_logger():
+        for _ in range(2):
+            release.deploy.fn("text", "atelier-text", "3", "atelier-text:abc", params, "text")
+    (row,) = read(params.events.url, "deployments")
+    assert slots.require_deployed("text").model_dump() == row and restarted == ["text"]
+
+
 def test_a_new_bento_replaces_the_running_one(machine: tuple[Params, list[str]]) -> None:
     params, restarted = machine
     with disable_run_logger():

@@ -15,10 +15,10 @@ from sklearn.decomposition import PCA
 from components.annotation.active.replay import Dataset
 from components.annotation.active.strategies import Floats
 from components.data import openmoji, sample
+from components.paths import ASSETS, TEXT_SPLIT
 from components.stage import StageError
 
-ASSETS = Path("data/assets")
-PHRASES = tuple(Path(f"data/text/split/{split}.parquet") for split in ("train", "validation", "test"))
+PHRASES = tuple(TEXT_SPLIT / f"{split}.parquet" for split in ("train", "validation", "test"))
 PIXELS = 64
 COMPONENTS = 64
 PER_CONCEPT = 2  # phrases: near-duplicates, as users' are, but not five of each

@@ -11,9 +11,10 @@ import torch
 from components.data.openmoji import catalogue
 from components.evaluation import forgetting
 from components.evaluation.forgetting import base_captions, remembered
-from components.evaluation.image import BASE, base_concepts
+from components.evaluation.image import base_concepts
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
+from components.paths import IMAGE_BASE as BASE
 from components.runtimes.image import Sampler
 from tests.components.evaluation.test_image import PAINTING
 from tests.conftest import ROOT

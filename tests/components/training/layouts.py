@@ -17,11 +17,9 @@ from components import config
 from components.artifact import seal
 from components.config.document import read_yaml, write_yaml
 from components.data import picture, sample
-from components.data.pairs import SPLIT as TEXT_SPLIT
 from components.data.sample import PREFERRED, Sample
 from components.models import denoiser as denoisers
-from components.models import text_encoder
-from components.paths import TEXT_BASE
+from components.paths import ENCODER, TEXT_BASE, TEXT_SPLIT
 from components.training import image, text
 from tests.conftest import ROOT
 from tests.tiny_image import CAPTIONS, SHAPE, tiny_denoiser, write_tiny_encoder
@@ -66,7 +64,7 @@ def write_image_inputs(folder: Path, contrasts: Collection[int]) -> None:
     seal(folder / image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
     denoisers.save(tiny_denoiser(), folder / image.BASE)
     seal(folder / image.BASE, line="image", kind="base", parents={}, parameters={}, metrics={})
-    write_tiny_encoder(folder / text_encoder.MODEL)
+    write_tiny_encoder(folder / ENCODER)
 
 
 def set_parameters(folder: Path, line: str, **changes: object) -> None:

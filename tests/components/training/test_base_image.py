@@ -10,8 +10,8 @@ from components.data import emoji_sets
 from components.data.concept import concept, draw
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
+from components.paths import IMAGE_BASE as BASE
 from components.training.base_image import RECIPE, captions
-from components.training.image import BASE
 from tests.conftest import ROOT
 
 

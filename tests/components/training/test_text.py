@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 
 from components.artifact import verify
 from components.config import TrainText
-from components.data.pairs import SPLIT, Pair, read_pairs
+from components.data.pairs import Pair, read_pairs
 from components.models.language import (
-    CHECKPOINT,
     adapted,
     encode,
     held_out_loss,
@@ -21,6 +20,8 @@ from components.models.language import (
     load_merged,
     load_tokenizer,
 )
+from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import StageError
 from components.training import text
 from components.training.trainer import Fitted
