@@ -17,10 +17,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from components.errors import AtelierError
+
 MANIFEST = "manifest.json"
 
 
-class ArtifactError(RuntimeError):
+class ArtifactError(AtelierError):
     """An artifact directory is incomplete or its bytes are not those of its manifest."""
 
 

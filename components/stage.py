@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import typer
 
-from components.artifact import ArtifactError
-from components.config import ConfigError
+from components.errors import AtelierError
 
 
-class StageError(RuntimeError):
+class StageError(AtelierError):
     """A stage cannot do its work; the message names the thing, the value and what to do."""
 
 
@@ -26,6 +25,6 @@ def guard(command: Callable[[], None]) -> None:
     """Call `command`, turning expected errors into one line on stderr and exit code 1."""
     try:
         command()
-    except (StageError, ConfigError, ArtifactError, OSError) as error:
+    except (AtelierError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

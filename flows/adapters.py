@@ -16,17 +16,16 @@ from filelock import FileLock, Timeout
 from prefect import flow
 from sqlalchemy import Engine
 
-from components.artifact import ArtifactError, Manifest, read_manifest, verify
+from components.artifact import Manifest, read_manifest, verify
 from components.config import Experiment, Guardrails, Params, Variant, load
 from components.data import feedback
 from components.data.pairs import read_pairs
+from components.errors import AtelierError
 from components.events import window
-from components.events.database import EventStoreError
 from components.events.read import get_deployment
 from components.events.transactions import opened
 from components.experiments import store, versions
 from components.experiments.comparison import Verdict
-from components.experiments.exposures import ExperimentError
 from components.experiments.versions import Version
 from components.learning import version
 from components.learning.harvest import harvest, same_prompt, set_apart
@@ -47,7 +46,6 @@ KEPT = 0.9  # of all the segment's users, once it has won; the others tell wheth
 SRM_ALPHA = 0.001
 ENOUGH = 10  # answers that held-out users of a segment liked, to be measured on
 WON, OUTLIVED = "it won", "its champion"  # how the reasons begin after which an adapter is in force again
-FAILURES = (StageError, ArtifactError, EventStoreError, ExperimentError)
 PACKAGE = ROOT / TEXT_PACKAGE
 
 
@@ -63,7 +61,7 @@ def adapt(train: bool = True) -> list[str]:
         try:
             told.append(f"{name}: {step()}")
             logger().info("%s", told[-1])
-        except FAILURES as error:
+        except AtelierError as error:
             failed.append(f"{name}: {error}")
             logger().error("%s", failed[-1])
 

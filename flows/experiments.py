@@ -15,6 +15,7 @@ from components.config import Params
 from components.events import window
 from components.events.transactions import opened
 from components.experiments import store, thompson
+from components.experiments.exposures import ExperimentError
 from components.experiments.replay import Estimate
 from components.experiments.thompson import Tally
 from components.experiments.versions import Version, history, newest, running
@@ -103,7 +104,7 @@ def rank(params: Params, name: str, file: Path) -> list[str]:
     requests = window.experiment_requests(params.events.url, name, experiment.line, time.time())
     try:
         values, refused = ranked(experiment, requests, candidates)
-    except ValueError as error:
+    except ExperimentError as error:
         raise StageError(f"{name} cannot be replayed: {error}") from error
     rows = [
         f"{candidate}: {_bounds(value.doubly_robust)} doubly robust, {_bounds(value.snips)} self-normalised, "

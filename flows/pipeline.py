@@ -44,7 +44,7 @@ class Plan:
 
 
 def plan(targets: list[str]) -> Plan:
-    """The stages that lead to `targets`, all where there are none; `ValueError` where one is unknown."""
+    """The stages that lead to `targets`, all where there are none; `StageError` where one is unknown."""
     from dvc.repo import Repo
 
     with Repo(str(ROOT)) as repo:
@@ -52,7 +52,7 @@ def plan(targets: list[str]) -> Plan:
         alone = {stage.name for stage in repo.index.stages if (stage.meta or {}).get("alone")}
     unknown = sorted(set(targets) - set(graph))
     if unknown:
-        raise ValueError(f"no such stage: {', '.join(unknown)}; dvc.yaml has {', '.join(sorted(graph))}")
+        raise StageError(f"no such stage: {', '.join(unknown)}; dvc.yaml has {', '.join(sorted(graph))}")
     wanted = set(targets).union(*(nx.descendants(graph, t) for t in targets)) if targets else set(graph)
     # DVC's edges point from a stage to what it needs.
     return Plan({stage: set(graph.successors(stage)) for stage in graph if stage in wanted}, alone & wanted)

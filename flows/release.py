@@ -22,6 +22,7 @@ from prefect.artifacts import create_table_artifact
 from bentos import build
 from components.artifact import ArtifactError, canonical, read_manifest, verify, write_text
 from components.config import Line, Params, Registry, load
+from components.errors import AtelierError
 from components.evaluation.gate import refusals
 from components.events.read import get_deployment, record_deployment
 from components.events.schema import Deployment
@@ -71,7 +72,7 @@ def champion_folder(champion: Deployment, registry: Registry) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         fetch(champion.line, champion.digest, folder, registry)
-    except (StageError, ArtifactError) as error:
+    except AtelierError as error:
         raise StageError(
             f"{champion.deployment} cannot be brought back to compare with: {error}; {OVERRULE}"
         ) from error

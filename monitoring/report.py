@@ -20,7 +20,7 @@ from components.events.read import read
 from components.events.schema import OTHER
 from components.experiments.statistics import Analysis
 from components.paths import IMAGE_PACKAGE
-from components.stage import StageError, run
+from components.stage import run
 from monitoring import charts, history, page
 from monitoring.advice import Advice, advise
 from monitoring.columns import once_per_user
@@ -201,10 +201,7 @@ def interval_of(result: Analysis) -> Markup:
 def main() -> None:
     """Write the report of the window that ends now and print its path."""
     params = load()
-    try:
-        print(write_report(params, time.time()))
-    except RuntimeError as error:
-        raise StageError(str(error)) from error
+    print(write_report(params, time.time()))
 
 
 if __name__ == "__main__":

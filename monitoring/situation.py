@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from components.config import Line, Params
 from components.config import Release as Rules
+from components.errors import AtelierError
 from components.events import window
-from components.events.database import EventStoreError, bounded, connect
+from components.events.database import bounded, connect
 from components.releases import evidence, store
 from components.releases.decide import Decision, decide
 from components.releases.machine import TRIAL, State
 from components.releases.plan import TrafficPlan, candidate_of, champion_of, traffic_plan
 from components.releases.schema import Move, Release
-from components.stage import StageError
 from monitoring import history
 from monitoring.probes import PLACES, Alert, Metrics, Service, look
 from monitoring.traffic import LineTraffic, by_line
@@ -142,7 +142,7 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
         url = bounded(params.events.url, WAIT_SECONDS)
         standings = read_standings(url, params.release)
         numbers = {} if metrics else from_events(url, now)
-    except (EventStoreError, StageError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
+    except (AtelierError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
     if metrics:
         numbers = {line: found for line in LINES if (found := from_metrics(metrics, line))}

@@ -18,6 +18,7 @@ PLUMBING = {
     "components/loopback.py": "keeps loopback off proxies",
     "components/config": "types of parameters, which DVC tracks by their values",
     "components/paths.py": "names of places, which stand in dvc.yaml too",
+    "components/errors.py": "a class without code",
     "components/stage.py": "a command's arguments and errors",
     "components/artifact.py": "writes and checks files and takes no part in what they hold; it refuses another layout",
 }

@@ -15,11 +15,12 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from components.artifact import write_text
+from components.errors import AtelierError
 
 _JSON = (dict, list, str, int, float, type(None))  # what a parameter may be; bool is an int
 
 
-class ConfigError(ValueError):
+class ConfigError(AtelierError):
     """A parameter is unknown, mistyped or out of range; the message names the key, the value and what was expected."""
 
 

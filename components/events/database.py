@@ -19,12 +19,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import Insert
 
+from components.errors import AtelierError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x61746C72  # "atlr": one migration at a time, whatever process starts it
 BUSY_SECONDS = 10.0  # how long SQLite waits for another process's lock, where its URL says nothing else
 
 
-class EventStoreError(RuntimeError):
+class EventStoreError(AtelierError):
     """The events database cannot be reached, read or written; what was being written is not acknowledged."""
 
 

@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from components.errors import AtelierError
+
 Sums = dict[str, tuple[float, int]]
 Epoch = tuple[float, Mapping[str, float]]  # from when on (epoch s) which weights held
 
 
-class ExperimentError(ValueError):
+class ExperimentError(AtelierError):
     """A row cannot be analysed; the message names the user, the value and what was expected."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.stage import StageError
 from flows import pipeline
 
 GRAPH = """
@@ -44,7 +45,7 @@ def test_a_plan_holds_what_the_targets_need_and_which_stages_run_alone(repositor
 
 
 def test_an_unknown_stage_is_refused_by_name(repository: Path) -> None:
-    with pytest.raises(ValueError, match=r"no such stage: lsat; dvc\.yaml has apart, first, last"):
+    with pytest.raises(StageError, match=r"no such stage: lsat; dvc\.yaml has apart, first, last"):
         pipeline.plan(["lsat"])
 
 

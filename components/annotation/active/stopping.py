@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+from components.errors import AtelierError
+
 Floats = NDArray[np.float64]
 
 POINTS = 5  # a curve of three parameters says nothing with fewer
@@ -24,7 +26,7 @@ BOUNDS = ([0.0, 0.0, 0.1], [1.0, 50.0, 2.0])  # limit, slope, decay
 POINT = 0.01
 
 
-class CurveError(ValueError):
+class CurveError(AtelierError):
     """A learning curve cannot be judged; the message says why."""
 
 

@@ -15,6 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
+from components.errors import AtelierError
 from components.learning.choose import least_covered
 
 Floats = NDArray[np.floating]
@@ -29,7 +30,7 @@ NEIGHBOURS = 20  # of TypiClust, as in the paper
 CANDIDATES, LANDMARKS, UNCERTAIN_SHARE, PER_PLACE = 1000, 2000, 0.1, 10
 
 
-class SelectionError(ValueError):
+class SelectionError(AtelierError):
     """An argument of `select` cannot be used; the message names it, the value and what was expected."""
 
 
