@@ -37,10 +37,20 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plan_holds_what_the_targets_need_and_which_stages_run_alone(repository: Path) -> None:
-    assert pipeline.plan(["last"]) == pipeline.Plan({"last": {"first"}, "first": set()}, set())
+    assert pipeline.plan(["last"]) == pipeline.Plan({"last": {"first"}, "first": set()}, set(), set())
     assert set(pipeline.plan([]).needs) == {"first", "last", "apart"}
     (repository / "dvc.yaml").write_text(GRAPH.replace("  apart:", "  apart:\n    meta: {alone: true}"))
     assert pipeline.plan([]).alone == {"apart"}
+
+
+def test_41_what_trainings_need_runs_first_then_they_and_then_the_rest() -> None:
+    needs: dict[str, set[str]] = {"rest": set(), "data": set(), "train": {"data"}, "evaluate": {"train"}}
+    stages = pipeline.Plan(needs, {"train"}, {"data"})
+    assert pipeline.startable(["rest", "data"], stages, [], running=False) == "data"
+    assert pipeline.startable(["rest"], stages, [], running=True) is None
+    assert pipeline.startable(["rest", "train"], stages, ["data"], running=True) is None
+    assert pipeline.startable(["rest", "train"], stages, ["data"], running=False) == "train"
+    assert pipeline.startable(["rest", "evaluate"], stages, ["data", "train"], running=True) == "rest"
 
 
 def test_an_unknown_stage_is_refused_by_name(repository: Path) -> None:
