@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import pipeline
+from tests.infra.prometheus.test_delivery import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GRAPH = """
 stages:
@@ -100,3 +105,20 @@ def test_41_a_stage_that_fails_lets_the_one_beside_it_end(repository: Path, pref
         pipeline.pipeline([])
     assert (repository / "apart.txt").exists()
     assert pipeline.pipeline(["apart"]) == {"apart": "cached"}
+
+
+def test_41_an_interrupt_of_the_flow_alone_ends_the_stages_that_run(repository: Path, prefect_server: None) -> None:
+    stage = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(200)"
+    (repository / "stage.py").write_text(stage)
+    graph = [f"  {name}: {{cmd: python stage.py {name}, outs: [{name}]}}" for name in ("a", "b")]
+    (repository / "dvc.yaml").write_text("stages:\n" + "\n".join(graph))
+    code = "import sys; from pathlib import Path; from flows import pipeline; pipeline.ROOT = Path(sys.argv[1])\n"
+    run = subprocess.Popen([sys.executable, "-c", code + "pipeline.pipeline()", str(repository)], cwd=ROOT)
+    try:
+        eventually(lambda: all((repository / name).exists() for name in ("a", "b")), 90)
+        stages = [psutil.Process(int((repository / name).read_text())) for name in ("a", "b")]
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) != 0
+        assert not psutil.wait_procs(stages, 10)[1]
+    finally:
+        run.kill()
