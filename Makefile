@@ -94,8 +94,9 @@ setup: $(STAMP)
 
 # Installers first, then torch: the CPU build where pip is offered it, else PyPI's CUDA build with its libraries.
 # Then the lock. Nothing is resolved, every file's digest is checked, and what is built is built with locked tools.
+# Python compiles a module when it is first imported: pip would take half of its time to compile all there are.
 LOCKS := infra/locks
-PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-compile
 $(STAMP): $(LOCK) $(LOCKS)/build.txt $(LOCKS)/torch.txt $(LOCKS)/torch-cpu.txt $(LOCKS)/cuda.txt pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
@@ -28,7 +29,8 @@ def worker(prefect: str) -> float | None:
     server does not say."""
     parts = urlsplit(prefect)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
-    headers = {"authorization": f"Basic {b64encode(ui_login().encode()).decode()}", "content-type": "application/json"}
+    login = os.environ.get("PREFECT_API_AUTH_STRING") or ui_login()
+    headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}", "content-type": "application/json"}
     try:
         connection.request("POST", f"/api/work_pools/{POOL}/workers/filter", "{}", headers)
         answer = connection.getresponse()

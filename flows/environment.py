@@ -36,17 +36,6 @@ PORTS = {
     "label-studio": "annotation.url",
 }
 
-TELEMETRY_OFF = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DAFT_ANALYTICS_ENABLED": "0",
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "OPENVINO_TELEMETRY_OPT_OUT": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-
 SETTINGS = {
     "BENTOML_HOME": str(STATE / "bentoml"),
     "HF_HUB_OFFLINE": "1",
@@ -92,7 +81,7 @@ def apply() -> None:
     for folder in PRIVATE:
         with contextlib.suppress(FileNotFoundError, PermissionError):  # another user's, who runs this project
             (ROOT / folder).chmod(0o700)
-    for name, value in (TELEMETRY_OFF | SETTINGS).items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     for name in PREFECT_AUTH:  # also of the temporary server that Prefect starts for a flow without the stack
         os.environ.setdefault(name, ui_login())

@@ -60,9 +60,9 @@ def supervisor_pid() -> int | None:
     """The process id of the running supervisor, or None."""
     try:
         pid = int((STATE / "supervisord.pid").read_text())
-        # One that was killed stays as a zombie where the first process of a container waits for no child.
-        return pid if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE else None
-    except (OSError, ValueError, psutil.NoSuchProcess):
+        # By its command: the number may be another process's by now, or a zombie's that nobody waits for.
+        return pid if str(CONFIGURATION) in psutil.Process(pid).cmdline() else None
+    except (OSError, ValueError, psutil.Error):
         return None
 
 

@@ -70,14 +70,14 @@ class Watch:
         self.looked = now
 
     def look(self, pids: Mapping[str, int], answering: Iterable[str]) -> dict[str, int]:
-        """Note who answers; returns the programs that hang."""
+        """Note who of `pids` answers; returns those that hang. Of whom nothing can be told now, all stays as it was."""
         known = {name: seen for name, seen in self.seen.items() if seen.pid == pids.get(name)}
         answers = set(answering)
-        self.seen = {name: known.get(name, Seen(pid)).after(name in answers) for name, pid in pids.items()}
+        self.seen |= {name: known.get(name, Seen(pid)).after(name in answers) for name, pid in pids.items()}
         for name in answers:
             if not known.get(name, Seen(0)).answered:
                 print(f"{name} (process {pids[name]}) answers", file=sys.stderr, flush=True)
-        return {name: seen.pid for name, seen in self.seen.items() if seen.hangs}
+        return {name: pid for name, pid in pids.items() if self.seen[name].hangs}
 
 
 def answers(url: str) -> bool:
@@ -129,7 +129,9 @@ def beating(process: Process, prefect: str | None) -> bool | None:
         began = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return None
-    return None if last is None else last > max(began, time.time() - beats.STILL[program])
+    now = time.time()
+    # One of the future was given before the clock was set back.
+    return None if last is None else max(began, now - beats.STILL[program]) < last < now + ASLEEP
 
 
 def look(pool: ThreadPoolExecutor, pids: Mapping[str, int], urls: Mapping[Process, str]) -> dict[Process, bool]:

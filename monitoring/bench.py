@@ -105,8 +105,6 @@ def _write(engine: Any, chunk: list[tuple[Row, Row | None]], running: Sequence[P
         "status": 200,
         "prompt_tokens": 8,
         "messages": 1,
-        "adapter": "",
-        "answered_by": "",
     }
     rows = [row | extra | _assigned(running, row) for row, _ in chunk]
     ends = [row | {"time": row["time"] + row["latency_s"]} for row in rows]
@@ -114,8 +112,9 @@ def _write(engine: Any, chunk: list[tuple[Row, Row | None]], running: Sequence[P
     with engine.begin() as connection:
         for table, values in ((ACCEPTED, rows), (FINISHED, ends), (FEEDBACK, reactions)):
             # By the driver itself: SQLAlchemy's insert builds a dictionary for each row and takes most of the time.
-            statement = str(insert(table).compile(engine))
-            connection.exec_driver_sql(statement, list(map(itemgetter(*table.c.keys()), values)))
+            given = [column.name for column in table.c if column.name in values[0]]
+            statement = str(insert(table).compile(engine, column_keys=given))
+            connection.exec_driver_sql(statement, list(map(itemgetter(*given), values)))
     return len(rows) + len(ends) + len(reactions)
 
 

@@ -22,6 +22,8 @@ from bentos.protocol import TextJob, Written
 from components.config import Serving, Variant
 from monitoring import metrics
 
+FEW_TOKENS = 8  # a client's own bound below it may cut an answer to nothing but white space
+
 
 async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response | None:
     """The whole answer as a response, or None after the answer was streamed through `send`."""
@@ -94,23 +96,23 @@ def _usage(written: Written) -> dict[str, int]:
 
 async def _write(gateway: Gateway, exchange: Exchange, job: TextJob, attempt: Attempt) -> Written:
     written = await asked(gateway, attempt, partial(gateway.upstream.write, job=job, share=exchange.share))
-    attempt.require(_says_something(gateway, job, written))
+    attempt.require(_says_something(job, written))
     return written
 
 
-def _cut(gateway: Gateway, job: TextJob, written: Written) -> bool:
+def _cut(job: TextJob, written: Written) -> bool:
     """Whether an answer ended at its client's own bound: what is not in it is then no fault of the model."""
-    return written.finish_reason == "length" and job.max_new_tokens < gateway.serving.text_max_new_tokens
+    return written.finish_reason == "length" and job.max_new_tokens < FEW_TOKENS
 
 
-def _says_something(gateway: Gateway, job: TextJob, written: Written) -> bool:
-    return bool(written.text.strip()) or _cut(gateway, job, written)
+def _says_something(job: TextJob, written: Written) -> bool:
+    return bool(written.text.strip()) or _cut(job, written)
 
 
 async def _whole(gateway: Gateway, exchange: Exchange, route: Route, job: TextJob) -> Response:
     async with recorded(gateway, exchange) as result:
         written = await answer(gateway, exchange, route, partial(_write, gateway, exchange, job))
-        _fill(result, written, _cut(gateway, job, written))
+        _fill(result, written, _cut(job, written))
     message = {"role": "assistant", "content": written.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason, "logprobs": None}
     completion = {
@@ -155,9 +157,7 @@ async def _pass_on(
     async with aclosing(gateway.upstream.stream(slot, job, events.exchange.share)) as lines:
         async for line in lines:
             if held and (line.piece or line.result):
-                attempt.require(
-                    line.piece is not None or bool(line.result and _says_something(gateway, job, line.result))
-                )
+                attempt.require(line.piece is not None or bool(line.result and _says_something(job, line.result)))
                 result.deployment = held
                 attempt.begin()
                 await events.start(held)
@@ -174,8 +174,8 @@ async def _pass_on(
                 result.output += line.piece  # so that a cancelled answer is on record as far as it went
                 await events.chunk({"content": line.piece})
             elif line.result is not None:
-                attempt.bad = not _says_something(gateway, job, line.result)
-                _fill(result, line.result, _cut(gateway, job, line.result))
+                attempt.bad = not _says_something(job, line.result)
+                _fill(result, line.result, _cut(job, line.result))
                 return line.result
     raise unexpected()
 

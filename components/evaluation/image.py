@@ -7,7 +7,8 @@ upwards by few pictures and downwards by captions that both sets share: it compa
 shown with its N; the gate uses KID, which is not biased. Captions of the training side are counted apart from held-out
 ones, and of these the concepts that the base has seen in other styles from those it has never seen. Beside them stands
 what needs no model (`without_model`). The nearest training picture of each, by root mean square error in pixels, shows
-what is a copy. All is painted on the engine that serves, once `verify_image` has found it to paint what PyTorch paints.
+what is a copy. All is painted on the engine that serves, once `verify_image` has found it to paint what PyTorch
+paints with the fine-tuned model; the base's export is made alike and not measured itself.
 """
 
 from __future__ import annotations

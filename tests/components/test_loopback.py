@@ -17,6 +17,7 @@ import httpx
 import pytest
 import requests
 
+from components import telemetry
 from components.config import Registry
 from components.loopback import OWN_ADDRESSES, bypass_proxies
 from components.registry.connection import connect
@@ -183,3 +184,25 @@ def test_36_every_entry_point_has_the_exceptions_and_hands_them_on(package: str)
     bare = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=True)
     assert set(ended.stdout.strip().split(",")) == set(OWN_ADDRESSES)
+
+
+REPORTING = """
+import components
+import torch
+from pathlib import Path
+import onnxruntime
+from components.export.onnx import export_onnx
+from components.export.openvino import export_openvino
+graph = Path("linear.onnx")
+export_onnx(torch.nn.Linear(3, 2), {"x": torch.zeros(2, 3)}, "y", graph)
+export_openvino(graph, Path("linear.xml"), None)
+onnxruntime.InferenceSession(graph)
+"""
+
+
+def test_36_the_engines_report_nothing_to_their_makers(tmp_path: Path) -> None:
+    with serving(403) as proxy:
+        quiet = {name: value for name, value in os.environ.items() if name not in telemetry.OFF}
+        variables = quiet | dict.fromkeys(PROXIES, proxy.url) | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", REPORTING], cwd=tmp_path, env=variables, check=True, timeout=120)
+    assert proxy.requests == []

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows import environment
+from components import telemetry
 from tests.bentos.processes import free_port, running
 from tests.infra.prometheus.test_delivery import ROOT, alertmanager, eventually
 from tests.infra.prometheus.webhook import webhook
@@ -31,7 +31,7 @@ for number in range(2):
 
 def test_a_failed_flow_is_told_of_once_with_its_runbook(binaries: Path, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    variables = environment.TELEMETRY_OFF | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": f"{url}/api"}
+    variables = telemetry.OFF | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": f"{url}/api"}
     command = [
         sys.executable,
         "-m",

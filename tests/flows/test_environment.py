@@ -81,6 +81,7 @@ def test_33_what_users_wrote_is_for_its_owner_alone(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(environment.checkout, "prepare", lambda root: None)  # of git and DVC
     for folder in environment.PRIVATE:  # as older versions left them
         (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder).chmod(0o755)
     mask = os.umask(0o022)
     try:
         environment.apply()

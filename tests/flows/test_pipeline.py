@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from components.stage import StageError
 from flows import pipeline
+from tests.infra.prometheus.test_delivery import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GRAPH = """
 stages:
@@ -38,10 +43,20 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plan_holds_what_the_targets_need_and_which_stages_run_alone(repository: Path) -> None:
-    assert pipeline.plan(["last"]) == pipeline.Plan({"last": {"first"}, "first": set()}, set())
+    assert pipeline.plan(["last"]) == pipeline.Plan({"last": {"first"}, "first": set()}, set(), set())
     assert set(pipeline.plan([]).needs) == {"first", "last", "apart"}
     (repository / "dvc.yaml").write_text(GRAPH.replace("  apart:", "  apart:\n    meta: {alone: true}"))
     assert pipeline.plan([]).alone == {"apart"}
+
+
+def test_41_what_trainings_need_runs_first_then_they_and_then_the_rest() -> None:
+    needs: dict[str, set[str]] = {"rest": set(), "data": set(), "train": {"data"}, "evaluate": {"train"}}
+    stages = pipeline.Plan(needs, {"train"}, {"data"})
+    assert pipeline.startable(["rest", "data"], stages, [], running=False) == "data"
+    assert pipeline.startable(["rest"], stages, [], running=True) is None
+    assert pipeline.startable(["rest", "train"], stages, ["data"], running=True) is None
+    assert pipeline.startable(["rest", "train"], stages, ["data"], running=False) == "train"
+    assert pipeline.startable(["rest", "evaluate"], stages, ["data", "train"], running=True) == "rest"
 
 
 def test_an_unknown_stage_is_refused_by_name(repository: Path) -> None:
@@ -91,3 +106,20 @@ def test_41_a_stage_that_fails_lets_the_one_beside_it_end(repository: Path, pref
         pipeline.pipeline([])
     assert (repository / "apart.txt").exists()
     assert pipeline.pipeline(["apart"]) == {"apart": "cached"}
+
+
+def test_41_an_interrupt_of_the_flow_alone_ends_the_stages_that_run(repository: Path, prefect_server: None) -> None:
+    stage = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(200)"
+    (repository / "stage.py").write_text(stage)
+    graph = [f"  {name}: {{cmd: python stage.py {name}, outs: [{name}]}}" for name in ("a", "b")]
+    (repository / "dvc.yaml").write_text("stages:\n" + "\n".join(graph))
+    code = "import sys; from pathlib import Path; from flows import pipeline; pipeline.ROOT = Path(sys.argv[1])\n"
+    run = subprocess.Popen([sys.executable, "-c", code + "pipeline.pipeline()", str(repository)], cwd=ROOT)
+    try:
+        eventually(lambda: all((repository / name).exists() for name in ("a", "b")), 90)
+        stages = [psutil.Process(int((repository / name).read_text())) for name in ("a", "b")]
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) != 0
+        assert not psutil.wait_procs(stages, 10)[1]
+    finally:
+        run.kill()

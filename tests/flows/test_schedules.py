@@ -9,8 +9,9 @@ import httpx
 import pytest
 import yaml
 
+from components import telemetry
 from components.config import load
-from flows import environment, serve
+from flows import serve
 from flows.environment import ROOT
 from flows.housekeeping import RECONCILE
 from tests.bentos.processes import free_port, running
@@ -51,7 +52,7 @@ def test_all_schedules_are_planned_and_after_a_restart_the_worker_runs_what_is_d
 ) -> None:
     port, health = free_port(), free_port()
     url = f"http://127.0.0.1:{port}/api"
-    variables = environment.TELEMETRY_OFF | {
+    variables = telemetry.OFF | {
         "PREFECT_API_URL": url,
         "PREFECT_HOME": str(workspace / "prefect"),
         "PREFECT_WORKER_QUERY_SECONDS": "1",

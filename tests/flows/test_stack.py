@@ -53,10 +53,12 @@ def test_29_a_supervisor_that_was_killed_and_is_waited_for_by_nobody_does_not_ru
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack, "STATE", tmp_path)
-    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed = subprocess.Popen([sys.executable, "-c", "input()", str(stack.CONFIGURATION)], stdin=subprocess.PIPE)
     (tmp_path / "supervisord.pid").write_text(str(killed.pid))
     assert stack.supervisor_pid() == killed.pid
     killed.kill()
     os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays in the table
     assert stack.supervisor_pid() is None
     killed.communicate()
+    (tmp_path / "supervisord.pid").write_text(str(os.getpid()))  # as after a restart of the machine
+    assert stack.supervisor_pid() is None

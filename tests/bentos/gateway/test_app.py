@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ from bentos.gateway.app import GatewayApp
 from bentos.gateway.auth import Keys
 from bentos.gateway.exchange import Gateway
 from components.api_keys import DEFAULT
-from tests.bentos.gateway.conftest import Running
+from tests.bentos.gateway.conftest import Running, serve_gateway
+from tests.bentos.gateway.test_chat import eventually
 
 CHAT = "/v1/chat/completions"
 IMAGES = "/v1/images/generations"
@@ -250,3 +252,20 @@ def test_no_client_can_add_series(gateway: Running) -> None:
         strange_requests(gateway, f"another{index}")
     assert series(gateway) == before
     assert len(before) < 300
+
+
+def test_33_a_gateway_that_runs_follows_the_keys_of_its_file(standin: str, tmp_path: Path) -> None:
+    file = tmp_path / "accepted-keys"
+    file.write_text("default:first,default:second")
+    variables = {"ATELIER_API_KEYS_FILE": str(file)}
+    with serve_gateway(
+        tmp_path, standin, f"{standin}/text", f"{standin}/image", variables=variables, alone=True
+    ) as gateway:
+
+        def statuses() -> list[int]:
+            headers = [{"authorization": f"Bearer {key}"} for key in ("first", "second")]
+            return [httpx.get(f"{gateway.url}/v1/models", headers=one, timeout=5).status_code for one in headers]
+
+        assert statuses() == [200, 200]
+        file.write_text("second")
+        assert eventually(lambda: statuses() == [401, 200])
