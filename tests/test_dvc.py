@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 STAGES = {name: stage.get("do", stage) for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items()}
 # Imported by stages and declared by none.
 PLUMBING = {
-    "components/__init__.py": "keeps loopback off proxies",
+    "components/__init__.py": "calls the next two",
     "components/loopback.py": "keeps loopback off proxies",
+    "components/telemetry.py": "keeps libraries from reporting on their use",
     "components/config": "types of parameters, which DVC tracks by their values",
     "components/paths.py": "names of places, which stand in dvc.yaml too",
     "components/errors.py": "a class without code",
