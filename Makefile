@@ -9,7 +9,7 @@ LOCK ?= infra/locks/cpu.txt
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: demo annotate test drills up down repro figures lint proof bench bench-adapter bench-annotate-server bench-annotation bench-drift bench-engines bench-events bench-idle bench-online bench-release bench-stopping bench-tiers lock setup
+.PHONY: demo annotate test drills up down repro figures lint proof bench lock setup
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole loop on real data
@@ -44,44 +44,8 @@ lint: setup  ## style, types, the import rule and known vulnerabilities of what 
 	lint-imports
 	python infra/locks/audit.py
 
-bench: setup  ## speed of the running gateway at 1, 8 and 32 concurrent users
-	ATELIER_API_KEYS="$${ATELIER_API_KEYS:-$$(cat .atelier/api-key)}" python -m bentos.gateway.bench
-
-bench-adapter: setup  ## the text engine with real phrases at 1, 8 and 32 callers, with an adapter and without
-	dvc repro package@text
-	pytest -s tests/components/runtimes/bench_text.py
-
-bench-engines: setup  ## the exported engines beside PyTorch, in paired rounds; on a quiet machine
-	dvc repro verify_text verify_image
-	python -m components.evaluation.speed
-
-bench-idle: setup  ## CPU and memory of each program of the running stack while nobody uses it
-	python -m flows.bench_idle
-
-bench-events: setup  ## the event log: rows/s, kill -9 and latency; the latency of tracing
-	python -m components.events.bench
-	pytest -s --timeout 500 tests/bentos/gateway/bench_latency.py
-
-bench-online: setup  ## errors and speed of the statistics of experiments, by simulation
-	python -m components.experiments.bench
-
-bench-release: setup  ## a release under load, from shadow to champion, and bad ones that lose their traffic
-	pytest -s --timeout 500 tests/flows/bench_release.py
-
-bench-drift: setup  ## cost, delay and false alarms of the drift report, on simulated events
-	python -m monitoring.bench
-
-bench-tiers: setup  ## labels through annotators, reviewers and an arbiter: how right and how dear, by simulation
-	python -m components.annotation.tiers_bench
-
-bench-annotate-server: setup  ## the annotation loop on a real Label Studio, killed twenty times; TASKS=10000 by default
-	pytest -s tests/flows/bench_annotate.py
-
-bench-annotation: setup  ## labels that active learning saves against random choice, on four data sets
-	python -m components.annotation.bench
-
-bench-stopping: setup  ## after how many labels labelling stops by itself, on four data sets
-	pytest -s tests/components/annotation/bench_stopping.py
+bench: setup  ## one benchmark by name, `make bench NAME=drift`; without a name: all names
+	python -m tests.bench $(NAME)
 
 proof: setup  ## unattended: drift, labels, retraining, trial, recovery; then a bad model that goes back by itself
 	atelier proof

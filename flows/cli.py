@@ -23,7 +23,7 @@ def demo() -> None:
     environment.provide_secrets()
     environment.accept_keys()
     stack.use_server(load())
-    from flows.demo import demo as run_demo
+    from flows.demo.demo import demo as run_demo
 
     run_demo(load())
 
@@ -108,7 +108,7 @@ def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None
     environment.provide_secrets()
     environment.accept_keys()
     stack.use_server(load())
-    from flows import proof as story
+    from flows.demo import proof as story
 
     if not workspace:
         raise SystemExit(story.in_workspace())

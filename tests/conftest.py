@@ -1,4 +1,4 @@
-"""Fixtures shared by the suite: telemetry off, the asset packages fetched once, and a tiny text model made once."""
+"""Fixtures shared by the suite: telemetry off, the asset packages fetched once, and tiny models made once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 import components  # noqa: F401 - the tests' own clients bypass proxies, too
+from components.artifact import seal
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
 from tests.prometheus_binaries import binaries as binaries  # likewise
 
@@ -61,3 +62,25 @@ def tiny_adapter(tiny_base: Path, tiny_export: Path, tmp_path_factory: pytest.Te
     from tests.tiny_adapter import write_adapter
 
     return write_adapter(tmp_path_factory.mktemp("adapter-project"), tiny_base, tiny_export)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A caption encoder of one random layer, in MiniLM's layout."""
+    from tests.tiny_image import write_tiny_encoder
+
+    return write_tiny_encoder(tmp_path_factory.mktemp("image") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_image_export(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny image model as a sealed float32 export for all three engines."""
+    from components.config import ExportImage, load
+    from components.export.image import write_export
+    from tests.tiny_image import CAPTIONS, tiny_denoiser
+
+    folder = tmp_path_factory.mktemp("image-export") / "export"
+    parameters = ExportImage(weight_format="f32", calibration=8)
+    write_export(tiny_denoiser(), tiny_encoder, CAPTIONS, parameters, load(ROOT / "params.yaml").serving, folder)
+    seal(folder, line="image", kind="export", parents={}, parameters={}, metrics={})
+    return folder

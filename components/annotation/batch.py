@@ -28,7 +28,7 @@ from components.data.sample import Sample, iterate
 from components.stage import StageError
 
 SIDE = 512  # pixels: the longest side an annotator is sent
-STRENGTH = 1.0  # inverse regularisation, the middle of what `make bench-annotation` searches
+STRENGTH = 1.0  # inverse regularisation, the middle of what `make bench NAME=annotation` searches
 NEIGHBOURS = 10  # with the same label as a sample, all of them, where that is taken for known
 FOLDS, POINTS = 5, 6
 ENOUGH = 30  # verdicts before which a learning curve says nothing

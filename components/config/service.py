@@ -33,7 +33,7 @@ class Registry(Stage):
 
 
 class Tiers(Stage):
-    """How many answers a label takes, and who judges; `make bench-tiers` measures the policy.
+    """How many answers a label takes, and who judges; `make bench NAME=tiers` measures the policy.
 
     `first`, `most`: annotators at the start and at the most; `certain`: probability from which no further answer is
     asked for; `review_from`: the one from which a reviewer is asked, not another annotator; `rejections`: how often a

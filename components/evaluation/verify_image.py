@@ -1,7 +1,7 @@
 """Stage `verify_image`: do the exported engines paint what PyTorch paints?
 
 Equal inputs, in one run: rows from real trajectories for the network's forward pass, whole pictures for what a user
-sees. A failed parity is written down first and stops the pipeline then. Speed is measured by `make bench-engines`.
+sees. A failed parity is written down first and stops the pipeline then. Speed is measured by `make bench NAME=engines`.
 """
 
 from __future__ import annotations

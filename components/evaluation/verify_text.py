@@ -2,7 +2,7 @@
 
 Parity on held-out completions, teacher-forced: the ratio of perplexities and how often both expect the same next token,
 with the PyTorch model in fp32 as the reference. A failed parity is written down first and stops the pipeline then.
-How much faster it is `make bench-engines` measures: a stage's result must not depend on how busy the machine is.
+How much faster it is `make bench NAME=engines` measures: a stage's result must not depend on how busy the machine is.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ nonnegative supermartingale, and so is the average over several b. By Ville's in
 probability alpha at most, so all m at which it did are excluded, at whatever time one looks and with no large sample.
 Waudby-Smith and Ramdas (2024), mixtures by Robbins (1970). The package `ville` has one bet that shrinks with time: it
 takes twice as many users to the same decision; and an asymptotic sequence: a tenth fewer, but only from a hundred users
-on and with no guarantee that is exact (`python -m components.experiments.bench` prints all three).
+on and with no guarantee that is exact (`python -m tests.bench.online` prints all three).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 No Inception or CLIP weights are in reach of an ordinary package client, so FID and KID use this network's features:
 they compare models of this project with each other and with nothing published elsewhere. Two towers as in CLIP
 (Radford et al. 2021, arXiv:2103.00020): a convolutional one for pictures, a linear one over MiniLM's sentence embedding
-for texts. `components.training.judge` trains it on other artists' drawings than OpenMoji's, which it judges; how often
+for texts. `infra.base.judge` trains it on other artists' drawings than OpenMoji's, which it judges; how often
 it names OpenMoji's own drawings stands in its manifest, and is the ceiling of what it can say of generated ones.
 """
 

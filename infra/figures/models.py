@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from infra.figures.row import Document, Row, listed, other_work, percent, times
+from infra.figures.row import Document, Row, bench, listed, other_work, percent, times
 
 WRITERS = {
     "before": "base model",
@@ -127,8 +127,8 @@ def speed(level: str, unit: str, key: str, form: str) -> Callable[[Document], st
     return figure
 
 
-EVALUATE, SPEED = "dvc repro evaluate_text evaluate_image", "make bench-engines"
-BASE = "python -m components.evaluation.base"
+EVALUATE, SPEED = "dvc repro evaluate_text evaluate_image", bench("engines")
+BASE = "python -m infra.base.evaluate"
 ROWS = [
     Row("text/evaluate.json", "text: held-out loss, base → fine-tuned", text_loss, EVALUATE),
     Row("text/evaluate.json", "text: chrF with the wanted prompt (exactly that prompt)", text_answers, EVALUATE),
@@ -164,7 +164,7 @@ ROWS = [
         "text/adapter.json",
         "text engine with real phrases, with an adapter of a segment and without",
         adapter,
-        "make bench-adapter",
+        bench("adapter"),
     ),
     Row(
         "image/speed.json",

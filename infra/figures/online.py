@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from infra.figures.row import Document, Row, listed, other_work, percent, spread, times
+from infra.figures.row import Document, Row, bench, listed, other_work, percent, spread, times
 
 RETURN = "users who return, "
 
@@ -181,63 +181,80 @@ def server(d: Document) -> str:
     return f"{counts}; {parts}; {other_work(d)}"
 
 
-ONLINE = "make bench-online"
 ROWS = [
-    Row("online/load.json", "the running gateway, text", load("text", "tokens/s"), "make bench"),
-    Row("online/load.json", "the running gateway, image", load("image", "images/s"), "make bench"),
+    Row("online/load.json", "the running gateway, text", load("text", "tokens/s"), bench("load")),
+    Row("online/load.json", "the running gateway, image", load("image", "images/s"), bench("load")),
     Row(
-        "online/idle.json", "the running stack while nobody uses it, without the model engines", idle, "make bench-idle"
+        "online/idle.json",
+        "the running stack while nobody uses it, without the model engines",
+        idle,
+        bench("idle"),
     ),
     Row(
         "online/release_text.json",
         "releases, stand-ins and simulated users: from a candidate's first bad answer, at 5 % of users, to its last",
         release,
-        "make bench-release",
+        bench("release"),
     ),
-    Row("online/release_image.json", "the same, image line with tiny models", release, "make bench-release"),
-    Row("online/events.json", "event log, SQLite: rows on disk", events("SQLite"), "make bench-events"),
-    Row("online/events.json", "event log, PostgreSQL: rows on disk", events("PostgreSQL"), "make bench-events"),
-    Row("online/latency_event_log.json", "a request to a stand-in: the event log", latency, "make bench-events"),
-    Row("online/latency_tracing.json", "a request to a stand-in: tracing, all exported", latency, "make bench-events"),
+    Row("online/release_image.json", "the same, image line with tiny models", release, bench("release")),
+    Row("online/events.json", "event log, SQLite: rows on disk", events("SQLite"), bench("events")),
+    Row("online/events.json", "event log, PostgreSQL: rows on disk", events("PostgreSQL"), bench("events")),
+    Row("online/latency_event_log.json", "a request to a stand-in: the event log", latency, bench("events")),
+    Row(
+        "online/latency_tracing.json",
+        "a request to a stand-in: tracing, all exported",
+        latency,
+        bench("events"),
+    ),
     Row(
         "online/statistics.json",
         "experiments: false winners among equal variants whose users come once, at any look (5 % allowed)",
         false_winners,
-        ONLINE,
+        bench("online"),
     ),
     Row(
         "online/statistics.json",
         "experiments: the same of users who return on each day",
         false_winners_of_users_who_return,
-        ONLINE,
+        bench("online"),
     ),
-    Row("online/statistics.json", "experiments: users until a lift from 30 % to 34.5 % is decided", lift, ONLINE),
-    Row("online/statistics.json", "experiments: effects that turn, by the detector of change", changes, ONLINE),
-    Row("online/drift.json", "drift report on simulated events: cost", drift_cost, "make bench-drift"),
-    Row("online/drift.json", "drift: false alarms on simulated events", drift_alarms, "make bench-drift"),
-    Row("online/drift.json", "drift: windows until act, median, on planted drifts", drift_delays, "make bench-drift"),
+    Row(
+        "online/statistics.json",
+        "experiments: users until a lift from 30 % to 34.5 % is decided",
+        lift,
+        bench("online"),
+    ),
+    Row("online/statistics.json", "experiments: effects that turn, found by the detector", changes, bench("online")),
+    Row("online/drift.json", "drift report on simulated events: cost", drift_cost, bench("drift")),
+    Row("online/drift.json", "drift: false alarms on simulated events", drift_alarms, bench("drift")),
+    Row(
+        "online/drift.json",
+        "drift: windows until act, median, on planted drifts",
+        drift_delays,
+        bench("drift"),
+    ),
     Row(
         "annotation/active.json",
         "active learning: labels to 95 % of full accuracy, in the place of random choice's",
         active,
-        "make bench-annotation",
+        bench("annotation"),
     ),
     Row(
         "annotation/stopping.json",
         "active learning, an answer a label: answers until it stops, and random choice's for the same accuracy",
         stopping,
-        "make bench-stopping",
+        bench("stopping"),
     ),
     Row(
         "annotation/tiers.json",
         "tiers of simulated people: labels that end right, and answers an item, gold included",
         tiers,
-        "make bench-tiers",
+        bench("tiers"),
     ),
     Row(
         "annotation/server.json",
         "annotation on a real Label Studio with simulated people",
         server,
-        "make bench-annotate-server",
+        bench("annotate-server"),
     ),
 ]

@@ -22,6 +22,11 @@ class Row:
     command: str
 
 
+def bench(name: str) -> str:
+    """The command of a benchmark."""
+    return f"make bench NAME={name}"
+
+
 def percent(share: float) -> str:
     """As a whole number of hundredths."""
     return f"{100 * share:.0f} %"

@@ -116,7 +116,7 @@ async def test_37_six_clients_at_once_are_all_answered_and_the_database_is_not_l
 
 
 def test_39_mlflow_starts_no_job_consumers_and_the_bench_measures_each_program(stack: Stack) -> None:
-    said = stack.run("-m", "flows.bench_idle", "--seconds", "5")
+    said = stack.run("-m", "tests.bench.idle", "--seconds", "5")
     assert all(program in said for program in PROGRAMS)
     idle = json.loads((stack.folder / "metrics/online/idle.json").read_text())
     assert idle["programs"]["mlflow"]["processes"] <= 3

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from components.annotation.quality import Curve, Report
 from components.config import load
 from components.releases.schema import Move
+from flows.demo.timeline import Step, Timeline
 from monitoring import history, ops, page, quality, report
 from monitoring.probes import PLACES, Alert, Metrics, Service
 from monitoring.situation import LINES, LineState, Numbers, Objective, Situation, Standing
-from monitoring.timeline import Step, Timeline
 
 NOW = 1_800_000_000.0
 EVERY = settings(

@@ -162,8 +162,8 @@ def mixed(
     Uncertainty herding (Bae, Oliveira and Sutherland 2025, arXiv:2412.20644): greedily the row whose kernel adds most
     to the covered uncertainty; what a label or an earlier choice covers counts no more, so a batch has no two alike.
     Candidates are few as in cluster-margin (Citovsky et al. 2021, arXiv:2107.14263), uncertainty is squared (measured:
-    `make bench-annotation`), and the first batch is TypiClust's. The kernel is as wide as the way to the nearest label,
-    so it narrows as labels come.
+    `make bench NAME=annotation`), and the first batch is TypiClust's. The kernel is as wide as the way to the nearest
+    label, so it narrows as labels come.
     """
     if not labelled_N.any():
         return typiclust(probabilities_MNC, embeddings_ND, labelled_N, count, rng)

@@ -15,7 +15,7 @@ from components.annotation.batch import Pool, choose, expected_gain, identity, l
 from components.artifact import seal
 from components.data.sample import Sample, write
 from components.stage import StageError
-from tests.components.annotation.bench_stopping import WORTH, label_until_enough
+from tests.bench.bench_stopping import WORTH, label_until_enough
 from tests.components.annotation.simulated import WRONG
 
 ANIMAL, FOOD = "Animals & Nature", "Food & Drink"

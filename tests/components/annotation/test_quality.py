@@ -12,9 +12,9 @@ from components.annotation.agreement import pairs
 from components.annotation.quality import Report, Suspicion, doubts_of_a_model, first_answers, report
 from components.annotation.tier_schema import Move, Record, Task
 from components.annotation.tiers import Kind, State, Tier
-from components.annotation.tiers_simulate import World
-from components.annotation.tiers_simulate import _Run as Run
 from components.annotation.trust import strangers
+from tests.bench.tiers_simulate import World
+from tests.bench.tiers_simulate import _Run as Run
 from tests.components.annotation.examples import LABELS, PROJECT, TIERS
 
 SKILLS = {"1": 0.95, "2": 0.85, "3": 0.25, "4": 0.9}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.events.throwaway import binaries, postgresql
+from tests.bench.throwaway import binaries, postgresql
 
 
 @pytest.fixture(scope="session")
