@@ -1,37 +1,31 @@
-"""The annotation flows: people label what the model learns most from, tiers settle it, a data version and a better
+"""The annotation flows: people label what the models learn most from, tiers settle it, and a data version and a better
 chooser come of it.
 
-Short runs over state in the database, which may be repeated or killed at any time; nothing waits for people. What is
-asked about the text line stands in `flows.preference`.
+Short runs over state in the database, which may be repeated or killed at any time; nothing waits for people.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable
 
 from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from sqlalchemy import Engine
 
 from components import paths
-from components.annotation import batch, label_studio, tier_send, tier_store
-from components.annotation.active.datasets import reduced
-from components.annotation.active.strategies import Floats
+from components.annotation import comparisons, sync, task_store
+from components.annotation.batch import SampleSource
+from components.annotation.data_version import prepared_labels, verdicts, write_version
 from components.annotation.label_studio import Project, title
-from components.annotation.reconcile import prepared_labels, verdicts, write_version
-from components.annotation.template import PREFERENCE
-from components.annotation.tier_reconcile import reconcile as take_answers
-from components.annotation.tier_schema import Task
-from components.annotation.tiers import OvertakenError, State
-from components.artifact import verify
-from components.config import Annotation, Tiers, load
+from components.annotation.quality import concerns
+from components.annotation.template import Template
+from components.annotation.workflow import OvertakenError, State
+from components.config import load
 from components.events.transactions import opened
 from flows.environment import ENCODER, ROOT, STATE
-from flows.labelling import provide_token
-from flows.preference import Comparisons, told_settled
+from flows.labelling_server import provide_token
+from flows.preference import comparison_source
 
 DATA = ROOT / paths.DATA / "image"
 LOCK = STATE / "annotate.lock"
@@ -45,13 +39,13 @@ def read_answers() -> str:
     project, tiers = Project(params.annotation), params.annotation.tiers
     labels = sorted(project.categories())
     with opened(params.events.url) as engine:
-        found = take_answers(engine, project.title, project.read, labels, tiers)
-        for sentence in found.refused:
-            get_run_logger().warning("not counted: %s", sentence)
-        counts = (
-            f"{found.new} new answers, {found.edited} edited, {found.deleted} deleted, {len(found.refused)} refused"
-        )
-        return "\n".join([counts, *_people(engine, project.title, labels, tiers)])
+        summary = sync.reconcile(engine, project.title, project.changed_since, labels, tiers)
+        tasks = task_store.read_tasks(engine, project.title)
+        crowd = task_store.read_crowd(engine, project.title, labels, tiers)
+    for sentence in summary.refused:
+        get_run_logger().warning("not counted: %s", sentence)
+    counts = f"{summary.new} new answers, {summary.edited} edited, {summary.deleted} deleted, "
+    return "\n".join([f"{counts}{len(summary.refused)} refused", *concerns(tasks, crowd, tiers)])
 
 
 @task(task_run_name="write-version", persist_result=False)
@@ -59,13 +53,12 @@ def write_verdicts() -> str:
     """Write the data version that the settled verdicts make of the prepared samples; says what to do with it."""
     params = load()
     template = params.annotation.template
-    if template == PREFERENCE:
-        return told_settled(params)
+    if template == Template.PREFERENCE.value:
+        with opened(params.events.url) as engine:
+            return comparisons.describe(comparisons.settled(engine, params.annotation))
     labels = prepared_labels(DATA / "prepared", DATA / "split", template)
     with opened(params.events.url) as engine:
-        name = title(params.annotation)
-        rows = tier_store.tasks(engine, name), tier_store.records(engine, name), tier_store.history(engine, name)
-    settled, refused = verdicts(*rows, labels, template)
+        settled, refused = verdicts(*task_store.read_project(engine, title(params.annotation)), labels, template)
     for sentence in refused:
         get_run_logger().warning("no verdict: %s", sentence)
     if not settled:
@@ -82,62 +75,24 @@ def write_verdicts() -> str:
     )
 
 
-class Drawings:
-    """The image line's samples, the most useful first as a chooser says that settled verdicts teach."""
-
-    def __init__(self, settings: Annotation, engine: Engine, known: Sequence[Task]) -> None:
-        verify(DATA / "split")
-        self.settings, self.engine, self.known = settings, engine, known
-        self.pool = batch.read_pool(DATA / "split", settings.template)
-        self.labels = self.pool.categories
-        self.settled = {one.sample: one.label for one in known if one.label}
-
-    def add(self) -> str:
-        """Add a batch where annotators run short and it pays; says what the labels that are left are worth."""
-        settings, project = self.settings, title(self.settings)
-        ended = sum(one.state in tier_send.ENDED for one in self.known)
-        chosen_at, outlook = tier_send.chosen(self.engine, project)
-        if not tier_send.short(self.known, settings.batch) or ended == chosen_at:
-            return outlook
-        x_ND, likely_NC = self._likely
-        gain = batch.expected_gain(self.pool, x_ND, self.settled)
-        stop = gain is not None and gain.enough(settings.worth)
-        asked = {one.sample for one in self.known}
-        share = settings.tiers.gold_share
-        samples = {} if stop else batch.choose(self.pool, x_ND, likely_NC, asked, settings.batch, share)
-        outlook = f"{'labelling has stopped paying: ' if stop else ''}{gain}" if gain else ""
-        tier_send.add_chosen(self.engine, project, samples, ended, outlook)
-        return outlook
-
-    def tasks(self, missing: Sequence[Task]) -> Iterator[label_studio.Task]:
-        """What annotators see of these tasks."""
-        wanted = {one.sample: one.gold for one in missing}
-        return batch.tasks(DATA / "split", batch.propose(self.pool, self._likely[1], wanted))
-
-    @cached_property
-    def _likely(self) -> tuple[Floats, Floats]:
-        from components.models.text_encoder import TextEncoder
-
-        x_ND = reduced(TextEncoder(ENCODER).embed(self.pool.texts).numpy())
-        return x_ND, batch.likely(self.pool, x_ND, self.settled, self.settings.tiers.expected["annotate"])
-
-
 @task(task_run_name="send", persist_result=False)
 def send_next() -> str:
-    """Show tasks to the tier that they wait for; where annotators run short, add those that are most worth asking."""
+    """Show tasks to the tier that they wait for; where annotators run short, add those that teach most."""
     params = load()
     settings, project = params.annotation, Project(params.annotation)
     with opened(params.events.url) as engine:
-        known = tier_store.tasks(engine, project.title)
-        asked = (
-            Comparisons(params, engine, known) if settings.template == PREFERENCE else Drawings(settings, engine, known)
+        tasks = task_store.read_tasks(engine, project.title)
+        source = (
+            comparison_source(params, engine, tasks)
+            if settings.template == Template.PREFERENCE.value
+            else SampleSource(settings, engine, tasks, DATA / "split", ENCODER)
         )
-        address = project.ensure(asked.labels)
-        tier_send.catch_up(engine, project)
-        outlook = asked.add()
-        sent = tier_send.send(engine, project, asked.tasks)
-        moved = tier_send.move(engine, project, asked.labels, settings.tiers)
-        states = Counter(one.state for one in tier_store.tasks(engine, project.title) if not one.gold)
+        address = project.ensure(source.labels)
+        sync.catch_up(engine, project)
+        outlook = source.add_batch()
+        sent = sync.send(engine, project, source.payloads)
+        moved = sync.update_views(engine, project, source.labels, settings.tiers)
+        states = Counter(task.state for task in task_store.read_tasks(engine, project.title) if not task.gold)
     waiting = ", ".join(f"{count} {state}" for state in State if (count := states[state]))
     counts = f"{sent} new tasks, {moved} moved to another tab; now {waiting or 'nothing to label'}"
     return "\n".join([counts, *filter(None, [outlook]), f"label at {address}"])
@@ -154,38 +109,18 @@ def reconcile() -> str:
     """Count what people have answered, write the data version, and send what comes next."""
     params = load()
     with opened(params.events.url) as engine:
-        if not tier_store.tasks(engine, title(params.annotation)):
+        if not task_store.read_tasks(engine, title(params.annotation)):
             return "nobody labels yet: `atelier annotate upload` opens the project"
     return _alone(lambda: [read_answers(), write_verdicts(), send_next()])
 
 
 def _alone(steps: Callable[[], list[str]]) -> str:
-    """Take the steps unless another run is at them, on this machine or on another; says what came of it."""
+    """Take the steps unless another run is at them, on this machine or on another; returns their messages."""
     provide_token(load())
     try:
         with FileLock(LOCK, timeout=0):
-            told = "\n".join(steps())
+            message = "\n".join(steps())
     except (Timeout, OvertakenError):
         return BUSY
-    create_markdown_artifact(key="annotation", markdown=told.replace("\n", "  \n"))
-    return told
-
-
-def _people(engine: Engine, project: str, labels: Sequence[str], tiers: Tiers) -> list[str]:
-    """What a lead should hear about: people who guess, gold that people contradict, tiers with nobody in them."""
-    known = {one.task: one for one in tier_store.tasks(engine, project)}
-    crowd = tier_store.crowd_of(engine, project, labels, tiers)
-    told = [
-        f"account {person} is right {100 * crowd.accuracy[person]:.0f} % of the time: what it says hardly counts"
-        for person in sorted(crowd.unfit(tiers.min_accuracy))
-    ]
-    told += [
-        f"gold sample {known[one].sample}: {known[one].gold!r} is contradicted, people say {label!r}; it counts for "
-        "nobody until `atelier annotate gold` settles it"
-        for one, label in crowd.disputed.items()
-    ]
-    for state, listed in ((State.REVIEW, tiers.reviewers), (State.ARBITRATE, tiers.arbiters)):
-        count = sum(one.state is state for one in known.values())
-        if count and not listed:
-            told.append(f"{count} tasks wait for somebody to {state} them: list account numbers in annotation.tiers")
-    return told
+    create_markdown_artifact(key="annotation", markdown=message.replace("\n", "  \n"))
+    return message

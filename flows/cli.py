@@ -90,7 +90,7 @@ def learn() -> None:
     from flows.learn import learn as run_learn
 
     learned = run_learn()
-    typer.echo(f"{learned.words}{f' {learned.deployment}' if learned.deployment else ''}")
+    typer.echo(f"{learned.message}{f' {learned.deployment}' if learned.deployment else ''}")
 
 
 @app.command()
@@ -120,9 +120,10 @@ def labels(
     answers: Annotated[Path | None, typer.Option(help="JSON lines of task, completion and annotator")] = None,
 ) -> None:
     """List the phrases that wait for an annotator, as JSON lines; or record what annotators wrote."""
-    from flows.label import listed, record
+    from components.annotation.phrase_queue import list_open, record_file
 
-    typer.echo(listed(load()) if answers is None else record(load(), answers))
+    url = load().events.url
+    typer.echo(list_open(url) if answers is None else record_file(url, answers))
 
 
 @app.command()

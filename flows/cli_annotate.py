@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Have people label in Label Studio.
 def require_label_studio() -> None:
     """Refuse in one line, before a flow starts, what no flow could do: no token, a wrong one, no server."""
     from components.annotation.label_studio import Project
-    from flows.labelling import provide_token
+    from flows.labelling_server import provide_token
 
     provide_token(load())
     Project(load().annotation).check()
@@ -26,7 +26,7 @@ def require_label_studio() -> None:
 @app.command()
 def start() -> None:
     """Start Label Studio where none is given, send the first samples, and say where to label."""
-    from flows.labelling import begin
+    from flows.labelling_server import begin
 
     typer.echo(begin(load()))
     upload()

@@ -17,7 +17,7 @@ from typing import Any
 from prefect import Flow
 from prefect.deployments import run_deployment
 
-from components.annotation import tier_store
+from components.annotation import task_store
 from components.annotation.label_studio import title
 from components.config import load
 from components.events.transactions import opened
@@ -68,7 +68,7 @@ def reconcile() -> None:
     """Have the worker read what people have labelled, where somebody has been asked to label."""
     params = load()
     with opened(params.events.url) as engine:
-        labelling = tier_store.tasks(engine, title(params.annotation))
+        labelling = task_store.read_tasks(engine, title(params.annotation))
     if labelling and answers("prefect", params):
         run_deployment(RECONCILE, timeout=0)
 

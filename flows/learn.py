@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 from prefect import flow, task
 
-from components.annotation.preference import settled
+from components.annotation import comparisons, phrase_queue
 from components.artifact import read_manifest
 from components.config import Params, load
 from components.data import feedback
-from components.data.filters import normalise
 from components.events import window
 from components.events.transactions import opened
-from components.learning import labels, version
-from components.learning.choose import least_covered
-from components.learning.harvest import harvest, is_held_out
-from components.learning.read import judged
+from components.learning import data_version
+from components.learning.harvest import for_annotators, harvest, read_judged_answers
 from components.paths import FEEDBACK, TEXT_SPLIT
 from components.stage import StageError
 from flows.environment import ROOT, STATE
@@ -38,16 +33,14 @@ from monitoring.simulated import audience_folder, read_runs
 
 FOLDER = ROOT / FEEDBACK / "text"
 SPLIT = ROOT / TEXT_SPLIT
-ALIKE = 0.9  # MiniLM cosine from which an annotator has answered the phrase already, in other words
-OF_ONE_USER = 5  # phrases for annotators
 DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a run did, in words, and the deployment that it released, if any."""
+    """A run's message, and the deployment that it released, if any."""
 
-    words: str
+    message: str
     deployment: str | None = None
 
 
@@ -76,36 +69,20 @@ def ask_annotators(since: float, until: float) -> int:
 
     params = load()
     sample = window.sample(params.events.url, since, until, line="text", rows=params.monitor.sample_rows)
-    rows = askable(sample, params, of_simulated_users(params, since, until))
+    rows = for_annotators(sample, params.learning, of_simulated_users(params, since, until))
+    offered = [phrase_queue.phrase_task(row["prompt"], row["output"], "unlike the training data") for row in rows]
     with opened(params.events.url) as engine:
-        known, room = labels.known(engine), params.learning.label_batch - len(labels.unanswered(engine))
-        tasks = [labels.task_of(row["prompt"], row["output"], "unlike the training data") for row in rows]
-        fresh = [
-            one
-            for one in {one.task: one for one in reversed(tasks)}.values()
-            if one.task not in known and normalise(one.phrase)
-        ]
+        queued = phrase_queue.all_tasks(engine)
+        room = params.learning.label_batch - len(phrase_queue.open_tasks(engine))
+        fresh = phrase_queue.new_tasks(offered, queued)
         if not fresh or room <= 0:
             return 0
         encoder = TextEncoder()
-        covered = [pair.phrase for pair in read_pairs(SPLIT / "train.parquet")] + [one.phrase for one in known.values()]
-        phrases_BD, covered_RD = (encoder.embed(texts).numpy() for texts in ([t.phrase for t in fresh], covered))
-        chosen = least_covered(phrases_BD, covered_RD, room, ALIKE)
-        added = labels.enqueue(engine, [fresh[position] for position in chosen], time.time())
+        covered = [pair.phrase for pair in read_pairs(SPLIT / "train.parquet")] + [task.phrase for task in queued]
+        chosen = phrase_queue.choose(fresh, covered, room, lambda texts: encoder.embed(texts).numpy())
+        added = phrase_queue.enqueue(engine, chosen, time.time())
     logger().info("%d phrases wait for an annotator: `atelier labels`", added)
     return added
-
-
-def askable(rows: Sequence[dict[str, Any]], params: Params, simulated: set[str]) -> list[dict[str, Any]]:
-    """Answered requests of one message, a few of each user; none of a held-out one or of a simulated audience."""
-    counted: Counter[str] = Counter()
-    kept = []
-    for row in rows:
-        counted[row["user_key"]] += 1
-        usable = row["outcome"] == "ok" and row["messages"] == 1 and row["request_id"] not in simulated
-        if usable and counted[row["user_key"]] <= OF_ONE_USER and not is_held_out(row["user_key"], params.learning):
-            kept.append(row)
-    return kept
 
 
 @task(task_run_name="harvest", persist_result=False)
@@ -113,24 +90,22 @@ def write_version(params: Params) -> dict[str, Any]:
     """Make the data version of what people taught until now, where enough of it is new; returns the counts."""
     until = time.time()
     since = until - DAY * params.learning.window_days
-    answers = judged(params.events.url, since, until)
-    found = harvest(answers, params.learning, of_simulated_users(params, since, until))
+    answers = read_judged_answers(params.events.url, since, until)
+    result = harvest(answers, params.learning, of_simulated_users(params, since, until))
     with opened(params.events.url) as engine:
-        preferences = settled(engine, params.annotation)
-        pairs = version.pairs_of(found, labels.answered(engine), preferences)
-    # What is taken back, or found to be a program's, changes the version as much as what is new.
-    changed = {row["id"] for row in pairs} ^ feedback.known_pairs(FOLDER)
-    told = {
-        **found.counts(),
+        preferences = comparisons.settled(engine, params.annotation)
+        pairs = data_version.pairs_of(result, phrase_queue.read_labels(engine), preferences)
+    counts: dict[str, Any] = {
+        **result.counts(),
         "preferences": len(preferences),
         "pairs": len(pairs),
-        "changed": len(changed),
-        "reasons": found.reasons(),
+        "changed": data_version.changed_pairs(pairs, FOLDER),
+        "reasons": result.reasons(),
     }
-    logger().info("learned from %s", told)
-    if len(changed) >= params.learning.min_new:
-        version.write_version(pairs, found, params.learning, FOLDER, preferences)
-    return told
+    logger().info("learned from %s", counts)
+    if counts["changed"] >= params.learning.min_new:
+        data_version.write_version(pairs, result, params.learning, FOLDER, preferences)
+    return counts
 
 
 def trained_on() -> str | None:
@@ -154,12 +129,14 @@ def learn() -> Learned:
 def _learn(params: Params) -> Learned:
     if candidate := plan("text", params).candidate:
         return Learned(f"{candidate} is on trial: learning goes on when that has ended")
-    told = write_version(params)
+    counts = write_version(params)
     if feedback.digest(FOLDER) == trained_on():
-        return Learned(f"{told['changed']} pairs have changed, {params.learning.min_new} are needed: nothing to train")
+        return Learned(
+            f"{counts['changed']} pairs have changed, {params.learning.min_new} are needed: nothing to train"
+        )
     try:
         pipeline(["package@text", "evaluate_feedback"])
         deployment = release(["text"], canary=True)["text"]
     except StageError as error:
-        return Learned(f"the model made from {told['pairs']} pairs is not released: {error}")
-    return Learned(f"learned from {told['pairs']} pairs, {told['changed']} of them changed; released", deployment)
+        return Learned(f"the model made from {counts['pairs']} pairs is not released: {error}")
+    return Learned(f"learned from {counts['pairs']} pairs, {counts['changed']} of them changed; released", deployment)

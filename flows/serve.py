@@ -19,7 +19,7 @@ from components.config import Params
 from components.loopback import LOOPBACK
 from components.paths import ADAPTERS
 from components.stage import StageError
-from flows import labelling, stack
+from flows import labelling_server, stack
 from flows.alerting import alertmanager, obstacle, prometheus
 from flows.beats import POOL
 from flows.environment import (
@@ -127,7 +127,7 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "gateway": gateway,
     "prometheus": prometheus,
     "alertmanager": alertmanager,
-    "label-studio": labelling.server,
+    "label-studio": labelling_server.server,
 }
 
 

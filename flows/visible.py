@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from components import engine_token
 from components.api_keys import KEYS_FILE
-from flows import labelling
+from flows import labelling_server
 from flows.mlflow_server import LOGIN
 from flows.processes import MARK
 from flows.slots import SLOTS
@@ -43,7 +43,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "housekeeping": HOUSEKEEPING,
     "prometheus": (),
     "alertmanager": (),
-    "label-studio": ("LABEL_STUDIO_*", "DJANGO_*", "POSTGRE_*", *labelling.SETTINGS),
+    "label-studio": ("LABEL_STUDIO_*", "DJANGO_*", "POSTGRE_*", *labelling_server.SETTINGS),
 }
 
 

@@ -12,8 +12,8 @@ from components.artifact import seal
 from components.config import TrainText, load
 from components.data import sample
 from components.data.sample import Sample
-from components.learning import version
-from components.learning.harvest import Harvest, Judged
+from components.learning import data_version
+from components.learning.harvest import Harvest, JudgedAnswer
 from components.models.language import add_adapter, load_base
 from components.paths import SEGMENTS
 from components.training import adapter
@@ -43,14 +43,16 @@ def write_project(root: Path, base: Path, export: Path) -> None:
 def write_likes(root: Path) -> None:
     """The segment's data version: what its users like is a woodcut; so do those held out."""
 
-    def liked(number: int, prompt: str, thing: str) -> Judged:
-        return Judged(f"r{number}", float(number), f"u{number}", "text-1", prompt, f"{thing}: woodcut", liked=True)
+    def liked(number: int, prompt: str, thing: str) -> JudgedAnswer:
+        return JudgedAnswer(
+            f"r{number}", float(number), f"u{number}", "text-1", prompt, f"{thing}: woodcut", liked=True
+        )
 
     found = Harvest(
         pairs=[liked(n, f"paint {thing}", thing) for n, thing in enumerate(THINGS)],
         held_out=[liked(100 + n, f"show {thing}", thing) for n, thing in enumerate(THINGS)],
     )
-    version.write_version(version.pairs_of(found, ()), found, load().learning, root / LEARNED)
+    data_version.write_version(data_version.pairs_of(found, ()), found, load().learning, root / LEARNED)
 
 
 def write_adapter(root: Path, base: Path, export: Path) -> Path:

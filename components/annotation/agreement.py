@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 RESAMPLES = 500
 PAIR = 10  # tasks in common from which a pair of people is compared
 WINDOW = 30  # answers of a person that are one point of their curve, and the newest that drift is looked for in
-DRIFT = 0.01  # chance of a false word of drift about any of the people
+DRIFT = 0.01  # chance that drift is reported of anybody without a reason
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def pairs(given: Given) -> list[Pair]:
     """Every two people with enough tasks in common, those that agree least first."""
     common: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for answers in given.values():
-        for (one, said), (other, other_said) in combinations(sorted(answers), 2):
-            common.setdefault((one, other), []).append((said, other_said))
-    found = [_pair(people, said) for people, said in common.items() if len(said) >= PAIR]
-    return sorted(found, key=lambda pair: pair.kappa)
+        for (first, label), (second, other_label) in combinations(sorted(answers), 2):
+            common.setdefault((first, second), []).append((label, other_label))
+    compared = [_pair(people, labels) for people, labels in common.items() if len(labels) >= PAIR]
+    return sorted(compared, key=lambda pair: pair.kappa)
 
 
 def accuracy(right: int, count: int) -> Estimate:
@@ -126,9 +126,9 @@ def suspects(labels: Sequence[str], probable_TC: Floats, names: Sequence[str]) -
     """
     place = {name: i for i, name in enumerate(names)}
     given = np.array([place[label] for label in labels])
-    found = find_label_issues(given, probable_TC, return_indices_ranked_by="self_confidence", n_jobs=1)
+    wrong = find_label_issues(given, probable_TC, return_indices_ranked_by="self_confidence", n_jobs=1)
     quality = get_label_quality_scores(given, probable_TC)
-    return [(int(i), names[int(probable_TC[i].argmax())], float(quality[i])) for i in found]
+    return [(int(i), names[int(probable_TC[i].argmax())], float(quality[i])) for i in wrong]
 
 
 def _counts(given: Given, labels: Sequence[str]) -> NDArray[np.int64]:
@@ -141,8 +141,8 @@ def _counts(given: Given, labels: Sequence[str]) -> NDArray[np.int64]:
     return counts_TC
 
 
-def _pair(people: tuple[str, str], said: Sequence[tuple[str, str]]) -> Pair:
-    one, other = zip(*said, strict=True)
-    kappa = 1.0 if len({*one, *other}) == 1 else float(cohen_kappa_score(one, other))
-    mixed = Counter(tuple(sorted(labels)) for labels in said if labels[0] != labels[1]).most_common(1)
-    return Pair(people, len(said), kappa, " and ".join(mixed[0][0]) if mixed else "")
+def _pair(people: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Pair:
+    first, second = zip(*labels, strict=True)
+    kappa = 1.0 if len({*first, *second}) == 1 else float(cohen_kappa_score(first, second))
+    mixed = Counter(tuple(sorted(both)) for both in labels if both[0] != both[1]).most_common(1)
+    return Pair(people, len(labels), kappa, " and ".join(mixed[0][0]) if mixed else "")

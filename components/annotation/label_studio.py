@@ -1,27 +1,41 @@
-"""One Label Studio project through its SDK: found or created, given tasks, read back. Knows nothing of data versions.
+"""One Label Studio project through its SDK: found or created, given tasks, moved, read back.
 
-A task is known by the sample id in its `meta` and a project by its title, so that every call may be repeated, also
-after a kill. Lists are read without the pictures. Whatever goes wrong on the way is a `StageError` in words.
+Knows nothing of data versions. A task is known by the sample id in its `meta` and a project by its title, so that every
+call may be repeated, also after a kill. Lists are read without the pictures. Waits are bounded, and every failure is a
+`StageError` that says what to do. A request that fails on the server's side (5xx) is sent twice more by the SDK, but
+for those marked `ONCE`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from itertools import islice
 from typing import Any
 
-from components.annotation import label_studio_show, template
-from components.annotation.label_studio_client import ONCE, connect, in_words
-from components.annotation.label_studio_show import PROPOSED_BY, Shown, Turn
+import httpx
+from label_studio_sdk import LabelStudio, PredictionRequest
+from label_studio_sdk.actions import CreateActionsRequestSelectedItemsIncluded as Selected
+from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.request_options import RequestOptions
+
+from components.annotation import template
+from components.annotation.template import Template
+from components.annotation.workflow import Tier
 from components.config import Annotation
 from components.stage import StageError
 
-TABS = {"annotate": "1 annotate", "review": "2 review", "arbitrate": "3 arbitrate"}  # tier, and its tab's title
-HOW = (
+TOKEN = "LABEL_STUDIO_API_KEY"  # noqa: S105 - the variable's name
+WAIT = 60.0  # seconds for the server to connect, to take a part of a request, and to send a part of its answer
+ONCE: RequestOptions = {"max_retries": 0}  # for what might have been taken although the answer says otherwise
+RETRY_LATER = "nothing is lost, and the next run does the rest"
+PROPOSED_BY = "atelier"
+TABS = {Tier.ANNOTATE: "1 annotate", Tier.REVIEW: "2 review", Tier.ARBITRATE: "3 arbitrate"}
+INSTRUCTION = (
     "Open the tab of your tier and begin with 'Label Tasks As Displayed', behind the arrow beside 'Label All Tasks', "
     "which would ignore the tab and take you through every task of the project."
 )
@@ -34,9 +48,9 @@ _LATE = timedelta(minutes=1)  # a change may become visible that much after the 
 
 
 @dataclass(frozen=True)
-class Task:
-    """A sample for an annotator: its caption or phrase, what its template shows beside that, and the category proposed
-    with a score of 0 to 1.
+class NewTask:
+    """A task to create: the sample's caption or phrase, what its template shows beside that (`data`), and the category
+    proposed with a score of 0 to 1.
 
     An empty category proposes nothing.
     """
@@ -49,7 +63,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RemoteAnnotation:
     """A submitted annotation; `sample_id` or `category` is empty where the task or its result names none.
 
     `task` is its task's number and when that was made, as a server that starts anew counts from 1 again. `annotator` is
@@ -66,20 +80,43 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Polled:
-    """A task that is on the server, named as in `Answer`, and every answer that counts to it now."""
+class RemoteTask:
+    """A task on the server, named as in `RemoteAnnotation`, and every annotation of it that counts now."""
 
     task: str
     sample_id: str
-    answers: tuple[Answer, ...] = ()
+    annotations: tuple[RemoteAnnotation, ...] = ()
 
 
 @dataclass(frozen=True)
-class Reading:
+class Changes:
     """Tasks that changed since a time, or all; `until` is where the next reading goes on."""
 
-    tasks: tuple[Polled, ...]
+    tasks: tuple[RemoteTask, ...]
     until: str
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """What a task shows those who open it: the tier that it waits for, and what the tiers before said."""
+
+    tier: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TaskUpdate:
+    """A task, by its number on the server, and what it is to show from now on.
+
+    A `category`, if any, is proposed with a score of 0 to 1; with the template for captions as the `wording`, or
+    without one as the caption that the task came with.
+    """
+
+    number: int
+    view: TaskView
+    category: str = ""
+    wording: str = ""
+    score: float = 0.0
 
 
 def title(settings: Annotation) -> str:
@@ -93,104 +130,117 @@ class Project:
     def __init__(self, settings: Annotation) -> None:
         """Raises `StageError` where the environment holds no token."""
         self.url = settings.url
-        self.name, self.title = settings.template, title(settings)
+        self.template, self.title = Template(settings.template), title(settings)
         self._client = connect(settings.url)
 
     def check(self) -> None:
         """Raises `StageError` where the server does not answer or refuses the token."""
-        with self._in_words():
+        with self._errors_explained():
             self._find()
 
     def ensure(self, categories: Sequence[str]) -> str:
-        """Create the project and its tabs, or add the categories that it does not know yet; returns its address.
+        """Create the project and its tabs, or add the categories that it lacks; returns its address.
 
         No category is ever taken away. How many answers a task takes is decided here, not by the server.
         """
-        with self._in_words():
-            found = self._find()
-            known = self._labels(found) if found else set()
-            if not known.issuperset(categories) or not found:
-                label_config = template.fill(template.read(self.name), sorted(known.union(categories)))
-                if found:
-                    self._client.projects.update(found.id, label_config=label_config)
+        with self._errors_explained():
+            project = self._find()
+            present = self._labels(project) if project else set()
+            if not present.issuperset(categories) or not project:
+                label_config = template.fill(template.read(self.template), sorted(present.union(categories)))
+                if project:
+                    self._client.projects.update(project.id, label_config=label_config)
                 else:
-                    how = {"expert_instruction": HOW, "show_instruction": True}
-                    created = self._client.projects.create(title=self.title, label_config=label_config, **how)
-                    found = self._client.projects.update(created.id, maximum_annotations=100)
-            there = {(view.data or {}).get("title") for view in self._client.views.list(project=found.id)}
+                    options = {"expert_instruction": INSTRUCTION, "show_instruction": True}
+                    created = self._client.projects.create(title=self.title, label_config=label_config, **options)
+                    project = self._client.projects.update(created.id, maximum_annotations=100)
+            tabs = {(view.data or {}).get("title") for view in self._client.views.list(project=project.id)}
             for tier, name in TABS.items():
-                if name not in there:
-                    self._client.views.create(project=found.id, data=_tab(name, tier))
-            return f"{self.url}/projects/{found.id}/data"
+                if name not in tabs:
+                    self._client.views.create(project=project.id, data=_tab(name, tier))
+            return f"{self.url}/projects/{project.id}/data"
 
     def categories(self) -> set[str]:
         """What an annotator may choose."""
-        with self._in_words():
+        with self._errors_explained():
             return self._labels(self._require())
 
     def size(self) -> int:
         """How many tasks the project has."""
-        with self._in_words():
+        with self._errors_explained():
             return int(self._require().task_number or 0)
 
-    def numbers(self) -> dict[str, int]:
+    def task_numbers(self) -> dict[str, int]:
         """The number of every sample's task, the first where there are several.
 
-        Such are there where an import was given up, sent again, and yet taken. They go, unless somebody has answered.
+        An import that was given up, sent again, and yet taken leaves a second task: it is deleted unless somebody has
+        answered it.
         """
-        found: dict[str, int] = {}
-        with self._in_words():
+        numbers: dict[str, int] = {}
+        with self._errors_explained():
             project = self._require().id
-            listed = self._tasks(project, include="id,meta,total_annotations", fields="task_only")
+            listed = self._list(project, include="id,meta,total_annotations", fields="task_only")
             tasks = [task for task in listed if _sample_id(task)]  # others are there by hand
-            again = [task for task in tasks if found.setdefault(_sample_id(task), task.id) != task.id]
-            if doubled := [task.id for task in again if not task.total_annotations]:
-                label_studio_show.act(self._client, project, "delete_tasks", doubled)
-        return found
+            doubles = [task for task in tasks if numbers.setdefault(_sample_id(task), task.id) != task.id]
+            if unanswered := [task.id for task in doubles if not task.total_annotations]:
+                act_on_tasks(self._client, project, "delete_tasks", unanswered)
+        return numbers
 
-    def upload(self, tasks: Iterable[Task]) -> Iterator[dict[str, int]]:
-        """Add tasks with the proposed category as prediction; yields the numbers of those that are in, some by some."""
-        with self._in_words():
+    def upload(self, tasks: Iterable[NewTask]) -> Iterator[dict[str, int]]:
+        """Add tasks with the proposed category as prediction; yields, for each request, the numbers of its tasks."""
+        with self._errors_explained():
             project, left = self._require().id, iter(tasks)
-            while some := list(islice(left, _CHUNK)):
-                request = [self._payload(task) for task in some]  # taken whole or not at all
+            while chunk := list(islice(left, _CHUNK)):
+                request = [self._payload(task) for task in chunk]  # taken whole or not at all
                 taken = self._client.projects.import_tasks(
                     project, request=request, return_task_ids=True, request_options=ONCE
                 )
                 # Editions that import later than they answer give no numbers: the next run finds them.
                 numbers = getattr(taken, "task_ids", None) or ()
-                yield dict(zip((task.sample_id for task in some), numbers, strict=False))
+                yield dict(zip((task.sample_id for task in chunk), numbers, strict=False))
 
-    def show(self, turns: Sequence[Turn]) -> None:
-        """Move tasks to the tabs of their tiers, with what is shown and proposed there."""
-        with self._in_words():
-            label_studio_show.show(self._client, self._require().id, self.name, turns)
+    def update_tasks(self, updates: Sequence[TaskUpdate]) -> None:
+        """Move tasks to the tabs of their tiers, with what is shown and proposed there; annotations stay as they are.
 
-    def read(self, since: str) -> Reading:
-        """Tasks that changed since then, all where it is empty; skipped annotations and drafts are no answers."""
-        with self._in_words():
+        The server's own bulk actions do it: a request for each task takes some hundred times as long. They leave a
+        task's `updated_at` as it is, so that a move is no news to the next reading. The tier comes last, so that no
+        task is offered before what goes with it is there. May be repeated.
+        """
+        with self._errors_explained():
+            project = self._require().id
+            self._propose(project, [update for update in updates if update.category])
+            for field in ("note", "tier"):
+                for value in sorted({getattr(update.view, field) for update in updates}):
+                    numbers = [update.number for update in updates if getattr(update.view, field) == value]
+                    body = {"value_name": field, "value_type": "String", "value": value}
+                    act_on_tasks(self._client, project, "add_data_field", numbers, **body)
+
+    def changed_since(self, time: str) -> Changes:
+        """Tasks that changed since then, all where it is empty; skipped annotations and drafts are no annotations."""
+        with self._errors_explained():
             project = self._require()
-            # Asked before the tasks are read: what changes meanwhile is for the next reading.
-            pager = self._client.tasks.list(project=project.id, page_size=1, include=_LISTED, query=_newest())
+            # The newest time is read before the tasks: what changes meanwhile is for the next reading.
+            newest_first = json.dumps({"ordering": ["-tasks:updated_at"]})
+            pager = self._client.tasks.list(project=project.id, page_size=1, include=_LISTED, query=newest_first)
             newest = next(iter(pager.items or ()), None)
             if newest is None:
-                return Reading((), "")
+                return Changes((), "")
             until = (newest.updated_at.astimezone(UTC) - _LATE).strftime(_TIME)
-            changed = _changed(since) if since else None
-            tasks = self._tasks(project.id, include=_LISTED, fields="all", query=changed)
-            return Reading(tuple(self._polled(task) for task in tasks), until)
+            tasks = self._list(project.id, include=_LISTED, fields="all", query=_updated_since(time) if time else None)
+            return Changes(tuple(self._remote_task(task) for task in tasks), until)
 
     def _labels(self, project: Any) -> set[str]:
         control = (project.parsed_label_config or {}).get(template.CONTROL, {})
-        return set(template.LABELS[self.name] or control.get("labels", ()))
+        return set(template.LABELS[self.template] or control.get("labels", ()))
 
-    def _polled(self, task: Any) -> Polled:
-        given = [self._answer(task, one) for one in task.annotations or () if not one["was_cancelled"]]
-        return Polled(_name(task), _sample_id(task), tuple(given))
+    def _remote_task(self, task: Any) -> RemoteTask:
+        counted = [annotation for annotation in task.annotations or () if not annotation["was_cancelled"]]
+        return RemoteTask(_name(task), _sample_id(task), tuple(self._annotation(task, each) for each in counted))
 
-    def _answer(self, task: Any, annotation: dict[str, Any]) -> Answer:
-        label, why = template.said(self.name, annotation["result"], str((task.meta or {}).get("text", "")))
-        return Answer(
+    def _annotation(self, task: Any, annotation: dict[str, Any]) -> RemoteAnnotation:
+        caption = str((task.meta or {}).get("text", ""))
+        label, why = template.parse(self.template, annotation["result"], caption)
+        return RemoteAnnotation(
             task=_name(task),
             annotation=annotation["id"],
             sample_id=_sample_id(task),
@@ -200,35 +250,107 @@ class Project:
             why=why,
         )
 
-    def _payload(self, task: Task) -> dict[str, Any]:
-        result = template.proposal(self.name, task.category, task.text)
+    def _payload(self, task: NewTask) -> dict[str, Any]:
+        result = template.proposal(self.template, task.category, task.text)
         prediction = {"model_version": PROPOSED_BY, "score": task.score, "result": result}
         return {
-            "data": {**task.data, "text": task.text, **vars(Shown("annotate"))},
+            "data": {**task.data, "text": task.text, **vars(TaskView(Tier.ANNOTATE))},
             "meta": {"sample_id": task.sample_id, "text": task.text},
             "predictions": [prediction] if result else [],
         }
 
-    def _tasks(self, project: int, **options: Any) -> list[Any]:
+    def _propose(self, project: int, updates: Sequence[TaskUpdate]) -> None:
+        """Replace the predictions of these tasks."""
+        if not updates:
+            return
+        numbers = [update.number for update in updates]
+        captions = self._captions(project, numbers) if self.template is Template.CAPTION else {}
+        act_on_tasks(self._client, project, "delete_tasks_predictions", numbers)
+        request = []
+        for update in updates:
+            wording = update.wording or captions.get(update.number, "")
+            result = template.proposal(self.template, update.category, wording)
+            request.append(
+                PredictionRequest(task=update.number, result=result, score=update.score, model_version=PROPOSED_BY)
+            )
+        self._client.projects.import_predictions(project, request=request, request_options=ONCE)
+
+    def _captions(self, project: int, numbers: Sequence[int]) -> dict[int, str]:
+        """The captions that the tasks came with."""
+        query = json.dumps({"selectedItems": {"all": False, "included": list(numbers)}})
+        tasks = self._client.tasks.list(
+            project=project, page_size=len(numbers), include="id,meta", fields="task_only", query=query
+        )
+        return {task.id: str((task.meta or {}).get("text", "")) for task in tasks}
+
+    def _list(self, project: int, **options: Any) -> list[Any]:
         tasks = list(self._client.tasks.list(project=project, page_size=_PAGE, **options))
         self._client.projects.get(project)  # the SDK takes a 404 for the last page, also that of a project just deleted
         return tasks
 
     def _find(self) -> Any:
         """The oldest project of exactly this title, or None."""
-        found = [p for p in self._client.projects.list(title=self.title) if p.title == self.title]
-        return min(found, key=lambda project: project.id, default=None)
+        same = [project for project in self._client.projects.list(title=self.title) if project.title == self.title]
+        return min(same, key=lambda project: project.id, default=None)
 
     def _require(self) -> Any:
-        found = self._find()
-        if found is None:
+        project = self._find()
+        if project is None:
             raise StageError(
                 f"no project {self.title!r} at {self.url}: never created, or deleted; run `atelier annotate upload`"
             )
-        return found
+        return project
 
-    def _in_words(self) -> AbstractContextManager[None]:
-        return in_words(self.url, self.title)
+    def _errors_explained(self) -> AbstractContextManager[None]:
+        return errors_explained(self.url, self.title)
+
+
+def act_on_tasks(client: LabelStudio, project: int, action: str, numbers: Sequence[int], **body: Any) -> None:
+    """Do to these tasks what the menu of the project's page offers for selected ones; all may be done again."""
+    selected = Selected(all_=False, included=list(numbers))
+    client.actions.create(
+        id=action, project=project, selected_items=selected, request_options={"additional_body_parameters": body}
+    )
+
+
+def connect(url: str) -> LabelStudio:
+    """A client with the environment's token; raises `StageError` where it holds none. Sends nothing yet."""
+    token = os.environ.get(TOKEN, "")
+    if not token:
+        raise StageError(f"{TOKEN} is not set; copy a token from Account & Settings at {url}")
+    with errors_explained(url, ""):
+        return LabelStudio(base_url=url, api_key=token, timeout=WAIT)
+
+
+@contextmanager
+def errors_explained(url: str, title: str) -> Iterator[None]:
+    """Turn an error of the server, or of the way to it, into a `StageError` that says what to do about it."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise StageError(
+            f"Label Studio at {url} took longer than {WAIT:.0f} s ({error}); see what keeps it busy: {RETRY_LATER}"
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise StageError(
+            f"Label Studio at {url} does not answer ({error}); start it, or change annotation.url: {RETRY_LATER}"
+        ) from error
+    except ApiError as error:
+        raise StageError(_explain(error, url, title)) from error
+
+
+def _explain(error: ApiError, url: str, title: str) -> str:
+    code, body = error.status_code or 0, str(error.body)[:300]
+    if code in (401, 403):
+        return (
+            f"Label Studio at {url} refuses the token in {TOKEN} ({code}); copy that of an "
+            "account that may manage projects (a legacy token counts only where its organisation allows it)"
+        )
+    if code == 404:
+        return f"{url}: project {title!r} was deleted meanwhile, or this is not Label Studio's address"
+    if code >= 500:
+        return f"Label Studio at {url} answered {code} ({body}); its log says why: {RETRY_LATER}"
+    return f"Label Studio at {url} answered {code}: {body}"
 
 
 def _sample_id(task: Any) -> str:
@@ -239,15 +361,11 @@ def _name(task: Any) -> str:
     return f"{task.id}@{task.created_at.timestamp():.0f}"
 
 
-def _tab(name: str, tier: str) -> dict[str, Any]:
+def _tab(name: str, tier: Tier) -> dict[str, Any]:
     waits = {"filter": "filter:tasks:data.tier", "operator": "equal", "type": "String", "value": tier}
     return {"title": name, "filters": {"conjunction": "and", "items": [waits]}}
 
 
-def _newest() -> str:
-    return json.dumps({"ordering": ["-tasks:updated_at"]})
-
-
-def _changed(since: str) -> str:
-    later = {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime", "value": since}
+def _updated_since(time: str) -> str:
+    later = {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime", "value": time}
     return json.dumps({"filters": {"conjunction": "and", "items": [later]}})

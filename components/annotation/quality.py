@@ -1,6 +1,6 @@
 """What a lead should know of a labelling project: progress, cost, agreement, people and labels that look wrong.
 
-Pure: from the rows of the project's database, and the suspicions of a model where there is one.
+From the rows of the project's database, and the suspicions of a model where there is one.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -25,11 +26,12 @@ from components.annotation.agreement import (
     pairs,
     suspects,
 )
-from components.annotation.tier_schema import Move, Record, Task
-from components.annotation.tier_store import current_answers, role
-from components.annotation.tiers import State, Tier
-from components.annotation.trust import DISPUTED, Crowd, get_to_know
+from components.annotation.batch import identity
+from components.annotation.crowd import DISPUTED, Crowd, estimate_crowd
+from components.annotation.task_store import Move, RecordedAnswer, Task, current_answers
+from components.annotation.workflow import State, Tier, highest_tier
 from components.config import Tiers
+from components.data.sample import iterate
 
 FOLDS = 5
 LISTED = 25  # rows of a list at most: pairs, suspicions, moves
@@ -87,18 +89,18 @@ class Report:
 def report(
     project: str,
     tasks: Sequence[Task],
-    recorded: Mapping[int, Sequence[Record]],
+    recorded: Mapping[int, Sequence[RecordedAnswer]],
     moves: Sequence[Move],
     tiers: Tiers,
     now: float,
     suspicions: Sequence[Suspicion] = (),
 ) -> Report:
-    """Everything on the page, from the rows of `tier_store`."""
+    """Everything on the page, from the rows of `task_store`."""
     labels = _labels(tasks, recorded)
     by_number = {task.task: task for task in tasks}
     gold = {task.task: task.gold for task in tasks if task.gold}
     answers = current_answers(recorded)
-    crowd = get_to_know(answers, gold, labels, tiers)
+    crowd = estimate_crowd(answers, gold, labels, tiers)
     each, probable = crowd.confusion_CC, crowd.probable
     given = first_answers({task: some for task, some in recorded.items() if task not in gold}, tiers.first)
     doubts = [
@@ -131,19 +133,19 @@ def report(
     )
 
 
-def first_answers(recorded: Mapping[int, Sequence[Record]], first: int) -> dict[int, list[tuple[str, str]]]:
-    """What the first `first` annotators of each task said at first: (person, label), in the order of their answers.
+def first_answers(recorded: Mapping[int, Sequence[RecordedAnswer]], first: int) -> dict[int, list[tuple[str, str]]]:
+    """The first labels of the first `first` annotators of each task: (person, label), in the order of their answers.
 
     Every task is sent to that many. What comes later, and what was changed, sent back or judged, depends on these.
     """
-    given: dict[int, list[tuple[str, str]]] = {}
-    for task, records in recorded.items():
-        said: dict[str, str] = {}
-        for record in records:
-            if record.tier is Tier.ANNOTATE and record.label:
-                said.setdefault(record.person, record.label)
-        given[task] = [*said.items()][:first]
-    return given
+    labels: dict[int, list[tuple[str, str]]] = {}
+    for task, answers in recorded.items():
+        by_person: dict[str, str] = {}
+        for answer in answers:
+            if answer.tier is Tier.ANNOTATE and answer.label:
+                by_person.setdefault(answer.person, answer.label)
+        labels[task] = [*by_person.items()][:first]
+    return labels
 
 
 def doubts_of_a_model(tasks: Sequence[Task], vectors_BD: Floats) -> list[Suspicion]:
@@ -156,17 +158,53 @@ def doubts_of_a_model(tasks: Sequence[Task], vectors_BD: Floats) -> list[Suspici
         return []
     model = LogisticRegression(max_iter=500, class_weight="balanced")
     probable_BC = cross_val_predict(model, vectors_BD, labels, method="predict_proba", cv=FOLDS)
-    found = suspects(labels, probable_BC, sorted(set(labels)))
-    return [Suspicion(tasks[i].sample, labels[i], likelier, 1 - quality, "a model") for i, likelier, quality in found]
+    wrong = suspects(labels, probable_BC, sorted(set(labels)))
+    return [Suspicion(tasks[i].sample, labels[i], likelier, 1 - quality, "a model") for i, likelier, quality in wrong]
 
 
-def _labels(tasks: Sequence[Task], recorded: Mapping[int, Sequence[Record]]) -> tuple[str, ...]:
+def doubts_about_captions(tasks: Sequence[Task], split: Path, encoder: Path) -> list[Suspicion]:
+    """Settled labels that do not fit their captions, where the data version and the text encoder are here."""
+    settled = {task.sample: task for task in tasks if task.label}
+    if not settled or not split.is_dir() or not encoder.is_dir():
+        return []
+    from components.models.text_encoder import TextEncoder  # imports PyTorch
+
+    samples = (sample for file in sorted(split.glob("*.parquet")) for sample in iterate(file))
+    texts = {identity(s): s.text for s in samples if identity(s) in settled}
+    if not texts:  # preferences are about answers, not about samples
+        return []
+    vectors_BD = TextEncoder(encoder).embed([*texts.values()]).numpy()
+    return doubts_of_a_model([settled[sample] for sample in texts], vectors_BD)
+
+
+def concerns(tasks: Sequence[Task], crowd: Crowd, tiers: Tiers) -> list[str]:
+    """What a lead should act on: people who guess, gold that people contradict, tiers with nobody in them."""
+    by_number = {task.task: task for task in tasks}
+    sentences = [
+        f"account {person} is right {100 * crowd.accuracy[person]:.0f} % of the time: what it says hardly counts"
+        for person in sorted(crowd.unfit(tiers.min_accuracy))
+    ]
+    sentences += [
+        f"gold sample {by_number[number].sample}: {by_number[number].gold!r} is contradicted, people say {label!r}; it "
+        "counts for nobody until `atelier annotate gold` settles it"
+        for number, label in crowd.disputed.items()
+    ]
+    for state, listed in ((State.REVIEW, tiers.reviewers), (State.ARBITRATE, tiers.arbiters)):
+        count = sum(task.state is state for task in tasks)
+        if count and not listed:
+            sentences.append(
+                f"{count} tasks wait for somebody to {state} them: list account numbers in annotation.tiers"
+            )
+    return sentences
+
+
+def _labels(tasks: Sequence[Task], recorded: Mapping[int, Sequence[RecordedAnswer]]) -> tuple[str, ...]:
     """Every label that anybody has used."""
-    known = {task.gold for task in tasks} | {task.label for task in tasks}
-    return tuple(sorted((known | {r.label for given in recorded.values() for r in given}) - {""}))
+    of_tasks = {task.gold for task in tasks} | {task.label for task in tasks}
+    return tuple(sorted((of_tasks | {r.label for given in recorded.values() for r in given}) - {""}))
 
 
-def _cost(recorded: Mapping[int, Sequence[Record]], gold: Mapping[int, str]) -> dict[str, int]:
+def _cost(recorded: Mapping[int, Sequence[RecordedAnswer]], gold: Mapping[int, str]) -> dict[str, int]:
     counts = Counter(
         "gold" if task in gold else str(record.tier) for task, given in recorded.items() for record in given
     )
@@ -175,7 +213,7 @@ def _cost(recorded: Mapping[int, Sequence[Record]], gold: Mapping[int, str]) -> 
 
 def _people(
     tasks: Sequence[Task],
-    recorded: Mapping[int, Sequence[Record]],
+    recorded: Mapping[int, Sequence[RecordedAnswer]],
     crowd: Crowd,
     each: Mapping[str, Floats],
     probable: Mapping[int, Mapping[str, float]],
@@ -184,7 +222,7 @@ def _people(
     """Everybody who has answered, the least accurate first."""
     truth = {task.task: _truth(task, probable.get(task.task, {})) for task in tasks if task.task not in crowd.disputed}
     gold = {task.task for task in tasks if task.gold and task.task not in crowd.disputed}
-    mine: dict[str, list[Record]] = {}
+    mine: dict[str, list[RecordedAnswer]] = {}
     for given in recorded.values():
         for record in given:
             if record.label and record.ended is None:
@@ -198,10 +236,10 @@ def _people(
         people.append(
             Person(
                 name=name,
-                tier=role(name, tiers),
+                tier=highest_tier(name, tiers),
                 answers=len(answers),
                 gold=accuracy(sum(on_gold), len(on_gold)) if on_gold else None,
-                likely=crowd.accuracy.get(name, crowd.expected[role(name, tiers)]),
+                likely=crowd.accuracy.get(name, crowd.expected[highest_tier(name, tiers)]),
                 unfit=name in unfit,
                 curve=curve([right for right, _ in judged], [when for _, when in judged], len(mine)),
                 mixes_up=_mixes_up(each[name], crowd.labels) if name in each else "",
@@ -211,15 +249,15 @@ def _people(
 
 
 def _truth(task: Task, probable: Mapping[str, float]) -> str:
-    """What a task's label is as far as anybody knows."""
+    """A task's gold or settled label, else the most probable one, empty where there is none."""
     return task.gold or task.label or max(probable, key=lambda label: probable[label], default="")
 
 
 def _mixes_up(confusion_CC: Floats, labels: Sequence[str]) -> str:
     wrong_CC = confusion_CC * (1 - np.eye(len(labels)))
-    truth, said = divmod(int(wrong_CC.argmax()), len(labels))
-    share = float(wrong_CC[truth, said])
-    return f"{labels[truth]} taken for {labels[said]}: {100 * share:.0f}\u00a0%" if share >= 0.05 else ""
+    truth, answer = divmod(int(wrong_CC.argmax()), len(labels))
+    share = float(wrong_CC[truth, answer])
+    return f"{labels[truth]} taken for {labels[answer]}: {100 * share:.0f}\u00a0%" if share >= 0.05 else ""
 
 
 def _overall(each: Mapping[str, Floats], crowd: Crowd, labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:

@@ -1,4 +1,4 @@
-"""The labelling templates in `templates/`: versioned, filled with choices; and what an annotation made of it says."""
+"""The labelling templates in `templates/`: versioned, filled with choices; and the parser of their annotations."""
 
 from __future__ import annotations
 
@@ -6,25 +6,44 @@ import html
 import re
 from collections import Counter
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from components.annotation.tiers import ORDER, Answer, State
+from components.annotation.workflow import ORDER, Answer, State
 from components.data.filters import normalise
-from components.learning.comparisons import CHOICES
 from components.stage import StageError
 
 FOLDER = Path(__file__).parent / "templates"
 CONTROL, CAPTION, REASON = "category", "written", "why"  # names in the templates
-PREFERENCE = "preference"
-KEEP, CHANGE = "keep", "change"
-BAD = "bad"
+KEEP, CHANGE = "keep", "change"  # the labels of a caption
+BAD = "bad"  # the rating that leaves a sample out
+
+
+class Template(StrEnum):
+    """What people are asked, by the name of the template's file."""
+
+    CATEGORY = "category"
+    CAPTION = "caption"
+    RATING = "rating"
+    PREFERENCE = "preference"
+
+
+class Choice(StrEnum):
+    """Which of two answers is better: the labels of `Template.PREFERENCE`."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    SAME = "no difference"
+    BOTH_BAD = "both bad"
+
+
 # The labels of each template; those of `category` are the data's.
 LABELS: dict[str, tuple[str, ...]] = {
-    "category": (),
-    "caption": (KEEP, CHANGE),
-    "rating": ("good", "fair", BAD),
-    PREFERENCE: CHOICES,
+    Template.CATEGORY: (),
+    Template.CAPTION: (KEEP, CHANGE),
+    Template.RATING: ("good", "fair", BAD),
+    Template.PREFERENCE: tuple(choice.value for choice in Choice),
 }
 
 
@@ -33,44 +52,44 @@ def read(name: str) -> str:
     return (FOLDER / f"{name}.xml").read_text(encoding="utf-8")
 
 
-def version(template: str) -> int:
+def version(xml: str) -> int:
     """The number in the template's first comment."""
-    found = re.search(r"<!-- version (\d+)", template)
-    if found is None:
+    comment = re.search(r"<!-- version (\d+)", xml)
+    if comment is None:
         raise StageError("the labelling template names no version in its first comment")
-    return int(found[1])
+    return int(comment[1])
 
 
-def fill(template: str, categories: Sequence[str]) -> str:
+def fill(xml: str, categories: Sequence[str]) -> str:
     """The template with one choice per category."""
     choices = "".join(f'<Choice value="{html.escape(category)}"/>' for category in categories)
-    return template.replace("<!-- choices -->", choices)
+    return xml.replace("<!-- choices -->", choices)
 
 
 def object_of(name: str) -> str:
     """What the controls of a template belong to, by its name there."""
-    return "phrase" if name == PREFERENCE else "picture"
+    return "phrase" if name == Template.PREFERENCE else "picture"
 
 
 def proposal(name: str, label: str, caption: str) -> list[dict[str, Any]]:
-    """What a prediction proposes: a choice, or in the template for captions the words; nothing where there is none."""
-    if name == "caption":
+    """A prediction's result: a choice, or in the template for captions the caption; empty where there is no label."""
+    if name == Template.CAPTION:
         return [{"from_name": CAPTION, "to_name": object_of(name), "type": "textarea", "value": {"text": [caption]}}]
-    chosen = {"from_name": CONTROL, "to_name": object_of(name), "type": "choices", "value": {"choices": [label]}}
-    return [chosen] if label else []
+    choice = {"from_name": CONTROL, "to_name": object_of(name), "type": "choices", "value": {"choices": [label]}}
+    return [choice] if label else []
 
 
-def said(name: str, result: Sequence[dict[str, Any]], caption: str) -> tuple[str, str]:
-    """The label that an annotation's result gives, empty where there is none, and the words with it.
+def parse(name: str, result: Sequence[dict[str, Any]], caption: str) -> tuple[str, str]:
+    """The label of an annotation's result, empty where there is none, and the text written beside it.
 
-    A caption that is left as it was is kept; one that was changed is the words. That two people change it is agreement,
-    however each does: there is no one right caption.
+    A caption left as it was is `KEEP`; a changed one is `CHANGE`, and the text is the new caption. Two people who both
+    change it agree, whatever each wrote: there is no one right caption.
     """
-    if name != "caption":
-        return chosen(result), _words(result, REASON)
-    written = _words(result, CAPTION)
+    if name != Template.CAPTION:
+        return chosen(result), _text(result, REASON)
+    written = _text(result, CAPTION)
     if not normalise(written) or normalise(written) == normalise(caption):
-        return KEEP if normalise(written) else "", _words(result, REASON)
+        return KEEP if normalise(written) else "", _text(result, REASON)
     return CHANGE, written
 
 
@@ -86,8 +105,8 @@ def wording(answers: Sequence[Answer]) -> str:
     highest = max((ORDER.index(State(answer.tier)) for answer in changes), default=0)
     written = [answer.why for answer in changes if ORDER.index(State(answer.tier)) == highest]
     count = Counter(map(normalise, written))
-    return max(written, key=lambda words: count[normalise(words)], default="")
+    return max(written, key=lambda caption: count[normalise(caption)], default="")
 
 
-def _words(result: Sequence[dict[str, Any]], control: str) -> str:
+def _text(result: Sequence[dict[str, Any]], control: str) -> str:
     return " ".join(t for part in result if part.get("from_name") == control for t in part["value"].get("text", ()))

@@ -1,4 +1,4 @@
-"""What users and annotators taught, as the data stages read it; `components/learning/version.py` writes it."""
+"""What users and annotators taught, as the data stages read it; `components/learning/data_version.py` writes it."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from components.annotation import phrase_queue
 from components.config import Params
 from components.data.pairs import read_pairs
 from components.evaluation.gate import read_metrics
 from components.events.transactions import opened
-from components.learning import labels
-from components.learning.read import judged
+from components.learning.harvest import read_judged_answers
 from components.paths import METRICS as ALL_METRICS
 from components.paths import TEXT_SPLIT as SPLIT
 from components.releases import store
@@ -92,7 +92,7 @@ class Proof:
     def liked(self, since: float, without: Collection[str] = ()) -> NDArray[np.float64]:
         """Of every user who has judged an answer since then, the share of those they liked; not of some prompts."""
         users: dict[str, list[bool]] = {}
-        for answer in judged(self.params.events.url, since, time.time()):
+        for answer in read_judged_answers(self.params.events.url, since, time.time()):
             if answer.prompt not in without:
                 users.setdefault(answer.user_key, []).append(answer.liked)
         return np.array([np.mean(likes) for likes in users.values()])
@@ -162,7 +162,7 @@ def drift(proof: Proof) -> NDArray[np.float64]:
 def recover(proof: Proof, before: NDArray[np.float64]) -> None:
     """Label, learn, release on trial; then see whether users like the answers more than before."""
     with opened(proof.params.events.url) as engine:
-        waiting = len(labels.unanswered(engine))
+        waiting = len(phrase_queue.open_tasks(engine))
     proof.timeline.add("samples selected", f"{waiting} phrases wait for annotators", expected="some", held=waiting > 0)
     pairs = [pair for side in ("train", "validation", "test") for pair in read_pairs(SPLIT / f"{side}.parquet")]
     prompts = {pair.concept: pair.completion for pair in pairs}
@@ -171,9 +171,9 @@ def recover(proof: Proof, before: NDArray[np.float64]) -> None:
     proof.timeline.add("simulated annotators answer", f"{answers['answered']} answers", answers)
     labelled = answered_phrases(proof.params)
     learned = learn()
-    proof.timeline.add("learned", learned.words)
+    proof.timeline.add("learned", learned.message)
     if learned.deployment is None:
-        raise StageError(learned.words)
+        raise StageError(learned.message)
     ended = proof.trial(learned.deployment)
     promoted = ended is State.CHAMPION
     proof.timeline.add("trial of what was learned", f"ended as {ended}", expected="champion", held=promoted)
@@ -225,7 +225,7 @@ def prompts_drift(report: Path) -> dict[str, Any]:
 
 def answered_phrases(params: Params) -> set[str]:
     with opened(params.events.url) as engine:
-        return {label.phrase for label in labels.answered(engine)}
+        return {label.phrase for label in phrase_queue.read_labels(engine)}
 
 
 def described(shares: NDArray[np.float64]) -> str:

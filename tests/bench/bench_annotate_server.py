@@ -20,11 +20,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from components.annotation import tier_send, tier_store
-from components.annotation.label_studio import Project
-from components.annotation.label_studio_client import TOKEN
-from components.annotation.tier_reconcile import Summary
-from components.annotation.tier_reconcile import reconcile as take_answers
+from components.annotation import sync, task_store
+from components.annotation.label_studio import TOKEN, Project
+from components.annotation.sync import Summary
+from components.annotation.sync import reconcile as take_answers
 from components.artifact import canonical, seal, write_text
 from components.config import Params, load
 from components.data.sample import SAMPLES, SOURCES, Sample, write
@@ -104,7 +103,7 @@ def test_nothing_is_lost_or_doubled(label_studio: Server, params: Params) -> Non
         told[part] = round(time.monotonic() - began, 1)
 
     timed("upload, with kills", lambda: killed(annotate.send_next.fn, KILLS * 2 // 5, 10, chance))
-    numbers = project.numbers()
+    numbers = project.task_numbers()
     assert len(numbers) == project.size() == TASKS
     people = [SimulatedAnnotator(another_account(label_studio, name), project) for name in ("ann", "bob")]
     halves = [[number for sample, number in numbers.items() if int(sample[1:]) % 2 == half] for half in (0, 1)]
@@ -121,10 +120,10 @@ def test_nothing_is_lost_or_doubled(label_studio: Server, params: Params) -> Non
     timed("moving tasks, with kills", lambda: killed(annotate.send_next.fn, KILLS * 2 // 5, 20, chance))
     with opened(params.events.url) as engine:
         check(engine, project.title)
-        recorded = tier_store.records(engine, project.title)
-        tasks = tier_store.tasks(engine, project.title)
-        again = take_answers(engine, project.title, project.read, LABELS, params.annotation.tiers)
-        tabs = {number: noted.tier for number, noted in tier_send.shown(engine, project.title).values()}
+        recorded = task_store.read_answers(engine, project.title)
+        tasks = task_store.read_tasks(engine, project.title)
+        again = take_answers(engine, project.title, project.changed_since, LABELS, params.annotation.tiers)
+        tabs = {number: noted.tier for number, noted in sync.read_views(engine, project.title).values()}
     answers = [record for given in recorded.values() for record in given]
     assert (len(tasks), len({task.sample for task in tasks}), len(answers)) == (TASKS, TASKS, 2 * TASKS)
     assert all(record.ended is None for record in answers) and again == Summary()

@@ -16,10 +16,10 @@ import pytest
 from sklearn.model_selection import GroupShuffleSplit
 
 from components.annotation import batch
-from components.annotation.active.datasets import built_in
-from components.annotation.active.replay import TEST_SHARE, Dataset, probabilities
-from components.annotation.batch import Pool
+from components.annotation.batch import Pool, probabilities
 from components.artifact import canonical, write_text
+from tests.bench.annotation_datasets import built_in
+from tests.bench.annotation_replay import TEST_SHARE, Dataset
 from tests.conftest import ROOT
 
 WORTH, BATCH, SEEDS = 0.01, 20, 3  # as in params.yaml

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.annotation.active.replay import Curve
-from components.annotation.active.strategies import STRATEGIES
+from components.annotation.acquisition import STRATEGIES
 from infra.figures import online
 from tests.bench import annotation as bench
+from tests.bench.annotation_replay import Curve
 
 
 def curve(strategy: str, seed: int, needed: int | None) -> Curve:

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from components.annotation.tiers import Tier
+from components.annotation.workflow import Tier
 from components.artifact import write_text
 from components.config import Tiers, load
 from components.stage import run

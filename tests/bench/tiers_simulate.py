@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from components.annotation.tiers import ORDER, Answer, Kind, State, Tier, next_step
-from components.annotation.trust import Crowd, get_to_know, strangers
+from components.annotation.crowd import Crowd, estimate_crowd, unknown_crowd
+from components.annotation.workflow import ORDER, Answer, MoveKind, State, Tier, next_step
 from components.config import Tiers
 
 GOLD_POOL = 40  # tasks of known label, from 1 on below zero
@@ -105,7 +105,7 @@ class _Run:
             answers.append(Answer(person, tier, self.say(person, truth, hard)))
             self.cost[tier] += 1
             self.given[person] += 1
-            if step := next_step(state, answers, 0, crowd.believe, self.tiers):
+            if step := next_step(state, answers, 0, crowd.aggregate, self.tiers):
                 self.moves[step.kind] += 1
                 state = step.target
         self.answers[item] = answers
@@ -126,20 +126,20 @@ class _Run:
 def simulate(world: World, tiers: Tiers, seed: int) -> Outcome:
     """One run of all items."""
     run = _Run(world, tiers, np.random.default_rng(seed))
-    crowd = strangers(run.names, tiers)
+    crowd = unknown_crowd(run.names, tiers)
     labels: list[str] = []
     for wave in np.array_split(np.arange(world.items), world.waves):
         unfit = crowd.unfit(tiers.min_accuracy)
         labels += [run.label(int(item), crowd, unfit) for item in wave]
         run.mix_gold_in()
-        crowd = get_to_know(run.answers, run.gold, run.names, tiers)
+        crowd = estimate_crowd(run.answers, run.gold, run.names, tiers)
     fives = five_answers(run)
     return Outcome(
         share_right(run, labels),
         share_right(run, majorities(run, fives)),
         share_right(run, likeliest(run, fives)),
         {name: run.cost[name] / world.items for name in (*Tier, "gold")},
-        {str(kind): run.moves[kind] / world.items for kind in Kind if run.moves[kind]},
+        {str(kind): run.moves[kind] / world.items for kind in MoveKind if run.moves[kind]},
     )
 
 
@@ -170,7 +170,7 @@ def majorities(run: _Run, answers: Mapping[int, Sequence[Answer]]) -> list[str]:
 
 def likeliest(run: _Run, answers: Mapping[int, Sequence[Answer]]) -> list[str]:
     """The most probable label of each item, by the model that the policy uses, without gold and without tiers."""
-    probable = get_to_know(answers, {}, run.names, run.tiers).probable
+    probable = estimate_crowd(answers, {}, run.names, run.tiers).probable
     return [max(run.names, key=probable[item].__getitem__) for item in answers]
 
 

@@ -19,6 +19,7 @@ from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Eve
 from components.events.transactions import opened, writing
 from components.experiments.assignment import inside, served
 from components.experiments.versions import running
+from components.learning.adapter_experiment import adapter_experiment
 from components.paths import SEGMENTS
 from components.releases.leases import held
 from components.stage import StageError
@@ -124,7 +125,7 @@ def project(tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def begun(project: Project, tiny_adapter: Path) -> str:
     """The name of the experiment that tries the project's adapter."""
-    tried = adapters.experiment(project.params, SEGMENT, tiny_adapter.name)
+    tried = adapter_experiment(project.params.release, SEGMENT, tiny_adapter.name)
     in_force(project.params.events.url, tried)
     return tried.name
 

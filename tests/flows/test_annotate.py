@@ -10,18 +10,16 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from components.annotation import label_studio, tier_store
+from components.annotation import label_studio, task_store
 from components.annotation.batch import identity
-from components.annotation.label_studio import Project
-from components.annotation.label_studio_client import TOKEN
-from components.annotation.tier_schema import Task
-from components.annotation.tiers import State
+from components.annotation.label_studio import TOKEN, Project
+from components.annotation.task_store import Task
+from components.annotation.workflow import State
 from components.config import Params, load
 from components.data.sample import iterate
 from components.events.transactions import opened
 from components.stage import StageError
-from flows import annotate, cli_annotate
-from flows import labelling as labelling_server
+from flows import annotate, cli_annotate, labelling_server
 from flows.annotate import BUSY
 from tests.components.annotation.simulated import (
     BEASTS,
@@ -52,7 +50,7 @@ class Labelling:
 
     def tasks(self) -> list[Task]:
         with opened(self.params.events.url) as engine:
-            return tier_store.tasks(engine, label_studio.title(self.params.annotation))
+            return task_store.read_tasks(engine, label_studio.title(self.params.annotation))
 
     def texts(self, *states: State) -> list[str]:
         names = {identity(s): s.text for f in (self.data / "split").glob("*.parquet") for s in iterate(f)}
@@ -205,7 +203,7 @@ def test_who_guesses_and_gold_that_is_contradicted_are_named(labelling: Labellin
     wrong = known[0]
     gold[identity(wrong)] = FOOD if truth(wrong.text) == ANIMAL else ANIMAL
     with opened(labelling.params.events.url) as engine:
-        tier_store.add(engine, label_studio.title(labelling.params.annotation), gold, "lead")
+        task_store.add_tasks(engine, label_studio.title(labelling.params.annotation), gold, "lead")
     annotate.upload()
     for name in ("ann", "bob", "arbiter"):
         for sample in known[:8]:

@@ -15,10 +15,10 @@ import pytest
 from playwright.sync_api import Page, Response, expect, sync_playwright
 
 from components.annotation import batch
-from components.annotation.active.datasets import reduced
-from components.annotation.label_studio import HOW, TABS
-from components.annotation.tier_schema import Task
-from components.annotation.tiers import State
+from components.annotation.batch import reduced
+from components.annotation.label_studio import INSTRUCTION, TABS
+from components.annotation.task_store import Task
+from components.annotation.workflow import State
 from components.data.sources import METADATA
 from components.models.text_encoder import TextEncoder
 from flows import annotate
@@ -61,9 +61,9 @@ def label_tab(page: Page, tab: str, decide: Decide) -> dict[str, tuple[str, str]
     page.get_by_role("button", name="Toggle open").click()
     with page.expect_response(_next) as answer:
         page.get_by_text("Label Tasks As Displayed").click()
-    expect(page.get_by_text(HOW)).to_be_visible()
+    expect(page.get_by_text(INSTRUCTION)).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.get_by_text(HOW)).to_be_hidden()
+    expect(page.get_by_text(INSTRUCTION)).to_be_hidden()
     while answer.value.ok:
         caption, note = (page.locator(".lsf-richtext__line").nth(place) for place in (0, 1))
         expect(caption).to_have_text(text := answer.value.json()["data"]["text"])

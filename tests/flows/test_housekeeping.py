@@ -83,7 +83,7 @@ def test_39_a_process_reads_labels_only_where_somebody_labels(
     tasks: list[str], params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
-    monkeypatch.setattr(housekeeping.tier_store, "tasks", lambda *_: tasks)
+    monkeypatch.setattr(housekeeping.task_store, "read_tasks", lambda *_: tasks)
     monkeypatch.setattr(housekeeping, "run_deployment", lambda name, timeout: started.append((name, timeout)))
     housekeeping.reconcile()
     assert started == [(housekeeping.RECONCILE, 0)] * len(tasks)

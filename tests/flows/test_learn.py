@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from components.annotation import phrase_queue
 from components.config import Params
 from components.data import feedback
 from components.events.schema import Event
 from components.events.store import commit
 from components.events.transactions import opened
-from components.learning import labels
 from components.releases.plan import TrafficPlan
 from components.stage import StageError
 from flows import learn
@@ -78,23 +78,24 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 def test_enough_that_is_new_is_trained_on_once(calls: Calls, prefect_server: None) -> None:
     calls.reactions(4)
-    assert learn.learn().words == "4 pairs have changed, 5 are needed: nothing to train"
+    assert learn.learn().message == "4 pairs have changed, 5 are needed: nothing to train"
     assert calls.made == [] and not calls.folder.exists()
     with opened(calls.params.events.url) as engine:
-        labels.enqueue(engine, [labels.task_of("ein Boot", "x", "new")], 1.0)
-        labels.answer(engine, [labels.Answer(next(iter(labels.known(engine))), "boat: sea", "ada")], 2.0)
+        task = phrase_queue.phrase_task("ein Boot", "x", "new")
+        phrase_queue.enqueue(engine, [task], 1.0)
+        phrase_queue.record_answers(engine, [phrase_queue.PhraseAnswer(task.task, "boat: sea", "ada")], 2.0)
     assert learn.learn().deployment == "text-9"
     assert calls.made == [["package@text", "evaluate_feedback"], (["text"], True)]
     assert {s.text for s in feedback.samples(calls.folder)} == {"ein Boot", *(f"thing {n}" for n in range(4))}
-    assert learn.learn().words == "0 pairs have changed, 5 are needed: nothing to train"
+    assert learn.learn().message == "0 pairs have changed, 5 are needed: nothing to train"
 
 
 def test_a_refused_model_is_told_and_no_failure_of_the_flow(calls: Calls, prefect_server: None) -> None:
     calls.reactions(5)
     calls.gate = StageError("the gate says no")
-    assert learn.learn().words == "the model made from 5 pairs is not released: the gate says no"
+    assert learn.learn().message == "the model made from 5 pairs is not released: the gate says no"
     calls.gate, calls.refusal = None, StageError("worse than the champion")
-    assert learn.learn().words.endswith("not released: worse than the champion")  # untrained: it is tried again
+    assert learn.learn().message.endswith("not released: worse than the champion")  # untrained: it is tried again
 
 
 def test_a_version_that_a_killed_run_left_untrained_is_trained_by_the_next(calls: Calls, prefect_server: None) -> None:
@@ -114,7 +115,7 @@ def test_one_learns_at_a_time(calls: Calls, prefect_server: None) -> None:
 def test_a_trial_is_waited_for(calls: Calls, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     calls.reactions(5)
     monkeypatch.setattr(learn, "plan", lambda *_: TrafficPlan("text", 3, "text-1", "text-2", 0.5, False, ""))
-    assert learn.learn().words == "text-2 is on trial: learning goes on when that has ended"
+    assert learn.learn().message == "text-2 is on trial: learning goes on when that has ended"
     assert not calls.folder.exists()
 
 
@@ -152,4 +153,4 @@ def test_annotators_are_asked_about_what_training_does_not_cover_once(
     assert learn.ask_annotators.fn(0.0, 1000.0) == 2
     assert learn.ask_annotators.fn(0.0, 1000.0) == 0
     with opened(calls.params.events.url) as engine:
-        assert {task.phrase for task in labels.unanswered(engine)} == {"zeig mir eine Schnecke", "日本語"}
+        assert {task.phrase for task in phrase_queue.open_tasks(engine)} == {"zeig mir eine Schnecke", "日本語"}

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from components.annotation import label_studio, tier_store
-from components.annotation.label_studio import Project
-from components.annotation.label_studio_client import TOKEN
+from components.annotation import comparisons, label_studio, phrase_queue, task_store
+from components.annotation.comparisons import Candidate, Comparison, ComparisonSource
+from components.annotation.label_studio import TOKEN, Project
+from components.annotation.template import Choice
 from components.artifact import read_manifest
 from components.config import Clean, Params, Prepare, Split
 from components.data import feedback
@@ -27,8 +28,7 @@ from components.data.split import SIDES, split
 from components.events.schema import Event
 from components.events.store import commit
 from components.events.transactions import opened
-from components.learning import comparisons, labels, version
-from components.learning.comparisons import BOTH_BAD, LEFT, RIGHT, SAME, Comparison, Given
+from components.learning import data_version
 from components.learning.harvest import is_held_out
 from components.paths import FEEDBACK
 from components.stage import StageError
@@ -65,11 +65,11 @@ class Answers:
     def compared(self) -> dict[str, Comparison]:
         """Every comparison by its phrase."""
         with opened(self.params.events.url) as engine:
-            return {one.phrase: one for one in comparisons.known(engine).values()}
+            return {one.phrase: one for one in comparisons.read_comparisons(engine).values()}
 
     def preferences(self) -> list[dict[str, Any]]:
         """What the learned version holds of settled comparisons."""
-        return [json.loads(line) for line in (learn.FOLDER / version.PREFERENCES).read_text().splitlines()]
+        return [json.loads(line) for line in (learn.FOLDER / data_version.PREFERENCES).read_text().splitlines()]
 
     def samples(self) -> list[Pair]:
         """The pairs of the split that the line's own stages make of what was learned, of all sides."""
@@ -107,7 +107,7 @@ def labelling(
     """With a project of its own, three annotators, a reviewer and an arbiter."""
     monkeypatch.setenv(TOKEN, label_studio.token)
     section = settings(label_studio.url, request.node.name[5:30], batch=4, template="preference")
-    Project(section).ensure(preference.CHOICES)
+    Project(section).ensure(ComparisonSource.labels)
     for name in ("ann", "bob", "cat", "review", "arbiter"):
         account = another_account(label_studio, f"{name}-{section.project[:20].replace('_', '-')}")
         answers.people[name] = SimulatedAnnotator(account, Project(section))
@@ -131,15 +131,17 @@ def users_phrases(answers: Answers) -> None:
     answers.write(like("r3", "k", user=teacher, value=0.0))
     answers.answered("r4", "a secret", "whisper", user(answers, held_out=True))
     with opened(answers.params.events.url) as engine:
-        labels.enqueue(engine, [labels.task_of("ein Boot", "boot: shoe", "unlike the training data")], 1.0)
+        phrase_queue.enqueue(
+            engine, [phrase_queue.phrase_task("ein Boot", "boot: shoe", "unlike the training data")], 1.0
+        )
 
 
 def side(comparison: Comparison, output: str) -> str:
-    return LEFT if comparison.left == output else RIGHT
+    return Choice.LEFT if comparison.left == output else Choice.RIGHT
 
 
 def other(choice: str) -> str:
-    return RIGHT if choice == LEFT else LEFT
+    return Choice.RIGHT if choice == Choice.LEFT else Choice.LEFT
 
 
 def three_tiers(labelling: Answers, boats: str, hens: str) -> int:
@@ -150,7 +152,7 @@ def three_tiers(labelling: Answers, boats: str, hens: str) -> int:
     people = labelling.people
     for name in ("ann", "bob"):
         people[name].answer("a boat", boats)
-        people[name].answer("ein Boot", BOTH_BAD)
+        people[name].answer("ein Boot", Choice.BOTH_BAD)
     people["ann"].answer("a hen", hens)
     edited = people["bob"].answer("a hen", other(hens), "an egg is no hen")
     assert "6 new answers, 0 edited, 0 deleted, 0 refused\nnothing is settled yet" in annotate.reconcile()
@@ -159,7 +161,7 @@ def three_tiers(labelling: Answers, boats: str, hens: str) -> int:
     notes = {task.data["text"]: task.data["note"] for task in people["review"].tasks()}
     assert "an egg is no hen" in notes["a hen"]
     people["review"].answer("a boat", boats)
-    people["review"].answer("ein Boot", BOTH_BAD, "neither is a boat")
+    people["review"].answer("ein Boot", Choice.BOTH_BAD, "neither is a boat")
     people["review"].answer("a hen", other(hens))
     assert f"2 settled (1 {boats}, 1 both bad): 1 pairs" in annotate.reconcile()
     people["arbiter"].answer("a hen", hens, "the other one is noise")
@@ -189,18 +191,18 @@ def test_what_people_prefer_becomes_training_samples_with_what_they_rejected(lab
     learned = [pair for pair in labelling.samples() if pair.learned]
     assert {(pair.phrase, pair.completion, pair.rejected) for pair in learned} == {
         ("a boat", "boat: sea, ship", "boat: toy"),
-        ("a hen", "egg", hen.right if hens == LEFT else hen.left),
+        ("a hen", "egg", hen.right if hens == Choice.LEFT else hen.left),
     }
     trained_on = read_pairs(labelling.folder / "data/text/split/train.parquet")
     assert {pair.phrase for pair in trained_on if pair.rejected} == {"a boat", "a hen"}
     parents = read_manifest(labelling.folder / "data/text/split").parents
     assert parents["feedback"] == feedback.digest(learn.FOLDER)
     record = {row["comparison"]["phrase"]: row for row in labelling.preferences()}
-    assert (record["ein Boot"]["choice"], record["ein Boot"]["why"]) == (BOTH_BAD, "neither is a boat")
+    assert (record["ein Boot"]["choice"], record["ein Boot"]["why"]) == (Choice.BOTH_BAD, "neither is a boat")
     assert set(record["a boat"]["people"]) == {labelling.people[name].number for name in ("ann", "bob", "review")}
     assert [record[phrase]["kind"] for phrase in ("a boat", "a hen")] == ["accept", "decide"]
 
-    labelling.people["bob"].edit(lost, SAME)  # after all that
+    labelling.people["bob"].edit(lost, Choice.SAME)  # after all that
     assert "1 edited" in annotate.reconcile()
     learn.write_version.fn(labelling.params)
     assert [pair.phrase for pair in labelling.samples() if pair.learned] == ["a boat"]
@@ -213,26 +215,26 @@ def test_a_phrase_that_the_model_answers_in_one_way_only_is_asked_of_nobody_and_
     answers.answered("r1", "a car", "car", user(answers, held_out=False))
     tried: list[str] = []
 
-    def drawn(_: Params, phrases: list[str]) -> list[Given]:
+    def generate(_: Params, phrases: list[str]) -> list[Candidate]:
         tried.extend(phrases)
-        return [Given(phrase, "car", "text-1, seed 0") for phrase in phrases]
+        return [Candidate(phrase, "car", "text-1, seed 0") for phrase in phrases]
 
-    monkeypatch.setattr(preference, "drawn", drawn)
+    monkeypatch.setattr(preference, "generate", generate)
     with opened(answers.params.events.url) as engine:
         for _ in range(2):
-            preference.Comparisons(answers.params, engine, []).add()
-        assert tier_store.tasks(engine, label_studio.title(answers.params.annotation)) == []
+            preference.comparison_source(answers.params, engine, []).add_batch()
+        assert task_store.read_tasks(engine, label_studio.title(answers.params.annotation)) == []
     assert tried == ["a car"]
 
 
 def test_a_comparison_that_a_killed_run_kept_without_its_task_gets_one_from_the_next(answers: Answers) -> None:
     kept = Comparison("0a", "a boat", "boat: sea", "boat: toy", "r1", "r2")
     with opened(answers.params.events.url) as engine:
-        comparisons.keep(engine, [kept])
-        preference.Comparisons(answers.params, engine, []).add()
-        (task,) = tier_store.tasks(engine, label_studio.title(answers.params.annotation))
-        asked = preference.Comparisons(answers.params, engine, [task])
-        (shown,) = asked.tasks([task, replace(task, sample="deleted by hand")])
+        comparisons.store_comparisons(engine, [kept])
+        preference.comparison_source(answers.params, engine, []).add_batch()
+        (task,) = task_store.read_tasks(engine, label_studio.title(answers.params.annotation))
+        source = preference.comparison_source(answers.params, engine, [task])
+        (shown,) = source.payloads([task, replace(task, sample="deleted by hand")])
     assert task.sample == kept.sample == shown.sample_id
 
 
@@ -241,10 +243,10 @@ def test_a_second_answer_needs_a_model_that_is_deployed(answers: Answers, monkey
     with pytest.raises(
         StageError, match="no text model is deployed that could write a second answer; run `atelier release` first"
     ):
-        preference.drawn(answers.params, ["a car"])
+        preference.generate(answers.params, ["a car"])
 
 
 def test_the_champion_writes_different_answers(answers: Answers) -> None:
-    written = preference.drawn(answers.params, ["a car", "a hen"])
+    written = preference.generate(answers.params, ["a car", "a hen"])
     assert [one.phrase for one in written] == ["a car"] * preference.DRAWS + ["a hen"] * preference.DRAWS
     assert len({one.output for one in written}) > 1 and written[1].origin == "text-1 at temperature 0.7, seed 1"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.annotation.label_studio_client import TOKEN
+from components.annotation.label_studio import TOKEN
 from tests.components.annotation.faulty import Faulty, faulty
 from tests.components.annotation.simulated import write_data, write_set
 from tests.components.events.conftest import postgresql_server as postgresql_server

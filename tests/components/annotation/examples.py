@@ -7,12 +7,11 @@ from itertools import pairwise
 
 from sqlalchemy import Engine
 
-from components.annotation import tier_store
-from components.annotation.label_studio import Answer as Annotation
-from components.annotation.label_studio import Polled, Reading
-from components.annotation.tier_schema import Move, Task
-from components.annotation.tiers import Answer, Kind, State, Tier
-from components.annotation.trust import strangers
+from components.annotation import task_store
+from components.annotation.crowd import unknown_crowd
+from components.annotation.label_studio import Changes, RemoteAnnotation, RemoteTask
+from components.annotation.task_store import Move, Task
+from components.annotation.workflow import Answer, MoveKind, State, Tier
 from components.config import Tiers
 
 PROJECT = "stickers"
@@ -30,44 +29,44 @@ TIERS = Tiers(
     reviewers=("7", "8"),
     arbiters=("9",),
 )
-CROWD = strangers(LABELS, TIERS)
+CROWD = unknown_crowd(LABELS, TIERS)
 
 
-def annotation(number: int, sample: str, person: int, label: str, minute: int = 0) -> Annotation:
+def annotation(number: int, sample: str, person: int, label: str, minute: int = 0) -> RemoteAnnotation:
     """An annotation in Label Studio, last edited at that minute."""
-    return Annotation(TASK, number, sample, label, person, f"2026-01-01T10:{minute:02}:00+00:00")
+    return RemoteAnnotation(TASK, number, sample, label, person, f"2026-01-01T10:{minute:02}:00+00:00")
 
 
-def polled(given: Sequence[Annotation], samples: Sequence[str] = ()) -> Reading:
-    """Every task of those samples, and of those with annotations, as a reading of the server has them."""
+def changes(given: Sequence[RemoteAnnotation], samples: Sequence[str] = ()) -> Changes:
+    """Every task of those samples, and of those with annotations, as the server has them."""
     names = dict.fromkeys([*samples, *(one.sample_id for one in given)])
-    return Reading(tuple(Polled(TASK, name, tuple(a for a in given if a.sample_id == name)) for name in names), "")
+    return Changes(tuple(RemoteTask(TASK, name, tuple(a for a in given if a.sample_id == name)) for name in names), "")
 
 
 def only_task(engine: Engine) -> Task:
-    (task,) = tier_store.tasks(engine, PROJECT)
+    (task,) = task_store.read_tasks(engine, PROJECT)
     return task
 
 
 def answer(engine: Engine, person: str, tier: Tier, label: str, why: str = "") -> Task:
     """A person answers the only task, as it stands."""
-    return tier_store.submit(engine, only_task(engine), Answer(person, tier, label, why), CROWD, TIERS)
+    return task_store.submit(engine, only_task(engine), Answer(person, tier, label, why), CROWD, TIERS)
 
 
-def kinds(engine: Engine) -> list[Kind]:
-    return [move.kind for move in tier_store.history(engine, PROJECT)]
+def kinds(engine: Engine) -> list[MoveKind]:
+    return [move.kind for move in task_store.read_moves(engine, PROJECT)]
 
 
 def check(engine: Engine, project: str = PROJECT) -> None:
     """Whole histories, one current answer a person, nobody's work judged by themselves, no annotation twice."""
-    recorded = tier_store.records(engine, project)
+    recorded = task_store.read_answers(engine, project)
     moves_of: dict[int, list[Move]] = {}
-    for move in tier_store.history(engine, project):
+    for move in task_store.read_moves(engine, project):
         moves_of.setdefault(move.task, []).append(move)
-    for task in tier_store.tasks(engine, project):
+    for task in task_store.read_tasks(engine, project):
         mine = moves_of[task.task]
         assert all(a.target is b.source and a.version < b.version for a, b in pairwise(mine))
-        assert (mine[0].kind, mine[-1].target, mine[-1].version <= task.version) == (Kind.CREATE, task.state, True)
+        assert (mine[0].kind, mine[-1].target, mine[-1].version <= task.version) == (MoveKind.CREATE, task.state, True)
         assert all(move.who and move.why and move.time for move in mine)
         assert bool(task.label) is (task.state is State.DONE)
         given = recorded.get(task.task, [])

@@ -14,8 +14,7 @@ from label_studio_sdk import LabelStudio
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.annotation.label_studio import Project
-from components.annotation.label_studio_show import act
+from components.annotation.label_studio import Project, act_on_tasks
 from components.annotation.template import REASON, object_of, proposal
 from components.config import Annotation, Clean, Prepare, Split
 from components.data.clean import clean
@@ -107,7 +106,7 @@ class SimulatedAnnotator:
         self.token = server.token
         self.client = LabelStudio(base_url=server.url, api_key=server.token)
         self.number = str(self.client.users.whoami().id)
-        self.template = project.name
+        self.template = project.template
         (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
 
     def tasks(self) -> list[Any]:
@@ -120,7 +119,7 @@ class SimulatedAnnotator:
     def answer_many(self, numbers: Sequence[int], category: str) -> None:
         """The same answer to many tasks, by the server's own action: one request each takes a fifth of a second."""
         first = self.client.annotations.create(numbers[0], result=_result(category))
-        act(self.client, self.project.id, "propagate_annotations", numbers[1:], source_annotation_id=first.id)
+        act_on_tasks(self.client, self.project.id, "propagate_annotations", numbers[1:], source_annotation_id=first.id)
 
     def write(self, text: str, caption: str) -> None:
         """Answer with a caption."""

@@ -10,12 +10,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.annotation.active.datasets import built_in
-from components.annotation.batch import Pool, choose, expected_gain, identity, likely, propose, read_pool, tasks
+from components.annotation import task_store
+from components.annotation.batch import (
+    Pool,
+    add_choice,
+    choose,
+    expected_gain,
+    identity,
+    last_choice,
+    likely,
+    payloads,
+    propose,
+    read_pool,
+)
 from components.artifact import seal
 from components.data.sample import Sample, write
+from components.events.transactions import opened
 from components.stage import StageError
+from tests.bench.annotation_datasets import built_in
 from tests.bench.bench_stopping import WORTH, label_until_enough
+from tests.components.annotation.examples import PROJECT
 from tests.components.annotation.simulated import WRONG
 
 ANIMAL, FOOD = "Animals & Nature", "Food & Drink"
@@ -79,7 +93,7 @@ def test_gold_is_known_mixed_in_and_now_and_then_proposed_wrongly(data: Path) ->
 def test_a_task_carries_the_sample_its_picture_and_what_is_proposed(data: Path) -> None:
     pool = read_pool(data / "split", "category")
     name = pool.ids[pool.texts.index(WRONG)]
-    (task,) = tasks(data / "split", propose(pool, likely(pool, np.zeros((24, 1)), {}, 0.8), {name: ""}))
+    (task,) = payloads(data / "split", propose(pool, likely(pool, np.zeros((24, 1)), {}, 0.8), {name: ""}))
     assert (task.sample_id, task.text, task.category, task.score) == (name, WRONG, FOOD, 0.8)
     assert Image.open(io.BytesIO(base64.b64decode(task.data["image"].partition(",")[2]))).size == (128, 128)
 
@@ -109,3 +123,12 @@ def test_labels_that_are_all_alike_are_refused(tmp_path: Path) -> None:
 def test_a_sample_keeps_the_id_by_which_people_know_it() -> None:
     assert identity(Sample("content", "x", meta={"atelier_id": "first"})) == "first"
     assert identity(Sample("content", "x", meta={"atelier_id": 5})) == "content"
+
+
+def test_a_choice_is_remembered_with_what_was_expected_of_it(url: str) -> None:
+    with opened(url) as engine:
+        assert last_choice(engine, PROJECT) == (-1, "")
+        assert add_choice(engine, PROJECT, {"cat": "", "dog": "animal"}, 0, "") == 2
+        assert add_choice(engine, PROJECT, {"cat": ""}, 3, "little is left") == 0
+        assert last_choice(engine, PROJECT) == (3, "little is left")
+        assert [task.gold for task in task_store.read_tasks(engine, PROJECT)] == ["", "animal"]

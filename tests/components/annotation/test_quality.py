@@ -9,10 +9,10 @@ import pytest
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
 from components.annotation.agreement import pairs
+from components.annotation.crowd import unknown_crowd
 from components.annotation.quality import Report, Suspicion, doubts_of_a_model, first_answers, report
-from components.annotation.tier_schema import Move, Record, Task
-from components.annotation.tiers import Kind, State, Tier
-from components.annotation.trust import strangers
+from components.annotation.task_store import Move, RecordedAnswer, Task
+from components.annotation.workflow import MoveKind, State, Tier
 from tests.bench.tiers_simulate import World
 from tests.bench.tiers_simulate import _Run as Run
 from tests.components.annotation.examples import LABELS, PROJECT, TIERS
@@ -21,7 +21,7 @@ SKILLS = {"1": 0.95, "2": 0.85, "3": 0.25, "4": 0.9}
 TASKS, GOLD = 240, 30
 
 
-def rows(seed: int = 7) -> tuple[list[Task], dict[int, list[Record]], list[Move]]:
+def rows(seed: int = 7) -> tuple[list[Task], dict[int, list[RecordedAnswer]], list[Move]]:
     """Four people answer everything; `3` guesses, `4` tires in the end; two settled labels and one gold are wrong."""
     rng = np.random.default_rng(seed)
     tasks, records = [], {}
@@ -36,10 +36,12 @@ def rows(seed: int = 7) -> tuple[list[Task], dict[int, list[Record]], list[Move]
                 skill = 0.4
             right = rng.random() < skill or number in (0, 100, 101)
             label = truth if right else LABELS[int(rng.integers(4))]
-            given = Record(4 * number + place, number, Tier.ANNOTATE, person, label, "", number, None, None, None, "")
+            given = RecordedAnswer(
+                4 * number + place, number, Tier.ANNOTATE, person, label, "", number, None, None, None, ""
+            )
             records.setdefault(number, []).append(given)
     records[50].append(replace(records[50][0], number=10_000, ended=1.0, ended_why="edited"))
-    move = Move(5, 2, State.ANNOTATE, State.DONE, Kind.AGREE, "food", 9.0, "1", "certain")
+    move = Move(5, 2, State.ANNOTATE, State.DONE, MoveKind.AGREE, "food", 9.0, "1", "certain")
     return tasks, records, [move]
 
 
@@ -78,14 +80,14 @@ def test_12_agreement_is_that_of_all_tasks_and_not_of_those_that_agreement_has_s
     run = Run(
         World(labels=4, items=600, annotators=5), TIERS.model_copy(update={"certain": 0.9}), np.random.default_rng(7)
     )
-    crowd = strangers(run.names, TIERS)
+    crowd = unknown_crowd(run.names, TIERS)
     tasks, recorded = [], {}
     for item in range(600):
         label = run.label(item, crowd, set())
         tasks.append(Task(item, PROJECT, f"s{item}", "", State.DONE, label, 2, 0.0))
         answers = run.answers[item][: 1 if item % 10 == 0 else None]  # some still wait for their second answer
         recorded[item] = [
-            Record(10 * item + place, item, a.tier, a.person, a.label, "", float(item), None, None, None, "")
+            RecordedAnswer(10 * item + place, item, a.tier, a.person, a.label, "", float(item), None, None, None, "")
             for place, a in enumerate(answers)
         ]
     found = report(PROJECT, tasks, recorded, [], run.tiers, 1e9)

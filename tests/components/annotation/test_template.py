@@ -10,13 +10,13 @@ from components.annotation.template import (
     CHANGE,
     KEEP,
     LABELS,
-    PREFERENCE,
+    Template,
     chosen,
     fill,
     object_of,
+    parse,
     proposal,
     read,
-    said,
     version,
 )
 from components.stage import StageError
@@ -46,8 +46,8 @@ def test_only_one_choice_of_the_templates_own_control_is_an_answer(result: list[
 def test_words_beside_a_choice_are_read_as_the_reason() -> None:
     words = {"from_name": "why", "value": {"text": ["blurred,", "I think"]}}
     choice = {"from_name": "category", "value": {"choices": ["a"]}}
-    assert said("category", [choice, words], "") == ("a", "blurred, I think")
-    assert said("rating", [], "") == ("", "")
+    assert parse("category", [choice, words], "") == ("a", "blurred, I think")
+    assert parse("rating", [], "") == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_words_beside_a_choice_are_read_as_the_reason() -> None:
 )
 def test_a_caption_is_kept_changed_or_taken_away(written: str, label: str, words: str) -> None:
     why = {"from_name": "why", "value": {"text": ["why"]}}
-    assert said("caption", [*proposal("caption", "", written), why], "a horse") == (label, words)
+    assert parse("caption", [*proposal("caption", "", written), why], "a horse") == (label, words)
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -73,5 +73,5 @@ def test_every_template_is_versioned_and_shows_the_controls_that_are_read(name: 
     assert all(f'name="{control}" toName="{object_of(name)}"' in text for control in controls)
     choices = () if name == "caption" else LABELS[name]
     assert all(f'<Choice value="{label}"/>' in fill(text, choices) for label in choices)
-    fields = ("text", "left", "right", "note") if name == PREFERENCE else ("image", "note")
+    fields = ("text", "left", "right", "note") if name == Template.PREFERENCE else ("image", "note")
     assert all(f'value="${field}"' in text for field in fields)

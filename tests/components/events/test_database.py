@@ -7,7 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from components.annotation.tier_schema import METADATA  # that of the events, with the tables of labelling tasks
+from components.annotation.task_store import METADATA  # that of the events, with the tables of labelling tasks
 from components.events.database import EventStoreError, bounded, connect, migrate
 from components.events.store import EventStore
 from components.experiments.versions import EXPERIMENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from components.config import Learning
-from components.learning.harvest import Judged
+from components.learning.harvest import JudgedAnswer
 
 SETTINGS = Learning(
     window_days=90,
@@ -22,7 +22,7 @@ SETTINGS = Learning(
 NUMBERS = count()
 
 
-def answer(prompt: str, output: str, liked: bool, user: str = "ada", time: float | None = None) -> Judged:
+def answer(prompt: str, output: str, liked: bool, user: str = "ada", time: float | None = None) -> JudgedAnswer:
     number = next(NUMBERS)
     at = 1000.0 + 10 * number if time is None else time
-    return Judged(f"r{number}", at, user, "text-1", prompt, output, liked)
+    return JudgedAnswer(f"r{number}", at, user, "text-1", prompt, output, liked)

@@ -1,11 +1,18 @@
-"""What reactions teach: each judged answer is used or dropped with a reason, and nobody can teach too much."""
+"""What reactions teach: each judged answer is used or dropped with a reason, and nobody can teach too much.
+
+Answers are read with the asker's own newest reaction, where an answer was given.
+"""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.learning.harvest import Harvest, Judged, harvest, set_apart
+from components.events.schema import Event
+from components.events.store import commit
+from components.events.transactions import opened
+from components.learning.harvest import Harvest, JudgedAnswer, Reason, harvest, read_judged_answers, set_apart
+from tests.components.events.examples import accepted, finished, like
 from tests.components.learning.examples import SETTINGS, answer
 
 
@@ -26,7 +33,7 @@ def test_a_liked_answer_becomes_a_pair_and_a_disliked_one_what_not_to_write() ->
     assert [answer.output for answer in found.disliked] == ["car: road", "x"] and not found.rejects
     apart = set_apart(found, {"a boat"})
     assert [answer.output for answer in apart.disliked] == ["car: road"]
-    assert [r.reason for r in apart.rejects] == ["disliked, with no better answer"]
+    assert [r.reason for r in apart.rejects] == [Reason.NO_BETTER_ANSWER]
 
 
 def test_what_more_users_dislike_than_like_teaches_nothing() -> None:
@@ -49,7 +56,7 @@ def test_one_like_may_be_chance() -> None:
 def test_a_user_who_asks_again_counts_once_with_the_newest_answer() -> None:
     found = harvest([answer("a boat", "boat", True), answer("A boat", "ship", True)], SETTINGS)
     assert taught(found) == [("A boat", "ship")]
-    assert [r.reason for r in found.rejects] == ["asked again by the same user"]
+    assert [r.reason for r in found.rejects] == [Reason.REPEATED]
 
 
 def test_a_program_that_likes_everything_fast_teaches_nothing() -> None:
@@ -57,7 +64,7 @@ def test_a_program_that_likes_everything_fast_teaches_nothing() -> None:
     slow = [answer(f"thing {n}", "y", n % 2 == 0, "person", time=1000 + 3 * n) for n in range(31)]
     found = harvest([*fast, *slow], SETTINGS)
     assert {pair.user_key for pair in found.pairs} == {"person"}
-    assert {r.answer.user_key for r in found.rejects if r.reason.startswith("program")} == {"robot"}
+    assert {r.answer.user_key for r in found.rejects if r.reason is Reason.PROGRAM} == {"robot"}
 
 
 def test_reactions_that_are_all_alike_say_nothing_once_there_are_many() -> None:
@@ -103,9 +110,43 @@ ANSWERS = st.lists(
 
 
 @given(ANSWERS)
-def test_every_answer_is_used_once_or_dropped_with_a_reason(answers: list[Judged]) -> None:
+def test_every_answer_is_used_once_or_dropped_with_a_reason(answers: list[JudgedAnswer]) -> None:
     found = harvest(answers, SETTINGS)
     used = [pair.request_id for pair in found.pairs] + [answer.request_id for answer in found.disliked]
     dropped = [r.answer.request_id for r in found.rejects]
     assert sorted(used + dropped) == sorted(a.request_id for a in answers)
-    assert all(r.reason for r in found.rejects)
+    assert all(r.text for r in found.rejects)
+
+
+def test_the_newest_reaction_of_who_asked_counts(url: str) -> None:
+    events: list[Event] = [
+        *(
+            accepted(name, at=at, user=f"u-{name}")
+            for name, at in (("old", 1.0), ("a", 10.0), ("b", 11.0), ("c", 12.0))
+        ),
+        *(finished(name) for name in ("old", "a", "b")),
+        finished("c").model_copy(update={"outcome": "error"}),
+        like("a", "k1", at=20.0, user="u-a", value=1.0),
+        like("a", "k2", at=21.0, user="u-a", value=0.0),
+        like("a", "k3", at=22.0, user="somebody else", value=1.0),
+        *(like(name, f"k-{name}", user=f"u-{name}") for name in ("old", "b", "c")),
+        accepted("said", at=13.0, user="u-said").model_copy(update={"messages": 2}),
+        finished("said"),
+        like("said", "k-said", user="u-said"),
+        like("b", "k5", user="u-b").model_copy(update={"kind": "click", "time": 90.0, "value": 0.0}),
+    ]
+    with opened(url) as engine:
+        commit(engine, events)
+    found = list(read_judged_answers(url, 5.0, 100.0))
+    assert [(a.request_id, a.liked) for a in found] == [("a", False), ("b", True)]
+    assert found[1].prompt == "a fox" and found[1].output == "fox: animal" and found[1].user_key == "u-b"
+
+
+def test_a_segment_s_answers_alone_are_read_where_it_is_named(url: str) -> None:
+    plans = {"a": '{"plan": "paid"}', "b": '{"plan": "free"}', "c": "{}", "d": '{"country": "de", "plan": "paid"}'}
+    with opened(url) as engine:
+        for name, segments in plans.items():
+            asked = accepted(name, at=10.0, user=name).model_copy(update={"segments": segments})
+            commit(engine, [asked, finished(name), like(name, f"k-{name}", user=name)])
+    assert {found.request_id for found in read_judged_answers(url, 5.0, 100.0, {"plan": "paid"})} == {"a", "d"}
+    assert len(list(read_judged_answers(url, 5.0, 100.0))) == 4

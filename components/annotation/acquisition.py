@@ -1,0 +1,251 @@
+"""Active learning: which rows to label next. A strategy is a function from arrays to row numbers, all behind `select`.
+
+Knows no model, file or Label Studio. Shapes: M members (an ensemble, bootstrap fits, or passes with dropout on; one
+plain model is M = 1), N rows, C classes, D features. Labelled rows stay in the arrays and are marked, since where
+labels are is half of what a strategy needs. Ties are broken by the generator, so that the order of the rows decides
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import NearestNeighbors
+
+from components.errors import AtelierError
+
+Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+# Rows are positions in the arrays; `labelled_N` leaves at least `count` of them free, and `count` is 1 or more.
+Strategy = Callable[[Floats, Floats, Mask, int, np.random.Generator], Rows]
+
+NEIGHBOURS = 20  # of TypiClust, as in the paper
+# `mixed` weighs candidates, the most uncertain tenth, by how much uncertainty they cover among landmarks. The bounds
+# keep its arrays at 2 million values for a pool of any size.
+CANDIDATES, LANDMARKS, UNCERTAIN_SHARE, PER_PLACE = 1000, 2000, 0.1, 10
+
+
+class SelectionError(AtelierError):
+    """An argument of `select` cannot be used; the message names it, the value and what was expected."""
+
+
+def select(
+    name: str,
+    probabilities_MNC: Floats,
+    embeddings_ND: Floats,
+    labelled_N: Mask,
+    count: int,
+    rng: np.random.Generator,
+) -> Rows:
+    """The next `count` rows to label by the strategy `name`, or all that are left where those are fewer.
+
+    Never a labelled row and never one twice. Where no model exists yet, any constant probabilities will do. Raises
+    `SelectionError`, naming the argument, where shapes disagree, values are not finite or rows do not sum to 1.
+    """
+    if name not in STRATEGIES:
+        raise SelectionError(f"strategy {name!r}: not one of {', '.join(STRATEGIES)}")
+    rows = len(embeddings_ND)
+    _check("probabilities", probabilities_MNC, (None, rows, None))
+    _check("embeddings", embeddings_ND, (rows, None))
+    _check("labelled", labelled_N, (rows,))
+    if labelled_N.dtype != np.bool_:
+        raise SelectionError(f"labelled: {labelled_N.dtype}, expected a mask of bool, True where a row has its label")
+    if np.any(probabilities_MNC < 0) or not np.allclose(probabilities_MNC.sum(2), 1, atol=1e-3):
+        raise SelectionError("probabilities: negative, or rows that do not sum to 1; expected members x rows x classes")
+    free = np.flatnonzero(~labelled_N)
+    if count >= len(free):  # nothing is left to choose between
+        return rng.permutation(free)
+    if count < 1:
+        return np.empty(0, np.intp)
+    return STRATEGIES[name](probabilities_MNC, embeddings_ND, labelled_N, count, rng)
+
+
+def _check(name: str, values: Floats | Mask, shape: tuple[int | None, ...]) -> None:
+    wanted = " x ".join("any" if size is None else str(size) for size in shape)
+    fits = len(shape) == values.ndim and all(s in (None, v) for s, v in zip(shape, values.shape, strict=True))
+    if not fits:
+        raise SelectionError(f"{name}: shape {values.shape}, expected {wanted}")
+    broken = np.argwhere(~np.isfinite(values))
+    if len(broken):
+        raise SelectionError(f"{name}: {len(broken)} values are NaN or infinite, the first at {tuple(broken[0])}")
+
+
+def random(_: Floats, __: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    """By chance: what every other strategy has to beat."""
+    return rng.permutation(np.flatnonzero(~labelled_N))[:count]
+
+
+def entropy(probabilities_MNC: Floats, _: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    """The greatest entropy of the predicted classes (Settles 2009, Active Learning Literature Survey, 2.1)."""
+    return _highest(_entropy(probabilities_MNC.mean(0)), labelled_N, count, rng)
+
+
+def margin(probabilities_MNC: Floats, _: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    """The smallest lead of the likeliest class over the second (Scheffer, Decomain and Wrobel 2001)."""
+    return _highest(uncertainty(probabilities_MNC), labelled_N, count, rng)
+
+
+def bald(probabilities_MNC: Floats, _: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    """What the members disagree on: mutual information of label and model (Houlsby et al. 2011, arXiv:1112.5745).
+
+    With members from dropout as in Gal, Islam and Ghahramani (2017, arXiv:1703.02910); a single member knows no
+    disagreement, and the choice is then by chance.
+    """
+    disagreement_N = _entropy(probabilities_MNC.mean(0)) - _entropy(probabilities_MNC).mean(0)
+    return _highest(disagreement_N.round(12), labelled_N, count, rng)
+
+
+def core_set(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    """The farthest from all labels by cosine, one after the other (`least_covered`)."""
+    units_ND = embeddings_ND / np.maximum(np.linalg.norm(embeddings_ND, axis=1, keepdims=True), 1e-12)
+    free = rng.permutation(np.flatnonzero(~labelled_N))
+    return free[least_covered(units_ND[free], units_ND[labelled_N], count, near=np.inf)]
+
+
+def least_covered(candidates_BD: Floats, covered_RD: Floats, count: int, near: float) -> list[int]:
+    """Positions of at most `count` candidates, each the farthest from what is covered and from those chosen before it.
+
+    The greedy core-set of Sener and Savarese (2018, arXiv:1708.00489) on unit vectors, by cosine; ends where every
+    candidate that is left has a similarity of `near` to something covered (infinite: only where none is left).
+    """
+    if not len(candidates_BD):
+        return []
+    closest_B = (candidates_BD @ covered_RD.T).max(axis=1) if len(covered_RD) else np.full(len(candidates_BD), -1.0)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        farthest = int(closest_B.argmin())
+        if closest_B[farthest] >= near:
+            break
+        chosen.append(farthest)
+        closest_B = np.maximum(closest_B, candidates_BD @ candidates_BD[farthest])
+        closest_B[farthest] = np.inf  # never again, even where all that are left are its equals
+    return chosen
+
+
+def badge(
+    probabilities_MNC: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator
+) -> Rows:
+    """k-means++ over the last layer's gradients, were the likeliest class right (Ash et al. 2020, arXiv:1906.03671).
+
+    A gradient is the outer product of (probabilities - one-hot) and the embedding, so distances need no N x CD array.
+    """
+    free = np.flatnonzero(~labelled_N)
+    errors_NC = probabilities_MNC.mean(0)[free]
+    errors_NC[np.arange(len(free)), errors_NC.argmax(1)] -= 1
+    embeddings_ND = embeddings_ND[free]
+    norms_N = (errors_NC**2).sum(1) * (embeddings_ND**2).sum(1)
+    chosen: list[int] = []
+    nearest_N = norms_N.copy()  # squared distance to the nearest chosen gradient; to zero before there is one
+    while len(chosen) < count:
+        nearest_N[chosen] = 0
+        open_N = np.ones(len(free), bool)
+        open_N[chosen] = False
+        weights_N = nearest_N if nearest_N.sum() > 0 else open_N.astype(float)
+        new = int(rng.choice(len(free), p=weights_N / weights_N.sum()))
+        chosen.append(new)
+        products_N = (errors_NC @ errors_NC[new]) * (embeddings_ND @ embeddings_ND[new])
+        distances_N = np.maximum(norms_N + norms_N[new] - 2 * products_N, 0)
+        nearest_N = distances_N if len(chosen) == 1 else np.minimum(nearest_N, distances_N)
+    return free[chosen]
+
+
+def typiclust(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    """The most typical row of each of the largest clusters without a label (Hacohen et al. 2022, arXiv:2202.02794).
+
+    Needs no model, so it serves the cold start. Typical is who has the nearest neighbours in its own cluster.
+    """
+    clusters = min(int(labelled_N.sum()) + count, len(np.unique(embeddings_ND, axis=0)))
+    cluster_N = KMeans(clusters, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(embeddings_ND)
+    labels_C = np.bincount(cluster_N[labelled_N], minlength=clusters)
+    free_C = np.bincount(cluster_N[~labelled_N], minlength=clusters)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        # The fewest labels first, then the largest; a cluster is asked again only once all others have been.
+        cluster = np.lexsort((-free_C, labels_C, free_C == 0))[0]
+        mine = np.setdiff1d(np.flatnonzero((cluster_N == cluster) & ~labelled_N), chosen)
+        chosen.append(int(mine[_typical(embeddings_ND[mine])]))
+        labels_C[cluster] += 1
+        free_C[cluster] -= 1
+    return np.array(chosen, np.intp)
+
+
+def mixed(
+    probabilities_MNC: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator
+) -> Rows:
+    """The default: of the most uncertain rows those that stand for the most other uncertain rows.
+
+    Uncertainty herding (Bae, Oliveira and Sutherland 2025, arXiv:2412.20644): greedily the row whose kernel adds most
+    to the covered uncertainty; what a label or an earlier choice covers counts no more, so a batch has no two alike.
+    Candidates are few as in cluster-margin (Citovsky et al. 2021, arXiv:2107.14263), uncertainty is squared (measured:
+    `make bench NAME=annotation`), and the first batch is TypiClust's. The kernel is as wide as the way to the nearest
+    label, so it narrows as labels come.
+    """
+    if not labelled_N.any():
+        return typiclust(probabilities_MNC, embeddings_ND, labelled_N, count, rng)
+    free = rng.permutation(np.flatnonzero(~labelled_N))
+    weights_N = uncertainty(probabilities_MNC) ** 2
+    most = min(max(int(UNCERTAIN_SHARE * len(free)), PER_PLACE * count), CANDIDATES)
+    candidates = free[np.argsort(-weights_N[free], kind="stable")[: max(most, count)]]
+    landmarks = free[:LANDMARKS]
+    to_label_L = _nearest(embeddings_ND[landmarks], embeddings_ND[labelled_N])
+    width = 2 * np.median(to_label_L**2) or 1.0
+    distances_LB = pairwise_distances(embeddings_ND[landmarks], embeddings_ND[candidates], metric="sqeuclidean")
+    kernel_LB = np.exp(-distances_LB / width).astype(np.float32)
+    covered_L = np.exp(-(to_label_L**2) / width).astype(np.float32)
+    weights_L = weights_N[landmarks].astype(np.float32)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        gains_B = weights_L @ np.maximum(kernel_LB - covered_L[:, None], 0)
+        gains_B[chosen] = -1
+        chosen.append(int(gains_B.argmax()))
+        covered_L = np.maximum(covered_L, kernel_LB[:, chosen[-1]])
+    return candidates[chosen]
+
+
+def uncertainty(probabilities_MNC: Floats) -> Floats:
+    """1 minus the lead of the likeliest class over the second, of the members' mean: N values from 0 (sure) to 1."""
+    mean_NC = probabilities_MNC.mean(0)
+    if mean_NC.shape[1] < 2:
+        return np.zeros(len(mean_NC))
+    best_N2 = np.partition(mean_NC, -2, axis=1)[:, -2:]
+    return 1 - (best_N2[:, 1] - best_N2[:, 0])
+
+
+def _entropy(probabilities: Floats) -> Floats:
+    return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(-1)
+
+
+def _highest(scores_N: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
+    free = rng.permutation(np.flatnonzero(~labelled_N))
+    return free[np.argsort(-scores_N[free], kind="stable")[:count]]
+
+
+def _nearest(from_ND: Floats, to_KD: Floats) -> Floats:
+    """Distance of each row to the nearest of the others."""
+    return NearestNeighbors(n_neighbors=1).fit(to_KD).kneighbors(from_ND)[0][:, 0]
+
+
+def _typical(members_ND: Floats) -> int:
+    """Which row has the smallest mean distance to its neighbours among these."""
+    neighbours = min(NEIGHBOURS, len(members_ND) - 1)
+    if not neighbours:
+        return 0
+    return int(NearestNeighbors(n_neighbors=neighbours).fit(members_ND).kneighbors()[0].mean(1).argmin())
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": random,
+    "entropy": entropy,
+    "margin": margin,
+    "bald": bald,
+    "core-set": core_set,
+    "badge": badge,
+    "typiclust": typiclust,
+    "mixed": mixed,
+}
+DEFAULT = "mixed"

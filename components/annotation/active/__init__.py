@@ -1,1 +1,0 @@
-"""Which samples to label next, and when to stop: active learning on arrays. Knows no model, file or Label Studio."""
