@@ -26,9 +26,9 @@ def require_label_studio() -> None:
 @app.command()
 def start() -> None:
     """Start Label Studio where none is given, send the first samples, and say where to label."""
-    from flows.labelling_server import begin
+    from flows import labelling_server
 
-    typer.echo(begin(load()))
+    typer.echo(labelling_server.start(load()))
     upload()
     typer.echo("then run `atelier annotate reconcile`; where the stack is up, a schedule does it every five minutes")
 

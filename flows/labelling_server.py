@@ -1,6 +1,6 @@
-"""Label Studio on this machine: in an environment of its own, as a program of the stack. Or the server that there is.
+"""Label Studio on this machine, in an environment of its own and as a program of the stack, or the user's own server.
 
-Which one is decided by `annotation.url` and the token: who sets `LABEL_STUDIO_API_KEY` has a server already.
+`annotation.url` and the token decide which: who sets `LABEL_STUDIO_API_KEY` has a server already.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flows.environment import ROOT, STATE, kept, ports
 
 LOCKS = ROOT / "infra" / "locks"
 BUILD_LOCK, LOCK = LOCKS / "build.txt", LOCKS / "label-studio.txt"
-VENV, HOME = STATE / "label-studio-venv", STATE / "label-studio"
+VENV, DATA = STATE / "label-studio-venv", STATE / "label-studio"
 TOKEN_FILE, PASSWORD_FILE = STATE / "label-studio-token", STATE / "label-studio-password"
 ACCOUNT = "lead@localhost"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -63,14 +63,14 @@ def command(port: int, folder: Path) -> list[str]:
 
 def account(token: str, password: str) -> dict[str, str]:
     """The variables that make the first account, where the process list shows them to nobody."""
-    known = {"USERNAME": ACCOUNT, "PASSWORD": password, "USER_TOKEN": token}
-    return {f"LABEL_STUDIO_{name}": value for name, value in known.items()}
+    variables = {"USERNAME": ACCOUNT, "PASSWORD": password, "USER_TOKEN": token}
+    return {f"LABEL_STUDIO_{name}": value for name, value in variables.items()}
 
 
 def server(params: Params) -> list[str]:
     """What `atelier serve label-studio` becomes."""
     os.environ.update(SETTINGS | account(kept(TOKEN_FILE), kept(PASSWORD_FILE)))
-    return command(ports(params)["label-studio"], HOME)
+    return command(ports(params)["label-studio"], DATA)
 
 
 def is_ours(params: Params) -> bool:
@@ -91,7 +91,7 @@ def invitation(url: str) -> str:
         return urljoin(url, client.organizations.invites.get_invite_link().invite_url or "")
 
 
-def begin(params: Params) -> str:
+def start(params: Params) -> str:
     """Have our server run, where it is ours; returns how to sign in."""
     url = params.annotation.url
     if not is_ours(params):
@@ -102,7 +102,7 @@ def begin(params: Params) -> str:
     stack.start(params, ["label-studio"])
     provide_token(params)
     if not os.environ.get(TOKEN):
-        raise StageError(f"{TOKEN_FILE} is empty; delete it and {HOME}, and run this again")
+        raise StageError(f"{TOKEN_FILE} is empty; delete it and {DATA}, and run this again")
     return (
         f"sign in at {url} as {ACCOUNT}, with the password in {PASSWORD_FILE.relative_to(ROOT)}; "
         f"others sign up at {invitation(url)} (whoever has this link can: send it to nobody else)"

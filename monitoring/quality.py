@@ -19,9 +19,9 @@ def page(report: Mapping[str, Any]) -> str:
 
 
 def _curve(person: Mapping[str, Any], min_accuracy: float) -> Markup | str:
-    found = person["curve"]
-    if not found:
+    curve = person["curve"]
+    if not curve:
         return "too few answers"
-    wrong = [1 - share for share in found["right"]]
-    hot = [False] * (len(wrong) - 1) + [found["drifts"]]
-    return trend(found["times"], wrong, hot, 1 - min_accuracy, f"share of wrong answers of {person['name']} over time")
+    wrong = [1 - share for share in curve["right"]]
+    hot = [False] * (len(wrong) - 1) + [curve["drifts"]]
+    return trend(curve["times"], wrong, hot, 1 - min_accuracy, f"share of wrong answers of {person['name']} over time")

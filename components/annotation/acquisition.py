@@ -1,9 +1,10 @@
-"""Active learning: which rows to label next. A strategy is a function from arrays to row numbers, all behind `select`.
+"""Active learning: which rows to label next. A strategy is a function from arrays to row numbers, called by `select`.
 
-Knows no model, file or Label Studio. Shapes: M members (an ensemble, bootstrap fits, or passes with dropout on; one
-plain model is M = 1), N rows, C classes, D features. Labelled rows stay in the arrays and are marked, since where
-labels are is half of what a strategy needs. Ties are broken by the generator, so that the order of the rows decides
-nothing.
+`mixed` is what labelling uses; `make bench NAME=annotation` compares it with others. Knows no model, file or server.
+
+Shapes: M members (an ensemble, bootstrap fits, or passes with dropout on; one plain model is M = 1), N rows, C classes,
+D features. Labelled rows stay in the arrays and are marked, since where labels are is half of what a strategy needs.
+Ties are broken by the generator, so that the order of the rows decides nothing.
 """
 
 from __future__ import annotations
@@ -35,20 +36,18 @@ class SelectionError(AtelierError):
 
 
 def select(
-    name: str,
+    strategy: Strategy,
     probabilities_MNC: Floats,
     embeddings_ND: Floats,
     labelled_N: Mask,
     count: int,
     rng: np.random.Generator,
 ) -> Rows:
-    """The next `count` rows to label by the strategy `name`, or all that are left where those are fewer.
+    """The next `count` rows to label by the strategy, or all that are left where those are fewer.
 
     Never a labelled row and never one twice. Where no model exists yet, any constant probabilities will do. Raises
     `SelectionError`, naming the argument, where shapes disagree, values are not finite or rows do not sum to 1.
     """
-    if name not in STRATEGIES:
-        raise SelectionError(f"strategy {name!r}: not one of {', '.join(STRATEGIES)}")
     rows = len(embeddings_ND)
     _check("probabilities", probabilities_MNC, (None, rows, None))
     _check("embeddings", embeddings_ND, (rows, None))
@@ -62,7 +61,7 @@ def select(
         return rng.permutation(free)
     if count < 1:
         return np.empty(0, np.intp)
-    return STRATEGIES[name](probabilities_MNC, embeddings_ND, labelled_N, count, rng)
+    return strategy(probabilities_MNC, embeddings_ND, labelled_N, count, rng)
 
 
 def _check(name: str, values: Floats | Mask, shape: tuple[int | None, ...]) -> None:
@@ -73,38 +72,6 @@ def _check(name: str, values: Floats | Mask, shape: tuple[int | None, ...]) -> N
     broken = np.argwhere(~np.isfinite(values))
     if len(broken):
         raise SelectionError(f"{name}: {len(broken)} values are NaN or infinite, the first at {tuple(broken[0])}")
-
-
-def random(_: Floats, __: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
-    """By chance: what every other strategy has to beat."""
-    return rng.permutation(np.flatnonzero(~labelled_N))[:count]
-
-
-def entropy(probabilities_MNC: Floats, _: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
-    """The greatest entropy of the predicted classes (Settles 2009, Active Learning Literature Survey, 2.1)."""
-    return _highest(_entropy(probabilities_MNC.mean(0)), labelled_N, count, rng)
-
-
-def margin(probabilities_MNC: Floats, _: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
-    """The smallest lead of the likeliest class over the second (Scheffer, Decomain and Wrobel 2001)."""
-    return _highest(uncertainty(probabilities_MNC), labelled_N, count, rng)
-
-
-def bald(probabilities_MNC: Floats, _: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
-    """What the members disagree on: mutual information of label and model (Houlsby et al. 2011, arXiv:1112.5745).
-
-    With members from dropout as in Gal, Islam and Ghahramani (2017, arXiv:1703.02910); a single member knows no
-    disagreement, and the choice is then by chance.
-    """
-    disagreement_N = _entropy(probabilities_MNC.mean(0)) - _entropy(probabilities_MNC).mean(0)
-    return _highest(disagreement_N.round(12), labelled_N, count, rng)
-
-
-def core_set(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
-    """The farthest from all labels by cosine, one after the other (`least_covered`)."""
-    units_ND = embeddings_ND / np.maximum(np.linalg.norm(embeddings_ND, axis=1, keepdims=True), 1e-12)
-    free = rng.permutation(np.flatnonzero(~labelled_N))
-    return free[least_covered(units_ND[free], units_ND[labelled_N], count, near=np.inf)]
 
 
 def least_covered(candidates_BD: Floats, covered_RD: Floats, count: int, near: float) -> list[int]:
@@ -127,33 +94,6 @@ def least_covered(candidates_BD: Floats, covered_RD: Floats, count: int, near: f
     return chosen
 
 
-def badge(
-    probabilities_MNC: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator
-) -> Rows:
-    """k-means++ over the last layer's gradients, were the likeliest class right (Ash et al. 2020, arXiv:1906.03671).
-
-    A gradient is the outer product of (probabilities - one-hot) and the embedding, so distances need no N x CD array.
-    """
-    free = np.flatnonzero(~labelled_N)
-    errors_NC = probabilities_MNC.mean(0)[free]
-    errors_NC[np.arange(len(free)), errors_NC.argmax(1)] -= 1
-    embeddings_ND = embeddings_ND[free]
-    norms_N = (errors_NC**2).sum(1) * (embeddings_ND**2).sum(1)
-    chosen: list[int] = []
-    nearest_N = norms_N.copy()  # squared distance to the nearest chosen gradient; to zero before there is one
-    while len(chosen) < count:
-        nearest_N[chosen] = 0
-        open_N = np.ones(len(free), bool)
-        open_N[chosen] = False
-        weights_N = nearest_N if nearest_N.sum() > 0 else open_N.astype(float)
-        new = int(rng.choice(len(free), p=weights_N / weights_N.sum()))
-        chosen.append(new)
-        products_N = (errors_NC @ errors_NC[new]) * (embeddings_ND @ embeddings_ND[new])
-        distances_N = np.maximum(norms_N + norms_N[new] - 2 * products_N, 0)
-        nearest_N = distances_N if len(chosen) == 1 else np.minimum(nearest_N, distances_N)
-    return free[chosen]
-
-
 def typiclust(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
     """The most typical row of each of the largest clusters without a label (Hacohen et al. 2022, arXiv:2202.02794).
 
@@ -165,7 +105,7 @@ def typiclust(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rn
     free_C = np.bincount(cluster_N[~labelled_N], minlength=clusters)
     chosen: list[int] = []
     while len(chosen) < count:
-        # The fewest labels first, then the largest; a cluster is asked again only once all others have been.
+        # The fewest labels first, then the largest; a cluster comes again only once all others have come.
         cluster = np.lexsort((-free_C, labels_C, free_C == 0))[0]
         mine = np.setdiff1d(np.flatnonzero((cluster_N == cluster) & ~labelled_N), chosen)
         chosen.append(int(mine[_typical(embeddings_ND[mine])]))
@@ -177,7 +117,7 @@ def typiclust(_: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rn
 def mixed(
     probabilities_MNC: Floats, embeddings_ND: Floats, labelled_N: Mask, count: int, rng: np.random.Generator
 ) -> Rows:
-    """The default: of the most uncertain rows those that stand for the most other uncertain rows.
+    """Of the most uncertain rows those that stand for the most other uncertain rows.
 
     Uncertainty herding (Bae, Oliveira and Sutherland 2025, arXiv:2412.20644): greedily the row whose kernel adds most
     to the covered uncertainty; what a label or an earlier choice covers counts no more, so a batch has no two alike.
@@ -216,15 +156,6 @@ def uncertainty(probabilities_MNC: Floats) -> Floats:
     return 1 - (best_N2[:, 1] - best_N2[:, 0])
 
 
-def _entropy(probabilities: Floats) -> Floats:
-    return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(-1)
-
-
-def _highest(scores_N: Floats, labelled_N: Mask, count: int, rng: np.random.Generator) -> Rows:
-    free = rng.permutation(np.flatnonzero(~labelled_N))
-    return free[np.argsort(-scores_N[free], kind="stable")[:count]]
-
-
 def _nearest(from_ND: Floats, to_KD: Floats) -> Floats:
     """Distance of each row to the nearest of the others."""
     return NearestNeighbors(n_neighbors=1).fit(to_KD).kneighbors(from_ND)[0][:, 0]
@@ -236,16 +167,3 @@ def _typical(members_ND: Floats) -> int:
     if not neighbours:
         return 0
     return int(NearestNeighbors(n_neighbors=neighbours).fit(members_ND).kneighbors()[0].mean(1).argmin())
-
-
-STRATEGIES: dict[str, Strategy] = {
-    "random": random,
-    "entropy": entropy,
-    "margin": margin,
-    "bald": bald,
-    "core-set": core_set,
-    "badge": badge,
-    "typiclust": typiclust,
-    "mixed": mixed,
-}
-DEFAULT = "mixed"

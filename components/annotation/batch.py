@@ -23,8 +23,9 @@ from sklearn.model_selection import KFold, learning_curve
 from sklearn.neighbors import NearestNeighbors
 from sqlalchemy import Engine, select, update
 
-from components.annotation import acquisition, task_store
-from components.annotation.acquisition import Floats, Mask, Rows
+from components.annotation import task_store
+from components.annotation.acquisition import Floats, Mask, Rows, mixed
+from components.annotation.acquisition import select as select_rows
 from components.annotation.label_studio import NewTask, title
 from components.annotation.stopping import CurveError, Outlook, outlook
 from components.annotation.task_store import PROJECTS, Task
@@ -39,7 +40,7 @@ from components.stage import StageError
 
 SIDE = 512  # pixels: the longest side an annotator is sent
 STRENGTH = 1.0  # inverse regularisation, the middle of what `make bench NAME=annotation` searches
-NEIGHBOURS = 10  # with the same label as a sample, all of them, where that is taken for known
+NEIGHBOURS = 10  # captions nearest to a sample's; where all carry its label, the sample is gold
 FOLDS, POINTS = 5, 6
 ENOUGH = 30  # verdicts before which a learning curve says nothing
 COMPONENTS = 64  # principal components of the embedded captions
@@ -96,7 +97,7 @@ def choose(
     gold = _gold(pool, x_ND, excluded_N, round(count * gold_share), rng)
     gold_labels = {pool.ids[row]: pool.labels[row] for row in gold}
     excluded_N[gold] = True
-    rows = acquisition.select(acquisition.DEFAULT, likely_NC[None], x_ND, excluded_N, count - len(gold), rng)
+    rows = select_rows(mixed, likely_NC[None], x_ND, excluded_N, count - len(gold), rng)
     return {pool.ids[row]: "" for row in rows} | gold_labels
 
 

@@ -1,8 +1,8 @@
-"""How far to trust each person's answers, and how sure several answers make one of a label.
+"""How accurate each person's answers are, and how likely several answers together make each label.
 
-What is true is estimated from all answers by Dawid and Skene's model (crowd-kit). From that come one accuracy for each
-person, whatever the label, and which wrong label is taken for which, learned from everybody together: no single person
-has given enough answers for a table of their own.
+The true labels are estimated from all answers by Dawid and Skene's model (crowd-kit). From them come one accuracy for
+each person, whatever the label, and which wrong label is taken for which, learned from everybody together: no single
+person has given enough answers for a table of their own.
 """
 
 from __future__ import annotations

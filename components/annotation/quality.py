@@ -99,10 +99,9 @@ def report(
     labels = _labels(tasks, recorded)
     by_number = {task.task: task for task in tasks}
     gold = {task.task: task.gold for task in tasks if task.gold}
-    answers = current_answers(recorded)
-    crowd = estimate_crowd(answers, gold, labels, tiers)
-    each, probable = crowd.confusion_CC, crowd.probable
-    given = first_answers({task: some for task, some in recorded.items() if task not in gold}, tiers.first)
+    crowd = estimate_crowd(current_answers(recorded), gold, labels, tiers)
+    probable = crowd.probable
+    given = first_answers({task: answers for task, answers in recorded.items() if task not in gold}, tiers.first)
     doubts = [
         Suspicion(task.sample, task.label, likeliest, sure, "the answers")
         for task in tasks
@@ -122,8 +121,8 @@ def report(
         alpha=alpha(given, labels),
         fleiss=fleiss(given, labels, tiers.first),
         pairs=tuple(pairs(given)[:LISTED]),
-        people=_people(tasks, recorded, crowd, each, probable, tiers),
-        confusion_CC=_overall(each, crowd, labels),
+        people=_people(tasks, recorded, crowd, tiers),
+        confusion_CC=_overall(crowd),
         disputed_gold=tuple(
             Suspicion(by_number[task].sample, gold[task], label, probable.get(task, {}).get(label, 1.0), "the answers")
             for task, label in crowd.disputed.items()
@@ -215,12 +214,12 @@ def _people(
     tasks: Sequence[Task],
     recorded: Mapping[int, Sequence[RecordedAnswer]],
     crowd: Crowd,
-    each: Mapping[str, Floats],
-    probable: Mapping[int, Mapping[str, float]],
     tiers: Tiers,
 ) -> tuple[Person, ...]:
     """Everybody who has answered, the least accurate first."""
-    truth = {task.task: _truth(task, probable.get(task.task, {})) for task in tasks if task.task not in crowd.disputed}
+    truth = {
+        task.task: _truth(task, crowd.probable.get(task.task, {})) for task in tasks if task.task not in crowd.disputed
+    }
     gold = {task.task for task in tasks if task.gold and task.task not in crowd.disputed}
     mine: dict[str, list[RecordedAnswer]] = {}
     for given in recorded.values():
@@ -242,7 +241,7 @@ def _people(
                 likely=crowd.accuracy.get(name, crowd.expected[highest_tier(name, tiers)]),
                 unfit=name in unfit,
                 curve=curve([right for right, _ in judged], [when for _, when in judged], len(mine)),
-                mixes_up=_mixes_up(each[name], crowd.labels) if name in each else "",
+                mixes_up=_mixes_up(crowd.confusion_CC[name], crowd.labels) if name in crowd.confusion_CC else "",
             )
         )
     return tuple(sorted(people, key=lambda person: person.likely))
@@ -260,10 +259,10 @@ def _mixes_up(confusion_CC: Floats, labels: Sequence[str]) -> str:
     return f"{labels[truth]} taken for {labels[answer]}: {100 * share:.0f}\u00a0%" if share >= 0.05 else ""
 
 
-def _overall(each: Mapping[str, Floats], crowd: Crowd, labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+def _overall(crowd: Crowd) -> tuple[tuple[float, ...], ...]:
     """The people's confusions, each weighted by how many answers it rests on; nothing where there are none."""
-    if not each:
+    if not crowd.confusion_CC:
         return ()
-    weights = [crowd.counted.get(person, 1.0) for person in each]
-    mean_CC = np.average([*each.values()], axis=0, weights=weights)
+    weights = [crowd.counted.get(person, 1.0) for person in crowd.confusion_CC]
+    mean_CC = np.average([*crowd.confusion_CC.values()], axis=0, weights=weights)
     return tuple(tuple(float(x) for x in row) for row in mean_CC)

@@ -34,7 +34,7 @@ def samples(folder: Path) -> Iterator[Sample]:
 
 
 def held_out(folder: Path) -> list[dict[str, Any]]:
-    """What held-out users thought, oldest first: `Judged` as rows; none where nothing was ever learned."""
+    """What held-out users thought, oldest first: rows of `JudgedAnswer`; none where nothing was ever learned."""
     if digest(folder) is None:
         return []
     verify(folder)

@@ -21,8 +21,8 @@ from components.learning.data_version import changed_pairs, pairs_of, write_vers
 from components.learning.harvest import JudgedAnswer, harvest, set_apart
 
 CONTROL, TREATMENT = "control", "treatment"
-SHARE, EVEN = 0.5, 0.5  # of a segment's users, of those with the adapter: while nothing is known of it
-WON_WEIGHT = 0.9  # of all the segment's users, once it has won; the others tell whether it stays as good
+SHARE, EVEN = 0.5, 0.5  # of a segment's users who take part, and of these with the adapter, until it has won
+WON_WEIGHT = 0.9  # of all the segment's users, once it has won; the others show whether it stays as good
 SRM_ALPHA = 0.001
 MIN_CHECKS = 10  # answers that held-out users of a segment liked, to be measured on
 

@@ -24,12 +24,12 @@ from rich.table import Table
 from scipy import stats
 from sklearn.utils.parallel import Parallel, delayed
 
-from components.annotation.acquisition import DEFAULT, STRATEGIES
 from components.annotation.stopping import POINT, POINTS, outlook
 from components.artifact import write_text
 from components.stage import run
 from tests.bench.annotation_datasets import built_in, from_file
 from tests.bench.annotation_replay import BATCH, BUDGET_SHARE, TARGET, Curve, Dataset, replay, strength
+from tests.bench.annotation_strategies import DEFAULT, STRATEGIES
 
 OUT = Path("metrics/annotation/active.json")
 PLOT = Path("docs/active.png")

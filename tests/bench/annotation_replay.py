@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
 
-from components.annotation.acquisition import Floats, Rows, select
+from components.annotation.acquisition import Floats, Rows
 from components.annotation.batch import model, probabilities
+from tests.bench.annotation_strategies import select
 
 TEST_SHARE, BUDGET_SHARE = 0.3, 0.8  # of all rows, and of the rows that may be labelled
 TARGET = 0.95  # of the accuracy that all labels give

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.annotation.acquisition import STRATEGIES
 from infra.figures import online
 from tests.bench import annotation as bench
 from tests.bench.annotation_replay import Curve
+from tests.bench.annotation_strategies import STRATEGIES
 
 
 def curve(strategy: str, seed: int, needed: int | None) -> Curve:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from components.annotation.acquisition import STRATEGIES
 from tests.bench.annotation_replay import BUDGET_SHARE, Curve, Dataset, replay, strength
+from tests.bench.annotation_strategies import STRATEGIES
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_our_own_servers_token_is_handed_over_and_nobody_elses_replaced(state: P
     labelling_server.provide_token(at("http://127.0.0.1:8080"))
     assert os.environ[TOKEN] == "given"
     assert (
-        labelling_server.begin(at("http://127.0.0.1:8080"))
+        labelling_server.start(at("http://127.0.0.1:8080"))
         == f"the server at http://127.0.0.1:8080, with the token in {TOKEN}"
     )
 
