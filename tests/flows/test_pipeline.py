@@ -30,6 +30,10 @@ stages:
     outs: [apart.txt]
 """
 
+two_halves = pytest.mark.skipif(
+    len(pipeline.halves()) < 2, reason="one core, or a system that binds no process to some"
+)
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -73,7 +77,7 @@ def test_a_failed_stage_fails_its_run_with_its_own_error_and_a_rerun_continues(
     assert pipeline.pipeline(["last"]) == {"first": "cached", "last": "cached"}
 
 
-@pytest.mark.skipif(len(pipeline.halves()) < 2, reason="one core, or a system that binds no process to some")
+@two_halves
 def test_41_two_stages_run_side_by_side_each_on_half_of_the_cores_and_a_training_alone(
     repository: Path, prefect_server: None
 ) -> None:
@@ -98,6 +102,7 @@ if own == "alone":
     assert cores["a"] | cores["b"] == cores["alone"] and not cores["a"] & cores["b"]
 
 
+@two_halves
 def test_41_a_stage_that_fails_lets_the_one_beside_it_end(repository: Path, prefect_server: None) -> None:
     slow = "python -c \"__import__('time').sleep(8); open('apart.txt', 'w')"
     (repository / "dvc.yaml").write_text(GRAPH.replace("python -c \"open('apart.txt', 'w')", slow))
