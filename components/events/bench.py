@@ -30,7 +30,7 @@ from components.events.database import connect
 from components.events.schema import Accepted
 from components.events.store import EventStore, commit
 from components.stage import run
-from components.timing import other_work, paired_ratio
+from components.timing import before_work, paired_ratio
 
 OUT = Path("metrics/online/events.json")
 WRITERS = (1, 8, 64)
@@ -116,7 +116,7 @@ def main(
 ) -> None:
     """Measure both databases, SQLite on the disk that holds this project's state, and write the figures."""
     STATE.mkdir(exist_ok=True)
-    document: dict[str, Any] = {"machine": other_work()}
+    document: dict[str, Any] = {"machine": before_work()}
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         document["SQLite"] = measure("SQLite", f"sqlite:///{folder}/events.db", rounds, kills)
     found = throwaway.binaries()

@@ -9,8 +9,8 @@ from infra.figures.row import Document, Row, listed, other_work, percent, spread
 RETURN = "users who return, "
 
 
-def load(line: str, unit: str) -> Callable[[Document], str]:
-    """Throughput and latency of a line of the running gateway, by number of users; empty where it was not measured."""
+def load(unit: str) -> Callable[[Document], str]:
+    """Throughput and latency of a line of the running gateway, by number of users."""
 
     def level(key: str, row: Document) -> str:
         users = key.removeprefix("users_")
@@ -19,8 +19,8 @@ def load(line: str, unit: str) -> Callable[[Document], str]:
         return f"{speed}{latency}, {row['failed']:,} of {row['failed'] + row['requests']:,} failed"
 
     def figure(d: Document) -> str:
-        levels = sorted(d["lines"].get(line, {}).items(), key=lambda item: int(item[0].removeprefix("users_")))
-        return "; ".join([*(level(*item) for item in levels), other_work(d)]) if levels else ""
+        levels = sorted(d["levels"].items(), key=lambda item: int(item[0].removeprefix("users_")))
+        return "; ".join([*(level(*item) for item in levels), other_work(d)])
 
     return figure
 
@@ -183,8 +183,8 @@ def server(d: Document) -> str:
 
 ONLINE = "make bench-online"
 ROWS = [
-    Row("online/load.json", "the running gateway, text", load("text", "tokens/s"), "make bench"),
-    Row("online/load.json", "the running gateway, image", load("image", "images/s"), "make bench"),
+    Row("online/load_text.json", "the running gateway, text", load("tokens/s"), "make bench"),
+    Row("online/load_image.json", "the running gateway, image", load("images/s"), "make bench"),
     Row(
         "online/idle.json", "the running stack while nobody uses it, without the model engines", idle, "make bench-idle"
     ),
