@@ -32,7 +32,7 @@ from components.config.service import (
     Tiers,
     Variant,
 )
-from components.config.spelling import nearest
+from components.config.spelling import REPLACED, nearest
 from components.config.stages import (
     Clean,
     EvaluateImage,
@@ -176,7 +176,11 @@ def load(path: Path = Path("params.yaml")) -> Params:
 def _in_words(error: ErrorDetails) -> str:
     """What is wrong with one parameter: its full name, what was expected, the value."""
     place, value = ".".join(map(str, error["loc"])), error["input"]
-    got = "" if error["type"] == "missing" or isinstance(value, dict) else f" (got {value!r})"
+    got = "" if isinstance(value, dict) else f" (got {value!r})"
+    if place in REPLACED:
+        return f"{place} {REPLACED[place]}"
+    if error["type"] == "missing":
+        return f"{place}: is missing; the params.yaml that comes with this version shows it"
     if error["type"] == "extra_forbidden":
         meant = nearest(Params, error["loc"])
         return f"{place}: there is no such parameter{got}" + (f"; did you mean {meant}?" if meant else "")

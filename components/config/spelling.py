@@ -1,4 +1,4 @@
-"""Which parameter was meant by a key that there is not: one of that name elsewhere, else the nearest beside it."""
+"""Which parameter an unknown key means: what replaced it, one of that name elsewhere, or the nearest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+# What became of the keys of earlier versions.
+REPLACED = {
+    "evaluate.text.max_new_tokens": "is now serving.text_max_new_tokens",
+    "evaluate.text.temperature": "is now serving.text_temperature",
+    "evaluate.image.steps": "is now serving.image_steps",
+    "evaluate.image.guidance": "is now serving.image_guidance",
+    "gate.text.min_naming_gain": "is now gate.text.min_chrf_gain and min_exact_gain, of other measures",
+    "verify.text.repeats": "is gone: `make bench NAME=engines` measures speed",
+    "verify.image.repeats": "is gone: `make bench NAME=engines` measures speed",
+    "verify.image.steps": "is now serving.image_steps",
+}
 
 
 def nearest(schema: type[BaseModel], place: Sequence[str | int]) -> str:
