@@ -59,9 +59,9 @@ def saved(d: Document) -> str:
 
 
 ROWS = [
-    Row("text/evaluate.json", "text: chrF with the wanted prompt", written, "dvc repro evaluate_text"),
-    Row("image/evaluate.json", "image: KID to drawings of your style", gained, "dvc repro evaluate_image"),
-    Row("image/base.json", "base: named by the judge, seen / new", named, BASE),
+    Row("text/evaluate.json", "text: likeness to the wanted prompt (chrF)", written, "dvc repro evaluate_text"),
+    Row("image/evaluate.json", "image: distance to your drawings (KID)", gained, "dvc repro evaluate_image"),
+    Row("image/base.json", "base: judge names seen / new concepts", named, BASE),
     Row(
         "text/speed.json",
         "text engine, 8 streams",
