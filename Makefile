@@ -34,7 +34,7 @@ down:  ## stop it
 repro: setup  ## bring every artifact up to date
 	dvc repro
 
-figures: setup  ## README's table, from metrics/
+figures: setup  ## the tables of figures in README and docs, from metrics/
 	python -m infra.figures
 
 lint: setup  ## style, types, the import rule and known vulnerabilities of what the locks hold
