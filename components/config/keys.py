@@ -71,7 +71,7 @@ def nearest(schema: type[BaseModel], place: Sequence[str | int]) -> str:
 
 def begins(place: Sequence[str], names: Sequence[str]) -> bool:
     """Whether a key's place begins with the names given, which may be those of entries."""
-    return len(place) >= len(names) and all(known in (ANY, name) for known, name in zip(place, names, strict=False))
+    return len(place) >= len(names) and all(part in (ANY, name) for part, name in zip(place, names, strict=False))
 
 
 def describe(settings: BaseModel, prefix: str) -> list[tuple[str, str, str, str]]:
