@@ -111,7 +111,6 @@ def has(document: Any, name: str) -> bool:
     return True
 
 
-@pytest.mark.xfail(strict=True, reason="the pages use the names of the command line as it is grouped by noun")
 def test_every_atelier_command_is_on_the_page_of_commands_and_every_named_one_exists() -> None:
     root = typer.main.get_command(app)
     assert [call for call in sorted(commands("atelier")) if not resolves(root, call.split()[1:])] == []

@@ -75,6 +75,6 @@ def test_an_old_workspace_is_told_of_renamed_keys_and_then_serves_on(workspace: 
         status = atelier(workspace, "status")
         assert "text-v1" in status and "image-v1" in status
         assert old["experiments"][0]["name"] in atelier(workspace, "experiment", "list")
-        assert "生日蛋糕" in atelier(workspace, "labels")
+        assert "生日蛋糕" in atelier(workspace, "label", "phrases")
     finally:
         run(workspace, "-m", "flows.cli", "down")

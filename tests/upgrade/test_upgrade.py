@@ -9,7 +9,7 @@ import pytest
 
 from components.annotation import tier_store
 from components.config import ConfigError, Params, load
-from components.config.spelling import REPLACED, nearest
+from components.config.keys import REPLACED, nearest
 from components.events.read import read
 from components.events.transactions import opened
 from components.experiments.versions import running
