@@ -29,7 +29,7 @@ from flows.preference import comparison_source
 
 DATA = ROOT / paths.DATA / "image"
 LOCK = STATE / "annotate.lock"
-BUSY = "another `atelier annotate` is at work on this project and goes on; nothing was done here"
+BUSY = "another `atelier label` is at work on this project and goes on; nothing was done here"
 
 
 @task(task_run_name="read-answers", persist_result=False)
@@ -110,7 +110,7 @@ def reconcile() -> str:
     params = load()
     with opened(params.events.url) as engine:
         if not task_store.read_tasks(engine, title(params.annotation)):
-            return "nobody labels yet: `atelier annotate upload` opens the project"
+            return "nobody labels yet: `atelier label upload` opens the project"
     return _alone(lambda: [read_answers(), write_verdicts(), send_next()])
 
 

@@ -81,7 +81,7 @@ def ask_annotators(since: float, until: float) -> int:
         covered = [pair.phrase for pair in read_pairs(SPLIT / "train.parquet")] + [task.phrase for task in queued]
         chosen = phrase_queue.choose(fresh, covered, room, lambda texts: encoder.embed(texts).numpy())
         added = phrase_queue.enqueue(engine, chosen, time.time())
-    logger().info("%d phrases wait for an annotator: `atelier labels`", added)
+    logger().info("%d phrases wait for an annotator: `atelier label phrases`", added)
     return added
 
 
@@ -123,7 +123,9 @@ def learn() -> Learned:
         with FileLock(STATE / "learn.lock", timeout=0):
             return _learn(load())
     except Timeout as error:
-        raise StageError("another training, of `atelier learn` or `atelier adapt`, is at work; wait for it") from error
+        raise StageError(
+            "another training, of `atelier learn run` or `atelier learn adapt`, is at work; wait for it"
+        ) from error
 
 
 def _learn(params: Params) -> Learned:

@@ -1,6 +1,6 @@
 """Where answers to compare come from: what the service wrote to users, and what the champion writes beside it.
 
-`components/annotation/comparisons.py` makes labelling tasks of them; what is settled teaches with `atelier learn`.
+`components/annotation/comparisons.py` makes labelling tasks of them; what is settled teaches with `atelier learn run`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def generate(params: Params, phrases: Sequence[str]) -> list[Candidate]:
 
     champion = served("text", plan("text", params).champion)
     if champion is None:
-        raise StageError("no text model is deployed that could write a second answer; run `atelier release` first")
+        raise StageError(
+            "no text model is deployed that could write a second answer; run `atelier release start` first"
+        )
     tokens, top_p = params.serving.text_max_new_tokens, params.serving.text_top_p
     draws = [(phrase, seed) for phrase in phrases for seed in range(DRAWS)]
     runtime = load_text(champion_folder(champion, params.registry))

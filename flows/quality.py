@@ -37,8 +37,6 @@ def settle_gold(params: Params, sample: str, label: str, why: str) -> str:
     with opened(params.events.url) as engine:
         gold = [task for task in task_store.read_tasks(engine, project) if task.sample == sample and task.gold]
         if not gold:
-            raise StageError(
-                f"{project}: no gold sample {sample!r}; `atelier annotate reconcile` names contradicted ones"
-            )
+            raise StageError(f"{project}: no gold sample {sample!r}; `atelier label reconcile` names contradicted ones")
         task_store.settle_gold(engine, gold[0], label, person(), why)
     return f"{sample}: gold label {gold[0].gold!r} → {label or '(none: an ordinary task)'}"

@@ -183,4 +183,4 @@ def describe(preferences: Sequence[Preference]) -> str:
     counts = Counter(preference.choice or "discarded" for preference in preferences)
     choices = ", ".join(f"{count} {choice}" for choice, count in counts.most_common())
     pairs = sum(preference.pair is not None for preference in preferences)
-    return f"{len(preferences)} settled ({choices}): {pairs} pairs for the next `atelier learn`"
+    return f"{len(preferences)} settled ({choices}): {pairs} pairs for the next `atelier learn run`"

@@ -297,7 +297,7 @@ class Project:
         project = self._find()
         if project is None:
             raise StageError(
-                f"no project {self.title!r} at {self.url}: never created, or deleted; run `atelier annotate upload`"
+                f"no project {self.title!r} at {self.url}: never created, or deleted; run `atelier label upload`"
             )
         return project
 

@@ -136,7 +136,7 @@ def record_file(url: str, path: Path) -> str:
     answers = read_answers(path)
     with opened(url) as engine:
         record_answers(engine, answers, time.time())
-    return f"{len(answers)} answers recorded; `atelier learn` trains on them"
+    return f"{len(answers)} answers recorded; `atelier learn run` trains on them"
 
 
 def read_answers(path: Path) -> list[PhraseAnswer]:
@@ -159,7 +159,7 @@ def record_answers(engine: Engine, answers: Sequence[PhraseAnswer], now: float) 
     if empty := [row["task"] for row in rows if not normalise(row["completion"]) or not row["annotator"]]:
         raise StageError(f"task {empty[0]}: an answer needs a prompt and the name of who wrote it")
     if unknown := {row["task"] for row in rows} - {task.task for task in all_tasks(engine)}:
-        raise StageError(f"no task {min(unknown)!r}; `atelier labels` lists the open ones")
+        raise StageError(f"no task {min(unknown)!r}; `atelier label phrases` lists the open ones")
     with engine.begin() as connection:
         for row in rows:
             connection.execute(LABEL_ANSWERS.insert(), row)

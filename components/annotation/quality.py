@@ -185,7 +185,7 @@ def concerns(tasks: Sequence[Task], crowd: Crowd, tiers: Tiers) -> list[str]:
     ]
     sentences += [
         f"gold sample {by_number[number].sample}: {by_number[number].gold!r} is contradicted, people say {label!r}; it "
-        "counts for nobody until `atelier annotate gold` settles it"
+        "counts for nobody until `atelier label gold` settles it"
         for number, label in crowd.disputed.items()
     ]
     for state, listed in ((State.REVIEW, tiers.reviewers), (State.ARBITRATE, tiers.arbiters)):
