@@ -237,14 +237,14 @@ def label_gold(
     label: Annotated[str, typer.Option(help="the right one; none makes it an ordinary task")] = "",
 ) -> None:
     """Settle a gold label that people contradict."""
-    from flows.quality import settle_gold
+    from flows.annotate import settle_gold
 
     typer.echo(settle_gold(load(), sample, label, why))
 
 
 def label_quality(out: Path = paths.STATE / "quality.html") -> None:
     """Write a page about the people who label, their agreement, labels that look wrong and what they have cost."""
-    from flows.quality import write_report
+    from flows.annotate import write_report
 
     typer.echo(write_report(load(), out))
 

@@ -32,7 +32,7 @@ from components.learning import data_version
 from components.learning.harvest import is_held_out
 from components.paths import FEEDBACK
 from components.stage import StageError
-from flows import annotate, learn, preference, release, slots
+from flows import annotate, learn, release, slots
 from tests.components.annotation.simulated import SimulatedAnnotator, another_account, settings
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
 from tests.label_studio_server import Server
@@ -219,10 +219,10 @@ def test_a_phrase_that_the_model_answers_in_one_way_only_is_asked_of_nobody_and_
         tried.extend(phrases)
         return [Candidate(phrase, "car", "text-1, seed 0") for phrase in phrases]
 
-    monkeypatch.setattr(preference, "generate", generate)
+    monkeypatch.setattr(annotate, "generate", generate)
     with opened(answers.params.events.url) as engine:
         for _ in range(2):
-            preference.comparison_source(answers.params, engine, []).add_batch()
+            annotate.comparison_source(answers.params, engine, []).add_batch()
         assert task_store.read_tasks(engine, label_studio.title(answers.params.annotation)) == []
     assert tried == ["a car"]
 
@@ -231,9 +231,9 @@ def test_a_comparison_that_a_killed_run_kept_without_its_task_gets_one_from_the_
     kept = Comparison("0a", "a boat", "boat: sea", "boat: toy", "r1", "r2")
     with opened(answers.params.events.url) as engine:
         comparisons.store_comparisons(engine, [kept])
-        preference.comparison_source(answers.params, engine, []).add_batch()
+        annotate.comparison_source(answers.params, engine, []).add_batch()
         (task,) = task_store.read_tasks(engine, label_studio.title(answers.params.annotation))
-        source = preference.comparison_source(answers.params, engine, [task])
+        source = annotate.comparison_source(answers.params, engine, [task])
         (shown,) = source.payloads([task, replace(task, sample="deleted by hand")])
     assert task.sample == kept.sample == shown.sample_id
 
@@ -244,10 +244,10 @@ def test_a_second_answer_needs_a_model_that_is_deployed(answers: Answers, monkey
         StageError,
         match="no text model is deployed that could write a second answer; run `atelier release start` first",
     ):
-        preference.generate(answers.params, ["a car"])
+        annotate.generate(answers.params, ["a car"])
 
 
 def test_the_champion_writes_different_answers(answers: Answers) -> None:
-    written = preference.generate(answers.params, ["a car", "a hen"])
-    assert [one.phrase for one in written] == ["a car"] * preference.DRAWS + ["a hen"] * preference.DRAWS
+    written = annotate.generate(answers.params, ["a car", "a hen"])
+    assert [one.phrase for one in written] == ["a car"] * annotate.DRAWS + ["a hen"] * annotate.DRAWS
     assert len({one.output for one in written}) > 1 and written[1].origin == "text-1 at temperature 0.7, seed 1"

@@ -16,7 +16,7 @@ from components.annotation.workflow import State
 from components.config import load
 from components.data.sample import iterate
 from components.events.transactions import opened
-from flows import quality
+from flows import annotate
 from tests.components.annotation.examples import TASK, TIERS, changes
 from tests.components.annotation.simulated import BEASTS, FOOD, write_data, write_set
 from tests.tiny_image import write_tiny_encoder
@@ -25,8 +25,8 @@ from tests.tiny_image import write_tiny_encoder
 @pytest.mark.usefixtures("assets")
 def test_the_page_of_a_project_tells_who_answered_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_data(write_set(tmp_path / "set"), tmp_path / "data")
-    monkeypatch.setattr(quality, "SPLIT", data / "split")
-    monkeypatch.setattr(quality, "ENCODER", write_tiny_encoder(tmp_path / "encoder"))
+    monkeypatch.setattr(annotate, "DATA", data)
+    monkeypatch.setattr(annotate, "ENCODER", write_tiny_encoder(tmp_path / "encoder"))
     params = load()
     name = title(params.annotation)
     here = params.model_copy(
@@ -51,8 +51,8 @@ def test_the_page_of_a_project_tells_who_answered_what(tmp_path: Path, monkeypat
             for i, (s, la) in enumerate(labels.items())
         ]
         reconcile(engine, name, lambda _: changes([*given, *review]), ("animal", "food"), TIERS)
-    page = quality.write_report(here, tmp_path / "out" / "quality.html").read_text()
+    page = annotate.write_report(here, tmp_path / "out" / "quality.html").read_text()
     assert f"{len(FOOD) + len(BEASTS)}</b><span>labels settled" in page
     assert "1 and 2" in page
     of_no_sample = Task(1, name, "0a", "", State.DONE, "left", 2, 0.0)  # as preferences are
-    assert doubts_about_captions([of_no_sample], quality.SPLIT, quality.ENCODER) == []
+    assert doubts_about_captions([of_no_sample], data / "split", annotate.ENCODER) == []
