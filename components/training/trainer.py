@@ -38,6 +38,7 @@ from components.training.module import TrainingModule, step_seed
 WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
 PROGRESS_SECONDS = 10.0
 LATEST = "latest.txt"
+STATE_LAYOUT = 2  # of checkpoints; a run does not go on from one of another layout
 
 BatchOf = Callable[[list[int], list[int]], Any]
 
@@ -62,7 +63,7 @@ class Fitted:
 
 def state_key(parameters: object, data_digest: str) -> str:
     """Names a run by what decides its result, so that another run's state is never resumed."""
-    return hashlib.sha256(canonical([parameters, data_digest]).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical([STATE_LAYOUT, parameters, data_digest]).encode()).hexdigest()[:16]
 
 
 def learning_rate(base: float, step: int, max_steps: int) -> float:
@@ -102,11 +103,22 @@ def fit(
     """
     if config.batch_size % config.devices:
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
-    folder = state_dir / key
+    run = _Run(config, state_dir / key, type(module).__name__, ema_decay)
+    trainer = _lightning(config, run, logger)
+    loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        trainer.fit(module, loader, ckpt_path=run.latest(), weights_only=True)
+    if trainer.global_step < config.max_steps:
+        raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
+    return Fitted(list(enumerate(run.losses, start=1)), run.weights)
+
+
+def _lightning(config: TrainBase, run: _Run, logger: Logger | None) -> pl.Trainer:
+    """Lightning's loop over the steps; `run` says what happens around each."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    history = _Losses(config, module.__class__.__name__)
-    averages = _Weights(ema_decay)
-    trainer = pl.Trainer(
+    return pl.Trainer(
         max_steps=config.max_steps,
         max_epochs=-1,
         accelerator="auto",
@@ -114,21 +126,131 @@ def fit(
         strategy=strategy.build(config.strategy, config.batch_size // config.devices),
         precision="32-true",  # of the weights; of the step see `TrainingModule`
         gradient_clip_val=1.0,
-        callbacks=[_Schedule(config), history, averages, _Checkpoints(folder, config)],
+        callbacks=[run],
         logger=logger or False,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        trainer.fit(module, loader, ckpt_path=_latest(folder), weights_only=True)
-    if trainer.global_step < config.max_steps:
-        raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
-    return Fitted(list(enumerate(history.losses, start=1)), averages.weights)
+
+
+class _Steps(IterableDataset[Any]):
+    """This rank's share of each step's batch, from the trainer's current step on."""
+
+    def __init__(self, trainer: pl.Trainer, count: int, batch_of: BatchOf, config: TrainBase) -> None:
+        self.trainer, self.count, self.batch_of, self.config = trainer, count, batch_of, config
+
+    def __iter__(self) -> Iterator[Any]:
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        for step in range(self.trainer.global_step, self.config.max_steps):
+            indices = batch_indices(self.config.seed, step, self.count, self.config.batch_size)
+            yield self.batch_of(indices[rank::ranks], indices)
+
+
+class _Run(pl.Callback):
+    """A run from top to bottom: load, then step after step (begin, [train], record, average, save), then finish.
+
+    Lightning calls these methods in this order and takes the step itself: `TrainingModule.training_step`, the backward
+    pass, clipping and the optimizer. `weights` are the trainable parameters, whole on every rank.
+    """
+
+    def __init__(self, config: TrainBase, folder: Path, name: str, ema_decay: float | None) -> None:
+        self.config, self.folder, self.name, self.ema_decay = config, folder, name, ema_decay
+        self.losses: list[float] = []
+        self.weights: dict[str, Tensor] = {}
+        self._started = (0, 0.0)
+        self._printed = 0.0
+
+    def latest(self) -> Path | None:
+        """The last complete checkpoint, from which Lightning loads module, optimizer, step and this object's state."""
+        try:
+            return self.folder / (self.folder / LATEST).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses, self.weights = list(state_dict["losses"]), state_dict["weights"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._started = (trainer.global_step, time.monotonic())
+        self.weights = {name: value.to(module.device) for name, value in self.weights.items()}
+        if self.ema_decay is not None and not self.weights:
+            self._read_weights(module, 0.0)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Begin: the step's number decides its random numbers and its learning rate."""
+        step = trainer.global_step
+        torch.manual_seed(step_seed(self.config.seed, step, trainer.global_rank))
+        rate = learning_rate(self.config.learning_rate, step, self.config.max_steps)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Record, average, save; the trainer already counts the step that has just been taken."""
+        step = trainer.global_step
+        self._record(trainer, step, outputs["loss"])
+        if self.ema_decay is not None:
+            # A rising decay forgets the untrained weights of the first steps (as in TensorFlow's EMA).
+            self._read_weights(module, min(self.ema_decay, (1 + step) / (10 + step)))
+        if step % self.config.checkpoint_every == 0 or step == self.config.max_steps:
+            self._save(trainer, f"step-{step:08d}.ckpt")
+
+    def _record(self, trainer: pl.Trainer, step: int, own_loss: Tensor) -> None:
+        """Keep and log the mean loss over ranks, and print progress now and then."""
+        loss = float(trainer.strategy.reduce(own_loss.detach().float(), reduce_op="mean"))
+        if loss != loss:
+            raise StageError(f"the loss is not a number at step {step}; lower the learning rate")
+        self.losses.append(loss)
+        for log in trainer.loggers:
+            log.log_metrics({"train_loss": loss}, step=step)
+        now = time.monotonic()
+        if trainer.is_global_zero and (now - self._printed >= PROGRESS_SECONDS or step == self.config.max_steps):
+            self._printed = now
+            self._print_progress(step, now)
+
+    def _print_progress(self, step: int, now: float) -> None:
+        first, since = self._started
+        left = (now - since) / (step - first) * (self.config.max_steps - step)
+        recent = self.losses[-50:]
+        loss = sum(recent) / len(recent)
+        line = (
+            f"{self.name}: step {step}/{self.config.max_steps}, loss {loss:.4f}, {now - since:.0f} s, {left:.0f} s left"
+        )
+        print(line, file=sys.stderr, flush=True)
+
+    @torch.no_grad()
+    def _read_weights(self, module: pl.LightningModule, decay: float) -> None:
+        """Take the trainable parameters into `weights`: as they are, or with `decay` of what is there already."""
+        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        with strategy.gathered(trained.values()):
+            values = {name: p.detach().float() for name, p in trained.items()}
+            if self.weights:
+                averaged = [self.weights[name] for name in values]
+                get_ema_multi_avg_fn(decay)(averaged, list(values.values()), 0)
+            else:
+                self.weights = {name: value.clone() for name, value in values.items()}
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        """Save the whole state; `latest.txt` names the last complete one, the others are removed."""
+        trainer.save_checkpoint(self.folder / name)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_text(self.folder / LATEST, name)
+            for old in self.folder.glob("step-*.ckpt"):
+                if old.name != name:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": list(self.losses), "weights": self.weights}
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Finish: without averages, the weights are those of the last step."""
+        if self.ema_decay is None:
+            self._read_weights(module, 0.0)
+        self.weights = {name: value.cpu() for name, value in self.weights.items()}
 
 
 def is_writer() -> bool:
@@ -148,145 +270,3 @@ def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
     rows.writerow(("step", "loss"))
     rows.writerows((step, f"{loss:.6f}") for step, loss in losses)
     write_text(path, text.getvalue())
-
-
-def _latest(folder: Path) -> Path | None:
-    try:
-        return folder / (folder / LATEST).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
-
-
-class _Steps(IterableDataset[Any]):
-    """This rank's share of each step's batch, from the trainer's current step on."""
-
-    def __init__(self, trainer: pl.Trainer, count: int, batch_of: BatchOf, config: TrainBase) -> None:
-        self.trainer, self.count, self.batch_of, self.config = trainer, count, batch_of, config
-
-    def __iter__(self) -> Iterator[Any]:
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        for step in range(self.trainer.global_step, self.config.max_steps):
-            indices = batch_indices(self.config.seed, step, self.count, self.config.batch_size)
-            yield self.batch_of(indices[rank::ranks], indices)
-
-
-class _Schedule(pl.Callback):
-    """Sets the learning rate and the random state of each step from the step's number."""
-
-    def __init__(self, config: TrainBase) -> None:
-        self.config = config
-
-    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
-        step = trainer.global_step
-        torch.manual_seed(step_seed(self.config.seed, step, trainer.global_rank))
-        rate = learning_rate(self.config.learning_rate, step, self.config.max_steps)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = rate
-
-
-class _Losses(pl.Callback):
-    """Collects the loss of each step and prints progress now and then."""
-
-    def __init__(self, config: TrainBase, name: str) -> None:
-        self.config, self.name = config, name
-        self.losses: list[float] = []
-        self._started = (0, 0.0)
-        self._printed = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.losses)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.losses = list(state_dict["losses"])
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._started = (trainer.global_step, time.monotonic())
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        loss = float(trainer.strategy.reduce(outputs["loss"].detach().float(), reduce_op="mean"))
-        step = trainer.global_step
-        if loss != loss:
-            raise StageError(f"the loss is not a number at step {step}; lower the learning rate")
-        self.losses.append(loss)
-        for log in trainer.loggers:
-            log.log_metrics({"train_loss": loss}, step=step)
-        now = time.monotonic()
-        if trainer.is_global_zero and (now - self._printed >= PROGRESS_SECONDS or step == self.config.max_steps):
-            self._printed = now
-            self._print(step, now)
-
-    def _print(self, step: int, now: float) -> None:
-        first, since = self._started
-        left = (now - since) / (step - first) * (self.config.max_steps - step)
-        recent = self.losses[-50:]
-        loss = sum(recent) / len(recent)
-        line = (
-            f"{self.name}: step {step}/{self.config.max_steps}, loss {loss:.4f}, {now - since:.0f} s, {left:.0f} s left"
-        )
-        print(line, file=sys.stderr, flush=True)
-
-
-class _Weights(pl.Callback):
-    """The trainable parameters, whole on every rank: as they are after the last step, or averaged over the steps."""
-
-    def __init__(self, ema_decay: float | None) -> None:
-        self.ema_decay = ema_decay
-        self.weights: dict[str, Tensor] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"weights": self.weights}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.weights = state_dict["weights"]
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.weights = {name: value.to(module.device) for name, value in self.weights.items()}
-        if self.ema_decay is not None and not self.weights:
-            self._read(module, 0.0)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        if self.ema_decay is not None:
-            # A rising decay forgets the untrained weights of the first steps (as in TensorFlow's EMA).
-            self._read(module, min(self.ema_decay, (1 + trainer.global_step) / (10 + trainer.global_step)))
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.ema_decay is None:
-            self._read(module, 0.0)
-        self.weights = {name: value.cpu() for name, value in self.weights.items()}
-
-    @torch.no_grad()
-    def _read(self, module: pl.LightningModule, decay: float) -> None:
-        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        with strategy.gathered(trained.values()):
-            values = {name: p.detach().float() for name, p in trained.items()}
-            if self.weights:
-                averaged = [self.weights[name] for name in values]
-                get_ema_multi_avg_fn(decay)(averaged, list(values.values()), 0)
-            else:
-                self.weights = {name: value.clone() for name, value in values.items()}
-
-
-class _Checkpoints(pl.Callback):
-    """Saves the whole state every so many steps; `latest.txt` names the last complete one, the others are removed."""
-
-    def __init__(self, folder: Path, config: TrainBase) -> None:
-        self.folder, self.config = folder, config
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        step = trainer.global_step
-        if step % self.config.checkpoint_every and step != self.config.max_steps:
-            return
-        name = f"step-{step:08d}.ckpt"
-        trainer.save_checkpoint(self.folder / name)
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            write_text(self.folder / LATEST, name)
-            for old in self.folder.glob("step-*.ckpt"):
-                if old.name != name:
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
