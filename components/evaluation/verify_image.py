@@ -17,11 +17,11 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import Serving, VerifyImage
 from components.data import sample
-from components.export.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.paths import IMAGE_EXPORT as EXPORT
 from components.paths import IMAGE_SPLIT
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
+from components.runtimes.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.stage import StageError, run
 
 TEST = IMAGE_SPLIT / "test.parquet"

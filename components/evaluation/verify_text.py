@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, verify, write_text
+from components.chat import conversation
 from components.config import VerifyText
 from components.data.pairs import Pair, read_pairs
 from components.models.language import (
@@ -38,7 +39,6 @@ from components.models.language import (
 from components.paths import TEXT_BASE, TEXT_EXPORT
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
-from components.runtimes.chat import conversation
 from components.runtimes.text import PRECISION, OpenVinoText, load_text
 from components.stage import StageError, run
 

@@ -27,6 +27,7 @@ from scipy.stats import bootstrap
 
 from components import config
 from components.artifact import canonical, read_manifest, write_text
+from components.chat import conversation
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.image import Painting, paint
 from components.evaluation.sampling import Row, write_rows
@@ -38,7 +39,6 @@ from components.paths import JUDGE
 from components.paths import TEXT_EXPORT as TEXT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.base import ImageRuntime, TextRequest, TextRuntime
-from components.runtimes.chat import conversation
 from components.runtimes.image import load_image
 from components.runtimes.text import load_text
 from components.stage import StageError, run

@@ -27,6 +27,7 @@ from sqlalchemy import insert
 from statsmodels.stats.proportion import proportion_confint
 
 from components.artifact import ArtifactError, read_manifest, write_text
+from components.chat import conversation
 from components.config import Line, Monitor, Params, load
 from components.events.database import connect, migrate
 from components.events.read import record_deployment
@@ -36,7 +37,6 @@ from components.experiments.assignment import Placed, inside, served
 from components.paths import ARTIFACTS, IMAGE_PACKAGE, TEXT_PACKAGE, TEXT_SPLIT
 from components.releases.schema import Note
 from components.runtimes.base import TextRequest
-from components.runtimes.chat import conversation
 from components.runtimes.text import load_text
 from components.stage import StageError, run
 from monitoring.drift import Drift, compare
