@@ -136,8 +136,8 @@ def _judged(frame: daft.DataFrame, judge: Filter[...], *columns: str) -> daft.Da
     def verdict(slug: str, reason: str, *values: Any) -> dict[str, str]:
         return (Drop(slug, reason) if slug else judge(*values) or _STAYS)._asdict()
 
-    asked = daft.func(verdict, return_dtype=DataType.struct(_VERDICT), use_process=False)
-    frame = frame.with_column("verdict", asked(col("slug"), col("reason"), *map(col, columns)))
+    column = daft.func(verdict, return_dtype=DataType.struct(_VERDICT), use_process=False)
+    frame = frame.with_column("verdict", column(col("slug"), col("reason"), *map(col, columns)))
     return frame.with_columns({name: col("verdict").get(name) for name in _VERDICT}).exclude("verdict")
 
 

@@ -8,9 +8,7 @@ it takes bitwise the path of one that was never killed. Knows nothing of either 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 import shutil
 import sys
@@ -29,11 +27,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from components.artifact import canonical, write_text
+from components.artifact import canonical, write_csv, write_text
 from components.config import TrainBase
 from components.stage import StageError
 from components.training import strategy
-from components.training.module import TrainingModule, step_seed
 
 WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
 PROGRESS_SECONDS = 10.0
@@ -41,6 +38,39 @@ LATEST = "latest.txt"
 STATE_LAYOUT = 2  # of checkpoints; a run does not go on from one of another layout
 
 BatchOf = Callable[[list[int], list[int]], Any]
+
+
+class TrainingModule(pl.LightningModule):
+    """A line defines `loss` and its optimizer.
+
+    The same code runs on every rank whatever its batch holds: under ZeRO-3 each forward pass is a collective operation,
+    and a rank that makes one more than another waits for ever.
+    """
+
+    def __init__(self, config: TrainBase) -> None:
+        super().__init__()
+        self.config = config
+
+    def loss(self, batch: Any) -> Tensor:
+        """The loss of this rank's share, weighted so that the mean over ranks is the loss of the step's whole batch."""
+        raise NotImplementedError
+
+    @property
+    def share(self) -> slice:
+        """Which samples of the step are this rank's."""
+        return slice(self.trainer.global_rank, None, self.trainer.world_size)
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of the step, equal on every rank: draw for all of its samples, then take this rank's share."""
+        seed = step_seed(self.config.seed, self.trainer.global_step, 0)
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        # Weights stay float32 under every strategy. DeepSpeed's own bf16 would round them, and its engine ends an
+        # autocast that began outside of it, as Lightning's would.
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+            return self.loss(batch)
 
 
 @dataclass(frozen=True)
@@ -59,28 +89,6 @@ class Fitted:
         if missed := weights.keys() ^ {name for name, p in network.named_parameters() if p.requires_grad}:
             raise StageError(f"training returned other weights than it was to train: {sorted(missed)}")
         network.load_state_dict(weights, strict=False)
-
-
-def state_key(parameters: object, data_digest: str) -> str:
-    """Names a run by what decides its result, so that another run's state is never resumed."""
-    return hashlib.sha256(canonical([STATE_LAYOUT, parameters, data_digest]).encode()).hexdigest()[:16]
-
-
-def learning_rate(base: float, step: int, max_steps: int) -> float:
-    """Linear rise over the first steps, then linear fall to 0 at `max_steps`."""
-    rise = max(1, round(WARM_UP * max_steps))
-    return base * min((step + 1) / rise, (max_steps - step) / max(1, max_steps - rise), 1.0)
-
-
-def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int]:
-    """Which of `count` samples make up the global batch of a step: every sample once per epoch, in a new order each."""
-    indices: list[int] = []
-    epoch, position = divmod(step * batch_size, count)
-    while len(indices) < batch_size:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(step_seed(seed, epoch, -1)))
-        indices += order[position : position + batch_size - len(indices)].tolist()
-        epoch, position = epoch + 1, 0
-    return indices
 
 
 def fit(
@@ -253,6 +261,33 @@ class _Run(pl.Callback):
         self.weights = {name: value.cpu() for name, value in self.weights.items()}
 
 
+def learning_rate(base: float, step: int, max_steps: int) -> float:
+    """Linear rise over the first steps, then linear fall to 0 at `max_steps`."""
+    rise = max(1, round(WARM_UP * max_steps))
+    return base * min((step + 1) / rise, (max_steps - step) / max(1, max_steps - rise), 1.0)
+
+
+def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int]:
+    """Which of `count` samples make up the global batch of a step: every sample once per epoch, in a new order each."""
+    indices: list[int] = []
+    epoch, position = divmod(step * batch_size, count)
+    while len(indices) < batch_size:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(step_seed(seed, epoch, -1)))
+        indices += order[position : position + batch_size - len(indices)].tolist()
+        epoch, position = epoch + 1, 0
+    return indices
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """An independent seed for each step on each rank."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "little") >> 1
+
+
+def state_key(parameters: object, data_digest: str) -> str:
+    """Names a run by what decides its result, so that another run's state is never resumed."""
+    return hashlib.sha256(canonical([STATE_LAYOUT, parameters, data_digest]).encode()).hexdigest()[:16]
+
+
 def is_writer() -> bool:
     """Whether this process is the one that writes results."""
     return rank_zero_only.rank == 0
@@ -265,8 +300,4 @@ def discard(state_dir: Path) -> None:
 
 def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
     """A CSV of `step,loss` for plots."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("step", "loss"))
-    rows.writerows((step, f"{loss:.6f}") for step, loss in losses)
-    write_text(path, text.getvalue())
+    write_csv(path, [{"step": step, "loss": f"{loss:.6f}"} for step, loss in losses])
