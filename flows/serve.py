@@ -21,7 +21,6 @@ from components.paths import ADAPTERS
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.beats import POOL
 from flows.environment import (
     ACCEPTED_KEYS,
     ROOT,
@@ -37,6 +36,7 @@ from flows.processes import end_orphans, end_with_parent, mark
 from flows.slots import SLOTS, require_deployed
 from flows.stack import await_ready
 from flows.visible import seen_by
+from flows.watch import POOL
 
 
 def prefect_server(params: Params) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from fnmatch import fnmatchcase
+from functools import partial
 
 from components import engine_token
 from components.api_keys import KEYS_FILE
@@ -52,4 +53,4 @@ def seen_by(program: str) -> dict[str, str]:
     if program not in PROGRAMS:
         return dict(os.environ)
     patterns = (*SYSTEM, *PROGRAMS[program])
-    return {name: value for name, value in os.environ.items() if any(fnmatchcase(name, one) for one in patterns)}
+    return {name: value for name, value in os.environ.items() if any(map(partial(fnmatchcase, name), patterns))}
