@@ -24,11 +24,11 @@ WITHOUT = {
 
 @dataclass(frozen=True)
 class Concern:
-    """`what` to look at, in a word; `words` say why; `section` of the page has more."""
+    """What to look at, in a word, and why; `section` of the page has more."""
 
     urgency: Urgency
-    what: str
-    words: str
+    title: str
+    message: str
     section: str
 
 
@@ -45,7 +45,7 @@ def verdict(concerns: list[Concern]) -> str:
     """One line: that all is well, or what to look at."""
     if not concerns:
         return "All well"
-    names = list(dict.fromkeys(concern.what for concern in concerns))
+    names = list(dict.fromkeys(concern.title for concern in concerns))
     shown = names[:3] + ([f"{len(names) - 3} more"] if len(names) > 3 else [])
     return "Look at " + " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
@@ -77,7 +77,7 @@ def _serving(line: LineState) -> Iterator[Concern]:
         problem = line.places[0].problem
         yield Concern(Urgency.ACT, f"the {line.line} line", f"No {line.line} model answers ({problem}).", line.line)
     elif missing := line.nowhere(Role.CHAMPION):
-        served = ", ".join(place.said for place in line.places if not place.problem)
+        served = ", ".join(place.answer for place in line.places if not place.problem)
         message = f"{line.line} is served by {served}, not by its champion {missing}: `atelier release` completes that."
         yield Concern(Urgency.ACT, f"the {line.line} line", message, line.line)
     if candidate := line.nowhere(Role.CANDIDATE):

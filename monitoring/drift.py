@@ -102,10 +102,10 @@ def _verdict(comparison: Comparison, tests: tuple[ColumnTest, ...]) -> Drift:
     moved = any(test.moved for test in tests)
     severity = Severity.WATCH if moved else Severity.NONE if checked else Severity.NOT_ENOUGH_DATA
     sizes = len(comparison.current), len(comparison.reference)
-    return Drift(comparison.name, comparison.against, severity, in_words(tests), *sizes, tests)
+    return Drift(comparison.name, comparison.against, severity, describe(tests), *sizes, tests)
 
 
-def in_words(tests: Sequence[ColumnTest]) -> str:
+def describe(tests: Sequence[ColumnTest]) -> str:
     """The verdict as a sentence that names what moved and what could not be compared."""
     moved, checked = [t for t in tests if t.moved], [t for t in tests if t.checked]
     if not checked:

@@ -57,13 +57,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Service:
-    """`problem` says why it is not ready, empty where it is; `said` is what was asked of it, by its kind: a deployment
+    """`problem` says why it is not ready, empty where it is; `answer` is what it says, by its kind: a deployment
     (model Bentos), `Metrics` (Prometheus), a list of `Alert`s (Alertmanager), else None."""
 
     name: str
     url: str
     problem: str
-    said: Any = None
+    answer: Any = None
 
 
 def look(urls: Mapping[str, str]) -> dict[str, Service]:
@@ -82,10 +82,10 @@ async def _ask(session: aiohttp.ClientSession, name: str, url: str) -> Service:
     try:
         return Service(name, base_url, "", await ask(session, url))
     except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Service(name, base_url, in_words(error))
+        return Service(name, base_url, describe_error(error))
 
 
-def in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:g} s"
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from monitoring.drift import ColumnTest, Drift, Severity, in_words
+from monitoring.drift import ColumnTest, Drift, Severity, describe
 
 ORDER = tuple(Severity)  # from the least urgent on
 
@@ -52,7 +52,7 @@ def _grade(drift: Drift, windows: Sequence[Past], persistence: int) -> Drift:
         return drift
     act = longest >= persistence
     count = f"In {longest} window{'s' if longest > 1 else ''} in a row"
-    words = f"{in_words(tests)} {count}{'' if act else f'; {persistence} are needed to act'}."
+    words = f"{describe(tests)} {count}{'' if act else f'; {persistence} are needed to act'}."
     return replace(drift, severity=Severity.ACT if act else Severity.WATCH, words=words, tests=tests)
 
 

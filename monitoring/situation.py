@@ -101,7 +101,7 @@ class LineState:
         if place.problem:
             return Role.SILENT
         deployments = self._deployments
-        return next((role for role, deployment in deployments.items() if deployment == place.said), Role.OTHER)
+        return next((role for role, deployment in deployments.items() if deployment == place.answer), Role.OTHER)
 
     def nowhere(self, role: Role) -> str | None:
         """The deployment in that role if no place serves it."""
@@ -126,7 +126,7 @@ class Situation:
     @property
     def firing(self) -> list[Alert]:
         """By Alertmanager's word, or by Prometheus' where that is down; pages first, then the newest."""
-        alerts: list[Alert] | None = self.services["alertmanager"].said
+        alerts: list[Alert] | None = self.services["alertmanager"].answer
         if alerts is None:
             alerts = [replace(alert, until=None) for last, alert in self._fired if last >= self.now - STILL_SECONDS]
         return sorted(alerts, key=lambda alert: (alert.held_back, not alert.pages, -alert.since))
@@ -140,14 +140,14 @@ class Situation:
     @property
     def _fired(self) -> list[tuple[float, Alert]]:
         """What Prometheus saw firing within a day, with when it did so last."""
-        metrics: Metrics | None = self.services["prometheus"].said
+        metrics: Metrics | None = self.services["prometheus"].answer
         return [(alert.until or 0.0, alert) for alert in metrics.fired] if metrics else []
 
 
 def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     """Ask, read and put together; `urls` are those at which each service says that it is ready."""
     services = look(urls)
-    metrics: Metrics | None = services["prometheus"].said
+    metrics: Metrics | None = services["prometheus"].answer
     standings, numbers, problem = {}, {}, ""
     try:
         url = bounded(params.events.url, WAIT_SECONDS)

@@ -57,8 +57,8 @@ def said(name: str) -> st.SearchStrategy[Any]:
 
 
 def service(name: str) -> st.SearchStrategy[Service]:
-    down = st.builds(Service, name=st.just(name), problem=st.just("nothing listens on its port"), said=st.none())
-    return down | st.builds(Service, name=st.just(name), problem=st.just(""), said=said(name))
+    down = st.builds(Service, name=st.just(name), problem=st.just("nothing listens on its port"), answer=st.none())
+    return down | st.builds(Service, name=st.just(name), problem=st.just(""), answer=said(name))
 
 
 @st.composite

@@ -48,7 +48,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def seen_by(program: str) -> dict[str, str]:
+def environment_of(program: str) -> dict[str, str]:
     """The part of this process' environment that a program starts with; all of it for one that is not of the stack."""
     if program not in PROGRAMS:
         return dict(os.environ)
