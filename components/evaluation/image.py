@@ -19,7 +19,6 @@ import textwrap
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,14 +42,14 @@ from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_METRICS, SHEETS
 from components.paths import IMAGE_SPLIT as SPLIT
-from components.paths import SHEETS
 from components.runtimes.base import ImageRequest, ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import StageError, run
 
-METRICS = Path("metrics/image/evaluate.json")
-PICTURES = Path("metrics/image/pictures.csv")
+METRICS = IMAGE_METRICS / "evaluate.json"
+PICTURES = IMAGE_METRICS / "pictures.csv"
 COLUMNS, CELL, WORDS = 8, 128, 44  # of a sheet: pictures per row; pixels of a picture's side and of the words below it
 NAMES = 100  # among which seen captions are to be recognised
 

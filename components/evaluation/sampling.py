@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import get_args
 
@@ -28,10 +27,11 @@ from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_METRICS
 from components.runtimes.image import Sampler, Solver, load_sampler
 from components.stage import run
 
-STEPS_CSV, GUIDANCE_CSV = Path("metrics/image/steps.csv"), Path("metrics/image/guidance.csv")
+STEPS_CSV, GUIDANCE_CSV = IMAGE_METRICS / "steps.csv", IMAGE_METRICS / "guidance.csv"
 STEPS = (4, 6, 8, 10, 12, 16, 20)
 MANY_STEPS = 100
 GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0)

@@ -18,7 +18,6 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +33,13 @@ from components.data.pairs import Pair, read_pairs
 from components.evaluation.paired import Values, mean_difference
 from components.models.language import IGNORED, encode, held_out_loss, load_base, load_merged, load_tokenizer, write
 from components.models.text_encoder import TextEncoder
-from components.paths import TEXT_BASE
+from components.paths import TEXT_BASE, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.paths import WRITTEN_PROMPTS as WRITTEN
 from components.stage import StageError, run
 
-METRICS = Path("metrics/text/evaluate.json")
+METRICS = TEXT_METRICS / "evaluate.json"
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
 BASELINES = ("echo", "nearest_answer")
 

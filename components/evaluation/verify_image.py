@@ -18,14 +18,14 @@ from components.artifact import canonical, verify, write_text
 from components.config import Serving, VerifyImage
 from components.data import sample
 from components.paths import IMAGE_EXPORT as EXPORT
-from components.paths import IMAGE_SPLIT
+from components.paths import IMAGE_METRICS, IMAGE_SPLIT
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import Engine, Floats, Sampler, load_sampler
 from components.runtimes.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.stage import StageError, run
 
 TEST = IMAGE_SPLIT / "test.parquet"
-METRICS = Path("metrics/image/verify.json")
+METRICS = IMAGE_METRICS / "verify.json"
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
 PEAK = 255.0
 

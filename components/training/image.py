@@ -32,13 +32,13 @@ from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
+from components.paths import IMAGE_METRICS as METRICS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.paths import TRAINING_STATE
 from components.stage import StageError, run
 from components.training import trainer
 from components.training.trainer import TrainingModule
 
-METRICS = Path("metrics/image")
 STATE = TRAINING_STATE / "image"
 TIME_SHIFT = 0.6  # of the normal distribution of which times are drawn: densest around 2/3
 MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all

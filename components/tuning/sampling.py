@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as IMAGE
-from components.paths import JUDGE
+from components.paths import JUDGE, SAMPLING_METRICS
 from components.paths import TEXT_EXPORT as TEXT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.base import ImageRuntime, TextRequest, TextRuntime
@@ -45,7 +44,7 @@ from components.tuning.search import STATE, search
 from components.tuning.space import Choice, Space, Uniform
 from components.tuning.trials import Search
 
-CURVE, RESULT = Path("metrics/sampling/search.csv"), Path("metrics/sampling/search.json")
+CURVE, RESULT = SAMPLING_METRICS / "search.csv", SAMPLING_METRICS / "search.json"
 # The reward sees one answer per phrase, so no lack of variety: the least temperature still lets two answers differ.
 SPACE: Space = {
     "temperature": Uniform(0.2, 1.2),

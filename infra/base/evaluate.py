@@ -32,13 +32,14 @@ from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
+from components.paths import IMAGE_METRICS
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import Sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 from infra.base import emoji_sets
 
-METRICS = Path("metrics/image/base.json")
+METRICS = IMAGE_METRICS / "base.json"
 HELD_OUT = ("combinations", "unseen")
 TWO_SIDED_95 = 1.96  # standard errors
 
