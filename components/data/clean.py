@@ -112,7 +112,7 @@ def examine(text: str, image: bytes | None, meta: str, *, filters: Sequence[Filt
     """
     candidate = Candidate(normalise(text), normalise(str(json.loads(meta).get("completion", ""))), image)
     drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
-    if candidate.picture and not drop.slug:
+    if image is not None and not drop.slug:
         candidate.picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
         image = encode_png(candidate.picture)
     texts = candidate.text, candidate.completion

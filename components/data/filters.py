@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, ParamSpec
 
 from PIL.Image import Image
@@ -41,7 +41,7 @@ class Candidate:
     text: str
     completion: str = ""
     data: bytes | None = None
-    picture: Image | None = None
+    picture: Image = field(init=False)
 
 
 class Filter(ABC, Generic[Judged]):
@@ -59,8 +59,6 @@ class Filter(ABC, Generic[Judged]):
 
 
 class Empty(Filter[[Candidate]]):
-    """No letter in the text or the completion."""
-
     def __init__(self, field: str) -> None:
         self.field, self.slug = field, f"empty_{field}"
 
@@ -94,15 +92,8 @@ class UnknownWords(Filter[[Candidate]]):
         return f"{share}: translate the caption into English"
 
 
-class NoPicture(Filter[[Candidate]]):
-    slug = "no_picture"
-
-    def fault(self, candidate: Candidate) -> str:
-        return "no picture" if candidate.data is None else ""
-
-
 class UnreadablePicture(Filter[[Candidate]]):
-    """A picture that cannot be decoded, or claims more than `max_pixels`: that is judged before anything is decoded."""
+    """None, one that cannot be decoded, or one that claims more than `max_pixels`, which is judged before decoding."""
 
     slug = "unreadable_picture"
 
@@ -110,8 +101,10 @@ class UnreadablePicture(Filter[[Candidate]]):
         self.max_pixels = max_pixels
 
     def fault(self, candidate: Candidate) -> str:
+        if candidate.data is None:
+            return "no picture"
         try:
-            candidate.picture = load(candidate.data or b"", max_pixels=self.max_pixels)
+            candidate.picture = load(candidate.data, max_pixels=self.max_pixels)
         except PictureError as error:
             return str(error)
         return ""
@@ -126,7 +119,6 @@ class SmallPicture(Filter[[Candidate]]):
         self.min_side = min_side
 
     def fault(self, candidate: Candidate) -> str:
-        assert candidate.picture is not None
         width, height = candidate.picture.size
         if min(width, height) < self.min_side:
             return f"picture of {width}×{height} pixels, smaller than {self.min_side}"
@@ -139,7 +131,6 @@ class WhitePicture(Filter[[Candidate]]):
     slug = "white_picture"
 
     def fault(self, candidate: Candidate) -> str:
-        assert candidate.picture is not None
         white = candidate.picture.getextrema() == ((255, 255),) * 3
         return "picture is white throughout (transparent becomes white): put it on another background" if white else ""
 
@@ -193,7 +184,6 @@ def picture_filters(tokenizer: Tokenizer, parameters: Clean) -> list[Filter[[Can
     return [
         Empty("text"),
         UnknownWords(tokenizer),
-        NoPicture(),
         UnreadablePicture(parameters.max_pixels),
         SmallPicture(parameters.min_side),
         WhitePicture(),

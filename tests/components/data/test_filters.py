@@ -17,7 +17,6 @@ from components.data.filters import (
     Drop,
     Empty,
     LengthOutlier,
-    NoPicture,
     SmallPicture,
     UnknownWords,
     UnreadablePicture,
@@ -138,5 +137,5 @@ def test_a_picture_above_the_bound_or_none_is_dropped() -> None:
     candidate = Candidate("", data=encode_png(Image.new("RGB", (20, 20))))
     drop = UnreadablePicture(max_pixels=100)(candidate)
     assert drop and drop.slug == "unreadable_picture" and "more than 100" in drop.reason
-    assert NoPicture()(Candidate("")) == Drop("no_picture", "no picture")
+    assert UnreadablePicture(max_pixels=400)(Candidate("")) == Drop("unreadable_picture", "no picture")
     assert UnreadablePicture(max_pixels=400)(candidate) is SmallPicture(min_side=20)(candidate) is None
