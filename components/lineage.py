@@ -46,9 +46,9 @@ def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
 def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     """The package of `digest`, its parents by role, and the licences of the samples it learnt from."""
     package = identify(artifact_root / line / "package", digest)
-    found = package.pop("manifest")
+    manifest = package.pop("manifest")
     parents: Answer = {}
-    for role, parent in (found.parents if found else {}).items():
+    for role, parent in (manifest.parents if manifest else {}).items():
         parents[role] = identify(folder_of(role, line, artifact_root), parent)
     data = parents.get("data")
     licences = (

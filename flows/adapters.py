@@ -45,7 +45,7 @@ from components.stage import StageError
 from flows.environment import ROOT, STATE
 from flows.learn import DAY, SPLIT, of_simulated_users
 from flows.releases import logger, person
-from monitoring import trials
+from monitoring import experiments
 
 PACKAGE = ROOT / TEXT_PACKAGE
 
@@ -79,7 +79,7 @@ def adapt(train: bool = True) -> list[str]:
 
 def running_experiments(params: Params) -> dict[str, list[Version]]:
     """The versions of each running experiment that tries an adapter."""
-    running = trials.in_force(params.events.url)
+    running = experiments.in_force(params.events.url)
     return {history[-1].name: history for history in running if adapter_of(history[-1].experiment)}
 
 
@@ -97,7 +97,7 @@ def decide(engine: Engine, params: Params, history: list[Version]) -> str:
         return _end(engine, experiment, f"{EndReason.CHAMPION_GONE} {package[:12]} is champion no more")
     until, won_before = time.time(), has_won(experiment)
     simulated = of_simulated_users(params, history[0].time, until)
-    analysis = trials.told(params.events.url, history, until, (), simulated).analysis
+    analysis = experiments.report_on(params.events.url, history, until, (), simulated).analysis
     outcome = describe(analysis, *window.written_with(params.events.url, experiment.name, TREATMENT, adapter))
     expired = until - history[0].time > DAY * params.learning.window_days
     match decide_by(analysis, won_before=won_before, expired=expired):
@@ -193,7 +193,7 @@ def _adapter(params: Params, segment: dict[str, str]) -> Manifest:
     from components.training import adapter  # imports PyTorch
 
     wanted = segment, _folder(segment), params.train.text
-    return adapter.known(*wanted) or adapter.make(*wanted)
+    return adapter.find(*wanted) or adapter.make(*wanted)
 
 
 def _folder(segment: Mapping[str, str]) -> Path:

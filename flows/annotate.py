@@ -29,12 +29,12 @@ from components.annotation.quality import concerns, doubts_about_captions, repor
 from components.annotation.task_store import Task
 from components.annotation.template import Template
 from components.annotation.workflow import OvertakenError, State
+from components.chat import conversation
 from components.config import Params, load
 from components.events import window
 from components.events.transactions import opened
 from components.learning.harvest import for_annotators
 from components.runtimes.base import TextRequest
-from components.runtimes.chat import conversation
 from components.stage import StageError
 from flows.environment import ENCODER, ROOT, STATE
 from flows.labelling_server import provide_token

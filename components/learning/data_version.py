@@ -20,7 +20,7 @@ from components.annotation.comparisons import Preference
 from components.annotation.phrase_queue import Label, prompt_key
 from components.artifact import Manifest, seal, staged, write_text
 from components.config import Learning
-from components.data.feedback import HELD_OUT, PAIRS, known_pairs
+from components.data.feedback import HELD_OUT, PAIRS, pair_ids
 from components.data.sample import PREFERRED, REACTION, WRITTEN
 from components.learning.harvest import Harvest, JudgedAnswer, set_apart
 
@@ -57,7 +57,7 @@ def _row(kind: str, prompt: str, completion: str, origin: str) -> dict[str, str]
 
 def changed_pairs(pairs: Iterable[dict[str, str]], folder: Path) -> int:
     """By how many pairs these differ from the version at hand; a pair taken back changes it as much as a new one."""
-    return len({pair["id"] for pair in pairs} ^ known_pairs(folder))
+    return len({pair["id"] for pair in pairs} ^ pair_ids(folder))
 
 
 def write_version(

@@ -134,12 +134,12 @@ def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[
             f"{traffic['likes']} likes",
         )
     ]
-    for experiment in (told["analysis"] for told in report["experiments"]):
+    for experiment in (result["analysis"] for result in report["experiments"]):
         low, high = experiment["interval"]
-        told = f"{experiment['words']}: difference {experiment['difference']:+.3f}"
+        result = f"{experiment['words']}: difference {experiment['difference']:+.3f}"
         users = sum(arm["users"] for arm in experiment["arms"])
-        told += f", interval {low:+.3f} to {high:+.3f}; {users} users count, {experiment['still_open']} do not yet"
-        rows.append((f"experiment {experiment['experiment']}", told))
+        result += f", interval {low:+.3f} to {high:+.3f}; {users} users count, {experiment['still_open']} do not yet"
+        rows.append((f"experiment {experiment['experiment']}", result))
     return rows
 
 
