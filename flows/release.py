@@ -36,7 +36,7 @@ from flows.releases import plan, record_candidate, record_release, require_no_ot
 from flows.slots import LINES, deployed, place, served, slot_beside, slot_of
 
 BUILD_TAIL = 15
-OVERRULE = "to replace the champion all the same: atelier release --force 'the reason'"
+OVERRULE = "to replace the champion all the same: atelier release start --force 'the reason'"
 
 
 def package_folder(line: str) -> Path:

@@ -56,7 +56,9 @@ def require_no_other_on_trial(line: Line, deployment: str, params: Params) -> No
     """Refuse, before anything is deployed, a second candidate: users are compared between two."""
     on_trial = plan(line, params).candidate
     if on_trial not in (None, deployment):
-        raise StageError(f"{on_trial} is on trial on line {line}: wait for it, or `atelier rollback {line}` first")
+        raise StageError(
+            f"{on_trial} is on trial on line {line}: wait for it, or `atelier release rollback {line}` first"
+        )
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:
@@ -125,7 +127,7 @@ def evidence(line: Line, deployment: str, champion: Release | None, params: Para
 def digest_of(params: Params, deployment: str) -> str:
     found = get_deployment(params.events.url, deployment)
     if found is None:
-        raise StageError(f"no deployment {deployment!r} is recorded; `atelier release` records one")
+        raise StageError(f"no deployment {deployment!r} is recorded; `atelier release start` records one")
     return found.digest
 
 

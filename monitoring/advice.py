@@ -13,7 +13,9 @@ from monitoring.traffic import LineTraffic
 
 ERROR_RATE_ACT, ERROR_RATE_WATCH = 0.05, 0.01
 RETRAIN = "Have a sample of this window annotated, add it to the training data and train again."
-DISLIKED = "Read answers that were disliked (`atelier why <response-id>`); where a release began it, roll it back."
+DISLIKED = (
+    "Read answers that were disliked (`atelier report why <response-id>`); where a release began it, roll it back."
+)
 REMEDIES = {
     "latency (s)": "Compare load, batch sizes and deployments; add a replica, or roll back the release that began it.",
     "output tokens": "Answers changed length: compare deployments and sampling parameters.",

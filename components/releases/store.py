@@ -28,7 +28,7 @@ def register(engine: Engine, deployment: str, note: Note, token: int) -> Release
     with writing(engine, f"release of {deployment}") as connection:
         line = connection.scalar(select(DEPLOYMENTS.c.line).where(DEPLOYMENTS.c.deployment == deployment))
         if line is None:
-            raise UnknownReleaseError(f"no deployment {deployment!r} is recorded; `atelier release` records one")
+            raise UnknownReleaseError(f"no deployment {deployment!r} is recorded; `atelier release start` records one")
         fence(connection, line, token)
         known = _find(connection, RELEASES.c.deployment == deployment)
         if under_way := [release for release in known if release.state in OPEN]:
@@ -92,7 +92,7 @@ def _find(connection: Connection, condition: ColumnElement[bool]) -> list[Releas
 def _one(connection: Connection, release: str) -> Release:
     found = _find(connection, RELEASES.c.release == release)
     if not found:
-        raise UnknownReleaseError(f"no release {release!r}; `atelier history LINE` names a line's releases")
+        raise UnknownReleaseError(f"no release {release!r}; `atelier release history LINE` names a line's releases")
     return found[0]
 
 

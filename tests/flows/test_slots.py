@@ -49,7 +49,7 @@ def test_a_place_whose_bento_is_lost_stops_nothing_but_what_users_need_it_for(
     slots.place("text", record("a"))
     slots.place("text-b", record("b").model_copy(update={"bento": "text:2"}))
     assert slots.startable({"text": "a", "image": None}) == (["text"], {"text-b": "text:2"})
-    with pytest.raises(StageError, match="the Bento store has lost text:2, which serves text; `atelier release`"):
+    with pytest.raises(StageError, match="the Bento store has lost text:2, which serves text; `atelier release start`"):
         slots.startable({"text": "b", "image": None})
 
 
