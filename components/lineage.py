@@ -22,7 +22,7 @@ Answer = dict[str, Any]
 SPLITS = ("train", "validation", "test")
 
 
-def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
+def trace(response_id: str, events_url: str, artifact_root: Path) -> Answer:
     """All that is known of how a response came to be; raises `StageError` for an id that no response has."""
     accepted = request(events_url, response_id)
     if accepted is None:
@@ -98,8 +98,8 @@ def licences_of(split: Path) -> dict[str, int]:
 
 
 def explain(response_id: str, events_url: str, artifact_root: Path) -> str:
-    """`why` as text for a terminal."""
-    answer = why(response_id, events_url, artifact_root)
+    """`trace` as text for a terminal."""
+    answer = trace(response_id, events_url, artifact_root)
     lines = _response(answer["response"], answer["feedback"])
     deployment = answer["deployment"]
     if deployment is None:
