@@ -55,9 +55,9 @@ def release(
 @app.command()
 def canary() -> None:
     """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from components.lines import LINES
     from flows import experiments
     from flows.canary import step
-    from flows.slots import LINES
 
     for line in LINES:
         typer.echo(step(line, load()))
@@ -146,11 +146,12 @@ def up() -> None:
     for words in declare(params):
         typer.echo(words)
     stack.start(params, ["prefect", "mlflow"])
+    from components.lines import LINES
+    from flows.driver import plan
     from flows.pipeline import pipeline
     from flows.release import gateway
     from flows.release import release as run_release
-    from flows.releases import plan
-    from flows.slots import LINES, served, startable
+    from flows.stack import served, startable
 
     if not all(served(line, None) for line in LINES):
         pipeline()
@@ -185,12 +186,12 @@ def down() -> None:
 def status() -> None:
     """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
-    from flows.rollback import told
-    from flows.slots import LINES
+    from components.lines import LINES
+    from flows.rollback import describe
 
     for line in LINES:
         try:
-            typer.echo(told(line, load()))
+            typer.echo(describe(line, load()))
         except stage.StageError as error:  # before the first release there is no database, which is no error
             typer.echo(f"{line}: {error}")
 
@@ -206,11 +207,11 @@ def rollback(line: Line, why: Annotated[str, typer.Option(help="the reason, for 
 @app.command()
 def history(line: Line) -> None:
     """Every move of a line's releases, oldest first."""
-    from components.events.transactions import opened
+    from components.events.database import opened
     from components.releases import report, store
 
     with opened(load().events.url, create=False) as engine:
-        typer.echo("\n".join(map(report.told, store.history(engine, line))))
+        typer.echo("\n".join(map(report.describe, store.history(engine, line))))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli, releases, stack
+from flows import cli, release, stack
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -37,7 +37,7 @@ def test_releases_are_told_rolled_back_with_a_reason_and_listed(
     monkeypatch.setattr(stack, "supervisor_pid", lambda: None)
     assert "text: no events database at" in call("status")
     for name in ("a", "b"):
-        releases.record_release.fn("text", machine.deploy(name), machine.params)
+        release.record_release.fn("text", machine.deploy(name), machine.params)
     running, text, image = call("status").splitlines()
     assert (running, image) == ("nothing is running", "image: no release recorded yet; `atelier release` makes one")
     assert text.startswith("text: champion text-b.1 (champion since ")
