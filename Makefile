@@ -17,7 +17,7 @@ demo: setup  ## the whole loop on real data
 
 annotate: setup  ## label in the browser: starts Label Studio, or uses that at annotation.url, with the first batch in it
 	dvc repro split@image
-	atelier annotate start
+	atelier label start
 
 test: setup  ## the whole test suite, two files at a time: it waits for servers more than it computes
 	pytest -n 2 --dist loadfile
@@ -34,7 +34,7 @@ down:  ## stop it
 repro: setup  ## bring every artifact up to date
 	dvc repro
 
-figures: setup  ## README's table, from metrics/
+figures: setup  ## the tables of figures in README and docs, from metrics/
 	python -m infra.figures
 
 lint: setup  ## style, types, the import rule and known vulnerabilities of what the locks hold

@@ -35,7 +35,7 @@ from flows.preference import Comparisons, told_settled
 
 DATA = ROOT / paths.DATA / "image"
 LOCK = STATE / "annotate.lock"
-BUSY = "another `atelier annotate` is at work on this project and goes on; nothing was done here"
+BUSY = "another `atelier label` is at work on this project and goes on; nothing was done here"
 
 
 @task(task_run_name="read-answers", persist_result=False)
@@ -155,7 +155,7 @@ def reconcile() -> str:
     params = load()
     with opened(params.events.url) as engine:
         if not tier_store.tasks(engine, title(params.annotation)):
-            return "nobody labels yet: `atelier annotate upload` opens the project"
+            return "nobody labels yet: `atelier label upload` opens the project"
     return _alone(lambda: [read_answers(), write_verdicts(), send_next()])
 
 
@@ -181,7 +181,7 @@ def _people(engine: Engine, project: str, labels: Sequence[str], tiers: Tiers) -
     ]
     told += [
         f"gold sample {known[one].sample}: {known[one].gold!r} is contradicted, people say {label!r}; it counts for "
-        "nobody until `atelier annotate gold` settles it"
+        "nobody until `atelier label gold` settles it"
         for one, label in crowd.disputed.items()
     ]
     for state, listed in ((State.REVIEW, tiers.reviewers), (State.ARBITRATE, tiers.arbiters)):

@@ -50,7 +50,7 @@ def plan(line: Line, params: Params) -> TrafficPlan:
 def digest_of(params: Params, deployment: str) -> str:
     record = get_deployment(params.events.url, deployment)
     if record is None:
-        raise StageError(f"no deployment {deployment!r} is recorded; `atelier release` records one")
+        raise StageError(f"no deployment {deployment!r} is recorded; `atelier release start` records one")
     return record.digest
 
 

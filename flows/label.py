@@ -1,4 +1,4 @@
-"""`atelier labels`: the queue of phrases that wait for a picture prompt, for people to answer with any editor."""
+"""`atelier label phrases`: the phrases that wait for a picture prompt, for people to answer with any editor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def record(params: Params, path: Path) -> str:
         answers = [_answer(line, f"{path}:{number}") for number, line in enumerate(file, 1) if line.strip()]
     with opened(params.events.url) as engine:
         labels.answer(engine, answers, time.time())
-    return f"{len(answers)} answers recorded; `atelier learn` trains on them"
+    return f"{len(answers)} answers recorded; `atelier learn run` trains on them"
 
 
 def _answer(line: str, place: str) -> labels.Answer:

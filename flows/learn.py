@@ -92,7 +92,7 @@ def ask_annotators(since: float, until: float) -> int:
         phrases_BD, covered_RD = (encoder.embed(texts).numpy() for texts in ([t.phrase for t in fresh], covered))
         chosen = least_covered(phrases_BD, covered_RD, room, ALIKE)
         added = labels.enqueue(engine, [fresh[position] for position in chosen], time.time())
-    logger().info("%d phrases wait for an annotator: `atelier labels`", added)
+    logger().info("%d phrases wait for an annotator: `atelier label phrases`", added)
     return added
 
 
@@ -148,7 +148,9 @@ def learn() -> Learned:
         with FileLock(STATE / "learn.lock", timeout=0):
             return _learn(load())
     except Timeout as error:
-        raise StageError("another training, of `atelier learn` or `atelier adapt`, is at work; wait for it") from error
+        raise StageError(
+            "another training, of `atelier learn run` or `atelier learn adapt`, is at work; wait for it"
+        ) from error
 
 
 def _learn(params: Params) -> Learned:

@@ -1,7 +1,7 @@
 """What people are asked about the text line: which of two answers to a user's phrase is better.
 
 The answers are what the service wrote; where it wrote one only, the champion writes another. What is settled teaches
-with the next `atelier learn`.
+with the next `atelier learn run`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def drawn(params: Params, phrases: Sequence[str]) -> list[Given]:
 
     champion = served("text", plan("text", params).champion)
     if champion is None:
-        raise StageError("no text model is deployed that could write a second answer; run `atelier release` first")
+        raise StageError(
+            "no text model is deployed that could write a second answer; run `atelier release start` first"
+        )
     tokens, top_p = params.serving.text_max_new_tokens, params.serving.text_top_p
     asked = [(phrase, seed) for phrase in phrases for seed in range(DRAWS)]
     runtime = load_text(champion_folder(champion, params.registry))
@@ -109,4 +111,4 @@ def told_settled(params: Params) -> str:
     counts = Counter(one.choice or "discarded" for one in settled)
     told = ", ".join(f"{count} {choice}" for choice, count in counts.most_common())
     pairs = sum(one.pair is not None for one in settled)
-    return f"{len(settled)} settled ({told}): {pairs} pairs for the next `atelier learn`"
+    return f"{len(settled)} settled ({told}): {pairs} pairs for the next `atelier learn run`"

@@ -55,8 +55,6 @@ def settle_gold(params: Params, sample: str, label: str, why: str) -> str:
     with opened(params.events.url) as engine:
         found = [task for task in tier_store.tasks(engine, project) if task.sample == sample and task.gold]
         if not found:
-            raise StageError(
-                f"{project}: no gold sample {sample!r}; `atelier annotate reconcile` names contradicted ones"
-            )
+            raise StageError(f"{project}: no gold sample {sample!r}; `atelier label reconcile` names contradicted ones")
         tier_store.settle_gold(engine, found[0], label, person(), why)
     return f"{sample}: gold label {found[0].gold!r} → {label or '(none: an ordinary task)'}"

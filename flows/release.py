@@ -46,7 +46,7 @@ from flows.stack import deployed, place, served, slot_beside, slot_of
 
 BUILD_TAIL = 15
 DIRECT = "no canary was asked for"
-OVERRULE = "to replace the champion all the same: atelier release --force 'the reason'"
+OVERRULE = "to replace the champion all the same: atelier release start --force 'the reason'"
 
 
 @flow(name="release", flow_run_name="release", persist_result=False)
@@ -101,7 +101,8 @@ def require_no_other_on_trial(line: Line, deployment: str, params: Params) -> No
     """Refuse, before anything is deployed, a second candidate: users are compared between two."""
     on_trial = plan(line, params).candidate
     if on_trial not in (None, deployment):
-        raise StageError(f"{on_trial} is on trial on line {line}: wait for it, or `atelier rollback {line}` first")
+        instead = f"wait for it, or `atelier release rollback {line}` first"
+        raise StageError(f"{on_trial} is on trial on line {line}: {instead}")
 
 
 @task(task_run_name="register-{line}", retries=2, retry_delay_seconds=5, persist_result=False)

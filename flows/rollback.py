@@ -1,4 +1,4 @@
-"""`atelier rollback`: the champion before serves again. No Prefect flow: it has to work when the stack does not.
+"""`atelier release rollback`: the champion before serves again. No Prefect flow: it works when the stack does not.
 
 The database decides first and the service follows; cut short in between, the next call finds the machine serving
 something else than the champion and only completes that.

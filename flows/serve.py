@@ -98,7 +98,7 @@ def gateway(params: Params) -> list[str]:
     """The gateway's Bento; it is told where model Bentos may answer, which say themselves what they serve."""
     record = STATE / "deployed" / "gateway.txt"
     if not record.exists():
-        raise StageError("no gateway is deployed yet; run `atelier release` after `dvc repro`")
+        raise StageError("no gateway is deployed yet; run `atelier release start` after `dvc repro`")
     urls = service_urls(params)
     for name, line in lines.LINES.items():
         os.environ[f"ATELIER_{name.upper()}_URL"] = ",".join(urls[program] for program in line.programs)

@@ -210,7 +210,7 @@ def deployed(program: str) -> Deployment | None:
 def require_deployed(program: str) -> Deployment:
     record = deployed(program)
     if record is None:
-        raise StageError(f"no {program} model is deployed yet; run `atelier release` after `dvc repro`")
+        raise StageError(f"no {program} model is deployed yet; run `atelier release start` after `dvc repro`")
     return record
 
 
@@ -257,7 +257,7 @@ def startable(champions: Mapping[Line, str | None]) -> tuple[list[str], dict[str
     for line, champion in champions.items():
         record = served(line, champion)
         if record and slot_of(line, record.deployment) in lost:
-            raise StageError(f"the Bento store has lost {record.bento}, which serves {line}; `atelier release`")
+            raise StageError(f"the Bento store has lost {record.bento}, which serves {line}; `atelier release start`")
     return [slot for slot in tags if slot not in lost], lost
 
 

@@ -15,7 +15,9 @@ Urgency = Literal["act", "watch", "fine"]
 ORDER = {"act": 0, "watch": 1, "fine": 2}
 ERROR_RATE_ACT, ERROR_RATE_WATCH = 0.05, 0.01
 RETRAIN = "Have a sample of this window annotated, add it to the training data and train again."
-DISLIKED = "Read answers that were disliked (`atelier why <response-id>`); where a release began it, roll it back."
+DISLIKED = (
+    "Read answers that were disliked (`atelier report why <response-id>`); where a release began it, roll it back."
+)
 REMEDIES = {
     "latency (s)": "Compare load, batch sizes and deployments; add a replica, or roll back the release that began it.",
     "output tokens": "Answers changed length: compare deployments and sampling parameters.",

@@ -78,7 +78,9 @@ def _serving(line: LineState) -> Iterator[Concern]:
         yield Concern("act", f"the {line.line} line", f"No {line.line} model answers ({problem}).", line.line)
     elif missing := line.nowhere("champion"):
         served = ", ".join(place.said for place in line.places if not place.problem)
-        say = f"{line.line} is served by {served}, not by its champion {missing}: `atelier release` completes that."
+        say = (
+            f"{line.line} is served by {served}, not by its champion {missing}: `atelier release start` completes that."
+        )
         yield Concern("act", f"the {line.line} line", say, line.line)
     if candidate := line.nowhere("candidate"):
         say = f"{candidate} is on trial on {line.line} and no process serves it: the champion answers for it."
@@ -110,7 +112,7 @@ def _releases(line: LineState, now: float) -> Iterator[Concern]:
 
 def _reports(situation: Situation) -> Iterator[Concern]:
     if not situation.runs:
-        yield Concern("watch", "the reports", "No report is kept yet: `atelier monitor` writes one.", "drift")
+        yield Concern("watch", "the reports", "No report is kept yet: `atelier report write` writes one.", "drift")
         return
     newest = situation.runs[0]
     if situation.now - newest.past.until > 2 * HOUR:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from components.config import ConfigError, Experiment, Stage
+from components.config import ConfigError, Experiment, Settings
 from components.config.base import Count, Fraction
 from components.config.document import read_yaml
 from components.experiments.replay import Log, Value, rank
@@ -23,7 +23,7 @@ from components.stage import StageError
 from monitoring.outcomes import scaled
 
 
-class Rule(Stage):
+class Rule(Settings):
     """The variants' weights, for prompts of `max_characters` at most; without that, for all that no rule above fits."""
 
     max_characters: Count | None = None

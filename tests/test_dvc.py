@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
+from functools import reduce
+from itertools import chain
+from operator import getitem
 from pathlib import Path
 
 import grimp
 import pytest
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
 
-from components.config.document import read_yaml
+from components.config import Params
+from components.config.document import read_yaml, write_yaml
+from components.config.keys import keys
 
 ROOT = Path(__file__).parent.parent
 STAGES = {name: stage.get("do", stage) for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items()}
@@ -60,3 +68,53 @@ def test_19_a_stage_declares_the_code_that_it_imports_and_no_other(stage: str, g
 def test_19_what_no_stage_declares_is_imported_by_stages(graph: grimp.ImportGraph) -> None:
     imported = set[Path]().union(*(imports(graph, stage) for stage in STAGES))
     assert {name for name in PLUMBING if any(file.is_relative_to(name) for file in imported)} == PLUMBING.keys()
+
+
+# The sections of params.yaml whose every key is some stage's; all other sections are of services and searches.
+STAGE_SECTIONS = {"fetch", "example", "prepare", "clean", "split", "train", "evaluate", "export", "verify", "gate"}
+
+
+def declared_parameters(root: Path) -> dict[str, list[ParamsDependency]]:
+    """Of each stage the parameters that it declares, as DVC reads `dvc.yaml`."""
+    return {
+        stage.name: [dependency for dependency in stage.deps if isinstance(dependency, ParamsDependency)]
+        for stage in Repo(root).index.stages
+    }
+
+
+def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_only_what_is_sampled_with() -> None:
+    dependencies = chain(*declared_parameters(ROOT).values())
+    declared = {name for dependency in dependencies for name in dependency.params}
+    leaves = [key for key in keys(Params) if not key.has_keys]
+    tracked = {key.name for key in leaves if any(f"{key.name}.".startswith(f"{name}.") for name in declared)}
+    sampling = ("image_steps", "image_guidance", "text_max_new_tokens", "text_temperature", "text_top_p")
+    of_stages = {key.name for key in leaves if key.place[0] in STAGE_SECTIONS}
+    assert tracked == of_stages | {f"serving.{name}" for name in sampling}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("serving.gateway_port", 4000, set()),
+        ("release.min_requests", 7, set()),
+        ("monitor.keep", 7, set()),
+        ("train.text.lora_rank", 2, {"train_text"}),
+        ("gate.image.min_alignment", 0.9, {"gate@image"}),
+        ("prepare.image.source", "openmoji", {"prepare@image", "package@image"}),
+        ("serving.text_top_p", 0.5, {"evaluate_text"}),
+    ],
+)
+def test_a_changed_parameter_reruns_the_stages_that_declare_it_and_no_other(
+    tmp_path: Path, key: str, value: object, stages: set[str]
+) -> None:
+    Repo.init(str(tmp_path), no_scm=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    declared = declared_parameters(tmp_path)
+    for dependency in chain(*declared.values()):
+        dependency.save()  # as after a run
+    document = read_yaml(tmp_path / "params.yaml")
+    *parents, last = key.split(".")
+    reduce(getitem, parents, document)[last] = value
+    write_yaml(tmp_path / "params.yaml", document)
+    assert {stage for stage, found in declared.items() if any(dependency.status() for dependency in found)} == stages

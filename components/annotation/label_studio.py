@@ -223,7 +223,7 @@ class Project:
         found = self._find()
         if found is None:
             raise StageError(
-                f"no project {self.title!r} at {self.url}: never created, or deleted; run `atelier annotate upload`"
+                f"no project {self.title!r} at {self.url}: never created, or deleted; run `atelier label upload`"
             )
         return found
 

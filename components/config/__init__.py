@@ -1,4 +1,4 @@
-"""Configuration: `params.yaml` becomes one frozen, strict, typed object per stage.
+"""Configuration: `params.yaml` becomes one frozen, strict, typed object for each section.
 
 Knows the names, types and bounds of every parameter and nothing of what the stages do with them. Credentials are never
 read here: they come from the environment of the process that needs them.
@@ -11,106 +11,65 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.config.base import NAME, Line, Precision, Stage, Strategy
-from components.config.document import ConfigError, read_yaml
+from components.config.base import (
+    NAME,
+    Line as Line,
+    Precision as Precision,
+    Settings as Settings,
+    Strategy as Strategy,
+)
+from components.config.document import ConfigError as ConfigError, read_yaml
+from components.config.experiment import Experiment as Experiment, Guardrails as Guardrails, Variant as Variant
+from components.config.keys import REPLACED, nearest
 from components.config.service import (
-    Annotation,
-    Audience,
-    Events,
-    Experiment,
-    Feedback,
-    Guardrails,
-    Learning,
-    Monitor,
-    Registry,
-    Release,
-    Serving,
-    Stack,
-    Tiers,
-    Variant,
+    Annotation as Annotation,
+    Audience as Audience,
+    Events as Events,
+    Feedback as Feedback,
+    Learning as Learning,
+    Monitor as Monitor,
+    Registry as Registry,
+    Release as Release,
+    Serving as Serving,
+    Stack as Stack,
+    Tiers as Tiers,
 )
-from components.config.spelling import nearest
 from components.config.stages import (
-    Clean,
-    EvaluateImage,
-    EvaluateText,
-    Example,
-    ExportImage,
-    ExportText,
-    Fetch,
-    GateImage,
-    GateText,
-    ImageModel,
-    Package,
-    Prepare,
-    Split,
-    TrainBase,
-    TrainImage,
-    TrainText,
-    Tune,
-    TuneSampling,
-    VerifyImage,
-    VerifyText,
+    Clean as Clean,
+    EvaluateImage as EvaluateImage,
+    EvaluateText as EvaluateText,
+    Example as Example,
+    ExportImage as ExportImage,
+    ExportText as ExportText,
+    Fetch as Fetch,
+    GateImage as GateImage,
+    GateText as GateText,
+    ImageModel as ImageModel,
+    Package as Package,
+    Prepare as Prepare,
+    Split as Split,
+    TrainBase as TrainBase,
+    TrainImage as TrainImage,
+    TrainText as TrainText,
+    Tune as Tune,
+    TuneSampling as TuneSampling,
+    VerifyImage as VerifyImage,
+    VerifyText as VerifyText,
 )
 
-__all__ = [
-    "Annotation",
-    "Audience",
-    "ByLine",
-    "Clean",
-    "ConfigError",
-    "EvaluateImage",
-    "EvaluateText",
-    "Events",
-    "Example",
-    "Experiment",
-    "ExportImage",
-    "ExportText",
-    "Feedback",
-    "Fetch",
-    "GateImage",
-    "GateText",
-    "Guardrails",
-    "ImageModel",
-    "Learning",
-    "Line",
-    "Monitor",
-    "Package",
-    "Params",
-    "Precision",
-    "Prepare",
-    "Registry",
-    "Release",
-    "Serving",
-    "Split",
-    "Stack",
-    "Stage",
-    "Strategy",
-    "Tiers",
-    "TrainBase",
-    "TrainImage",
-    "TrainText",
-    "Tune",
-    "TuneSampling",
-    "Variant",
-    "VerifyImage",
-    "VerifyText",
-    "load",
-]
-
-TextT = TypeVar("TextT", bound=Stage)
-ImageT = TypeVar("ImageT", bound=Stage)
+TextT = TypeVar("TextT", bound=Settings)
+ImageT = TypeVar("ImageT", bound=Settings)
 
 
-class ByLine(Stage, Generic[TextT, ImageT]):
+class ByLine(Settings, Generic[TextT, ImageT]):
     text: TextT
     image: ImageT
 
 
-class Params(Stage):
+class Params(Settings):
     """The whole of `params.yaml`."""
 
     fetch: Fetch
@@ -132,7 +91,7 @@ class Params(Stage):
     events: Events
     release: Release
     feedback: Feedback
-    experiments: tuple[Experiment, ...]
+    experiments: tuple[Experiment, ...] = Field(description="What `atelier experiment apply` puts in force")
     learning: Learning
     audience: Audience
     monitor: Monitor
@@ -143,20 +102,20 @@ class Params(Stage):
             values = [getattr(experiment, what) for experiment in self.experiments]
             if twice := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"experiments: {what} {sorted(twice)[0]!r} is given twice")
-        for one in self.experiments:
-            for name in (one.name, *one.variants):
+        for experiment in self.experiments:
+            for name in (experiment.name, *experiment.variants):
                 if not NAME.fullmatch(name):
                     rule = "a name travels in headers: 1 to 100 printable ASCII characters, no white space around them"
-                    raise ValueError(f"experiments: {one.name!r}: {name!r} is no name; {rule}")
-            for key, value in one.segment.items():
+                    raise ValueError(f"experiments: {experiment.name!r}: {name!r} is no name; {rule}")
+            for key, value in experiment.segment.items():
                 if value not in self.feedback.segments.get(key, ()):
-                    raise ValueError(f"experiments: {one.name}: feedback.segments has no {key}={value}")
+                    raise ValueError(f"experiments: {experiment.name}: feedback.segments has no {key}={value}")
         for layer in {experiment.layer for experiment in self.experiments}:
             shares = {experiment.name: experiment.share for experiment in self.experiments if experiment.layer == layer}
             if sum(shares.values()) > 1 + 1e-9:
-                told = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
+                terms = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
                 total = sum(shares.values())
-                raise ValueError(f"experiments: shares of {layer} users sum to {total:g}, over 1: {told}")
+                raise ValueError(f"experiments: shares of {layer} users sum to {total:g}, over 1: {terms}")
         return self
 
 
@@ -168,15 +127,19 @@ def load(path: Path = Path("params.yaml")) -> Params:
         # Strict JSON validation accepts lists for tuples and strings for paths, and still coerces nothing else.
         return Params.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(map(_in_words, error.errors()))) from error
+        raise ConfigError(f"{path}: " + "; ".join(map(_describe, error.errors()))) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _in_words(error: ErrorDetails) -> str:
+def _describe(error: ErrorDetails) -> str:
     """What is wrong with one parameter: its full name, what was expected, the value."""
     place, value = ".".join(map(str, error["loc"])), error["input"]
-    got = "" if error["type"] == "missing" or isinstance(value, dict) else f" (got {value!r})"
+    got = "" if isinstance(value, dict) else f" (got {value!r})"
+    if place in REPLACED:
+        return f"{place} {REPLACED[place]}"
+    if error["type"] == "missing":
+        return f"{place}: is missing; the params.yaml that comes with this version shows it"
     if error["type"] == "extra_forbidden":
         meant = nearest(Params, error["loc"])
         return f"{place}: there is no such parameter{got}" + (f"; did you mean {meant}?" if meant else "")

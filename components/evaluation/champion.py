@@ -1,10 +1,10 @@
 """Is a candidate package not worse than the champion, the package that serves now? Both on today's held-out data.
 
-A fact of a deployment and therefore no DVC stage: `atelier release` runs it between register and deploy, in a process
-of its own: `python -m components.evaluation.champion <line> <candidate> <champion> <output.json>`. Both models get the
-same captions, seeds and completions, so that every difference is taken within a pair. A check passes where the worse
-end of its difference's one-sided 95 % interval stays within a margin of `params.yaml` (non-inferiority). A verdict on
-the same packages, data and settings is kept and not found again.
+A fact of a deployment and therefore no DVC stage: `atelier release start` runs it between register and deploy, in a
+process of its own: `python -m components.evaluation.champion <line> <candidate> <champion> <output.json>`. Both models
+get the same captions, seeds and completions, so that every difference is taken within a pair. A check passes where the
+worse end of its difference's one-sided 95 % interval stays within a margin of `params.yaml` (non-inferiority). A
+verdict on the same packages, data and settings is kept and not found again.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
     except (RuntimeError, OSError) as error:  # OpenVINO's own errors are RuntimeErrors too
         raise StageError(
             f"{candidate} cannot be compared with the champion {champion}: {error}; to replace the champion all the "
-            "same: atelier release --force 'the reason'"
+            "same: atelier release start --force 'the reason'"
         ) from error
     document = verdict(checks, parity=True)  # without it there would be no package
     write_text(output, canonical(asked | document))

@@ -92,7 +92,7 @@ def answer(engine: Engine, answers: Sequence[Answer], time: float) -> None:
     if empty := [row["task"] for row in rows if not normalise(row["completion"]) or not row["annotator"]]:
         raise StageError(f"task {empty[0]}: an answer needs a prompt and the name of who wrote it")
     if unknown := {row["task"] for row in rows} - known(engine).keys():
-        raise StageError(f"no task {min(unknown)!r}; `atelier labels` lists the open ones")
+        raise StageError(f"no task {min(unknown)!r}; `atelier label phrases` lists the open ones")
     with engine.begin() as connection:
         for row in rows:
             connection.execute(LABEL_ANSWERS.insert(), row)

@@ -12,11 +12,11 @@ from components.releases.schema import Move, Release
 def summary(line: str, releases: Sequence[Release], moves: Sequence[Move], served: str | None) -> str:
     """One line on a line: champion, candidate, the last move, and what this machine serves if that is another."""
     if not moves:
-        return f"{line}: no release recorded yet; `atelier release` makes one"
+        return f"{line}: no release recorded yet; `atelier release start` makes one"
     champion, candidate = champion_of(releases), candidate_of(releases)
     parts = [f"champion {_standing(champion)}", f"candidate {_standing(candidate)}", f"last move {describe(moves[-1])}"]
     if champion and served != champion.deployment:
-        ways = f"`atelier release` completes that, `atelier rollback {line}` serves the champion again"
+        ways = f"`atelier release start` completes that, `atelier release rollback {line}` serves the champion again"
         parts.append(f"THIS MACHINE SERVES {served or 'nothing'}: {ways}")
     return f"{line}: " + "; ".join(parts)
 

@@ -88,7 +88,7 @@ MOVES = Table(
     Column("token", Integer, nullable=False),
     UniqueConstraint("release", "version", name="each_version_once"),
 )
-LEDGER = Ledger(MOVES.c.version, MOVES.c.release, "atelier history LINE")
+LEDGER = Ledger(MOVES.c.version, MOVES.c.release, "atelier release history LINE")
 LEASES = Table(
     "leases",
     METADATA,

@@ -28,7 +28,7 @@ def register(engine: Engine, deployment: str, note: Note, token: int) -> Release
     with writing(engine, f"release of {deployment}") as connection:
         line = connection.scalar(select(DEPLOYMENTS.c.line).where(DEPLOYMENTS.c.deployment == deployment))
         if line is None:
-            raise UnknownReleaseError(f"no deployment {deployment!r} is recorded; `atelier release` records one")
+            raise UnknownReleaseError(f"no deployment {deployment!r} is recorded; `atelier release start` records one")
         fence(connection, line, token)
         earlier = _select(connection, RELEASES.c.deployment == deployment)
         if under_way := [release for release in earlier if release.state in OPEN]:
@@ -92,7 +92,7 @@ def _select(connection: Connection, condition: ColumnElement[bool]) -> list[Rele
 def _require(connection: Connection, release: str) -> Release:
     rows = _select(connection, RELEASES.c.release == release)
     if not rows:
-        raise UnknownReleaseError(f"no release {release!r}; `atelier history LINE` names a line's releases")
+        raise UnknownReleaseError(f"no release {release!r}; `atelier release history LINE` names a line's releases")
     return rows[0]
 
 

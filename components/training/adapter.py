@@ -74,7 +74,9 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     metrics = text.summarise(fitted, after, len(pairs), settings.max_steps)
     metrics |= {"pairs_too_long": too_long, "validation_loss_without": before, "checks": len(checks)}
     if parents_of(learned) != parents:
-        raise StageError("the model or its data was made anew while the adapter was trained; run `atelier adapt` again")
+        raise StageError(
+            "the model or its data was made anew while the adapter was trained; run `atelier learn adapt` again"
+        )
     manifest = _publish(model, parents, parameters, metrics)
     discard(STATE)
     return manifest

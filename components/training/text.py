@@ -178,7 +178,9 @@ def summarise(fitted: Fitted, validation_loss: float, pairs: int, max_steps: int
 
 
 def save(model: PeftModel, folder: Path) -> None:
-    """Write the adapter's weights and configuration."""
+    """Write the adapter's weights and configuration, equal bytes for equal weights."""
+    for written in model.peft_config.values():
+        written.target_modules = sorted(written.target_modules or ())  # a set, in another order in each process
     model.save_pretrained(str(folder))
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
 

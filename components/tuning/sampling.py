@@ -1,9 +1,9 @@
 """Sampling parameters of both lines, searched with Hyperopt against an offline reward.
 
-`atelier tune sampling` runs it on the exported models. In a trial the text model writes a prompt for each validation
-phrase, the image model paints it, and the judge compares the picture with the name that was meant. Phrases and seeds
-are the same in every trial, so that only the parameters differ. The reward is the mean alignment less a price per step:
-the judge sees no time, and would take any number of steps for a difference that is noise.
+`atelier train tune sampling` runs it on the exported models. In a trial the text model writes a prompt for each
+validation phrase, the image model paints it, and the judge compares the picture with the name that was meant. Phrases
+and seeds are the same in every trial, so that only the parameters differ. The reward is the mean alignment less a price
+per step: the judge sees no time, and would take any number of steps for a difference that is noise.
 
 The best of many noisy trials looks better than it is. Winner and present default are therefore compared on the phrases
 of the search and again on test phrases, which it never saw. Compare the two differences, not the levels: half of the

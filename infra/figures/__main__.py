@@ -11,13 +11,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.figures import base, models, online
+from infra.figures import base, models, online, readme
 from infra.figures.row import Document, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- written by `make figures` from metrics/ -->\n", "<!-- end of the figures -->\n"
 HEAD = "| what | figure | command |\n|---|---|---|\n"
-PAGES: dict[str, Sequence[Row]] = {"README.md": models.ROWS + online.ROWS, "docs/base_image.md": base.ROWS}
+PAGES: dict[str, Sequence[Row]] = {
+    "README.md": readme.ROWS,
+    "docs/benchmarks.md": models.ROWS + online.ROWS,
+    "docs/base_image.md": base.ROWS,
+}
 
 
 def read(path: Path) -> Document:

@@ -9,8 +9,8 @@ from infra.figures.row import Document, Row, bench, listed, other_work, percent,
 RETURN = "users who return, "
 
 
-def load(line: str, unit: str) -> Callable[[Document], str]:
-    """Throughput and latency of a line of the running gateway, by number of users; empty where it was not measured."""
+def load(unit: str) -> Callable[[Document], str]:
+    """Throughput and latency of a line of the running gateway, by number of users."""
 
     def level(key: str, row: Document) -> str:
         users = key.removeprefix("users_")
@@ -19,8 +19,8 @@ def load(line: str, unit: str) -> Callable[[Document], str]:
         return f"{speed}{latency}, {row['failed']:,} of {row['failed'] + row['requests']:,} failed"
 
     def figure(d: Document) -> str:
-        levels = sorted(d["lines"].get(line, {}).items(), key=lambda item: int(item[0].removeprefix("users_")))
-        return "; ".join([*(level(*item) for item in levels), other_work(d)]) if levels else ""
+        levels = sorted(d["levels"].items(), key=lambda item: int(item[0].removeprefix("users_")))
+        return "; ".join([*(level(*item) for item in levels), other_work(d)])
 
     return figure
 
@@ -182,8 +182,8 @@ def server(d: Document) -> str:
 
 
 ROWS = [
-    Row("online/load.json", "the running gateway, text", load("text", "tokens/s"), bench("load")),
-    Row("online/load.json", "the running gateway, image", load("image", "images/s"), bench("load")),
+    Row("online/load_text.json", "the running gateway, text", load("tokens/s"), bench("load")),
+    Row("online/load_image.json", "the running gateway, image", load("images/s"), bench("load")),
     Row(
         "online/idle.json",
         "the running stack while nobody uses it, without the model engines",

@@ -52,6 +52,8 @@ def spread(values: Iterable[float]) -> str:
 
 
 def other_work(d: Document) -> str:
-    """How busy the machine was with other work."""
+    """How busy the machine was with other work, during it or, where its processes are several, before it."""
     machine = d["machine"]
+    if "cores_busy_before" in machine:
+        return f"{machine['cores_busy_before']:.2f} of {machine['cores']} cores busy in the three seconds before"
     return f"{machine['cores_busy_with_other_work']:.2f} of {machine['cores']} cores busy with other work"

@@ -16,7 +16,7 @@ import numpy as np
 
 from components.artifact import canonical, write_text
 from components.events.read import read
-from tests.bench.timing import other_work, paired_ratio
+from tests.bench.timing import before_work, paired_ratio
 from tests.bentos.collector import receiving
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
 from tests.conftest import ROOT
@@ -27,6 +27,7 @@ BODY = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red
 
 def paired(part: str, without: Running, having: Running) -> None:
     """Print and write p50 and p95 of both gateways in milliseconds, and how many times as long a request takes."""
+    machine = before_work()
     with httpx.Client(headers={"authorization": f"Bearer {KEY}"}, timeout=20) as client:
 
         def milliseconds(gateway: Running) -> float:
@@ -43,7 +44,7 @@ def paired(part: str, without: Running, having: Running) -> None:
             pairs.append((first, second))
     taken = np.array(pairs[WARM_UP:])  # [pairs, 2]
     ratio = paired_ratio(taken[:, 1].tolist(), taken[:, 0].tolist())
-    document = {"part": part, "pairs": PAIRS, "ratio": asdict(ratio), "machine": other_work()}
+    document = {"part": part, "pairs": PAIRS, "ratio": asdict(ratio), "machine": machine}
     for name, column in zip(("without", "with"), taken.T, strict=True):
         p50, p95 = np.percentile(column, [50, 95])
         print(f"{name:7} {part:10}  p50 {p50:6.2f} ms  p95 {p95:6.2f} ms")

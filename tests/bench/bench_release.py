@@ -33,7 +33,7 @@ from components.releases.leases import held
 from components.releases.machine import SHARES, WAY, State
 from components.releases.schema import Release
 from flows import canary
-from tests.bench.timing import other_work
+from tests.bench.timing import before_work
 from tests.bentos.gateway.conftest import KEY, Running, named_standin, serve_gateway
 from tests.bentos.processes import bento_command, free_port, workspace
 from tests.bentos.processes import running as server
@@ -185,7 +185,7 @@ def painted(machine: Machine, tmp_path: Path) -> Iterator[Stand]:
 
 
 async def test_a_release_under_load(stand: Stand) -> None:
-    load, quiet = Load(stand.gateway), await asyncio.to_thread(other_work)
+    load, quiet = Load(stand.gateway), await asyncio.to_thread(before_work)
     running = asyncio.create_task(load.run())
     faults = {}
     try:
@@ -209,7 +209,7 @@ async def test_a_release_under_load(stand: Stand) -> None:
 
 
 async def test_a_candidate_whose_pictures_are_not_finite(painted: Stand) -> None:
-    load, quiet = Load(painted.gateway, "image", "red apple"), await asyncio.to_thread(other_work)
+    load, quiet = Load(painted.gateway, "image", "red apple"), await asyncio.to_thread(before_work)
     running = asyncio.create_task(load.run())
     faults = {}
     try:

@@ -31,7 +31,7 @@ from components.paths import STATE
 from components.stage import run
 from tests.bench import throwaway
 from tests.bench.crash import kill_writer, sample
-from tests.bench.timing import other_work, paired_ratio
+from tests.bench.timing import before_work, paired_ratio
 
 OUT = Path("metrics/online/events.json")
 WRITERS = (1, 8, 64)
@@ -116,7 +116,7 @@ def main(
 ) -> None:
     """Measure both databases, SQLite on the disk that holds this project's state, and write the figures."""
     STATE.mkdir(exist_ok=True)  # not /tmp, which may be memory: what costs here is the disk
-    document: dict[str, Any] = {"machine": other_work()}
+    document: dict[str, Any] = {"machine": before_work()}
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         document["SQLite"] = measure("SQLite", f"sqlite:///{folder}/events.db", rounds, kills)
     found = throwaway.binaries()

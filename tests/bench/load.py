@@ -1,7 +1,7 @@
 """Load of a running gateway: `make bench NAME=load` at 1, 8 and 32 concurrent users.
 
-Prints a table and writes `metrics/online/load.json`. Each level is bounded in requests and in seconds. The generator
-shares the machine's cores with the servers, so that the figures are those of the whole machine. The API key
+Prints a table and writes `metrics/online/load_<line>.json`. Each level is bounded in requests and in seconds. The
+generator shares the machine's cores with the servers, so that the figures are those of the whole machine. The API key
 is the first of ATELIER_API_KEYS, else that of this machine's stack.
 """
 
@@ -25,9 +25,9 @@ from components.config import Line, load
 from components.lines import IMAGE, TEXT
 from components.paths import STATE
 from components.stage import StageError, run
-from tests.bench.timing import other_work
+from tests.bench.timing import before_work
 
-OUT = Path("metrics/online/load.json")
+OUT = Path("metrics/online")
 KEY_FILE = STATE / "api-key"
 USERS = (1, 8, 32)
 PROMPTS = ("a red apple", "a smiling cat", "a blue heart", "a rocket on the moon", "a slice of pizza", "a green tree")
@@ -136,7 +136,6 @@ def main(
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="Most requests of a level.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Longest a level may send.")] = 20,
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 32,
-    out: Annotated[Path, typer.Option(help="Where the figures go.")] = OUT,
 ) -> None:
     """Measure a running gateway."""
     lines: dict[str, list[Line]] = {"text": ["text"], "image": ["image"], "both": ["text", "image"]}
@@ -145,8 +144,9 @@ def main(
     key = next(iter(accepted_keys(os.environ.get(KEYS) or KEY_FILE.read_text(encoding="utf-8"))))
     serving = load().serving
     address = url.rstrip("/") or f"http://{serving.host}:{serving.gateway_port}"
-    figures = asyncio.run(bench(address, key, lines[line], requests, seconds, tokens))
-    write_text(out, canonical({"lines": figures, "machine": other_work()}))
+    machine = before_work()
+    for measured, levels in asyncio.run(bench(address, key, lines[line], requests, seconds, tokens)).items():
+        write_text(OUT / f"load_{measured}.json", canonical({"levels": levels, "machine": machine}))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +38,12 @@ async def test_a_level_ends_when_its_time_is_over() -> None:
 
 
 def test_the_table_has_a_row_for_each_line_and_level(gateway: Running, tmp_path: Path) -> None:
-    out = tmp_path / "load.json"
-    command = [sys.executable, "-m", "tests.bench.load", "--url", gateway.url, "--requests", "8", "--out", str(out)]
-    environment = os.environ | {"ATELIER_API_KEYS": KEY}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    command = [sys.executable, "-m", "tests.bench.load", "--url", gateway.url, "--requests", "8"]
+    environment = os.environ | {"ATELIER_API_KEYS": KEY, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     rows = [line.split() for line in ended.stdout.splitlines()[1:]]
     assert [(row[0], row[1]) for row in rows] == [
@@ -48,7 +51,7 @@ def test_the_table_has_a_row_for_each_line_and_level(gateway: Running, tmp_path:
     ]
     # 32 users are more than this gateway admits: the refused ones must show as failed.
     assert int(rows[2][-1]) > 0 and CONCURRENCY + QUEUE < 32
-    figure = online.load("text", "tokens/s")(json.loads(out.read_text()))
+    figure = online.load("tokens/s")(json.loads((tmp_path / "metrics/online/load_text.json").read_text()))
     assert all(f"{row[1]} at a time {row[2]} tokens/s" in figure for row in rows[:3])
 
 

@@ -71,8 +71,8 @@ class Load:
         return {"cores": os.cpu_count(), "cores_busy_with_other_work": round(self.others, 2)}
 
 
-def other_work(seconds: float = 3.0) -> dict[str, float | int | None]:
-    """The machine as `Load` describes it, while this process waits: for work that is done in processes of its own."""
+def before_work() -> dict[str, float | int | None]:
+    """The machine in three seconds before several processes work, whose own load `Load` would count as others'."""
     with Load() as load:
-        sleep(seconds)
-    return load.machine()
+        sleep(3.0)
+    return {"cores": os.cpu_count(), "cores_busy_before": round(load.others, 2)}

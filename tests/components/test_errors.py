@@ -12,7 +12,7 @@ from components.artifact import ArtifactError
 from components.config import ConfigError
 from components.errors import AtelierError
 from components.events.database import DatabaseError
-from flows import cli
+from flows import cli, commands
 
 ROOT = Path(__file__).parents[2]
 # No command ends with these: they are answers of HTTP, reasons of rejects, or caught where they are raised.
@@ -73,8 +73,8 @@ def test_23_why_without_a_database_ends_in_one_line(
 ) -> None:
     params = config.load()
     events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
-    monkeypatch.setattr(cli, "load", lambda: params.model_copy(update={"events": events}))
-    monkeypatch.setattr("sys.argv", ["atelier", "why", "chatcmpl-1"])
+    monkeypatch.setattr(commands, "load", lambda: params.model_copy(update={"events": events}))
+    monkeypatch.setattr("sys.argv", ["atelier", "report", "why", "chatcmpl-1"])
     with pytest.raises(SystemExit) as ended:
         stage.guard(cli.app)
     written = capsys.readouterr().err

@@ -24,7 +24,7 @@ from tests.components.test_loopback import PROXIES, Server, serving
 from tests.infra.prometheus.test_delivery import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("bentos", "components", "flows", "infra", "monitoring")
+CODE = ("bentos", "components", "flows", "infra", "monitoring", "tests")
 PROGRAMS = ["prefect", "mlflow", "worker", "housekeeping"]
 START = f"""
 from components.loopback import OWN_ADDRESSES

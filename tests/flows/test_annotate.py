@@ -20,7 +20,7 @@ from components.config import Params, load
 from components.data.sample import iterate
 from components.events.database import opened
 from components.stage import StageError
-from flows import annotate, cli_annotate
+from flows import annotate, commands
 from flows import labelling as labelling_server
 from flows.annotate import BUSY
 from tests.components.annotation.simulated import (
@@ -180,7 +180,7 @@ def test_a_project_deleted_by_hand_loses_no_verdict_and_its_open_tasks_are_sent_
     assert before[0]
     ann = labelling.people["ann"]
     ann.client.projects.delete(ann.project.id)
-    with pytest.raises(StageError, match="never created, or deleted; run `atelier annotate upload`"):
+    with pytest.raises(StageError, match="never created, or deleted; run `atelier label upload`"):
         annotate.reconcile()
     still = sum(task.state in (State.ANNOTATE, State.REVIEW) for task in labelling.tasks())
     assert annotate.upload().startswith(f"{still} new tasks, ")
@@ -250,11 +250,11 @@ def test_where_nobody_labels_the_schedule_has_nothing_to_do(tmp_path: Path, monk
     params = load()
     events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
     monkeypatch.setattr(annotate, "load", lambda: params.model_copy(update={"events": events}))
-    assert annotate.reconcile() == "nobody labels yet: `atelier annotate upload` opens the project"
+    assert annotate.reconcile() == "nobody labels yet: `atelier label upload` opens the project"
 
 
 def test_without_a_token_the_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN, raising=False)
     monkeypatch.setattr(labelling_server, "TOKEN_FILE", tmp_path / "none")
     with pytest.raises(StageError, match=f"{TOKEN} is not set; copy a token from Account & Settings"):
-        cli_annotate.require_label_studio()
+        commands.require_label_studio()

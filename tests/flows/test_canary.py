@@ -20,7 +20,7 @@ from components.releases.leases import held
 from components.releases.machine import WAY, State
 from components.releases.schema import Move, Release
 from components.stage import StageError
-from flows import canary, cli, driver, release, stack
+from flows import canary, cli, commands, driver, release, stack
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -199,7 +199,7 @@ def test_who_was_sent_back_by_hand_makes_room_too(trials: Trials) -> None:
 
 def test_a_second_candidate_is_refused_before_it_is_deployed(trials: Trials) -> None:
     with pytest.raises(
-        StageError, match="text-b is on trial on line text: wait for it, or `atelier rollback text` first"
+        StageError, match="text-b is on trial on line text: wait for it, or `atelier release rollback text` first"
     ):
         release.require_no_other_on_trial("text", "text-c", trials.params)
     release.require_no_other_on_trial("text", "text-b", trials.params)
@@ -212,7 +212,7 @@ def test_while_another_drives_the_line_a_step_does_nothing(trials: Trials) -> No
 
 
 def test_the_command_makes_one_step_of_each_line(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load", lambda: trials.params)
-    answer = CliRunner().invoke(cli.app, ["canary"])
+    monkeypatch.setattr(commands, "load", lambda: trials.params)
+    answer = CliRunner().invoke(cli.app, ["release", "step"])
     text, image = answer.output.splitlines()
     assert text.startswith("text: text-b.1 holds: shadow") and image == "image: no candidate on trial"

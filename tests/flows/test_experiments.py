@@ -17,7 +17,7 @@ from components.events.store import commit
 from components.experiments.assignment import inside, variant_of
 from components.experiments.versions import history, running
 from components.stage import StageError
-from flows import cli, cli_experiment, experiments
+from flows import cli, commands, experiments
 from monitoring.report import write_report
 from tests.components.experiments.examples import experiment
 
@@ -30,7 +30,7 @@ class Project:
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.asked = folder, 0
-        patch.setattr(cli_experiment, "load", lambda: self.params)
+        patch.setattr(commands, "load", lambda: self.params)
         patch.setattr(experiments, "logger", lambda: logging.getLogger("experiments"))
         self.declare(FIXED)
 

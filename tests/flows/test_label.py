@@ -1,4 +1,4 @@
-"""`atelier labels`: tasks out as JSON lines, answers in, all or none."""
+"""`atelier label phrases`: tasks out as JSON lines, answers in, all or none."""
 
 from __future__ import annotations
 

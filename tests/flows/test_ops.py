@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from components.config import Params
 from components.events.database import DatabaseError
-from flows import canary, cli
+from flows import canary, cli, commands
 from tests.monitoring.test_report import params_in
 
 
@@ -19,8 +19,8 @@ def params(tmp_path: Path) -> Params:
 
 
 def test_the_command_writes_the_page_and_prints_its_path(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load", lambda: params)
-    answer = CliRunner().invoke(cli.app, ["ops"])
+    monkeypatch.setattr(commands, "load", lambda: params)
+    answer = CliRunner().invoke(cli.app, ["report", "ops"])
     page = Path(answer.output.strip())
     assert (answer.exit_code, page.name) == (0, "ops.html")
     assert 'http-equiv="refresh" content="60"' in page.read_text()

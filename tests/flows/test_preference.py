@@ -239,7 +239,8 @@ def test_a_comparison_that_a_killed_run_kept_without_its_task_gets_one_from_the_
 def test_a_second_answer_needs_a_model_that_is_deployed(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "served", lambda *_: None)
     with pytest.raises(
-        StageError, match="no text model is deployed that could write a second answer; run `atelier release` first"
+        StageError,
+        match="no text model is deployed that could write a second answer; run `atelier release start` first",
     ):
         preference.drawn(answers.params, ["a car"])
 

@@ -67,7 +67,7 @@ def test_30_a_gateway_that_is_started_by_a_release_alone_accepts_the_keys_of_its
 
 @pytest.mark.parametrize("program", ["text", "image-b", "gateway"])
 def test_what_was_never_released_is_refused_with_the_command_that_helps(state: Path, program: str) -> None:
-    with pytest.raises(StageError, match=f"no {program} .*is deployed yet; run `atelier release`"):
+    with pytest.raises(StageError, match=f"no {program} .*is deployed yet; run `atelier release start`"):
         serve.PROGRAMS[program](load())
 
 

@@ -50,7 +50,7 @@ def test_a_place_whose_bento_is_lost_stops_nothing_but_what_users_need_it_for(
     stack.place("text", record("a"))
     stack.place("text-b", record("b").model_copy(update={"bento": "text:2"}))
     assert stack.startable({"text": "a", "image": None}) == (["text"], {"text-b": "text:2"})
-    with pytest.raises(StageError, match="the Bento store has lost text:2, which serves text; `atelier release`"):
+    with pytest.raises(StageError, match="the Bento store has lost text:2, which serves text; `atelier release start`"):
         stack.startable({"text": "b", "image": None})
 
 

@@ -131,7 +131,7 @@ def test_of_a_task_that_an_import_added_twice_the_one_without_answers_goes(
 @on_a_server
 def test_a_new_category_joins_the_project_and_a_deleted_project_is_named(label_studio: Server, token: None) -> None:
     project = Project(settings(label_studio.url, "grows"))
-    with pytest.raises(StageError, match=r"no project 'grows \(category 2\)' at http.*run `atelier annotate upload`"):
+    with pytest.raises(StageError, match=r"no project 'grows \(category 2\)' at http.*run `atelier label upload`"):
         upload(project, [])
     project.ensure([FOOD])
     project.ensure([ANIMAL, "Objects"])

@@ -154,7 +154,7 @@ def test_the_champion_itself_is_not_compared(data: Path, tiny_export: Path, tmp_
 def test_what_cannot_be_compared_is_named_with_what_to_do(
     data: Path, tiny_export: Path, tiny_image_export: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(StageError, match=r"champion .*image-export.* atelier release --force 'the reason'"):
+    with pytest.raises(StageError, match=r"champion .*image-export.* atelier release start --force 'the reason'"):
         champion.main("text", tiny_export, tiny_image_export, tmp_path / "verdict.json")
     write_tiny_pairs(data, THINGS[:1])
     with pytest.raises(StageError, match="1 held-out concepts, 2 are needed"):

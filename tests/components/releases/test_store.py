@@ -59,7 +59,7 @@ def test_what_is_refused_says_why_and_changes_nothing(url: str) -> None:
         refused: list[tuple[type[Exception], str, tuple[str, int, State, int]]] = [
             (
                 OvertakenError,
-                r"text-2\.1 was changed meanwhile, by ada: it is better\. .* `atelier history LINE`",
+                r"text-2\.1 was changed meanwhile, by ada: it is better\. .* `atelier release history LINE`",
                 ("text-2.1", 7, State.VALIDATED, token),
             ),
             (StaleTokenError, "token 1 no longer", ("text-2.1", 1, State.VALIDATED, token - 1)),

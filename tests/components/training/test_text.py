@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +31,8 @@ from components.training.trainer import Fitted
 from tests.components.training.layouts import losses, set_parameters, train_here, write_project
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat", name) for name in ("apple", "heart", "rocket", "dog")]
+ROOT = Path(__file__).resolve().parents[3]
+
 SETTINGS = TrainText(
     seed=3,
     max_steps=12,
@@ -68,6 +73,18 @@ def test_a_seed_gives_the_same_weights_twice(tiny_base: Path, trained: tuple[Pat
     _, again = text.train(tiny_base, PAIRS, SETTINGS, state_dir=tmp_path, key="run")
     assert again.losses == trained[1].losses
     assert all(torch.equal(value, trained[1].weights[name]) for name, value in again.weights.items())
+
+
+def test_3_equal_weights_are_written_as_equal_bytes_in_every_process(tiny_base: Path, tmp_path: Path) -> None:
+    code = """import sys; from pathlib import Path; from components.models.language import add_adapter, load_base
+import torch; from components.training import text; torch.manual_seed(1)
+text.save(add_adapter(load_base(Path(sys.argv[1]), torch.float32), rank=2, alpha=4, dropout=0.0), Path(sys.argv[2]))"""
+    for seed in ("1", "2"):
+        variables = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code, str(tiny_base), str(tmp_path / seed)]
+        subprocess.run(command, cwd=ROOT, env=variables, check=True)
+    one, other = ({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()} for seed in ("1", "2"))
+    assert one.keys() >= {"adapter_config.json", "adapter_model.safetensors"} and one == other
 
 
 def test_the_checkpoint_holds_the_adapter_alone_and_names_its_parents(trained: tuple[Path, Fitted]) -> None:

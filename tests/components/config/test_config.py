@@ -12,7 +12,7 @@ from dvc.utils.serialize import load_yaml
 from components.config import ConfigError, Params, load
 from components.config.document import read_yaml, write_yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def load_with(folder: Path, key: str, value: Any) -> Params:

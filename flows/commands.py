@@ -1,0 +1,298 @@
+"""What each command does: it asks a flow and says what came of it. `flows/cli.py` gives them their names.
+
+What takes long to import is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from components import paths
+from components.config import Line, Params, load
+from components.errors import AtelierError
+from flows import environment, stack
+
+Why = Annotated[str, typer.Option(help="the reason, for the record")]
+
+
+def say(messages: Iterable[str]) -> None:
+    typer.echo("\n".join(messages))
+
+
+def own_stack() -> Params:
+    """Have this machine's stack know its secrets and the API keys of this environment, and flows report to it."""
+    environment.provide_secrets()
+    environment.accept_keys()
+    stack.use_server(load())
+    return load()
+
+
+def up() -> None:
+    """Start the stack and leave it running; makes and releases both models first where none is deployed."""
+    params = own_stack()
+    from flows.up import up as start_all
+
+    for message in start_all(params):
+        typer.echo(message)
+
+
+def down() -> None:
+    """Stop the stack."""
+    typer.echo("stopped" if stack.stop() else "nothing was running")
+
+
+def status() -> None:
+    """What runs now, and where each line's releases stand."""
+    typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
+    from components.lines import LINES
+    from flows.rollback import describe
+
+    for line in LINES:
+        try:
+            typer.echo(describe(line, load()))
+        except AtelierError as error:  # before the first release there is no database, which is no error
+            typer.echo(f"{line}: {error}")
+
+
+def demo() -> None:
+    """The whole loop on real data, with a simulated audience; ends with a table and stops what it started."""
+    params = own_stack()
+    from flows.demo.demo import demo as run_demo
+
+    run_demo(params)
+
+
+def params(prefix: Annotated[str, typer.Argument(help="such as train.text; all by default")] = "") -> None:
+    """Every key of params.yaml: its value, what it takes, and what it is for."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.config.keys import describe
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("key", "value", "takes", "what it is for"):
+        table.add_column(title, overflow="fold")
+    for row in describe(load(), prefix):
+        table.add_row(*row)
+    # In a file or a pipe each key has a line of its own.
+    Console(width=None if sys.stdout.isatty() else 400, markup=False, highlight=False).print(table)
+
+
+def proof(workspace: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
+    """The loop unattended, with simulated users and annotators, in a workspace of its own; see its timeline."""
+    params = own_stack()
+    from flows.demo import proof as story
+
+    if not workspace:
+        raise SystemExit(story.in_workspace())
+    typer.echo(f"timeline {story.proof(params)}")
+
+
+def serve(program: str) -> None:
+    """Become one program of the stack (supervisor calls this)."""
+    from flows.serve import serve as become
+
+    become(program, load())
+
+
+def pipeline_run(stages: Annotated[list[str] | None, typer.Argument(help="all by default")] = None) -> None:
+    """Bring artifacts up to date, each DVC stage as a Prefect task."""
+    stack.use_server_if_running(load())
+    from flows.pipeline import pipeline
+
+    for name, outcome in pipeline(stages).items():
+        typer.echo(f"{outcome:7} {name}")
+
+
+def train_tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
+    """Search training or sampling settings with Hyperopt; trials become nested MLflow runs."""
+    stack.use_server_if_running(load())
+    from flows.tune import tune
+
+    typer.echo(tune(what))
+
+
+def release_start(
+    force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
+    canary: Annotated[bool | None, typer.Option(help="on trial beside the champion; as params.yaml says")] = None,
+) -> None:
+    """Register the packaged artifacts, compare them with what serves now, build and deploy them."""
+    environment.provide_secrets()
+    stack.use_server_if_running(load())
+    from flows.release import release
+
+    for line, deployment in release(force=force, canary=canary).items():
+        typer.echo(f"{line}: {deployment}")
+
+
+def release_step() -> None:
+    """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from components.lines import LINES
+    from flows import experiments
+    from flows.canary import step
+
+    for line in LINES:
+        typer.echo(step(line, load()))
+    for message in experiments.step(load()):
+        typer.echo(message)
+
+
+def release_rollback(line: Line, why: Why) -> None:
+    """Take back a line's candidate on trial or else its champion; the champion before serves again."""
+    from flows.rollback import rollback
+
+    typer.echo(rollback(line, why, load()))
+
+
+def release_history(line: Line) -> None:
+    """Every move of a line's releases, oldest first."""
+    from components.events.database import opened
+    from components.releases import report, store
+
+    with opened(load().events.url, create=False) as engine:
+        say(map(report.describe, store.history(engine, line)))
+
+
+def experiment_apply(why: Why) -> None:
+    """Put the experiments of params.yaml in force; refused where that would spoil one that runs."""
+    from flows.experiments import declare
+
+    say(declare(load(), why) or ["all of params.yaml is in force already"])
+
+
+def experiment_list() -> None:
+    """What runs: shares, weights, since when, by whom and why."""
+    from flows.experiments import listed
+
+    say(listed(load()))
+
+
+def experiment_history(name: Annotated[str | None, typer.Argument(help="of all by default")] = None) -> None:
+    """Every version, oldest first."""
+    from flows.experiments import recorded
+
+    say(recorded(load(), name))
+
+
+def experiment_end(name: str, why: Why) -> None:
+    """End an experiment for good; its users get the line's defaults."""
+    from flows.experiments import end
+
+    typer.echo(end(load(), name, why))
+
+
+def experiment_rank(
+    name: str, candidates: Annotated[Path, typer.Option(help="YAML: name, then rules of weights and max_characters")]
+) -> None:
+    """What other allocations would have earned, by replay of the requests on record, before they get traffic."""
+    from flows.experiments import rank
+
+    say(rank(load(), name, candidates))
+
+
+def require_label_studio() -> None:
+    """Refuse in one line, before a flow starts, what no flow could do: no token, a wrong one, no server."""
+    from components.annotation.label_studio import Project
+    from flows.labelling import provide_token
+
+    provide_token(load())
+    Project(load().annotation).check()
+
+
+def label_start() -> None:
+    """Start Label Studio where none is given, send the first samples, and say where to label."""
+    from flows.labelling import begin
+
+    typer.echo(begin(load()))
+    label_upload()
+    typer.echo("then run `atelier label reconcile`; where the stack is up, a schedule does it every five minutes")
+
+
+def label_upload() -> None:
+    """Send the samples that the model learns most from, pre-labelled; a new batch once half of the last is answered."""
+    require_label_studio()
+    stack.use_server_if_running(load())
+    from flows.annotate import upload
+
+    typer.echo(upload())
+
+
+def label_reconcile() -> None:
+    """Count what people have answered, write the data version, and send what comes next."""
+    require_label_studio()
+    stack.use_server_if_running(load())
+    from flows.annotate import reconcile
+
+    typer.echo(reconcile())
+
+
+def label_gold(
+    sample: str,
+    why: Why,
+    label: Annotated[str, typer.Option(help="the right one; none makes it an ordinary task")] = "",
+) -> None:
+    """Settle a gold label that people contradict."""
+    from flows.quality import settle_gold
+
+    typer.echo(settle_gold(load(), sample, label, why))
+
+
+def label_quality(out: Path = paths.STATE / "quality.html") -> None:
+    """Write a page about the people who label, their agreement, labels that look wrong and what they have cost."""
+    from flows.quality import write_report
+
+    typer.echo(write_report(load(), out))
+
+
+def label_phrases(
+    answers: Annotated[Path | None, typer.Option(help="JSON lines of task, completion and annotator")] = None,
+) -> None:
+    """List the phrases that wait for an annotator, as JSON lines; or record what annotators wrote."""
+    from flows.label import listed, record
+
+    typer.echo(listed(load()) if answers is None else record(load(), answers))
+
+
+def learn_run() -> None:
+    """Train on what users liked and annotators wrote, where enough is new, and put the model on trial."""
+    environment.provide_secrets()
+    stack.use_server_if_running(load())
+    from flows.learn import learn
+
+    learned = learn()
+    typer.echo(f"{learned.words}{f' {learned.deployment}' if learned.deployment else ''}")
+
+
+def learn_adapt() -> None:
+    """Decide on the adapters that segments of users try; train those that are due, and begin their experiments."""
+    stack.use_server_if_running(load())
+    from flows.adapters import adapt
+
+    say(adapt())
+
+
+def report_write() -> None:
+    """Write the ops report of the last window."""
+    stack.use_server_if_running(load())
+    from flows.monitor import monitor
+
+    typer.echo(monitor())
+
+
+def report_ops() -> None:
+    """Write the page that a person on call opens first: what serves, alerts, releases. Rewritten every minute."""
+    from flows.ops import ops
+
+    typer.echo(ops(load()))
+
+
+def report_why(response_id: str) -> None:
+    """From a served response to its deployment, artifact, parameters, data version and licences."""
+    from components.lineage import explain
+
+    typer.echo(explain(response_id, load().events.url, environment.ROOT / paths.ARTIFACTS))
