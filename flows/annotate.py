@@ -28,7 +28,7 @@ from components.annotation.tier_schema import Task
 from components.annotation.tiers import OvertakenError, State
 from components.artifact import verify
 from components.config import Annotation, Tiers, load
-from components.events.transactions import opened
+from components.events.database import opened
 from flows.environment import ENCODER, ROOT, STATE
 from flows.labelling import provide_token
 from flows.preference import Comparisons, told_settled

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.config import Params
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import labels
 from components.stage import StageError
 

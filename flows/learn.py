@@ -23,17 +23,17 @@ from components.config import Params, load
 from components.data import feedback
 from components.data.filters import normalise
 from components.events import window
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import labels, version
 from components.learning.choose import least_covered
 from components.learning.harvest import harvest, is_held_out
 from components.learning.read import judged
 from components.paths import FEEDBACK, TEXT_SPLIT
 from components.stage import StageError
+from flows.driver import logger, plan
 from flows.environment import ROOT, STATE
 from flows.pipeline import pipeline
 from flows.release import release
-from flows.releases import logger, plan
 from monitoring.simulated import audience_folder, read_runs
 
 FOLDER = ROOT / FEEDBACK / "text"

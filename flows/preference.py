@@ -18,7 +18,7 @@ from components.annotation.tier_send import short
 from components.chat import conversation
 from components.config import Params
 from components.events import window
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import comparisons
 from components.learning.comparisons import CHOICES, Given, compared, different
 from components.learning.labels import unanswered
@@ -80,9 +80,9 @@ def _given(row: window.Row) -> Given:
 def drawn(params: Params, phrases: Sequence[str]) -> list[Given]:
     """What the champion writes to each phrase, `DRAWS` times; raises `StageError` where no text model is deployed."""
     from components.runtimes.text import load_text
+    from flows.driver import plan
     from flows.release import champion_folder
-    from flows.releases import plan
-    from flows.slots import served
+    from flows.stack import served
 
     champion = served("text", plan("text", params).champion)
     if champion is None:

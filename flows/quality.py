@@ -13,11 +13,11 @@ from components.annotation.quality import Suspicion, doubts_of_a_model, report
 from components.annotation.tier_schema import Task
 from components.config import Params
 from components.data.sample import iterate
-from components.events.transactions import opened
+from components.events.database import opened
 from components.paths import IMAGE_SPLIT
 from components.stage import StageError
+from flows.driver import person
 from flows.environment import ENCODER, ROOT
-from flows.releases import person
 from monitoring.page import write
 from monitoring.quality import page
 

@@ -72,7 +72,7 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     """Write `<monitor.report>/<time>/report.html` and `report.json` for the window before `until`; returns the page.
 
     Evidently's pages of what moved lie beside it, its snapshots in `<monitor.report>/evidently`, and the runs that are
-    kept are listed in `<monitor.report>/index.html`. Raises `EventStoreError` where events cannot be read.
+    kept are listed in `<monitor.report>/index.html`. Raises `DatabaseError` where events cannot be read.
     """
     since, reports = until - 60 * (window_minutes or params.monitor.window_minutes), Path(params.monitor.report)
     name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(until))

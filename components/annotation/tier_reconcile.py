@@ -20,7 +20,7 @@ from components.annotation.tier_schema import ANSWERS, Record, Task
 from components.annotation.tiers import ORDER, Answer, Kind, State, Tier, TierError, check_allowed, next_step
 from components.annotation.trust import Crowd
 from components.config import Tiers
-from components.events.transactions import writing
+from components.events.database import writing
 
 SERVER = "label-studio"  # who deleted an annotation it does not say
 AT_ONCE = 100  # tasks in a transaction: others wait for less than a second, and a commit costs little

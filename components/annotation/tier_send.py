@@ -19,8 +19,7 @@ from components.annotation.tier_schema import PROJECTS, SHOWN, TASKS, Record, Ta
 from components.annotation.tiers import State, Tier
 from components.annotation.trust import Crowd
 from components.config import Tiers
-from components.events.database import insert_new
-from components.events.transactions import writing
+from components.events.database import insert_new, writing
 
 ENDED = (State.DONE, State.DISCARDED)
 MOVED_AT_ONCE = 250

@@ -1,7 +1,7 @@
 """The one place that changes labelling tasks: each call one transaction on one task, recorded with who, when and why.
 
 Whoever comes second to a task waits for the first and then reads what that one made of it. A call that raises
-(`TierError`, or `DatabaseRefusedError` where the database is away) has changed nothing.
+(`TierError`, or `DatabaseError` where the database is away) has changed nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from components.annotation.tiers import (
 )
 from components.annotation.trust import Crowd, get_to_know
 from components.config import Tiers
-from components.events.database import insert_new
+from components.events.database import insert_new, writing
 from components.events.schema import storable
-from components.events.transactions import writing
 
 
 def add(engine: Engine, project: str, samples: Mapping[str, str], who: str) -> int:

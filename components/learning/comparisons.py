@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, select
 
 from components.data.filters import normalise
-from components.events.database import insert_new
+from components.events.database import insert_new, reading, writing
 from components.events.schema import COMPARISONS, storable
-from components.events.transactions import reading, writing
 from components.learning.harvest import same_prompt
 from components.learning.labels import name_of
 

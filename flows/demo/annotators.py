@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import labels
 
 NAMES = ("simulated-annotator-1", "simulated-annotator-2", "simulated-annotator-3")

@@ -25,7 +25,7 @@ from scipy import stats
 from components.config import Params
 from components.data.pairs import read_pairs
 from components.evaluation.gate import read_metrics
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import labels
 from components.learning.read import judged
 from components.paths import METRICS as ALL_METRICS

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from components.artifact import Manifest, seal
+from components.events.database import opened
 from components.events.read import record_deployment
 from components.events.store import EventStore, commit
-from components.events.transactions import opened
 from components.lineage import explain, trace
 from components.stage import StageError
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like

@@ -18,7 +18,7 @@ from components.annotation.tier_schema import Task
 from components.annotation.tiers import State
 from components.config import Params, load
 from components.data.sample import iterate
-from components.events.transactions import opened
+from components.events.database import opened
 from components.stage import StageError
 from flows import annotate, commands
 from flows import labelling as labelling_server

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.config import Params
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import labels
 from components.stage import StageError
 from flows.label import listed, record

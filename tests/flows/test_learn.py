@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from components.config import Params
 from components.data import feedback
+from components.events.database import opened
 from components.events.schema import Event
 from components.events.store import commit
-from components.events.transactions import opened
 from components.learning import labels
 from components.releases.plan import TrafficPlan
 from components.stage import StageError

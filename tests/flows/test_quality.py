@@ -13,7 +13,7 @@ from components.annotation.tier_reconcile import reconcile
 from components.annotation.tier_schema import Task
 from components.annotation.tiers import State
 from components.config import load
-from components.events.transactions import opened
+from components.events.database import opened
 from flows import quality
 from tests.components.annotation.examples import TASK, TIERS, polled
 from tests.components.annotation.simulated import BEASTS, FOOD, write_data, write_set

@@ -10,7 +10,7 @@ from components.annotation.preference import settled, task
 from components.annotation.template import PREFERENCE
 from components.annotation.tier_reconcile import reconcile
 from components.config import load
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import comparisons
 from components.learning.comparisons import BOTH_BAD, CHOICES, LEFT, RIGHT, Comparison
 from tests.components.annotation.examples import TIERS, annotation, polled

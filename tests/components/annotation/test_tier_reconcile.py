@@ -18,8 +18,7 @@ from components.annotation.label_studio import Answer as Annotation
 from components.annotation.label_studio import Polled, Reading
 from components.annotation.tier_reconcile import Summary, reconcile
 from components.annotation.tiers import Kind, OvertakenError, State
-from components.events.database import connect
-from components.events.transactions import opened
+from components.events.database import connect, opened
 from tests.components.annotation.examples import LABELS, PROJECT, TIERS, annotation, check, kinds, only_task, polled
 
 FORK = multiprocessing.get_context("fork")

@@ -18,7 +18,7 @@ from components.annotation.label_studio_show import Shown
 from components.annotation.tier_reconcile import Summary, reconcile
 from components.annotation.tier_send import add_chosen, catch_up, chosen, move, send, shown, view
 from components.annotation.tiers import Tier
-from components.events.transactions import opened
+from components.events.database import opened
 from components.stage import StageError
 from tests.components.annotation.examples import PROJECT, TIERS, answer, only_task
 from tests.components.annotation.faulty import Fault, Faulty

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from components.annotation import tier_store
 from components.annotation.tiers import Answer, Kind, OvertakenError, OwnWorkError, State, Tier, TierError
 from components.annotation.trust import get_to_know
-from components.events.transactions import opened
+from components.events.database import opened
 from tests.components.annotation.examples import CROWD, LABELS, PROJECT, TIERS, answer, check, kinds, only_task
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import comparisons, labels, version
 from components.learning.comparisons import LEFT, Given, Preference, compared, different
 from components.learning.harvest import Harvest

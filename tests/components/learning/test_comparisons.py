@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import comparisons
 from components.learning.comparisons import BOTH_BAD, LEFT, LONGEST, RIGHT, SAME, Given, Preference, compared, different
 from components.learning.labels import name_of

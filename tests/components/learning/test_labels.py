@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning.labels import Answer, answer, answered, enqueue, known, task_of, unanswered
 from components.stage import StageError
 

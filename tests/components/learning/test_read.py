@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from components.events.database import opened
 from components.events.schema import Event
 from components.events.store import commit
-from components.events.transactions import opened
 from components.learning.read import judged
 from tests.components.events.examples import accepted, finished, like
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import labels
 from flows.demo.annotators import ACCURACY, NAMES, answer_all
 

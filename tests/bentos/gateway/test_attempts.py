@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import Engine
 
 from components.events import window
+from components.events.database import opened
 from components.events.read import finished, read, request
-from components.events.schema import BOTH, hash_user
-from components.events.transactions import opened
+from components.events.schema import Reason, hash_user
 from components.experiments.assignment import uniform
 from components.lineage import explain, trace
 from components.releases import store
@@ -216,5 +216,5 @@ def test_28_what_champion_and_candidate_fail_alike_counts_against_neither(line: 
     assert statuses == ({500} if "FAIL" in prompt else {200})
     assert line.ask(ours)[1] == "text-b"  # its breaker is closed
     failures = [row for row in line.trials("failure") if float(str(row["time"])) >= release.since]
-    assert {row["reason"] for row in failures} <= {BOTH}
+    assert {row["reason"] for row in failures} <= {Reason.BOTH}
     assert not [call for call in calls(line.engine, release, 60.0, time.time()) if call.failed]
