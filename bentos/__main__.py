@@ -26,10 +26,9 @@ SERVICES = {
 
 def port_of(name: str, serving: Serving) -> int:
     """The parameter's port; raises `StageError` for a Bento that does not exist."""
-    ports = {"text": serving.text_port, "image": serving.image_port, "gateway": serving.gateway_port}
-    if name not in ports:
+    if name not in SERVICES:
         raise StageError(f"no Bento {name!r}; there are {', '.join(SERVICES)}")
-    return ports[name]
+    return int(getattr(serving, f"{name}_port"))
 
 
 def check(service: str) -> None:

@@ -42,8 +42,8 @@ class Access:
             return None
         headers = Headers(scope=scope)
         if not engine_token.matches(headers.get("authorization", ""), self._token):
-            told = {"error": f"not allowed: send the header `Authorization: Bearer <{engine_token.VARIABLE}>`"}
-            return JSONResponse(told, 401, {"www-authenticate": "Bearer"})
+            refusal = {"error": f"not allowed: send the header `Authorization: Bearer <{engine_token.VARIABLE}>`"}
+            return JSONResponse(refusal, 401, {"www-authenticate": "Bearer"})
         content = headers.get("content-type", "").partition(";")[0].strip().lower()
         if scope["method"] not in ("GET", "HEAD") and content != "application/json":
             return JSONResponse({"error": f"the body is {content or 'of no type'}, not application/json"}, 415)

@@ -1,4 +1,5 @@
-"""One request of a Bento: its id, what is logged of it (one JSON line) and its span in a trace.
+"""One request of a Bento: its id, what is logged of it (one JSON line), its span in a trace, and its end when its
+caller goes.
 
 The gateway names a request; model Bentos take its id and the trace it belongs to from the headers of the call. Of what
 clients write nothing is logged: no prompt, no answer, no key, no user, no path that does not exist.
@@ -6,15 +7,16 @@ clients write nothing is logged: no prompt, no answer, no key, no user, no path 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.propagate import extract, inject
@@ -25,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bentos.protocol import JOB_ID, REQUEST_ID
 from bentos.tracing import tracer
 
+T = TypeVar("T")
 CLIENT_GONE = 499  # status of a request whose client left first, as nginx writes it
 
 log = logging.getLogger("atelier.calls")
@@ -113,38 +116,46 @@ class Calls:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         given = "" if self._public else headers.get(REQUEST_ID, "")[:200]
         call = Call(given or f"req-{uuid.uuid4().hex}", *self.served)
-        known = scope["path"] in self._routes
-        method, route = (scope["method"], scope["path"]) if known else ("HTTP", "other")
-        job = headers.get(JOB_ID, call.id)
-        began = time.perf_counter()
-        status, ended = CLIENT_GONE, False
-
-        async def watched() -> Message:
-            message = await receive()
-            if message["type"] == "http.disconnect" and not ended:
-                call.outcome = "cancelled"
-            return message
-
-        async def noted(message: Message) -> None:
-            nonlocal status, ended
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
-
+        method, route = (scope["method"], scope["path"]) if scope["path"] in self._routes else ("HTTP", "other")
+        job, began = headers.get(JOB_ID, call.id), time.perf_counter()
         # The trace is the caller's, and not that of BentoML's own span around us, which is never exported.
         context = extract(headers, Context())
         with tracer.start_as_current_span(f"{method} {route}", context, SpanKind.SERVER) as call.span:
             token = _current.set(call)
             _jobs[job] = call
+            watched = _Watched(self._app, call)
             try:
-                await self._app(scope, watched, noted)
+                await watched(scope, receive, send)
             finally:
                 _jobs.pop(job, None)
                 _current.reset(token)
-                call.status = call.status or status
+                call.status = call.status or watched.status
                 call.outcome = call.outcome or ("ok" if call.status < 400 else "error")
                 _write(call, method, route, time.perf_counter() - began)
+
+
+class _Watched:
+    """Notes the status of one request's answer, and whether its caller goes before the answer's end."""
+
+    def __init__(self, app: ASGIApp, call: Call) -> None:
+        self._app, self._call = app, call
+        self.status, self._ended = CLIENT_GONE, False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        await self._app(scope, self._watch, self._note)
+
+    async def _watch(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._ended:
+            self._call.outcome = "cancelled"
+        return message
+
+    async def _note(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self._ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
 
 
 def _write(call: Call, method: str, route: str, seconds: float) -> None:
@@ -166,3 +177,31 @@ def _write(call: Call, method: str, route: str, seconds: float) -> None:
     trace = format_trace_id(context.trace_id) if context.is_valid else ""
     measured = {"method": method, "route": route, "status": call.status, "latency_s": round(seconds, 6)}
     log.info("request", extra=facts | measured | {"trace_id": trace})
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error of ours
+    """The caller disconnected and its work was cancelled; nobody is left to answer."""
+
+
+async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Result of `work`, which is cancelled (and awaited) if the caller disconnects first; then raises `ClientGone`.
+
+    To be called after the request's body was read: `receive` then returns only at the disconnection.
+    """
+    task = asyncio.create_task(work)
+    watcher = asyncio.create_task(disconnection(receive))
+    try:
+        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        for pending in (task, watcher):
+            pending.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def disconnection(receive: Receive) -> None:
+    """Wait until the caller has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -134,11 +134,11 @@ def require_artifact(line: Line) -> None:
     """
     folder = artifact_folder(line)
     try:
-        found = read_manifest(folder).line
+        packaged = read_manifest(folder).line
     except ArtifactError as error:
         raise BentoMLException(f"ATELIER_{line.upper()}_ARTIFACT: {error}") from error
-    if found != line:
-        raise BentoMLException(f"{folder} is an artifact of the {found} line, not of {line}")
+    if packaged != line:
+        raise BentoMLException(f"{folder} is an artifact of the {packaged} line, not of {line}")
 
 
 def describe(line: Line, folder: Path, side: int | None = None) -> Info:

@@ -18,8 +18,9 @@ from components.config import Experiment, Params, load
 from components.data.pairs import read_pairs
 from components.errors import AtelierError
 from components.events import window
+from components.events.database import opened
+from components.events.ledger import Note
 from components.events.read import get_deployment
-from components.events.transactions import opened
 from components.experiments import store, versions
 from components.experiments.versions import Version
 from components.learning.adapter_experiment import (
@@ -40,11 +41,10 @@ from components.learning.harvest import read_judged_answers
 from components.paths import ADAPTERS, SEGMENTS, TEXT_PACKAGE
 from components.releases import store as releases
 from components.releases.plan import champion_of, traffic_plan
-from components.releases.schema import Note
 from components.stage import StageError
+from flows.driver import logger, person
 from flows.environment import ROOT, STATE
 from flows.learn import DAY, SPLIT, of_simulated_users
-from flows.releases import logger, person
 from monitoring import experiments
 
 PACKAGE = ROOT / TEXT_PACKAGE

@@ -32,13 +32,13 @@ from components.annotation.workflow import OvertakenError, State
 from components.chat import conversation
 from components.config import Params, load
 from components.events import window
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning.harvest import for_annotators
 from components.runtimes.base import TextRequest
 from components.stage import StageError
+from flows.driver import person
 from flows.environment import ENCODER, ROOT, STATE
 from flows.labelling_server import provide_token
-from flows.releases import person
 from monitoring.page import write
 from monitoring.quality import page
 
@@ -180,9 +180,9 @@ def service_answers(params: Params, engine: Engine) -> tuple[list[Candidate], li
 def generate(params: Params, phrases: Sequence[str]) -> list[Candidate]:
     """Have the champion answer each phrase `DRAWS` times; raises `StageError` where no text model is deployed."""
     from components.runtimes.text import load_text
+    from flows.driver import plan
     from flows.release import champion_folder
-    from flows.releases import plan
-    from flows.slots import served
+    from flows.stack import served
 
     champion = served("text", plan("text", params).champion)
     if champion is None:

@@ -1,4 +1,4 @@
-"""The driver of releases: one look at each line's candidate on trial, one decision, one recorded move at most.
+"""The canary flow: one look at each line's candidate on trial, one decision, one recorded move at most.
 
 Short, and meant to run every minute: what waits for users is a row in the database, not a process. Gateways follow the
 row by themselves, so that a move needs nothing restarted.
@@ -6,25 +6,26 @@ row by themselves, so that a move needs nothing restarted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from prefect import flow
 from sqlalchemy import Engine
 
 from components.config import Line, Params, load
-from components.events.transactions import opened
+from components.events.database import opened
+from components.events.ledger import Note
+from components.lines import LINES
 from components.releases import evidence, store
 from components.releases.decide import Action, Decision, decide
-from components.releases.errors import LeaseHeldError
-from components.releases.leases import held
-from components.releases.machine import NEXT, TRIAL, State
+from components.releases.machine import NEXT, TRIAL, LeaseHeldError, State
 from components.releases.plan import candidate_of, champion_of
-from components.releases.schema import Note, Release
+from components.releases.schema import Release
 from components.stage import StageError
 from flows import experiments
+from flows.driver import driving, logger, person, update_aliases
 from flows.ops import ops
-from flows.releases import LEASE_SECONDS, aliases, driver, logger, person, project
-from flows.slots import LINES, leave
+from flows.stack import vacate
 
 
 @flow(name="canary", flow_run_name="canary", persist_result=False)
@@ -42,26 +43,26 @@ def step(line: Line, params: Params) -> str:
     with opened(params.events.url) as engine:
         if on_trial(store.current(engine, line)) is None:
             return f"{line}: no candidate on trial"
-        try:
-            with held(engine, line, driver(), LEASE_SECONDS) as lease:
-                before = store.current(engine, line)
-                told, moved = advance(engine, before, params, lease.token)
-                after = store.current(engine, line)
-        except LeaseHeldError as error:
-            return f"{line}: {error}"
+    try:
+        with driving(line, params, patience=0.0) as (engine, token):
+            before = store.current(engine, line)
+            outcome, moved = advance(engine, before, params, token)
+            after = store.current(engine, line)
+    except LeaseHeldError as error:
+        return f"{line}: {error}"
     if moved:
         follow(line, before, after, params)
-    logger().info("%s: %s", line, told)
-    return f"{line}: {told}"
+    logger().info("%s: %s", line, outcome)
+    return f"{line}: {outcome}"
 
 
-def on_trial(releases: list[Release]) -> Release | None:
+def on_trial(releases: Sequence[Release]) -> Release | None:
     candidate = candidate_of(releases)
     return candidate if candidate and candidate.state in TRIAL else None
 
 
-def advance(engine: Engine, releases: list[Release], params: Params, token: int) -> tuple[str, bool]:
-    """Decide on the candidate under a lease; whether it was moved."""
+def advance(engine: Engine, releases: Sequence[Release], params: Params, token: int) -> tuple[str, bool]:
+    """Decide on the candidate under a lease; in words what was decided, and whether it was moved."""
     candidate, champion = on_trial(releases), champion_of(releases)
     if candidate is None:
         return "no candidate on trial", False
@@ -81,12 +82,12 @@ def judged(
     return asdict(seen), decide(seen, params.release)
 
 
-def follow(line: Line, before: list[Release], after: list[Release], params: Params) -> None:
+def follow(line: Line, before: Sequence[Release], after: Sequence[Release], params: Params) -> None:
     """MLflow's aliases follow, and a candidate that was sent back makes room; a failure of either undoes no move."""
     candidate = on_trial(before)
     if candidate and on_trial(after) is None and champion_of(after) == champion_of(before):
-        leave(line, candidate.deployment)
+        vacate(line, candidate.deployment)
     try:
-        project(line, aliases(params, before), aliases(params, after), params)
+        update_aliases(line, before, after, params)
     except StageError as error:
         logger().error("MLflow's aliases of %s follow with the next move: %s", line, error)

@@ -49,12 +49,12 @@ def down() -> None:
 def status() -> None:
     """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
-    from flows.rollback import told
-    from flows.slots import LINES
+    from components.lines import LINES
+    from flows.rollback import describe
 
     for line in LINES:
         try:
-            typer.echo(told(line, load()))
+            typer.echo(describe(line, load()))
         except AtelierError as error:  # before the first release there is no database, which is no error
             typer.echo(f"{line}: {error}")
 
@@ -132,9 +132,9 @@ def release_start(
 
 def release_step() -> None:
     """One step of each line's candidate on trial: it stays, goes on or goes back. A schedule does this every minute."""
+    from components.lines import LINES
     from flows import experiments
     from flows.canary import step
-    from flows.slots import LINES
 
     for line in LINES:
         typer.echo(step(line, load()))
@@ -151,11 +151,11 @@ def release_rollback(line: Line, why: Why) -> None:
 
 def release_history(line: Line) -> None:
     """Every move of a line's releases, oldest first."""
-    from components.events.transactions import opened
+    from components.events.database import opened
     from components.releases import report, store
 
     with opened(load().events.url, create=False) as engine:
-        say(map(report.told, store.history(engine, line)))
+        say(map(report.describe, store.history(engine, line)))
 
 
 def experiment_apply(why: Why) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from components import checkout, engine_token, paths
 from components.api_keys import KEYS, accepted_keys
 from components.config import Params
+from components.lines import LINES
 from components.loopback import LOOPBACK
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,10 +26,7 @@ ENCODER = ROOT / paths.ENCODER
 # The parameter that holds the port of each program that listens.
 PORTS = {
     "gateway": "serving.gateway_port",
-    "text": "serving.text_port",
-    "text-b": "serving.text_b_port",
-    "image": "serving.image_port",
-    "image-b": "serving.image_b_port",
+    **{program: f"serving.{key}" for line in LINES.values() for program, key in line.ports.items()},
     "mlflow": "stack.mlflow_port",
     "prefect": "stack.prefect_port",
     "prometheus": "stack.prometheus_port",

@@ -1,5 +1,5 @@
-"""Experiments in the project's database: what params.yaml declares is put in force, told, ended and, each minute, moved
-by Thompson sampling where an experiment asks for that. Gateways follow within about a second.
+"""Experiments in the project's database: what params.yaml declares is put in force, listed, ended and, each minute,
+moved by Thompson sampling where an experiment asks for that. Gateways follow within about a second.
 
 Thin: the rules are in `components.experiments`.
 """
@@ -13,16 +13,16 @@ from sqlalchemy import Engine
 
 from components.config import Params
 from components.events import window
-from components.events.transactions import opened
+from components.events.database import opened
+from components.events.ledger import Note, OvertakenError
 from components.experiments import store, thompson
 from components.experiments.exposures import ExperimentError
 from components.experiments.replay import Estimate
 from components.experiments.thompson import Tally
-from components.experiments.versions import Version, history, newest, running
+from components.experiments.versions import State, Version, history, newest, running
 from components.releases.report import clock
-from components.releases.schema import Note
 from components.stage import StageError
-from flows.releases import logger, person
+from flows.driver import logger, person
 
 DECLARED = "declared in params.yaml"
 WORTH_IT = 0.01  # change of a weight: smaller ones would write a version a minute, and move hardly anybody
@@ -44,51 +44,52 @@ def end(params: Params, name: str, why: str) -> str:
 def listed(params: Params) -> list[str]:
     """Each running experiment in a line."""
     with opened(params.events.url, create=False) as engine:
-        return [told(version) for version in running(engine)] or ["no experiment runs"]
+        return [describe(version) for version in running(engine)] or ["no experiment runs"]
 
 
 def recorded(params: Params, name: str | None) -> list[str]:
     """Every version, of one experiment or of all, oldest first."""
     with opened(params.events.url, create=False) as engine:
-        found = history(engine, name)
-        if name and not found:
+        versions = history(engine, name)
+        if name and not versions:
             store.find(newest(engine), name)  # says which there are
-    return [told(version) for version in found] or ["no experiment is recorded yet; `atelier experiment apply` does it"]
+    nothing = ["no experiment is recorded yet; `atelier experiment apply` does it"]
+    return [describe(version) for version in versions] or nothing
 
 
-def told(version: Version) -> str:
+def describe(version: Version) -> str:
     """When, what, by whom and why."""
-    experiment = version.experiment
-    weights = ", ".join(f"{name} {weight:.2%}" for name, weight in experiment.weights.items())
-    state = f"{experiment.share:.2%} of {experiment.layer} users, {experiment.policy}: {weights}"
-    told = state if version.state == "running" else "ended"
-    return f"{clock(version.time)} {version.name} version {version.version}, {told}; by {version.who}: {version.why}"
+    experiment, state = version.experiment, "ended"
+    if version.state is State.RUNNING:
+        weights = ", ".join(f"{name} {weight:.2%}" for name, weight in experiment.weights.items())
+        state = f"{experiment.share:.2%} of {experiment.layer} users, {experiment.policy}: {weights}"
+    return f"{clock(version.time)} {version.name} version {version.version}, {state}; by {version.who}: {version.why}"
 
 
 def step(params: Params) -> list[str]:
     """Move the weights of every experiment whose policy is Thompson's to what was liked so far; says what was done."""
     with opened(params.events.url) as engine:
         names = [version.name for version in running(engine) if version.experiment.policy == "thompson"]
-        found = [allocate(engine, params, name) for name in names]
-    for words in found:
-        logger().info("%s", words)
-    return found
+        outcomes = [allocate(engine, params, name) for name in names]
+    for outcome in outcomes:
+        logger().info("%s", outcome)
+    return outcomes
 
 
 def allocate(engine: Engine, params: Params, name: str) -> str:
     """One experiment's step."""
-    known = newest(engine)
-    experiment = store.find(known, name).experiment
+    seen = newest(engine)
+    experiment = store.find(seen, name).experiment
     unit = experiment.dwell_cap_s if experiment.metric == "dwell" else 1.0
     tallies = window.tallies(params.events.url, name, experiment.metric, unit, time.time() - REACTION_SECONDS)
     rewards = {variant: tallies.get(variant, (0.0, 0)) for variant in experiment.variants}
-    wanted = thompson.weights({v: Tally(got, users - got) for v, (got, users) in rewards.items()}, experiment.floor)
-    if all(abs(wanted[v] - weight) < WORTH_IT for v, weight in experiment.weights.items()):
+    weights = thompson.weights({v: Tally(got, users - got) for v, (got, users) in rewards.items()}, experiment.floor)
+    if all(abs(weights[v] - weight) < WORTH_IT for v, weight in experiment.weights.items()):
         return f"{name}: the weights stay"
-    said = ", ".join(f"{variant} {got:.1f} of {users}" for variant, (got, users) in rewards.items())
+    counted = ", ".join(f"{variant} {got:.1f} of {users}" for variant, (got, users) in rewards.items())
     try:
-        placed = store.reweigh(engine, known, name, wanted, Note("thompson", f"{experiment.metric} so far: {said}"))
-    except store.OvertakenError as error:  # the next minute's step sees both
+        placed = store.reweigh(engine, seen, name, weights, Note("thompson", f"{experiment.metric} so far: {counted}"))
+    except OvertakenError as error:  # the next minute's step sees both
         return f"{name}: the weights stay, as {error}"
     return f"{name}: {', '.join(f'{v} {weight:.2%}' for v, weight in placed.experiment.weights.items())}"
 

@@ -20,7 +20,7 @@ from prefect.deployments import run_deployment
 from components.annotation import task_store
 from components.annotation.label_studio import title
 from components.config import load
-from components.events.transactions import opened
+from components.events.database import opened
 from flows.canary import canary
 from flows.environment import ROOT
 from flows.stack import answers

@@ -20,15 +20,15 @@ from components.artifact import read_manifest
 from components.config import Params, load
 from components.data import feedback
 from components.events import window
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import data_version
 from components.learning.harvest import for_annotators, harvest, read_judged_answers
 from components.paths import FEEDBACK, TEXT_SPLIT
 from components.stage import StageError
+from flows.driver import logger, plan
 from flows.environment import ROOT, STATE
 from flows.pipeline import pipeline
 from flows.release import release
-from flows.releases import logger, plan
 from monitoring.simulated import audience_folder, read_runs
 
 FOLDER = ROOT / FEEDBACK / "text"

@@ -9,12 +9,11 @@ import os
 from fnmatch import fnmatchcase
 from functools import partial
 
-from components import engine_token
+from components import engine_token, lines
 from components.api_keys import KEYS_FILE
 from flows import labelling_server
 from flows.mlflow_server import LOGIN
 from flows.processes import MARK
-from flows.slots import SLOTS
 
 # How a process runs: where it finds things, its language, its threads and devices, proxies, certificates.
 SYSTEM = (
@@ -36,7 +35,7 @@ WORKER = (
 # Steps of releases and experiments, and the ops page.
 HOUSEKEEPING = ("PREFECT_*", "MLFLOW_*", *STORES, "ATELIER_EVENTS_URL", engine_token.VARIABLE)
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    **{program: ENGINE for programs in SLOTS.values() for program in programs},
+    **dict.fromkeys(lines.PROGRAMS, ENGINE),
     "gateway": GATEWAY,
     "prefect": ("PREFECT_*", *STORES),
     "mlflow": ("MLFLOW_*", "_MLFLOW_*", *STORES, LOGIN),

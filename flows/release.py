@@ -2,7 +2,8 @@
 
 Nothing is built or deployed before every line's candidate is known not to be worse than what serves now. Every step is
 idempotent by the artifact's digest, so that after deleting local state, or a kill, running it again restores what was
-there. A trial that it begins is driven by `flows.canary`.
+there. A release goes on trial, driven by `flows.canary` from then on, or becomes champion by the direct path and says
+so; the rules of that are in `components.releases`.
 """
 
 from __future__ import annotations
@@ -15,40 +16,93 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
+from sqlalchemy import Engine
 
 from bentos import build
 from components.artifact import ArtifactError, canonical, read_manifest, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.errors import AtelierError
 from components.evaluation.gate import refusals
+from components.events.database import opened
+from components.events.ledger import Note
 from components.events.read import get_deployment, record_deployment
 from components.events.schema import Deployment
-from components.events.transactions import opened
+from components.lines import LINES
 from components.paths import ARTIFACTS
+from components.releases import store
+from components.releases.machine import State
+from components.releases.plan import champion_of
+from components.releases.schema import Release
 from components.stage import StageError
 from flows import stack
+from flows.driver import Alarm, digest_of, driving, person, plan, update_aliases
 from flows.environment import ROOT, STATE
 from flows.experiments import declare
-from flows.releases import plan, record_candidate, record_release, require_no_other_on_trial, require_not_rolled_back
-from flows.slots import LINES, deployed, place, served, slot_beside, slot_of
+from flows.stack import deployed, place, served, slot_beside, slot_of
 
 BUILD_TAIL = 15
+DIRECT = "no canary was asked for"
 OVERRULE = "to replace the champion all the same: atelier release start --force 'the reason'"
+
+
+@flow(name="release", flow_run_name="release", persist_result=False)
+def release(lines: list[Line] | None = None, force: str | None = None, canary: bool | None = None) -> dict[str, str]:
+    """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id.
+
+    `force`, a reason in words, releases what cannot be compared with the champion or may be worse. `canary` puts it on
+    trial beside the champion, where there is one, instead of in its place; by default as params.yaml says.
+    """
+    params = load()
+    canary = params.release.canary if canary is None else canary
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
+    tags = {line: f"{digest[:12]}-{build.digest(line)}" for line, digest in digests.items()}
+    for line, tag in tags.items():
+        require_not_rolled_back(line, f"{line}-{tag}", params)
+        if canary:
+            require_no_other_on_trial(line, f"{line}-{tag}", params)
+    for message in declare(params):
+        get_run_logger().info("%s", message)
+    versions = {line: register_package(line) for line in digests}
+    for line, digest in digests.items():
+        compare(line, digest, params.registry, force)
+    deployments: dict[str, str] = {}
+    for line in digests:
+        tag = build_bento(line, tags[line])
+        now = plan(line, params)
+        beside = now.champion if canary else now.candidate
+        deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
+        on_trial = canary and now.champion not in (None, deployments[line])
+        (record_candidate if on_trial else record_release)(line, deployments[line], params)
+    deploy_gateway(build_bento("gateway", build.digest("gateway")), params, even_unchanged=not canary)
+    return deployments
 
 
 def package_folder(line: str) -> Path:
     return ROOT / ARTIFACTS / line / "package"
 
 
-def call(what: str, command: list[str], tail: int) -> None:
-    """Run a command in the project's root; raises `StageError` with its last `tail` lines where it fails."""
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if ended.returncode != 0:
-        words = "\n".join((ended.stdout + ended.stderr).splitlines()[-tail:])
-        raise StageError(f"{what} ended with exit code {ended.returncode}:\n{words}")
+def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:
+    """Refuse, before anything is deployed, what somebody took back: the nightly flow would bring it in again."""
+    with opened(params.events.url) as engine:
+        moves = [m for m in store.history(engine, line) if m.release.rpartition(".")[0] == deployment]
+    if moves and moves[-1].target is State.ROLLED_BACK:
+        last = moves[-1]
+        raise StageError(
+            f"{deployment} was rolled back by {last.who}: {last.why}; release another package or other code"
+        )
+
+
+def require_no_other_on_trial(line: Line, deployment: str, params: Params) -> None:
+    """Refuse, before anything is deployed, a second candidate: users are compared between two."""
+    on_trial = plan(line, params).candidate
+    if on_trial not in (None, deployment):
+        instead = f"wait for it, or `atelier release rollback {line}` first"
+        raise StageError(f"{on_trial} is on trial on line {line}: {instead}")
 
 
 @task(task_run_name="register-{line}", retries=2, retry_delay_seconds=5, persist_result=False)
@@ -59,6 +113,38 @@ def register_package(line: Line) -> tuple[str, str]:
     version = register(package_folder(line), load().registry)
     get_run_logger().info("%s is version %d of %s", version.digest[:12], version.number, version.name)
     return version.name, str(version.number)
+
+
+@task(task_run_name="compare-{line}", persist_result=False)
+def compare(line: Line, digest: str, registry: Registry, force: str | None) -> None:
+    """Raise `StageError` where a candidate may be worse than what serves now, unless forced; both go on record."""
+    champion, logger = served(line, plan(line, load()).champion), get_run_logger()
+    if champion is None or champion.digest == digest:
+        logger.info("nothing to compare: %s", "no champion yet" if champion is None else "the champion itself")
+        return
+    evidence = comparison_file(line, digest, champion.digest)
+    if force:
+        before = json.loads(evidence.read_bytes()) if evidence.exists() else {}
+        forced = {"candidate": digest, "champion": champion.digest, "forced": force}
+        write_text(evidence, canonical(before | forced))
+        logger.warning("%s replaces %s without being compared: %s", digest[:12], champion.deployment, force)
+        return
+    packages = [str(package_folder(line)), str(champion_folder(champion, registry))]
+    program = [sys.executable, "-m", "components.evaluation.champion", line, *packages, str(evidence)]
+    call(f"comparing the {line} candidate with {champion.deployment}", program, tail=1)
+    document = json.loads(evidence.read_bytes())
+    create_table_artifact(key=f"champion-{line}", table=document["checks"], description=f"evidence: `{evidence}`")
+    if not document["passed"]:
+        raise StageError(
+            f"the {line} model {digest[:12]} may be worse than {champion.deployment}, which goes on serving: "
+            f"{'; '.join(refusals(document))}; see {evidence}; {OVERRULE}"
+        )
+    logger.info("%s is not worse than %s", digest[:12], champion.deployment)
+
+
+def comparison_file(line: str, digest: str, champion: str) -> Path:
+    """Where the comparison of two packages is kept."""
+    return STATE / "comparisons" / line / f"{digest[:12]}-{champion[:12]}.json"
 
 
 def champion_folder(champion: Deployment, registry: Registry) -> Path:
@@ -79,33 +165,6 @@ def champion_folder(champion: Deployment, registry: Registry) -> Path:
     return folder
 
 
-@task(task_run_name="compare-{line}", persist_result=False)
-def compare(line: Line, digest: str, registry: Registry, force: str | None) -> None:
-    """Raise `StageError` where a candidate may be worse than what serves now, unless forced; both go on record."""
-    champion, logger = served(line, plan(line, load()).champion), get_run_logger()
-    if champion is None or champion.digest == digest:
-        logger.info("nothing to compare: %s", "no champion yet" if champion is None else "the champion itself")
-        return
-    evidence = STATE / "comparisons" / line / f"{digest[:12]}-{champion.digest[:12]}.json"
-    if force:
-        known = json.loads(evidence.read_bytes()) if evidence.exists() else {}
-        forced = {"candidate": digest, "champion": champion.digest, "forced": force}
-        write_text(evidence, canonical(known | forced))
-        logger.warning("%s replaces %s without being compared: %s", digest[:12], champion.deployment, force)
-        return
-    packages = [str(package_folder(line)), str(champion_folder(champion, registry))]
-    program = [sys.executable, "-m", "components.evaluation.champion", line, *packages, str(evidence)]
-    call(f"comparing the {line} candidate with {champion.deployment}", program, tail=1)
-    document = json.loads(evidence.read_bytes())
-    create_table_artifact(key=f"champion-{line}", table=document["checks"], description=f"evidence: `{evidence}`")
-    if not document["passed"]:
-        raise StageError(
-            f"the {line} model {digest[:12]} may be worse than {champion.deployment}, which goes on serving: "
-            f"{'; '.join(refusals(document))}; see {evidence}; {OVERRULE}"
-        )
-    logger.info("%s is not worse than %s", digest[:12], champion.deployment)
-
-
 @task(task_run_name="bento-{name}", persist_result=False)
 def build_bento(name: str, version: str) -> str:
     """Build the Bento of `bentos/<name>` under `version` unless the store has it; returns its tag."""
@@ -117,6 +176,14 @@ def build_bento(name: str, version: str) -> str:
     call(f"bentoml build of {tag}", command, BUILD_TAIL)
     get_run_logger().info("built %s", tag)
     return tag
+
+
+def call(what: str, command: list[str], tail: int) -> None:
+    """Run a command in the project's root; raises `StageError` with its last `tail` lines where it fails."""
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        lines = "\n".join((ended.stdout + ended.stderr).splitlines()[-tail:])
+        raise StageError(f"{what} ended with exit code {ended.returncode}:\n{lines}")
 
 
 @task(task_run_name="deploy-{line}", persist_result=False)
@@ -146,46 +213,56 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
     return identifier
 
 
-@flow(name="release", flow_run_name="release", persist_result=False)
-def release(lines: list[Line] | None = None, force: str | None = None, canary: bool | None = None) -> dict[str, str]:
-    """Release the packaged artifact of each line and, last, the gateway; returns line → deployment id.
+@task(task_run_name="try-{line}", persist_result=False)
+def record_candidate(line: Line, deployment: str, params: Params) -> list[Alarm]:
+    """Put a deployment that serves in the second slot on trial, unless it is; returns `update_aliases`' alarms."""
+    with driving(line, params) as (engine, token):
+        before = store.current(engine, line)
+        seen = evidence(line, deployment, champion_of(before), params)
+        begun = validate(engine, deployment, seen, token)
+        if begun.state is State.VALIDATED:
+            note = Note(person(), "its slot answers", seen)
+            store.move(engine, begun.release, begun.version, State.SHADOW, note, token)
+        return update_aliases(line, before, store.current(engine, line), params)
 
-    `force`, a reason in words, releases what cannot be compared with the champion or may be worse. `canary` puts it on
-    trial beside the champion, where there is one, instead of in its place; by default as params.yaml says.
+
+@task(task_run_name="record-{line}", persist_result=False)
+def record_release(line: Line, deployment: str, params: Params) -> list[Alarm]:
+    """Make a deployment that serves now the champion of its line, unless it is; returns `update_aliases`' alarms.
+
+    Continues where a killed flow stopped.
     """
-    params = load()
-    canary = params.release.canary if canary is None else canary
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
-    tags = {line: f"{digest[:12]}-{build.digest(line)}" for line, digest in digests.items()}
-    for line, tag in tags.items():
-        require_not_rolled_back(line, f"{line}-{tag}", params)
-        if canary:
-            require_no_other_on_trial(line, f"{line}-{tag}", params)
-    for words in declare(params):
-        get_run_logger().info("%s", words)
-    versions = {line: register_package(line) for line in digests}
-    for line, digest in digests.items():
-        compare(line, digest, params.registry, force)
-    deployments: dict[str, str] = {}
-    for line in digests:
-        tag = build_bento(line, tags[line])
-        now = plan(line, params)
-        beside = now.champion if canary else now.candidate
-        deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
-        on_trial = canary and now.champion not in (None, deployments[line])
-        (record_candidate if on_trial else record_release)(line, deployments[line], params)
-    deploy_gateway(build_bento("gateway", build.digest("gateway")), params, even_unchanged=not canary)
-    return deployments
+    with driving(line, params) as (engine, token):
+        before = store.current(engine, line)
+        champion = champion_of(before)
+        if champion is None or champion.deployment != deployment:
+            promote(engine, deployment, evidence(line, deployment, champion, params), token)
+        return update_aliases(line, before, store.current(engine, line), params)
 
 
-@flow(name="gateway", flow_run_name="gateway", persist_result=False)
-def gateway() -> None:
-    """Have the gateway of this code serve: the database may have been brought to its schema, which older code refuses.
+def promote(engine: Engine, deployment: str, seen: dict[str, Any], token: int) -> None:
+    """Registered → validated → champion, the second by the direct path."""
+    begun = validate(engine, deployment, seen, token)
+    note = Note(person(), DIRECT, seen)
+    store.move(engine, begun.release, begun.version, State.CHAMPION, note, token, direct=True)
 
-    It speaks with model Bentos of the code before.
-    """
-    deploy_gateway(build_bento("gateway", build.digest("gateway")), load(), even_unchanged=False)
+
+def validate(engine: Engine, deployment: str, seen: dict[str, Any], token: int) -> Release:
+    """Registered → validated; a release that is further already stays where it is."""
+    begun = store.register(engine, deployment, Note(person(), "released by the flow"), token)
+    if begun.state is not State.REGISTERED:
+        return begun
+    passed = Note(person(), "gate and parity passed; the service answers", seen)
+    return store.move(engine, begun.release, begun.version, State.VALIDATED, passed, token)
+
+
+def evidence(line: Line, deployment: str, champion: Release | None, params: Params) -> dict[str, Any]:
+    """The digest that was released and, where one was made, its comparison with the champion it replaces."""
+    digest = digest_of(params, deployment)
+    if champion is None:
+        return {"digest": digest, "comparison": "no champion to compare with"}
+    file = comparison_file(line, digest, digest_of(params, champion.deployment))
+    return {"digest": digest, "comparison": json.loads(file.read_bytes()) if file.exists() else "none was made"}
 
 
 def deploy_gateway(tag: str, params: Params, *, even_unchanged: bool) -> None:
@@ -195,3 +272,12 @@ def deploy_gateway(tag: str, params: Params, *, even_unchanged: bool) -> None:
     write_text(record, tag)
     if changed or even_unchanged or "gateway" not in stack.running():
         stack.restart(params, "gateway")
+
+
+@flow(name="gateway", flow_run_name="gateway", persist_result=False)
+def gateway() -> None:
+    """Have the gateway of this code serve: the database may have been brought to its schema, which older code refuses.
+
+    It speaks with model Bentos of the code before.
+    """
+    deploy_gateway(build_bento("gateway", build.digest("gateway")), load(), even_unchanged=False)

@@ -9,39 +9,39 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from components.config import Line, Params
+from components.events.database import opened
+from components.events.ledger import Note
 from components.events.read import get_deployment
-from components.events.transactions import opened
 from components.releases import store
-from components.releases.leases import held
 from components.releases.machine import TRIAL, State
 from components.releases.plan import candidate_of, champion_of
 from components.releases.report import summary
-from components.releases.schema import Note, Release
+from components.releases.schema import Release
 from components.stage import StageError
 from flows import stack
-from flows.releases import LEASE_SECONDS, PATIENCE_SECONDS, aliases, driver, person, project
-from flows.slots import leave, place, served, slot_of
+from flows.driver import driving, person, update_aliases
+from flows.stack import place, served, slot_of, vacate
 
 
 def rollback(line: Line, why: str, params: Params) -> str:
-    """Take back the candidate on trial or else the champion, and serve who is champion then; tells it in one line."""
-    with opened(params.events.url) as engine, held(engine, line, driver(), LEASE_SECONDS, PATIENCE_SECONDS) as lease:
+    """Take back the candidate on trial or else the champion, and serve who is champion then; returns one line on it."""
+    with driving(line, params) as (engine, token):
         before = store.current(engine, line)
         champion = champion_of(before)
         if champion is None or slot_of(line, champion.deployment):
-            take_back(engine, line, before, Note(person(), why), lease.token)
+            take_back(engine, line, before, Note(person(), why), token)
         after = store.current(engine, line)
     champion = champion_of(after)
     if champion is not None:
         serve(line, champion.deployment, params)
     candidate = candidate_of(before)
     if candidate is not None and candidate_of(after) != candidate:
-        leave(line, candidate.deployment)
+        vacate(line, candidate.deployment)
     try:
-        project(line, aliases(params, before), aliases(params, after), params)
+        update_aliases(line, before, after, params)
     except StageError as error:  # calling again would go back one more: the rollback itself is done
-        return f"{told(line, params)}\nMLflow's aliases follow with the next release: {error}"
-    return told(line, params)
+        return f"{describe(line, params)}\nMLflow's aliases follow with the next release: {error}"
+    return describe(line, params)
 
 
 def take_back(engine: Engine, line: Line, releases: list[Release], note: Note, token: int) -> None:
@@ -64,12 +64,14 @@ def serve(line: Line, deployment: str, params: Params) -> None:
         try:
             stack.restart(params, line)
         except StageError as error:
-            words = f"{deployment} is champion and this machine's, but its service did not start: {error}"
-            raise StageError(f"{words}; `atelier up` tries again, another rollback goes back one more") from error
+            raise StageError(
+                f"{deployment} is champion and this machine's, but its service did not start: {error}; `atelier up` "
+                "tries again, another rollback goes back one more"
+            ) from error
 
 
-def told(line: Line, params: Params) -> str:
-    """Where a line's releases stand, in one line; raises `DatabaseRefusedError` before there is a database."""
+def describe(line: Line, params: Params) -> str:
+    """Where a line's releases stand, in one line; raises `DatabaseError` before there is a database."""
     with opened(params.events.url, create=False) as engine:
         releases = store.current(engine, line)
         champion = champion_of(releases)

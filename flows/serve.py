@@ -14,6 +14,7 @@ from functools import partial
 from sqlalchemy import make_url
 
 from bentos.process import bind, command
+from components import lines
 from components.api_keys import KEYS, KEYS_FILE
 from components.config import Params
 from components.loopback import LOOPBACK
@@ -34,8 +35,7 @@ from flows.environment import (
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
 from flows.program_environment import environment_of
-from flows.slots import SLOTS, require_deployed
-from flows.stack import await_ready
+from flows.stack import await_ready, require_deployed
 from flows.watch import POOL
 
 
@@ -100,8 +100,8 @@ def gateway(params: Params) -> list[str]:
     if not record.exists():
         raise StageError("no gateway is deployed yet; run `atelier release start` after `dvc repro`")
     urls = service_urls(params)
-    for line, programs in SLOTS.items():
-        os.environ[f"ATELIER_{line.upper()}_URL"] = ",".join(urls[program] for program in programs)
+    for name, line in lines.LINES.items():
+        os.environ[f"ATELIER_{name.upper()}_URL"] = ",".join(urls[program] for program in line.programs)
     if not (STATE / ACCEPTED_KEYS).exists() and os.environ.get(KEYS):
         accept_keys()  # a release on a machine where `atelier up` never ran; the gateway does not see the variable
     os.environ[KEYS_FILE] = str(STATE / ACCEPTED_KEYS)
@@ -123,7 +123,7 @@ PROGRAMS: dict[str, Callable[[Params], list[str]]] = {
     "mlflow": mlflow_server,
     "worker": worker,
     "housekeeping": housekeeping,
-    **{program: partial(model, program) for programs in SLOTS.values() for program in programs},
+    **{program: partial(model, program) for program in lines.PROGRAMS},
     "gateway": gateway,
     "prometheus": prometheus,
     "alertmanager": alertmanager,

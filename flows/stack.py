@@ -1,14 +1,19 @@
-"""The stack on one machine: the processes of `infra/supervisord.conf`, started, restarted, awaited and stopped.
+"""The stack on one machine: the processes of `infra/supervisord.conf`, started, restarted, awaited and stopped, and
+which deployment each of a line's two programs (its slots) serves.
 
 Supervisor keeps them alive and holds their logs; this file only asks it, and waits until each answers over HTTP.
+`.atelier/deployed/<program>.json` says what a slot serves. Which of them gets users is not decided here, but by the
+releases in the database, which the gateway reads.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -16,7 +21,10 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from components.config import Params
+from components.artifact import write_text
+from components.config import Line, Params
+from components.events.schema import Deployment
+from components.lines import LINES, PROGRAMS
 from components.stage import StageError
 from flows.environment import (
     PORTS,
@@ -33,7 +41,7 @@ from flows.processes import end_orphans
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
 READY_PATHS = {
-    **dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/readyz"),
+    **dict.fromkeys(("gateway", *PROGRAMS), "/readyz"),
     "mlflow": "/health",
     "prefect": "/api/health",
     "prometheus": "/-/ready",
@@ -41,7 +49,7 @@ READY_PATHS = {
     "label-studio": "/health",
 }
 # Where a program answers as long as it lives, ready or not.
-LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", "text", "text-b", "image", "image-b"), "/livez")
+LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", *PROGRAMS), "/livez")
 READY_SECONDS = 180
 DIRECT = build_opener(ProxyHandler({}))  # the stack is on this machine, whatever address it listens on
 
@@ -191,3 +199,68 @@ def stop() -> bool:
     gone()
     end_orphans()
     return True
+
+
+def deployed(program: str) -> Deployment | None:
+    """The deployment a program serves, or None where nothing was deployed into it."""
+    record = STATE / "deployed" / f"{program}.json"
+    return Deployment.model_validate_json(record.read_bytes()) if record.exists() else None
+
+
+def require_deployed(program: str) -> Deployment:
+    record = deployed(program)
+    if record is None:
+        raise StageError(f"no {program} model is deployed yet; run `atelier release start` after `dvc repro`")
+    return record
+
+
+def place(program: str, record: Deployment) -> None:
+    """Have a program serve a deployment from its next start on."""
+    write_text(STATE / "deployed" / f"{program}.json", json.dumps(record.model_dump(), indent=1))
+
+
+def slot_of(line: Line, deployment: str | None) -> str | None:
+    """The program that serves a deployment, or None."""
+    records = {slot: record for slot in LINES[line].programs if (record := deployed(slot))}
+    return next((slot for slot, record in records.items() if record.deployment == deployment), None)
+
+
+def vacate(line: Line, deployment: str) -> None:
+    """Stop what serves a candidate that was sent back, and forget that it did; its users are the champion's already."""
+    slot = slot_of(line, deployment)
+    if slot is None:
+        return
+    (STATE / "deployed" / f"{slot}.json").unlink()
+    if slot in running():
+        control("stop", slot)
+
+
+def slot_beside(line: Line, deployment: str | None) -> str:
+    """The first program of a line that does not serve `deployment`: what may be replaced while that goes on."""
+    return next(slot for slot in LINES[line].programs if slot != slot_of(line, deployment))
+
+
+def served(line: Line, champion: str | None) -> Deployment | None:
+    """What users of this machine get: the champion where a program serves it, else what the first occupied one does."""
+    records = [record for slot in LINES[line].programs if (record := deployed(slot))]
+    return next((record for record in records if record.deployment == champion), records[0] if records else None)
+
+
+def startable(champions: Mapping[Line, str | None]) -> tuple[list[str], dict[str, str]]:
+    """The programs that can serve, and of the others the tag of the Bento that the store has lost.
+
+    Raises `StageError` where a line's users would be left without an answer.
+    """
+    store = Path(os.environ["BENTOML_HOME"]) / "bentos"
+    tags = {slot: require_deployed(slot).bento for slot in occupied()}
+    lost = {slot: tag for slot, tag in tags.items() if not (store / tag.replace(":", "/")).is_dir()}
+    for line, champion in champions.items():
+        record = served(line, champion)
+        if record and slot_of(line, record.deployment) in lost:
+            raise StageError(f"the Bento store has lost {record.bento}, which serves {line}; `atelier release start`")
+    return [slot for slot in tags if slot not in lost], lost
+
+
+def occupied() -> list[str]:
+    """The programs that have something to serve."""
+    return [slot for slot in PROGRAMS if deployed(slot)]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from components.config import Params
+from components.lines import LINES
 from components.paths import STATE
 from flows import alerting, stack
+from flows.driver import plan
 from flows.environment import HOW_TO_SIGN_IN, service_urls
 from flows.experiments import declare
 from flows.ops import ops
 from flows.pipeline import pipeline
 from flows.release import gateway, release
-from flows.releases import plan
-from flows.slots import LINES, served, startable
+from flows.stack import served, startable
 
 SERVERS = ("prefect", "mlflow")
 

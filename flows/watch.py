@@ -25,6 +25,7 @@ from xmlrpc.client import Fault
 
 import psutil
 from supervisor import childutils
+from supervisor.states import ProcessStates
 
 from components.config import load
 from components.stage import StageError
@@ -133,7 +134,7 @@ def running(supervisor: Any) -> dict[str, int]:
         processes = supervisor.getAllProcessInfo()
     except Fault:
         return {}
-    return {info["name"]: info["pid"] for info in processes if info["statename"] == "RUNNING"}
+    return {info["name"]: info["pid"] for info in processes if info["state"] == ProcessStates.RUNNING}
 
 
 def live_urls() -> dict[str, str]:

@@ -59,6 +59,7 @@ def advise(
 
 
 def on_traffic(line: LineTraffic) -> list[Advice]:
+    """Advice on failures, unfinished requests and queues of a line; that all is well where there are none."""
     advice: list[Advice] = []
     if line.error_rate >= ERROR_RATE_WATCH:
         statuses = ", ".join(f"{count} with status {status}" for status, count in line.statuses.items())
@@ -109,6 +110,7 @@ def what_to_do(drift: Drift) -> list[str]:
 
 
 def on_experiment(result: Analysis, simulated: bool) -> Advice:
+    """Advice on an experiment's verdict: act on harm and on what people decided, wait for the rest."""
     name, urgency = result.experiment, Urgency.ACT
     winner = result.treatment if result.verdict is Verdict.BETTER else result.control
     if result.srm:

@@ -78,9 +78,8 @@ def _serving(line: LineState) -> Iterator[Concern]:
         yield Concern(Urgency.ACT, f"the {line.line} line", f"No {line.line} model answers ({problem}).", line.line)
     elif missing := line.nowhere(Role.CHAMPION):
         served = ", ".join(place.answer for place in line.places if not place.problem)
-        message = (
-            f"{line.line} is served by {served}, not by its champion {missing}: `atelier release start` completes that."
-        )
+        message = f"{line.line} is served by {served}, not by its champion {missing}: "
+        message += "`atelier release start` completes that."
         yield Concern(Urgency.ACT, f"the {line.line} line", message, line.line)
     if candidate := line.nowhere(Role.CANDIDATE):
         message = f"{candidate} is on trial on {line.line} and no process serves it: the champion answers for it."

@@ -1,6 +1,6 @@
 """What each running experiment says: its users' outcomes by variant or, where weights follow likes, what they became.
 
-Reads the events database; raises `EventStoreError` and `DatabaseRefusedError` where that fails.
+Reads the events database; raises `DatabaseError` where that fails.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 from components.config import Experiment
 from components.events import window
-from components.events.database import connect
 from components.experiments import versions
 from components.experiments.exposures import Epoch, ExperimentError, User, by_closing, fold
 from components.experiments.metrics import Reading
 from components.experiments.metrics import read as read_metrics
 from components.experiments.replay import Value
 from components.experiments.statistics import Analysis, analyse
-from components.experiments.versions import Version
+from components.experiments.versions import State, Version
 from monitoring.outcomes import exposures
 from monitoring.policies import each_variant, ranked
 
@@ -71,15 +70,10 @@ class ExperimentReport:
 
 def in_force(url: str) -> list[list[Version]]:
     """The versions of each running experiment, oldest first; in the order in which the experiments began."""
-    engine = connect(url)
-    try:
-        every = versions.history(engine)
-    finally:
-        engine.dispose()
     by_name: dict[str, list[Version]] = {}
-    for version in every:
+    for version in versions.history(url):
         by_name.setdefault(version.name, []).append(version)
-    return [history for history in by_name.values() if history[-1].state == "running"]
+    return [history for history in by_name.values() if history[-1].state is State.RUNNING]
 
 
 def report_on(

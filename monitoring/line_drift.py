@@ -26,7 +26,7 @@ from components.config import Monitor
 from components.events.read import get_deployment
 from components.events.schema import Deployment
 from components.events.window import first_request, reactions_to, sample
-from components.lineage import folder_of, identify
+from components.lineage import folder_of, manifest_of
 from components.paths import ARTIFACTS
 from monitoring.columns import TextReference, once_per_user, service
 from monitoring.drift import Comparison, Drift, compare, keep
@@ -99,10 +99,10 @@ def training_texts(
     """At most `rows` training samples of what `deployment` serves; None where they are not on this machine."""
     if deployment is None:
         return None
-    package = identify(artifacts / line / "package", deployment.digest)["manifest"]
+    package = manifest_of(artifacts / line / "package", deployment.digest)
     digest = package.parents.get("data") if package else None
     folder = folder_of("data", line, artifacts)
-    if digest is None or identify(folder, digest)["manifest"] is None:
+    if digest is None or manifest_of(folder, digest) is None:
         return None
     chosen = heapq.nsmallest(rows, hashed_samples(folder / "train.parquet"))
     prompts, groups = [prompt for _, prompt, _ in chosen], [group for _, _, group in chosen]

@@ -16,10 +16,11 @@ from urllib.parse import urljoin
 import aiohttp
 
 from components import engine_token
+from components.lines import PROGRAMS
 
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[Any]]
 SECONDS = 2.0
-PLACES = ("text", "text-b", "image", "image-b")  # of model Bentos: two for each line
+PLACES = PROGRAMS  # of model Bentos: two for each line
 RULES = '{__name__=~"line:atelier_.+"}'  # all that infra/prometheus/recording.yml keeps by line
 UP = "avg_over_time(max by (job) (up)[1h:15s])"
 # Each 15 s, as often as rules are evaluated.

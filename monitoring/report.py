@@ -72,7 +72,7 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     """Write `<monitor.report>/<time>/report.html` and `report.json` for the window before `until`; returns the page.
 
     Evidently's pages of what moved lie beside it, its snapshots in `<monitor.report>/evidently`, and the runs that are
-    kept are listed in `<monitor.report>/index.html`. Raises `EventStoreError` where events cannot be read.
+    kept are listed in `<monitor.report>/index.html`. Raises `DatabaseError` where events cannot be read.
     """
     since, reports = until - 60 * (window_minutes or params.monitor.window_minutes), Path(params.monitor.report)
     name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(until))
@@ -143,16 +143,16 @@ def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int
     for line, rows in samples.items():
         ok, different = sum(row["outcome"] == "ok" for row in rows), len(once_per_user(rows))
         if different < (1 - REPEATS) * ok:
-            say = f"{ok - different} of {ok} {line} requests looked at repeat a prompt of the same user"
-            notes.append(f"{say}: each counts once for drift of prompts and outputs. Does a client send twice?")
+            message = f"{ok - different} of {ok} {line} requests looked at repeat a prompt of the same user"
+            notes.append(f"{message}: each counts once for drift of prompts and outputs. Does a client send twice?")
     backwards = sum(row["backwards"] for row in counts)
     if backwards:
         notes.append(f"{backwards} requests ended before they were accepted: a gateway's clock was set back meanwhile.")
     if ahead:
         notes.append(f"{ahead} requests are dated in the future and in no window yet: a gateway's clock runs ahead.")
     if later_runs:
-        say = f"{later_runs} earlier reports are of later windows than this one and count for nothing here"
-        notes.append(f"{say}: this machine's clock was set back, or an old window was asked for.")
+        message = f"{later_runs} earlier reports are of later windows than this one and count for nothing here"
+        notes.append(f"{message}: this machine's clock was set back, or an old window was asked for.")
     return notes
 
 

@@ -11,14 +11,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import get_args
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.config import Line, Params
 from components.config import Release as Rules
 from components.errors import AtelierError
 from components.events import window
-from components.events.database import bounded, connect
+from components.events.database import bounded
 from components.releases import evidence, store
 from components.releases.decide import Decision, decide
 from components.releases.machine import TRIAL, State
@@ -170,19 +169,15 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
 
 
 def read_standings(url: str, rules: Rules) -> dict[str, Standing]:
-    engine = connect(url)
-    try:
-        return {line: _standing(engine, line, rules) for line in LINES}
-    finally:
-        engine.dispose()
+    return {line: _standing(url, line, rules) for line in LINES}
 
 
-def _standing(engine: Engine, line: Line, rules: Rules) -> Standing:
-    releases = store.current(engine, line)
+def _standing(url: str, line: Line, rules: Rules) -> Standing:
+    releases = store.current(url, line)
     champion, candidate = champion_of(releases), candidate_of(releases)
     on_trial = candidate is not None and candidate.state in TRIAL
-    decision = decide(evidence.gather(engine, candidate, champion, rules), rules) if candidate and on_trial else None
-    moves = store.history(engine, line)[::-1]
+    decision = decide(evidence.gather(url, candidate, champion, rules), rules) if candidate and on_trial else None
+    moves = store.history(url, line)[::-1]
     return Standing(champion, candidate, traffic_plan(line, releases), decision, moves)
 
 

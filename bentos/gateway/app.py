@@ -12,25 +12,26 @@ from collections.abc import Awaitable, Callable
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bentos.calls import CLIENT_GONE, Calls, current
-from bentos.disconnect import ClientGone, until_disconnect
+from bentos.calls import CLIENT_GONE, Call, Calls, ClientGone, current, until_disconnect
 from bentos.gateway.chat import chat
-from bentos.gateway.errors import ApiError, http_error, late, unexpected
+from bentos.gateway.errors import ApiError, events_unavailable, http_error, late, unexpected
 from bentos.gateway.exchange import Gateway
 from bentos.gateway.feedback import feedback
 from bentos.gateway.images import images
-from bentos.gateway.schemas import MODELS, check_model
+from bentos.gateway.schemas import check_model
 from bentos.protocol import REQUEST_ID
 from components.config import Line
+from components.lines import IMAGE, LINES, TEXT
 from monitoring import metrics
 
 BODY_SECONDS = 25.0  # until a body is complete: before the connection's own bound, for an answer in our shape
 MAX_BODY = 256 * 1024  # bytes: 100 messages of the longest prompt in the widest characters stay below it
-LINES: dict[str, Line] = {"/v1/chat/completions": "text", "/v1/images/generations": "image"}
+CHAT, IMAGES = "/v1/chat/completions", "/v1/images/generations"
+LINE_OF: dict[str, Line] = {CHAT: TEXT.name, IMAGES: IMAGE.name}
 
 Handler = Callable[[Gateway, str, bytes, Send], Awaitable[Response | None]]
 
@@ -44,39 +45,22 @@ class GatewayApp:
     def __init__(self) -> None:
         self.gateway: Gateway | None = None
         routes = [
-            Route("/v1/chat/completions", _Endpoint(self, chat), methods=["POST"]),
-            Route("/v1/images/generations", _Endpoint(self, images), methods=["POST"]),
+            Route(CHAT, _Endpoint(self, chat), methods=["POST"]),
+            Route(IMAGES, _Endpoint(self, images), methods=["POST"]),
             Route("/v1/feedback", _Endpoint(self, feedback), methods=["POST"]),
             Route("/v1/models", self._models, methods=["GET"]),
             Route("/v1/models/{model}", self._model, methods=["GET"]),
         ]
         handlers = {ApiError: _api_error, HTTPException: _http_exception, Exception: _bug}
         self._routes = Starlette(routes=routes, exception_handlers=handlers)
-        self._app = Calls(self._identified, (*LINES, "/v1/feedback", "/v1/models"), public=True)
+        self._app = Calls(self._identify, (*LINE_OF, "/v1/feedback", "/v1/models"), public=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    async def _identified(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every answer carries its request's id, under which it is logged."""
+    async def _identify(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = current()
-        if call is None:
-            return await self._routes(scope, receive, send)
-        answered = False
-
-        async def identified(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            if message["type"] == "http.response.start":
-                headers = message.setdefault("headers", [])
-                if not any(name == REQUEST_ID.encode() for name, _ in headers):
-                    message["headers"] = [*headers, (REQUEST_ID.encode(), call.id.encode())]
-            await send(message)
-
-        await self._routes(scope, receive, identified)
-        if not answered:
-            # Nobody reads it, but BentoML keeps a request, and with it the server, until something was sent.
-            await Response(status_code=CLIENT_GONE)(scope, receive, send)
+        await (_Identified(self._routes, call) if call else self._routes)(scope, receive, send)
 
     def ready(self) -> Gateway:
         if self.gateway is None:
@@ -88,14 +72,37 @@ class GatewayApp:
 
     async def _models(self, request: Request) -> Response:
         self.authenticate(request)
-        return JSONResponse({"object": "list", "data": [_card(model) for model in MODELS.values()]})
+        return JSONResponse({"object": "list", "data": [_card(line.model) for line in LINES.values()]})
 
     async def _model(self, request: Request) -> Response:
         self.authenticate(request)
         model = request.path_params["model"]
-        if model not in MODELS.values():
-            check_model(model, "text")
+        if model not in {line.model for line in LINES.values()}:
+            check_model(model, TEXT.name)
         return JSONResponse(_card(model))
+
+
+class _Identified:
+    """Has the answer carry its request's id, under which it is logged: the one that it has when the answer begins."""
+
+    def __init__(self, app: ASGIApp, call: Call) -> None:
+        self._app, self._call = app, call
+        self._answered = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
+        await self._app(scope, receive, self._send_identified)
+        if not self._answered:
+            # Nobody reads it, but BentoML keeps a request, and with it the server, until something was sent.
+            await Response(status_code=CLIENT_GONE)(scope, receive, send)
+
+    async def _send_identified(self, message: Message) -> None:
+        self._answered = True
+        if message["type"] == "http.response.start":
+            headers = message.setdefault("headers", [])
+            if not any(name == REQUEST_ID.encode() for name, _ in headers):
+                message["headers"] = [*headers, (REQUEST_ID.encode(), self._call.id.encode())]
+        await self._send(message)
 
 
 class _Endpoint:
@@ -117,6 +124,33 @@ class _Endpoint:
 
     async def _work(self, key: str, body: bytes, send: Send) -> Response | None:
         return await self._handler(self._app.ready(), key, body, send)
+
+
+class Readiness:
+    """`GET /readyz`: 200 where both lines' champions answer and requests can be recorded, else 503 in OpenAI's shape.
+
+    ASGI middleware, because BentoML's own answer to this path would have BentoML's shape. Asks nobody: it says what is
+    known beside the requests, so that it answers at once whatever hangs.
+    """
+
+    def __init__(self, app: ASGIApp, gateway: GatewayApp) -> None:
+        self.app, self._gateway = app, gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/readyz":
+            return await self.app(scope, receive, send)
+        await self._answer()(scope, receive, send)
+
+    def _answer(self) -> Response:
+        try:
+            gateway = self._gateway.ready()
+            if gateway.events.failing:
+                raise events_unavailable()
+            for line in LINES:
+                gateway.upstream.info(gateway.traffic.champion_slot(line))
+        except ApiError as error:
+            return error.response()
+        return PlainTextResponse("ready\n")
 
 
 async def _read(request: Request) -> bytes:
@@ -144,7 +178,7 @@ def _card(model: str) -> dict[str, object]:
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     if not error.on_record:
-        metrics.REFUSED.labels(LINES.get(request.url.path, ""), str(error.status), error.code or "").inc()
+        metrics.REFUSED.labels(LINE_OF.get(request.url.path, ""), str(error.status), error.code or "").inc()
     return error.response()
 
 

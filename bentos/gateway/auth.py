@@ -52,15 +52,15 @@ class Keys:
 
     async def follow(self) -> None:
         """Accept what the file says whenever it has changed, until cancelled; one that is wrong changes nothing."""
-        said = ""
+        reported = ""
         while True:
             try:
                 self._accept(await asyncio.to_thread(_read))
-                said = ""
+                reported = ""
             except (StageError, OSError) as error:
-                if str(error) != said:
+                if str(error) != reported:
                     log.error("the API keys stay as they are: %s", error)
-                said = str(error)
+                reported = str(error)
             await asyncio.sleep(LOOK_SECONDS)
 
     def authenticate(self, authorization: str | None) -> str:
@@ -77,7 +77,7 @@ class Keys:
         """None for a key that is not accepted."""
         digest = _digest(key)
         # Digests of equal length, and no early exit: the time tells nothing of which key was nearly right.
-        matches = [tenant for known, tenant in self._tenants.items() if hmac.compare_digest(digest, known)]
+        matches = [tenant for accepted, tenant in self._tenants.items() if hmac.compare_digest(digest, accepted)]
         return matches[0] if matches else None
 
     def user_key(self, user: str | None, api_key: str) -> str:

@@ -1,4 +1,5 @@
-"""Work that no user waits for: copies of requests for a candidate in shadow, and records of how it did.
+"""Work that no user waits for: copies of requests for a candidate in shadow, records of how it did, and the end of
+requests whose gateway was killed.
 
 Bounded: a copy that finds no place is dropped and counted. Copies are cancelled at shutdown, records are waited for.
 """
@@ -6,17 +7,20 @@ Bounded: a copy that finds no place is dropped and counted. Copies are cancelled
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 from bentos.gateway.traffic import log
-from components.events.database import EventStoreError
-from components.events.schema import Trial
+from components.events.database import DatabaseError
+from components.events.schema import CandidateCall
 from components.events.store import EventStore
 from components.experiments.assignment import uniform
 from monitoring import metrics
 
 COPIES = 2  # at a time: a candidate may share the champion's cores
+SWEEP_SECONDS = 60.0
+GRACE_SECONDS = 60.0  # after a request's timeout, for its end to be written and for clocks of several gateways
 
 
 class Background:
@@ -39,8 +43,8 @@ class Background:
     def copy(self, work: Coroutine[Any, Any, None]) -> None:
         _keep(self._copies, work)
 
-    def record(self, events: EventStore, trial: Trial) -> None:
-        _keep(self._records, _append(events, trial))
+    def record(self, events: EventStore, call: CandidateCall) -> None:
+        _keep(self._records, _append(events, call))
 
     async def close(self) -> None:
         """To be called before the event store is closed."""
@@ -56,8 +60,22 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> No
     task.add_done_callback(tasks.discard)
 
 
-async def _append(events: EventStore, trial: Trial) -> None:
+async def _append(events: EventStore, call: CandidateCall) -> None:
     try:
-        await events.append(trial)
-    except EventStoreError as error:  # the user has their answer, and the counters have it
-        log.error("%s: not recorded for the driver: %s", trial.request_id, error)
+        await events.append(call)
+    except DatabaseError as error:  # the user has their answer, and the counters have it
+        log.error("%s: not recorded for the driver: %s", call.request_id, error)
+
+
+async def reap(events: EventStore, request_timeout: float) -> None:
+    """At the start, and then each minute, end what no gateway can still be working on, until cancelled: nothing is to
+    wait for it for ever."""
+    while True:
+        try:
+            count = await events.finish_lost(time.time() - request_timeout - GRACE_SECONDS)
+        except DatabaseError as error:
+            log.warning("%s", error)
+        else:
+            if count:
+                log.warning("%d requests never ended: their gateway died; they are on record as lost", count)
+        await asyncio.sleep(SWEEP_SECONDS)

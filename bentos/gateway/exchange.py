@@ -1,4 +1,4 @@
-"""One admitted request, on record: `accepted` before the first byte of its answer, `finished` before the last."""
+"""One request: who asks, and its record: `accepted` before the first byte of its answer, `finished` before the last."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from bentos.calls import CLIENT_GONE, current
 from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
-from bentos.gateway.budget import RetryBudget
 from bentos.gateway.errors import ApiError, events_unavailable, timed_out
-from bentos.gateway.traffic import Traffic
+from bentos.gateway.traffic import RetryBudget, Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Feedback, Line, Serving, Variant
-from components.events.database import EventStoreError
-from components.events.schema import OTHER, Accepted, Event, Finished, Outcome
+from components.events.database import DatabaseError
+from components.events.schema import OTHER, Accepted, Finished, Outcome
 from components.events.store import EventStore
-from components.experiments.assignment import Assignment, inside, served
+from components.experiments.assignment import Assignment, inside, variant_of
 from monitoring import metrics
 
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -48,63 +47,45 @@ class Gateway:
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """Who asks whom for what, and which variant of an experiment answers (None outside of it).
+class Caller:
+    """Who asks, and which variant of an experiment answers them (None outside of one).
 
-    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers. `size`: one of
-    few classes of the line's requests, by how much work they are. `share`: of whom it is, where shares of the work are
-    fair: a key, a slash and a user of it.
+    `share`: whose part of the model's work a request takes: a key, a slash and a user of it.
     """
 
-    line: Line
-    model: str
     user_key: str
-    deployment: str
-    prompt: str
-    assignment: Assignment | None
-    prefix: str
     segments: Mapping[str, str] = field(default_factory=dict)
-    messages: int = 1
-    size: int = 0
+    assignment: Assignment | None = None
+    variant: Variant | None = None
     share: str = ""
-    created: float = field(default_factory=time.time)  # epoch seconds
-    began: float = field(default_factory=time.monotonic)
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    @property
-    def id(self) -> str:
-        return f"{self.prefix}-{self.token}"
 
-    @property
-    def experiment(self) -> str:
-        return self.assignment.experiment if self.assignment else ""
+def identify(
+    gateway: Gateway,
+    line: Line,
+    api_key: str,
+    user: str | None,
+    metadata: Mapping[str, str] | None,
+    chosen: AbstractSet[str] = frozenset(),
+) -> Caller:
+    """Who asks, and their variant in the experiment of the line, by the weights of this moment.
 
-    @property
-    def variant(self) -> str:
-        return self.assignment.variant if self.assignment else ""
+    `chosen`: parameters that the request sets itself. Raises a 401 `ApiError` for a key that was withdrawn meanwhile.
+    """
+    user_key = gateway.keys.user_key(user, api_key)
+    stored = segments(gateway.feedback, metadata)
+    experiment = inside(gateway.traffic.experiments, line, user_key, stored, chosen)
+    assignment, variant = variant_of(experiment, user_key)
+    # First of a key, as its holder may name as many users as they like.
+    share = f"{gateway.keys.user_key(None, api_key)}/{user_key}"
+    return Caller(user_key, stored, assignment, variant, share)
 
-    def headers(self, deployment: str | None = None) -> dict[str, str]:
-        """In a name, what no header can carry is percent-encoded: one that an older version let in fails no request."""
-        named = {"x-deployment": deployment or self.deployment} | (
-            {"x-variant": self.variant} if self.assignment else {}
-        )
-        return {"x-request-id": self.id} | {header: quote(name, safe=PRINTABLE) for header, name in named.items()}
 
-    def accepted(self) -> Accepted:
-        assigned = self.assignment or Assignment("", "", 1.0)
-        return Accepted(
-            request_id=self.id,
-            time=self.created,
-            user_key=self.user_key,
-            line=self.line,
-            deployment=self.deployment,
-            model=self.model,
-            experiment=assigned.experiment,
-            variant=assigned.variant,
-            propensity=assigned.propensity,
-            segments=json.dumps(self.segments, sort_keys=True),
-            messages=self.messages,
-        )
+def segments(rules: Feedback, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """What is stored of a request's metadata: keys and values that the parameters list, `other` for other values."""
+    given = metadata or {}
+    listed = {key: values for key, values in rules.segments.items() if key in given}
+    return {key: given[key] if given[key] in values else OTHER for key, values in listed.items()}
 
 
 @dataclass
@@ -120,50 +101,83 @@ class Result:
     cut: bool = False
 
 
-def assigned(
-    gateway: Gateway, line: Line, user_key: str, kept: Mapping[str, str], chosen: AbstractSet[str] = frozenset()
-) -> tuple[Assignment, Variant] | tuple[None, None]:
-    """A user's variant in the experiment of the line that their request is in, by the weights of this moment."""
-    return served(inside(gateway.traffic.experiments, line, user_key, kept, chosen), user_key)
+@dataclass(frozen=True)
+class Exchange:
+    """Who asks whom for what.
 
+    `deployment` is the one that is asked; where that is a candidate that fails, the champion answers. `prefix`: of the
+    id. `size`: one of few classes of the line's requests, by how much work they are.
+    """
 
-def share_of(gateway: Gateway, api_key: str, user_key: str) -> str:
-    """Of whom a request is: first of a key, as its holder may name as many users as they like."""
-    return f"{gateway.keys.user_key(None, api_key)}/{user_key}"
+    line: Line
+    model: str
+    caller: Caller
+    deployment: str
+    prompt: str
+    prefix: str
+    messages: int = 1
+    size: int = 0
+    created: float = field(default_factory=time.time)  # epoch seconds
+    began: float = field(default_factory=time.monotonic)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    @property
+    def id(self) -> str:
+        return f"{self.prefix}-{self.token}"
 
-async def store(gateway: Gateway, event: Event) -> bool:
-    """Append durably; raises a 503 `ApiError`, because an answer that is not on record must not be given."""
-    try:
-        return await gateway.events.append(event)
-    except EventStoreError as error:
-        metrics.EVENT_FAILURES.inc()
-        raise events_unavailable() from error
+    @property
+    def assignment(self) -> Assignment:
+        """The caller's, or that of no experiment."""
+        return self.caller.assignment or Assignment("", "", 1.0)
 
+    def headers(self, deployment: str | None = None) -> dict[str, str]:
+        """In a name, what no header can carry is percent-encoded: one that an older version let in fails no request."""
+        named = {"x-deployment": deployment or self.deployment}
+        if self.caller.assignment:
+            named["x-variant"] = self.assignment.variant
+        return {"x-request-id": self.id} | {header: quote(name, safe=PRINTABLE) for header, name in named.items()}
 
-def segments(rules: Feedback, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """What is kept of a request's metadata: the keys and values that the parameters list, `other` for other values."""
-    told = metadata or {}
-    return {key: told[key] if told[key] in values else OTHER for key, values in rules.segments.items() if key in told}
+    def accepted(self) -> Accepted:
+        return Accepted(
+            request_id=self.id,
+            time=self.created,
+            user_key=self.caller.user_key,
+            line=self.line,
+            deployment=self.deployment,
+            model=self.model,
+            experiment=self.assignment.experiment,
+            variant=self.assignment.variant,
+            propensity=self.assignment.propensity,
+            segments=json.dumps(self.caller.segments, sort_keys=True),
+            messages=self.messages,
+        )
 
-
-async def asked(gateway: Gateway, request_id: str) -> tuple[str, float] | None:
-    """(user key, epoch s) of an accepted request; raises a 503 `ApiError` where the record cannot be read."""
-    with _readable():
-        return await gateway.events.asked(request_id)
-
-
-async def reactions(gateway: Gateway, request_id: str, key: str) -> tuple[int, bool]:
-    """(stored reactions to a response, whether one has this key); raises as `asked` does."""
-    with _readable():
-        return await gateway.events.reactions(request_id, key)
+    def finished(self, result: Result, outcome: Outcome, status: int) -> Finished:
+        """As of now."""
+        latency = time.monotonic() - self.began
+        return Finished(
+            request_id=self.id,
+            time=self.created + latency,
+            latency_s=latency,
+            outcome=outcome,
+            status=status,
+            batch_size=result.batch_size,
+            prompt=self.prompt,
+            output=result.output,
+            prompt_tokens=result.prompt_tokens,
+            completion_tokens=result.completion_tokens,
+            adapter=result.adapter,
+            answered_by=result.deployment,
+            cut=result.cut,
+        )
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def events_required() -> Iterator[None]:
+    """Turn a database that fails into a 503 `ApiError`, because an answer that is not on record must not be given."""
     try:
         yield
-    except EventStoreError as error:
+    except DatabaseError as error:
         metrics.EVENT_FAILURES.inc()
         raise events_unavailable() from error
 
@@ -172,35 +186,33 @@ def _readable() -> Iterator[None]:
 async def recorded(gateway: Gateway, exchange: Exchange) -> AsyncIterator[Result]:
     """Admit, record, run the block and record its end, however it ends; all within the request timeout."""
     if call := current():
-        call.id, call.line, call.deployment, call.variant = (
-            exchange.id,
-            exchange.line,
-            exchange.deployment,
-            exchange.variant,
-        )
+        call.id, call.line, call.deployment = exchange.id, exchange.line, exchange.deployment
+        call.variant = exchange.assignment.variant
     deadline = asyncio.get_running_loop().time() + gateway.serving.request_timeout
-    async with gateway.admission[exchange.line].slot(deadline, exchange.share):
+    async with gateway.admission[exchange.line].slot(deadline, exchange.caller.share):
         result, begun = Result(), False
         try:
-            await store(gateway, exchange.accepted())
+            with events_required():
+                await gateway.events.append(exchange.accepted())
             begun = True
             async with asyncio.timeout_at(deadline):
                 yield result
         except asyncio.CancelledError:
             # Shielded: the cancellation that brought us here must not also lose the record.
-            await asyncio.shield(_finish(gateway, exchange, result, "cancelled", CLIENT_GONE))
+            await asyncio.shield(_finish(gateway, exchange, result, Outcome.CANCELLED, CLIENT_GONE))
             raise
         except TimeoutError as error:
-            await _finish(gateway, exchange, result, "error", 504)
+            await _finish(gateway, exchange, result, Outcome.ERROR, 504)
             raise _on_record(timed_out(gateway.serving.request_timeout), exchange) from error
         except Exception as error:
             if not begun:  # an end without a beginning is no record, and would wait for the same database again
                 raise
-            await _finish(gateway, exchange, result, "error", error.status if isinstance(error, ApiError) else 500)
+            status = error.status if isinstance(error, ApiError) else 500
+            await _finish(gateway, exchange, result, Outcome.ERROR, status)
             if isinstance(error, ApiError):
                 _on_record(error, exchange)
             raise
-        await _finish(gateway, exchange, result, "ok", 200)
+        await _finish(gateway, exchange, result, Outcome.OK, 200)
 
 
 def _on_record(error: ApiError, exchange: Exchange) -> ApiError:
@@ -211,32 +223,23 @@ def _on_record(error: ApiError, exchange: Exchange) -> ApiError:
 
 
 async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome: Outcome, status: int) -> None:
-    latency = time.monotonic() - exchange.began
+    finished = exchange.finished(result, outcome, status)
     if call := current():
         call.outcome, call.status, call.batch_size = outcome, status, result.batch_size
         call.deployment = result.deployment or exchange.deployment
-    finished = Finished(
-        request_id=exchange.id,
-        time=exchange.created + latency,
-        latency_s=latency,
-        outcome=outcome,
-        status=status,
-        batch_size=result.batch_size,
-        prompt=exchange.prompt,
-        output=result.output,
-        prompt_tokens=result.prompt_tokens,
-        completion_tokens=result.completion_tokens,
-        adapter=result.adapter,
-        answered_by=result.deployment,
-        cut=result.cut,
-    )
-    await store(gateway, finished)
-    # What could not be stored is refused instead, and counted there.
-    metrics.REQUESTS.labels(exchange.line, str(status), outcome, exchange.experiment, exchange.variant).inc()
+    with events_required():
+        await gateway.events.append(finished)
+    _count(exchange, finished)  # what could not be stored is refused instead, and counted there
+
+
+def _count(exchange: Exchange, finished: Finished) -> None:
+    line, outcome, latency = exchange.line, finished.outcome, finished.latency_s
+    experiment, variant = exchange.assignment.experiment, exchange.assignment.variant
+    metrics.REQUESTS.labels(line, str(finished.status), outcome, experiment, variant).inc()
     # Who gave up later than that would have been late; who left earlier says nothing of how long it would have taken.
-    if outcome == "ok" or (outcome == "cancelled" and latency > metrics.LATE[exchange.line]):
-        metrics.SECONDS.labels(exchange.line).observe(latency)
-    if result.batch_size:
-        metrics.BATCH_SIZE.labels(exchange.line).observe(result.batch_size)
-    metrics.TOKENS.labels("prompt").inc(result.prompt_tokens)
-    metrics.TOKENS.labels("completion").inc(result.completion_tokens)
+    if outcome is Outcome.OK or (outcome is Outcome.CANCELLED and latency > metrics.LATE[line]):
+        metrics.SECONDS.labels(line).observe(latency)
+    if finished.batch_size:
+        metrics.BATCH_SIZE.labels(line).observe(finished.batch_size)
+    metrics.TOKENS.labels("prompt").inc(finished.prompt_tokens)
+    metrics.TOKENS.labels("completion").inc(finished.completion_tokens)

@@ -18,13 +18,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
 from bentos.gateway.errors import ApiError
-from bentos.gateway.exchange import Gateway, asked, reactions, store
+from bentos.gateway.exchange import Gateway, events_required
 from bentos.gateway.schemas import FeedbackRequest, parse
 from components.events.schema import Feedback
 from monitoring import metrics
 
 DAY_S = 86_400.0
-MAX_REACTIONS = 100  # to a response, by the one user who may react: minds change, and dwelling is told again and again
+MAX_REACTIONS = (
+    100  # to a response, by the one user who may react: minds change, and dwelling is reported again and again
+)
 
 
 async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
@@ -58,11 +60,12 @@ async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> R
 
 async def _asked_by(gateway: Gateway, request: FeedbackRequest, user: str) -> float:
     """When `user` asked for the response (epoch s); raises an `ApiError` where they did not."""
-    found = await asked(gateway, request.request_id)
-    if found is None:
+    with events_required():
+        record = await gateway.events.who_asked(request.request_id)
+    if record is None:
         message = f"request_id: no response `{request.request_id}` is on record here; send the id of an answer"
         raise ApiError(404, message, param="request_id", code="response_not_found")
-    whose, at = found
+    whose, at = record
     if whose != user:
         message = "user: the response was given to another user; send the `user` (or the API key) that asked for it"
         raise ApiError(403, message, param="user", code="not_your_response")
@@ -75,23 +78,25 @@ async def _stored(gateway: Gateway, event: Feedback) -> bool:
     beside = working[event.request_id]
     working[event.request_id] += 1
     try:
-        stored, again = await reactions(gateway, event.request_id, event.key)
+        with events_required():
+            stored, again = await gateway.events.reactions(event.request_id, event.key)
         if stored + beside >= MAX_REACTIONS and not again:
             message = f"request_id: the response has {MAX_REACTIONS} reactions, and takes no more"
             raise ApiError(429, message, kind="rate_limit_error", param="request_id", code="too_many_reactions")
-        return await store(gateway, event)
+        with events_required():
+            return await gateway.events.append(event)
     finally:
         working[event.request_id] -= 1
         if not working[event.request_id]:
             del working[event.request_id]
 
 
-def dated(told: float | None, asked: float, now: float) -> tuple[float, Literal["", "ahead", "before"]]:
-    """(when the user reacted, what was wrong with the time told); it lies between the request and now (epoch s).
+def dated(claimed: float | None, asked: float, now: float) -> tuple[float, Literal["", "ahead", "before"]]:
+    """(when the user reacted, what was wrong with the time claimed); it lies between the request and now (epoch s).
 
     Where this gateway's clock was set back behind the request, the request's time is the earliest that can be true.
     """
-    when = now if told is None else told
+    when = now if claimed is None else claimed
     if when < asked:
         return asked, "before"
     return (when, "") if when <= max(now, asked) else (max(now, asked), "ahead")

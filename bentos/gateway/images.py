@@ -14,13 +14,13 @@ from functools import partial
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
 
+from bentos.gateway.attempts import Attempt, answer, call_with_retry, shadow
 from bentos.gateway.errors import unavailable
-from bentos.gateway.exchange import Exchange, Gateway, assigned, recorded, segments, share_of
-from bentos.gateway.retries import asked
+from bentos.gateway.exchange import Exchange, Gateway, identify, recorded
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
-from bentos.gateway.trial import Attempt, answer, shadow
 from bentos.protocol import ImageJob, Info, Picture
 from components.config import Serving, Variant
+from components.lines import IMAGE
 from monitoring import metrics
 
 
@@ -35,18 +35,21 @@ class Painted:
 async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
     """All pictures of a request as base64 of PNGs, or an error and none of them."""
     request = parse(ImagesRequest, body)
-    check_model(request.model, "image")
-    user = gateway.keys.user_key(request.user, api_key)
-    route = gateway.traffic.route("image", user)
-    if route.trial is None:  # a size that a candidate cannot paint may be one that the champion can
+    check_model(request.model, IMAGE.name)
+    caller = identify(gateway, IMAGE.name, api_key, request.user, request.metadata)
+    route = gateway.traffic.route(IMAGE.name, caller.user_key)
+    if route.answering_candidate is None:  # a size that a candidate cannot paint may be one that the champion can
         side_of(request.size, _native(route.info))
-    kept = segments(gateway.feedback, request.metadata)
-    assignment, variant = assigned(gateway, "image", user, kept)
-    asks, size, share = route.info.deployment, request.n or 1, share_of(gateway, api_key, user)
     exchange = Exchange(
-        "image", request.model, user, asks, request.prompt, assignment, "img", kept, size=size, share=share
+        line=IMAGE.name,
+        model=request.model,
+        caller=caller,
+        deployment=route.info.deployment,
+        prompt=request.prompt,
+        prefix="img",
+        size=request.n or 1,
     )
-    paint = partial(_paint, gateway, exchange, request, variant)
+    paint = partial(_paint, gateway, exchange, request)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)
         result.deployment = painted.pictures[0].deployment
@@ -54,29 +57,27 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         result.output = _summary(painted)
     shadow(gateway, exchange, route, paint)
     metrics.IMAGES.inc(len(painted.pictures))
-    answered = {
+    document = {
         "created": int(exchange.created),
         "data": [{"b64_json": picture.png} for picture in painted.pictures],
         "output_format": "png",
         "size": f"{painted.side}x{painted.side}",
     }
-    return JSONResponse(answered, headers=exchange.headers(result.deployment))
+    return JSONResponse(document, headers=exchange.headers(result.deployment))
 
 
 def _native(info: Info) -> int:
     if info.side is None:
-        raise unavailable("image")
+        raise unavailable(IMAGE.name)
     return info.side
 
 
-async def _paint(
-    gateway: Gateway, exchange: Exchange, request: ImagesRequest, variant: Variant | None, attempt: Attempt
-) -> Painted:
+async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, attempt: Attempt) -> Painted:
     """All pictures at once, picture i from seed + i; when one fails, the others are cancelled."""
     native = _native(gateway.upstream.info(attempt.slot))
     side = side_of(request.size, native)
     first = secrets.randbits(32) if request.seed is None else request.seed
-    steps, guidance = sampling(variant, gateway.serving)
+    steps, guidance = sampling(exchange.caller.variant, gateway.serving)
     jobs = [
         ImageJob(
             id=f"{exchange.id}-{i}",
@@ -90,9 +91,8 @@ async def _paint(
     ]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(asked(gateway, attempt, partial(gateway.upstream.paint, job=job))) for job in jobs
-            ]
+            calls = [call_with_retry(gateway, attempt, partial(gateway.upstream.paint, job=job)) for job in jobs]
+            tasks = [group.create_task(call) for call in calls]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     pictures = [task.result() for task in tasks]

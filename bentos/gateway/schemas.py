@@ -25,8 +25,8 @@ from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, MAX_SIDE
 from components.config import Line
 from components.config.base import Temperature, TopP
 from components.events.schema import Kind
+from components.lines import IMAGE, LINES
 
-MODELS: dict[Line, str] = {"text": "atelier-text", "image": "atelier-image"}
 MAX_PICTURES = 10
 MAX_DWELL_S = 86_400.0
 
@@ -102,12 +102,17 @@ class ChatRequest(Body):
     response_format: TextFormat | None = None
     metadata: Metadata | None = None
 
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the last event of a stream is to say how many tokens there were."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
 
 class ImagesRequest(Body):
     """Body of `POST /v1/images/generations`; `size` is `auto` (the model's own) or a multiple of it, as `256x256`."""
 
     prompt: Prompt
-    model: str = MODELS["image"]
+    model: str = IMAGE.model
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] | None = None
     size: str | None = None
     response_format: Literal["b64_json"] | None = None
@@ -160,17 +165,18 @@ def _refusal(error: ValidationError) -> ApiError:
 
 def check_model(model: str, line: Line) -> None:
     """Raise OpenAI's 404 unless `model` is what this endpoint serves."""
-    if model != MODELS[line]:
-        message = f"the model `{model[:100]}` does not exist here; this endpoint serves `{MODELS[line]}`"
+    served = LINES[line].model
+    if model != served:
+        message = f"the model `{model[:100]}` does not exist here; this endpoint serves `{served}`"
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
 def max_new_tokens(request: ChatRequest, most: int) -> int:
     """How many tokens to write at most; raises a 400 `ApiError` beyond `most`."""
-    asked = request.max_completion_tokens or request.max_tokens or most
-    if asked > most:
-        raise ApiError(400, f"max_tokens: at most {most} here (got {asked})", param="max_tokens", code="too_large")
-    return asked
+    tokens = request.max_completion_tokens or request.max_tokens or most
+    if tokens > most:
+        raise ApiError(400, f"max_tokens: at most {most} here (got {tokens})", param="max_tokens", code="too_large")
+    return tokens
 
 
 def total_length(request: ChatRequest) -> None:

@@ -19,19 +19,16 @@ from bentos import remove_metrics, tracing
 from bentos.access import require_token
 from bentos.exposition import Exposition
 from bentos.gateway.admission import Admission
-from bentos.gateway.app import GatewayApp
+from bentos.gateway.app import GatewayApp, Readiness
 from bentos.gateway.auth import Keys
-from bentos.gateway.background import Background
+from bentos.gateway.background import Background, reap
 from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
-from bentos.gateway.readiness import Readiness
-from bentos.gateway.reaper import reap
-from bentos.gateway.schemas import MODELS
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
-from components.events.database import connect
 from components.events.store import EventStore
+from components.lines import LINES, LineSpec
 from components.loopback import LOOPBACK
 from components.stage import StageError
 
@@ -46,13 +43,13 @@ def upstream_urls() -> dict[Line, list[str]]:
 
     Before a line has releases, the first of its addresses is asked.
     """
-    serving = PARAMS.serving
-    ports: dict[Line, tuple[int, int]] = {
-        "text": (serving.text_port, serving.text_b_port),
-        "image": (serving.image_port, serving.image_b_port),
-    }
-    here = {line: ",".join(f"http://{LOOPBACK}:{port}" for port in pair) for line, pair in ports.items()}
-    return {line: (os.environ.get(f"ATELIER_{line.upper()}_URL") or here[line]).split(",") for line in ports}
+    return {name: _urls(line) for name, line in LINES.items()}
+
+
+def _urls(line: LineSpec) -> list[str]:
+    if urls := os.environ.get(f"ATELIER_{line.name.upper()}_URL"):
+        return urls.split(",")
+    return [f"http://{LOOPBACK}:{getattr(PARAMS.serving, key)}" for key in line.ports.values()]
 
 
 # One worker: admission bounds each line of the whole gateway. More gateways stand behind a load balancer, each with its
@@ -90,8 +87,7 @@ class GatewayBento:
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
         events = await EventStore.open(url)
         upstream = Upstream(upstream_urls(), serving.request_timeout)
-        self._engine = connect(url)
-        traffic = Traffic(upstream, self._engine, PARAMS.release.alpha)
+        traffic = Traffic(upstream, events.engine, PARAMS.release.alpha)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
         reaping = reap(events, serving.request_timeout)
@@ -101,7 +97,7 @@ class GatewayBento:
             serving=serving,
             feedback=PARAMS.feedback,
             keys=self._keys,
-            admission={line: Admission(line, serving.max_concurrency, serving.max_queue) for line in MODELS},
+            admission={line: Admission(line, serving.max_concurrency, serving.max_queue) for line in LINES},
             upstream=upstream,
             events=events,
             traffic=traffic,
@@ -116,7 +112,6 @@ class GatewayBento:
             await app.gateway.background.close()
             await app.gateway.upstream.close()
             await app.gateway.events.close()
-            self._engine.dispose()
             app.gateway = None
         tracing.stop()
         remove_metrics()

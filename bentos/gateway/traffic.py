@@ -1,4 +1,5 @@
-"""Who is asked: the line's traffic plan over what each slot serves, and what breakers leave of it; and the experiments.
+"""Who is asked: the line's traffic plan over what each slot serves, and what breakers leave of it; the experiments; and
+how many calls may be repeated.
 
 Plans and experiments are read from the events database about once a second, in a thread; a database that fails leaves
 the last ones in force, so that neither it nor a slot that is down is waited for on a request's path.
@@ -9,32 +10,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
-from bentos.gateway import breaker
-from bentos.gateway.breaker import Breaker
-from bentos.gateway.schemas import MODELS
 from bentos.gateway.upstream import Slot, Upstream
 from bentos.protocol import Info
 from components.config import Line
-from components.events.database import EventStoreError
-from components.events.schema import TRIALS
+from components.events.database import reading
+from components.events.schema import TRIALS, CallKind, Reason
 from components.events.store import commit
-from components.events.transactions import DatabaseRefusedError, reading
 from components.experiments import versions
 from components.experiments.assignment import Placed
-from components.experiments.versions import ExperimentRefusedError
+from components.lines import LINES
 from components.releases import dislikes, store
-from components.releases.errors import ReleaseError
 from components.releases.plan import TrafficPlan, candidate_of, champion_of, chooses_candidate, traffic_plan
 from components.releases.schema import Release
+from components.stage import StageError
 from monitoring import metrics
 
 PLAN_SECONDS = 1.0
 REMEMBERED = 200  # of the champion's latencies
+ENOUGH = 20  # answers of the champion before its latency says anything
+FAR, FAR_SECONDS = 3.0, 0.25  # slow: more than 3 times the champion's p95, and by what a user notices
+PATIENCE, PATIENCE_SECONDS = 10.0, 2.0  # how long the champion's users are kept waiting for a candidate's first byte
+CONSECUTIVE = 3  # failures in a row that open a breaker: one in a million calls, of a candidate that fails 1 % of them
+WINDOW, IN_WINDOW = 20, 6  # or that many of the last 20: within 3 to 20 calls for whatever fails a third of the time
+RETRY_SHARE = 0.1  # retries per call
+MOST_RETRIES = 10.0  # what the last hundred calls put in, so that a long quiet time saves up no storm
+FIRST_RETRY = 1.0  # so that the first call of a gateway may be repeated too
 log = logging.getLogger("bentoml.gateway")
 
 
@@ -58,40 +63,52 @@ class Route:
     shadow: bool = False
 
     @property
-    def trial(self) -> Candidate | None:
+    def answering_candidate(self) -> Candidate | None:
         """The candidate whose answer a user waits for."""
         return None if self.shadow else self.candidate
 
 
-def read_experiments(engine: Engine) -> tuple[Placed, ...]:
-    """What is in force."""
-    return tuple(version.placed for version in versions.running(engine))
+class Breaker:
+    """The circuit breaker of one release; `opened` is the reason of the failure that opened it, empty while closed.
+
+    It never closes again by itself, which is what the breakers on PyPI are for (they let a request through after a
+    while to see): the candidate is on trial, its release's driver decides, and another release has another breaker.
+    """
+
+    def __init__(self, opened: str = "") -> None:
+        self.opened = opened
+        self._failed: deque[bool] = deque(maxlen=WINDOW)
+
+    def note(self, reason: str) -> bool:
+        """Take in how a call ended, empty for well; True where that opens it."""
+        self._failed.append(bool(reason))
+        in_a_row = len(self._failed) >= CONSECUTIVE and all(list(self._failed)[-CONSECUTIVE:])
+        if self.opened or not (in_a_row or sum(self._failed) >= IN_WINDOW):
+            return False
+        self.opened = reason or Reason.ERROR
+        return True
 
 
-def read_plans(engine: Engine, alpha: float) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:
-    """The plan of each line, and of the releases in them whose breaker is open, by which reason."""
-    releases = {line: store.current(engine, line) for line in MODELS}
-    plans: dict[Line, TrafficPlan] = {line: traffic_plan(line, found) for line, found in releases.items()}
-    salts = [plan.salt for plan in plans.values() if plan.candidate]
-    if not salts:
-        return plans, {}
-    for found in releases.values():
-        cut_off_disliked(engine, found, alpha)
-    query = select(TRIALS.c.request_id, TRIALS.c.reason)
-    with reading(engine, "releases") as connection:
-        rows = connection.execute(query.where(TRIALS.c.kind == "breaker", TRIALS.c.request_id.in_(salts)))
-        return plans, {row.request_id: row.reason for row in rows}
+class RetryBudget:
+    """How many calls may be repeated: a token bucket for each line, as in gRPC and Finagle.
 
+    Each call puts in a tenth of a token, each retry takes a whole one. So retries are at most a tenth of the calls, a
+    line that is down is not asked twice as often for it, and pictures that fail do not use up the retries of text.
+    """
 
-def cut_off_disliked(engine: Engine, releases: Sequence[Release], alpha: float) -> None:
-    """Open the breaker of a candidate that users dislike: here and, by its row, in every gateway and for the driver."""
-    candidate, champion = candidate_of(releases), champion_of(releases)
-    if candidate is None or champion is None:
-        return
-    verdict = dislikes.verdict(engine, candidate, champion.deployment, alpha)
-    if verdict and commit(engine, [verdict])[0]:
-        metrics.BREAKERS_OPENED.labels(verdict.deployment, verdict.reason).inc()
-        log.error("%s gets no more traffic: its breaker opened (%s)", verdict.deployment, verdict.reason)
+    def __init__(self) -> None:
+        self._tokens: defaultdict[Line, float] = defaultdict(lambda: FIRST_RETRY)
+
+    def deposit(self, line: Line) -> None:
+        """For each call, whether or not it will fail."""
+        self._tokens[line] = min(self._tokens[line] + RETRY_SHARE, MOST_RETRIES)
+
+    def withdraw(self, line: Line) -> bool:
+        """Whether a retry is within the budget, and if so its price."""
+        if self._tokens[line] < 1:
+            return False
+        self._tokens[line] -= 1
+        return True
 
 
 class Traffic:
@@ -106,8 +123,49 @@ class Traffic:
         self._latencies: defaultdict[tuple[Line, int], deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._failing = False
 
+    def route(self, line: Line, user_key: str) -> Route:
+        """Raises a 503 `ApiError` where the champion would be asked and does not answer. Waits for nobody."""
+        plan = self._plans.get(line)
+        candidate = self._candidate(line, plan) if plan else None
+        if plan and candidate and chooses_candidate(plan, user_key):
+            return Route(candidate.slot, candidate.info, candidate)
+        slot = self.champion_slot(line)
+        shadow = plan is not None and plan.shadow
+        return Route(slot, self._upstream.info(slot), candidate if shadow else None, shadow)
+
+    def champion_slot(self, line: Line) -> Slot:
+        """Where the champion is; where no slot is known to serve it, the first that does not serve the candidate."""
+        plan, slots = self._plans.get(line), self._upstream.slots[line]
+        champion = self._upstream.serving(line, plan.champion) if plan and plan.champion else None
+        if champion:
+            return champion[0]
+        candidate = self._upstream.serving(line, plan.candidate) if plan and plan.candidate else None
+        return next((slot for slot in slots if not candidate or slot != candidate[0]), slots[0])
+
+    def _candidate(self, line: Line, plan: TrafficPlan) -> Candidate | None:
+        """None too where no slot serves it or its breaker is open."""
+        serving = self._upstream.serving(line, plan.candidate) if plan.candidate else None
+        champion = self.champion_slot(line)
+        if serving is None or serving[0] == champion or self.breaker(plan.salt).opened:
+            return None
+        return Candidate(plan.salt, *serving, champion)
+
+    def breaker(self, release: str) -> Breaker:
+        return self._breakers.setdefault(release, Breaker())
+
+    def note_champion(self, line: Line, size: int, seconds: float) -> None:
+        """Take in how long the champion took for an answer."""
+        self._latencies[line, size].append(seconds)
+
+    def patience(self, line: Line, size: int, timeout: float) -> float:
+        """Seconds a candidate has for its first byte."""
+        return patience(p95(self._latencies[line, size]), timeout)
+
+    def is_slow(self, line: Line, size: int, seconds: float) -> bool:
+        return far_above(seconds, p95(self._latencies[line, size]))
+
     async def follow(self) -> None:
-        """Keep the plans fresh, until cancelled."""
+        """Keep the plans and experiments fresh, until cancelled."""
         while True:
             await asyncio.sleep(PLAN_SECONDS)
             await self.refresh()
@@ -117,7 +175,7 @@ class Traffic:
             self._plan(*await asyncio.to_thread(read_plans, self._engine, self._alpha))
             self._run(await asyncio.to_thread(read_experiments, self._engine))
             self._failing = False
-        except (DatabaseRefusedError, ReleaseError, EventStoreError, ExperimentRefusedError) as error:
+        except StageError as error:
             if not self._failing:
                 log.warning("the traffic plans and experiments stay as they are: %s", error)
             self._failing = True
@@ -131,46 +189,53 @@ class Traffic:
 
     def _run(self, experiments: tuple[Placed, ...]) -> None:
         self.experiments = experiments
-        variants: dict[str, list[tuple[str, str]]] = {line: [("", "")] for line in MODELS}
+        variants: dict[str, list[tuple[str, str]]] = {line: [("", "")] for line in LINES}
         for placed in experiments:
             variants[placed.experiment.line] += [(placed.experiment.name, name) for name in placed.experiment.variants]
         metrics.start_at_zero(variants)
 
-    def breaker(self, release: str) -> Breaker:
-        return self._breakers.setdefault(release, Breaker())
 
-    def route(self, line: Line, user_key: str) -> Route:
-        """Raises a 503 `ApiError` where the champion would be asked and does not answer. Waits for nobody."""
-        plan = self._plans.get(line)
-        candidate = self._candidate(line, plan) if plan else None
-        if plan and candidate and chooses_candidate(plan, user_key):
-            return Route(candidate.slot, candidate.info, candidate)
-        home = self.home(line)
-        shadow = plan is not None and plan.shadow
-        return Route(home, self._upstream.info(home), candidate if shadow else None, shadow)
+def p95(latencies: Collection[float]) -> float | None:
+    """None while there are too few."""
+    return sorted(latencies)[int(0.95 * len(latencies))] if len(latencies) >= ENOUGH else None
 
-    def home(self, line: Line) -> Slot:
-        """The champion's slot; where none is known to serve it, the first that is not known to be the candidate's."""
-        plan, slots = self._plans.get(line), self._upstream.slots[line]
-        found = self._upstream.find(line, plan.champion) if plan and plan.champion else None
-        other = self._upstream.find(line, plan.candidate) if plan and plan.candidate else None
-        rest = [slot for slot in slots if not other or slot != other[0]]
-        return found[0] if found else (rest or slots)[0]
 
-    def _candidate(self, line: Line, plan: TrafficPlan) -> Candidate | None:
-        """None too where no slot serves it or its breaker is open."""
-        found = self._upstream.find(line, plan.candidate) if plan.candidate else None
-        home = self.home(line)
-        if found is None or found[0] == home or self.breaker(plan.salt).opened:
-            return None
-        return Candidate(plan.salt, *found, home)
+def far_above(latency: float, champion: float | None) -> bool:
+    """Whether a latency is far above the champion's p95 (seconds)."""
+    return champion is not None and latency > max(FAR * champion, champion + FAR_SECONDS)
 
-    def answered(self, line: Line, size: int, seconds: float) -> None:
-        """Take in how long the champion took."""
-        self._latencies[line, size].append(seconds)
 
-    def budget(self, line: Line, size: int, timeout: float) -> float:
-        return breaker.budget(breaker.p95(self._latencies[line, size]), timeout)
+def patience(champion: float | None, timeout: float) -> float:
+    """Seconds a candidate has for its first byte, so that the champion can still answer within `timeout`."""
+    return timeout / 4 if champion is None else min(max(PATIENCE * champion, PATIENCE_SECONDS), timeout / 2)
 
-    def slow(self, line: Line, size: int, seconds: float) -> bool:
-        return breaker.far_above(seconds, breaker.p95(self._latencies[line, size]))
+
+def read_experiments(engine: Engine) -> tuple[Placed, ...]:
+    """What is in force."""
+    return tuple(version.placed for version in versions.running(engine))
+
+
+def read_plans(engine: Engine, alpha: float) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:
+    """The plan of each line, and of the releases in them whose breaker is open, by which reason."""
+    releases = {line: store.current(engine, line) for line in LINES}
+    plans: dict[Line, TrafficPlan] = {line: traffic_plan(line, of_line) for line, of_line in releases.items()}
+    salts = [plan.salt for plan in plans.values() if plan.candidate]
+    if not salts:
+        return plans, {}
+    for of_line in releases.values():
+        cut_off_disliked(engine, of_line, alpha)
+    query = select(TRIALS.c.request_id, TRIALS.c.reason)
+    query = query.where(TRIALS.c.kind == CallKind.BREAKER, TRIALS.c.request_id.in_(salts))
+    with reading(engine, "releases") as connection:
+        return plans, {row.request_id: row.reason for row in connection.execute(query)}
+
+
+def cut_off_disliked(engine: Engine, releases: Sequence[Release], alpha: float) -> None:
+    """Open the breaker of a candidate that users dislike: here and, by its row, in every gateway and for the driver."""
+    candidate, champion = candidate_of(releases), champion_of(releases)
+    if candidate is None or champion is None:
+        return
+    verdict = dislikes.verdict(engine, candidate, champion.deployment, alpha)
+    if verdict and commit(engine, [verdict])[0]:
+        metrics.BREAKERS_OPENED.labels(verdict.deployment, verdict.reason).inc()
+        log.error("%s gets no more traffic: its breaker opened (%s)", verdict.deployment, verdict.reason)

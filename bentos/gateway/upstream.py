@@ -1,4 +1,4 @@
-"""The gateway's client of the model Bentos: calls that end with the caller, and failures told as `ApiError`s."""
+"""The gateway's client of the model Bentos: calls that end with the caller, and failures as `ApiError`s."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ INFO_SECONDS = 2.0  # how long it may take to say it
 SILENT_SECONDS = 10.0  # since its last answer; then it hangs, and is given no more work until it answers again
 PICTURES = TypeAdapter(list[Picture])
 REFUSALS = TypeAdapter(list[dict[str, str]])
-JSON = {"content-type": "application/json"}
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -52,6 +51,7 @@ class Upstream:
     def __init__(self, urls: Mapping[Line, Sequence[str]], timeout: float) -> None:
         self.slots: dict[Line, list[Slot]] = {line: [Slot(line, url) for url in urls[line]] for line in urls}
         self._timeout = timeout
+        self._headers = {"content-type": "application/json", **engine_token.headers()}
         # When each slot last said what it serves, and what; one that went away keeps its name, for who else has it?
         self._infos: dict[Slot, tuple[float, Info]] = {}
         self._unreachable: set[Slot] = set()
@@ -70,22 +70,24 @@ class Upstream:
         return self._infos[slot][1]
 
     def _answers(self, slot: Slot) -> bool:
-        said = self._infos.get(slot)
-        silent = said is None or time.monotonic() - said[0] > SILENT_SECONDS
+        last = self._infos.get(slot)
+        silent = last is None or time.monotonic() - last[0] > SILENT_SECONDS
         return not silent and slot not in self._unreachable
 
-    def find(self, line: Line, deployment: str) -> tuple[Slot, Info] | None:
+    def serving(self, line: Line, deployment: str) -> tuple[Slot, Info] | None:
         """The slot that said last that it serves a deployment, one that answers before others; asks nobody."""
-        said = {slot: said for slot in self.slots[line] if (said := self._infos.get(slot))}
-        serving = [slot for slot, (_, info) in said.items() if info.deployment == deployment]
-        slot = max(serving, key=lambda slot: (self._answers(slot), said[slot][0]), default=None)
-        return (slot, said[slot][1]) if slot else None
+        infos = {slot: self._infos[slot] for slot in self.slots[line] if slot in self._infos}
+        serving = [slot for slot, (_, info) in infos.items() if info.deployment == deployment]
+        slot = max(serving, key=lambda slot: (self._answers(slot), infos[slot][0]), default=None)
+        return (slot, infos[slot][1]) if slot else None
 
-    def twin(self, slot: Slot) -> Slot | None:
+    def replica(self, slot: Slot) -> Slot | None:
         """Another place that said last that it serves the same."""
-        known = self._infos.get(slot)
-        same = (other for other, (_, info) in self._infos.items() if known and info.deployment == known[1].deployment)
-        return next((other for other in same if other != slot), None)
+        if slot not in self._infos:
+            return None
+        deployment = self._infos[slot][1].deployment
+        others = (other for other, (_, info) in self._infos.items() if info.deployment == deployment)
+        return next((other for other in others if other != slot), None)
 
     async def follow(self) -> None:
         """Ask every slot again and again what it serves, until cancelled: no request waits for that, and no slot for
@@ -148,12 +150,14 @@ class Upstream:
         self, slot: Slot, api: str, body: str, headers: Mapping[str, str] = NO_HEADERS, seconds: float | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         line, began = slot.line, False
-        sent = {**JSON, **engine_token.headers(), **headers}
         timeout = aiohttp.ClientTimeout(total=seconds or self._timeout, sock_connect=CONNECT_SECONDS)
         try:
             with outgoing(f"upstream {line} {api}") as named:
                 async with self._session.post(
-                    f"{slot.url}/{api}", data=body.encode(), headers=sent | named, timeout=timeout
+                    f"{slot.url}/{api}",
+                    data=body.encode(),
+                    headers={**self._headers, **headers, **named},
+                    timeout=timeout,
                 ) as response:
                     if response.status != HTTPStatus.OK:
                         raise _failure(line, response.status, self._timeout, await response.read())

@@ -6,6 +6,7 @@ seed may differ within a batch. Serves the artifact in ATELIER_IMAGE_ARTIFACT wi
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import logging
@@ -13,18 +14,19 @@ import os
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
 from pydantic import Field
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bentos import remove_metrics, tracing
 from bentos.access import Access, require_token
-from bentos.calls import Calls, of_job
+from bentos.calls import Calls, disconnection, of_job
 from bentos.exposition import Exposition
-from bentos.image.cancellation import CancelledJobs
-from bentos.protocol import ImageJob, Info, Picture, artifact_folder, describe, require_artifact
+from bentos.protocol import JOB_ID, ImageJob, Info, Picture, artifact_folder, describe, require_artifact
 from components.config import load
 
 if TYPE_CHECKING:
@@ -51,6 +53,60 @@ def engine() -> Engine:
             f"ATELIER_IMAGE_ENGINE is {name!r}, which a built Bento does not carry: serve from the tree"
         )
     return ENGINES[name]
+
+
+class CancelledJobs:
+    """Skips the work of callers that have gone: a batching dispatcher would paint for them all the same.
+
+    ASGI middleware. It watches each call's connection once the body is read and remembers the job's id (header
+    `x-job-id`) when the caller disconnects first; `generate` asks `forget` before it paints. An id leaves the set when
+    its call ends.
+    """
+
+    _ids: ClassVar[set[str]] = set()
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    @classmethod
+    def forget(cls, job: str) -> bool:
+        """Whether `job` was cancelled; asked once per job."""
+        cancelled = job in cls._ids
+        cls._ids.discard(job)
+        return cancelled
+
+    @classmethod
+    async def remember(cls, receive: Receive, job: str) -> None:
+        """To be called after the request's body was read."""
+        await disconnection(receive)
+        cls._ids.add(job)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        job = Headers(scope=scope).get(JOB_ID, "") if scope["type"] == "http" else ""
+        await (_Job(self._app, job) if job else self._app)(scope, receive, send)
+
+
+class _Job:
+    """One call of `CancelledJobs`."""
+
+    def __init__(self, app: ASGIApp, job: str) -> None:
+        self._app, self._job = app, job
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        try:
+            await self._app(scope, self._read, send)
+        finally:
+            if self._watcher is not None:
+                self._watcher.cancel()
+            CancelledJobs.forget(self._job)
+
+    async def _read(self) -> Message:
+        message = await self._receive()
+        if self._watcher is None and not message.get("more_body", False):
+            self._watcher = asyncio.create_task(CancelledJobs.remember(self._receive, self._job))
+        return message
 
 
 # The gateway answers for its own timeout first; BentoML's would not be in OpenAI's shape.

@@ -29,7 +29,7 @@ class Held:
     """An adapter's engine, None where it could not be loaded or has failed, and when a job last asked for it."""
 
     engine: Future[OpenVinoText | None]
-    asked: float
+    requested: float
 
 
 class Engines:
@@ -56,10 +56,10 @@ class Engines:
             return self.plain, ""
         now, held = time.monotonic(), self._held.get(adapter)
         if held and held.engine.done():
-            if found := held.engine.result():
-                held.asked = now
-                return found, adapter
-            if now - held.asked > PATIENCE_SECONDS:
+            if engine := held.engine.result():
+                held.requested = now
+                return engine, adapter
+            if now - held.requested > PATIENCE_SECONDS:
                 del self._held[adapter]
         if adapter not in self._held and (len(self._held) < MOST or self._make_room(now)):
             self._held[adapter] = Held(self._loader.submit(self._load, adapter), now)
@@ -68,8 +68,8 @@ class Engines:
     def close(self) -> None:
         self._loader.shutdown()
         for held in self._held.values():
-            if found := held.engine.result():
-                found.close()
+            if engine := held.engine.result():
+                engine.close()
         self.plain.close()
 
     async def _guarded(
@@ -95,19 +95,19 @@ class Engines:
     def _drop(self, adapter: str) -> None:
         """Use an adapter no more whose engine has stopped."""
         held = self._held.get(adapter)
-        if held and held.engine.done() and (found := held.engine.result()):
-            self._loader.submit(found.close)
+        if held and held.engine.done() and (engine := held.engine.result()):
+            self._loader.submit(engine.close)
             held.engine = Future()
             held.engine.set_result(None)
 
     def _make_room(self, now: float) -> bool:
         """Give up the adapter that nobody has asked for longest, if that is long."""
-        adapter, held = min(self._held.items(), key=lambda item: item[1].asked)
-        if now - held.asked < PATIENCE_SECONDS or not held.engine.done():
+        adapter, held = min(self._held.items(), key=lambda item: item[1].requested)
+        if now - held.requested < PATIENCE_SECONDS or not held.engine.done():
             return False
         del self._held[adapter]
-        if found := held.engine.result():
-            found.close()
+        if engine := held.engine.result():
+            engine.close()
         return True
 
     def _load(self, adapter: str) -> OpenVinoText | None:

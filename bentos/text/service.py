@@ -17,8 +17,7 @@ from bentoml.exceptions import InvalidArgument, UnprocessableEntity
 
 from bentos import remove_metrics, tracing
 from bentos.access import Access, require_token
-from bentos.calls import Calls, current, failed
-from bentos.disconnect import until_disconnect
+from bentos.calls import Calls, current, failed, until_disconnect
 from bentos.exposition import Exposition
 from bentos.protocol import (
     SHARE,

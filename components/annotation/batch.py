@@ -35,7 +35,7 @@ from components.artifact import verify
 from components.config import Annotation
 from components.data.picture import encode_png, load
 from components.data.sample import Sample, iterate
-from components.events.transactions import writing
+from components.events.database import writing
 from components.stage import StageError
 
 SIDE = 512  # pixels: the longest side an annotator is sent

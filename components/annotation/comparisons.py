@@ -22,9 +22,8 @@ from components.annotation.task_store import Task
 from components.annotation.template import Choice, Template
 from components.config import Annotation
 from components.data.filters import normalise
-from components.events.database import insert_new
+from components.events.database import insert_new, reading, writing
 from components.events.schema import COMPARISONS, storable
-from components.events.transactions import reading, writing
 
 LONGEST = 200  # characters of a phrase: more is cut in training, and nobody reads it
 

@@ -23,9 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine, Select, and_, func, select
 
 from components.data.filters import normalise
-from components.events.database import insert_new
+from components.events.database import insert_new, opened
 from components.events.schema import LABEL_ANSWERS, LABEL_TASKS
-from components.events.transactions import opened
 from components.stage import StageError
 
 NEAR = 0.9  # MiniLM cosine from which an annotator has answered the phrase already, in other words

@@ -47,8 +47,7 @@ from components.annotation.workflow import (
     next_step,
 )
 from components.config import Tiers
-from components.events.database import insert_new
-from components.events.transactions import writing
+from components.events.database import insert_new, writing
 
 SERVER = "label-studio"  # recorded as who deleted an annotation: the server does not say
 MOVED_AT_ONCE = 250

@@ -3,7 +3,7 @@
 Each call is one transaction on one task, recorded with who, when and why. Nothing is ever deleted: an answer that no
 longer counts carries when and why it ended. The database itself refuses a second current answer of a person on a task
 (so nobody can review their own work), and the same edit of an annotation twice. Whoever comes second to a task waits
-for the first and then reads what that one made of it. A call that raises (`TierError`, or `DatabaseRefusedError` where
+for the first and then reads what that one made of it. A call that raises (`TierError`, or `DatabaseError` where
 the database is away) has changed nothing. Times are epoch seconds.
 """
 
@@ -47,9 +47,8 @@ from components.annotation.workflow import (
     next_step,
 )
 from components.config import Tiers
-from components.events.database import insert_new
+from components.events.database import insert_new, writing
 from components.events.schema import METADATA, storable
-from components.events.transactions import writing
 
 
 @dataclass(frozen=True)

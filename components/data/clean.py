@@ -78,8 +78,8 @@ def main(line: config.Line) -> None:
             130
         )  # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error
     slugs = ", ".join(f"{slug} {count}" for slug, count in count_slugs(root / "clean" / REJECTS).items())
-    why = f": {first_reasons(root / 'clean' / REJECTS)} ({slugs})" if rejected else ""
-    print(f"clean {line}: {kept} kept, {rejected} rejected{why}", flush=True)
+    reasons = f": {first_reasons(root / 'clean' / REJECTS)} ({slugs})" if rejected else ""
+    print(f"clean {line}: {kept} kept, {rejected} rejected{reasons}", flush=True)
 
 
 def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> tuple[int, int]:

@@ -110,15 +110,6 @@ def iterate(path: Path) -> Iterator[Sample]:
                 yield Sample(**{**row, "meta": json.loads(row["meta"])})
 
 
-def read_rejects(path: Path) -> list[Reject]:
-    """All rejects of a file beside their reasons."""
-    with _open(path) as file:
-        rows = file.read().to_pylist()
-    reasons = [(row.pop("slug"), row.pop("reason")) for row in rows]
-    samples = (Sample(**{**row, "meta": json.loads(row["meta"])}) for row in rows)
-    return [Reject(sample, *reason) for sample, reason in zip(samples, reasons, strict=True)]
-
-
 def first_reasons(path: Path) -> str:
     """Three of a file's rejects in words, each by where it came from; empty where there is none."""
     with _open(path) as file:

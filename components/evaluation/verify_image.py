@@ -19,8 +19,8 @@ from components.config import Serving, VerifyImage
 from components.data import sample
 from components.paths import IMAGE_EXPORT as EXPORT
 from components.paths import IMAGE_METRICS, IMAGE_SPLIT
-from components.runtimes.base import ImageRequest
-from components.runtimes.image import Engine, Floats, Sampler, load_sampler
+from components.runtimes.base import Floats, ImageRequest
+from components.runtimes.image import Engine, Sampler, load_sampler
 from components.runtimes.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.stage import StageError, run
 

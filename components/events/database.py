@@ -1,4 +1,10 @@
-"""The events database by URL: SQLite (WAL, every commit fsynced) or PostgreSQL, migrated to the newest schema."""
+"""The one door to the events database: SQLite (WAL, every commit fsynced) or PostgreSQL, named by its URL.
+
+A process has one engine for each URL. `opened` brings the schema to the newest version, `reading` and `writing` are the
+two kinds of transaction; what fails in them is a `DatabaseError`. SQLite's writer waits for the lock at its start (one
+that reads first and then wants to write would be refused at once), PostgreSQL's for the rows that it takes. Both wait
+10 seconds at most.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +12,141 @@ import hashlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.dml import Insert
 
-from components.errors import AtelierError
+from components.stage import StageError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x61746C72  # "atlr": one migration at a time, whatever process starts it
+Database = str | Engine  # named by its URL, or opened
 BUSY_SECONDS = 10.0  # how long SQLite waits for another process's lock, where its URL says nothing else
+BEGIN = {
+    "sqlite": ("BEGIN IMMEDIATE",),  # waits by the busy_timeout that `connect` sets
+    # The second ends a driver that was stopped inside a transaction, whose locks would hold up its successor for ever.
+    "postgresql": ("SET LOCAL lock_timeout = '10s'", "SET LOCAL idle_in_transaction_session_timeout = '10s'"),
+}
 
 
-class EventStoreError(AtelierError):
-    """The events database cannot be reached, read or written; what was being written is not acknowledged."""
+class DatabaseError(StageError):
+    """The database is away, locked, full, or of another version than this code; what was to be written is not
+    acknowledged.
+
+    Where it went away during a commit, that may have happened: read again what was to be changed; repeating a change is
+    safe, as the one of the two that comes second loses by its version.
+    """
+
+
+@contextmanager
+def opened(url: str, *, create: bool = True) -> Iterator[Engine]:
+    """The database at its newest schema; `create` makes a missing SQLite file."""
+    engine = engine_of(url, create=create)
+    migrate(engine)
+    try:
+        yield engine
+    finally:
+        engine.dispose()  # closes the connections that nobody uses now; the engine stays
+
+
+@contextmanager
+def reading(database: Database, what: str = "events") -> Iterator[Connection]:
+    """A connection that only reads; of a database that is named by its URL the schema stays as it is."""
+    engine = engine_of(database) if isinstance(database, str) else database
+    try:
+        with described(f"{what} cannot be read"), engine.connect() as connection:
+            yield connection
+    finally:
+        if isinstance(database, str):
+            engine.dispose()
+
+
+@contextmanager
+def writing(engine: Engine, what: str) -> Iterator[Connection]:
+    """A transaction that commits at the end of the block and leaves nothing behind where anything is raised in it."""
+    with described(f"{what} is not recorded"), engine.begin() as connection:
+        for statement in BEGIN[engine.dialect.name]:
+            connection.exec_driver_sql(statement)
+        yield connection
+
+
+@contextmanager
+def described(what: str) -> Iterator[None]:
+    """Turn what the driver raises in the block into a `DatabaseError` that says `what` failed, and why."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        if "is locked" in reason:
+            reason = "another process keeps it locked"
+        raise DatabaseError(f"{what}: {reason}; try again once the database answers") from error
+
+
+def engine_of(url: str, *, create: bool = False) -> Engine:
+    """This process's engine for `url`; `create` makes a missing SQLite file, whose absence is an error otherwise."""
+    _require_file(url, create)
+    return _engine(url)
+
+
+@lru_cache(maxsize=8)  # a process of the stack has one or two
+def _engine(url: str) -> Engine:
+    return connect(url)
 
 
 def connect(url: str, *, create: bool = False) -> Engine:
-    """An engine for `url`; `create` makes a missing SQLite file, else its absence raises `EventStoreError`."""
+    """An engine of the caller's own, who disposes of it."""
+    _require_file(url, create)
+    parsed = _parsed(url)
     try:
-        parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            path = Path(parsed.database or "")
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if parsed.database not in (None, "", ":memory:"):
-                    _for_its_owner_alone(path)
-            elif not path.is_file():
-                raise EventStoreError(f"no events database at {path}; it is made when the gateway first starts")
             engine = create_engine(parsed)
             patience = float(str(parsed.query.get("timeout", BUSY_SECONDS)))
             event.listen(engine, "connect", partial(_sqlite_pragmas, patience))
-        elif parsed.drivername in ("postgresql", "postgres"):
-            engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
-        else:
-            engine = create_engine(parsed, pool_pre_ping=True)
-    except (SQLAlchemyError, ImportError, OSError) as error:
-        raise EventStoreError(f"events database {url.split('@')[-1]}: {error}") from error
-    return engine
+            return engine
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        return create_engine(parsed, pool_pre_ping=True)
+    except (SQLAlchemyError, ImportError) as error:
+        raise _unusable(url, error) from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except SQLAlchemyError as error:
+        raise _unusable(url, error) from error
+
+
+def _unusable(url: str, error: Exception) -> DatabaseError:
+    """Without the password that the URL may hold."""
+    return DatabaseError(f"events database {url.split('@')[-1]}: {error}")
+
+
+def _require_file(url: str, create: bool) -> None:
+    """Of SQLite; another database is there, or is found out not to be when it is asked."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return
+    path = Path(parsed.database or "")
+    if not create and not path.is_file():
+        raise DatabaseError(f"no events database at {path}; it is made when the gateway first starts")
+    if create and parsed.database not in (None, "", ":memory:"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _for_its_owner_alone(path)
+        except OSError as error:
+            raise _unusable(url, error) from error
 
 
 def _for_its_owner_alone(path: Path) -> None:
@@ -90,36 +185,37 @@ def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-@contextmanager
-def reading(url: str) -> Iterator[Connection]:
-    """A connection to read events by; what goes wrong in the block is said in words, as `EventStoreError`."""
-    engine = connect(url)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        if "is locked" in str(error):
-            waits = "another process keeps it locked; try again when it has finished"
-            raise EventStoreError(f"events cannot be read: {waits}") from error
-        raise EventStoreError(f"events cannot be read: {error}") from error
-    finally:
-        engine.dispose()
-
-
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest version, in one transaction that other processes wait for."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     try:
         with engine.connect() as connection:
+            if _version(connection) == _newest_version():
+                return
+        with engine.connect() as connection:
             _lock(connection)
+            config = _alembic()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
     except CommandError as error:
-        raise EventStoreError(f"the events database was made by newer code ({error}); run that") from error
+        raise DatabaseError(f"the events database was made by newer code ({error}); run that") from error
     except SQLAlchemyError as error:
-        raise EventStoreError(f"events database {engine.url.render_as_string()}: {error}") from error
+        raise DatabaseError(f"events database {engine.url.render_as_string()}: {error}") from error
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+@lru_cache
+def _newest_version() -> str | None:
+    return ScriptDirectory.from_config(_alembic()).get_current_head()
+
+
+def _version(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _lock(connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """The reading side of events: plain rows by kind and time, one response's rows, and deployments.
 
-Synchronous and read-only but for `record_deployment`; raises `EventStoreError` where the database is absent or fails.
+Synchronous and read-only but for `record_deployment`; raises `DatabaseError` where the database is absent or fails.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from components.events.database import EventStoreError, connect, migrate, reading
+from components.events.database import DatabaseError, insert_new, opened, reading, writing
 from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, TRIALS, Deployment
 
 Row = dict[str, Any]
@@ -71,20 +70,12 @@ def feedback_on(url: str, request_id: str) -> list[Row]:
 
 def record_deployment(url: str, deployment: Deployment) -> None:
     """Store what a deployment id stands for; the same record twice is one, another record under the id is refused."""
-    engine = connect(url, create=True)
-    try:
-        migrate(engine)
-        with engine.begin() as connection:
-            connection.execute(DEPLOYMENTS.insert(), deployment.model_dump())
-    except IntegrityError as error:
-        known = get_deployment(url, deployment.deployment)
-        # The time of the first recording stays; everything else must agree.
-        if known is None or known.model_copy(update={"time": deployment.time}) != deployment:
-            raise EventStoreError(f"deployment {deployment.deployment} already stands for {known}") from error
-    except SQLAlchemyError as error:
-        raise EventStoreError(f"deployment {deployment.deployment} is not stored: {error}") from error
-    finally:
-        engine.dispose()
+    with opened(url) as engine, writing(engine, f"deployment {deployment.deployment}") as connection:
+        connection.execute(insert_new(engine, DEPLOYMENTS), deployment.model_dump())
+    recorded = get_deployment(url, deployment.deployment)
+    # The time of the first recording stays; everything else must agree.
+    if recorded is None or recorded.model_copy(update={"time": deployment.time}) != deployment:
+        raise DatabaseError(f"deployment {deployment.deployment} already stands for {recorded}")
 
 
 def get_deployment(url: str, deployment: str) -> Deployment | None:

@@ -8,18 +8,56 @@ given by the caller.
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, false, func
 
-# `lost`: the gateway that worked on the request died before it could say how it ended.
-Outcome = Literal["ok", "error", "cancelled", "lost"]
 Kind = Literal["like", "click", "save", "regenerate", "dwell"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LIKE: Kind = "like"
-BOTH = "both"  # reason of a trial's failure at a request at which the champion failed alike: it says nothing of either
 OTHER = "other"  # a segment's value that the parameters do not list
+
+
+class Outcome(StrEnum):
+    """How a request ended; `LOST`: the gateway that worked on it died before it could say."""
+
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class CallKind(StrEnum):
+    """Which call to a candidate is on record.
+
+    `SHADOW`: a copy of a request. `FAILURE`: the champion answered the request instead. `BREAKER`: with that call a
+    gateway stopped asking the candidate; its row is named by the release, so that of several gateways one row tells.
+    """
+
+    SHADOW = "shadow"
+    FAILURE = "failure"
+    BREAKER = "breaker"
+
+
+class Reason(StrEnum):
+    """Why a call to a candidate failed; other errors of the API are told by their code.
+
+    `SLOW`: far above the champion. `REFUSED`: by the model, as too long, so that the champion decides whether the
+    request or the candidate is at fault. `BOTH`: the champion failed at the request alike, which says nothing of
+    either. `DISLIKED`: by users, which no single call shows.
+    """
+
+    SLOW = "slow"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "model_unavailable"
+    REFUSED = "refused"
+    BAD_OUTPUT = "bad_output"
+    BOTH = "both"
+    DISLIKED = "disliked"
+    ERROR = "error"
 
 
 def storable(text: str) -> str:
@@ -68,7 +106,7 @@ class Finished(Event):
     """
 
     latency_s: Duration
-    outcome: Outcome
+    outcome: Annotated[Outcome, Field(strict=False)]
     status: int
     batch_size: Annotated[int, Field(ge=0)] = 0
     prompt: Stored = ""
@@ -95,14 +133,10 @@ class Feedback(Event):
     clock: Literal["", "ahead", "before"] = ""
 
 
-class Trial(Event):
-    """A call to a candidate whose answer reached nobody; `reason` is why it failed, empty where it did not.
+class CandidateCall(Event):
+    """A call to a candidate whose answer reached nobody; `reason` is why it failed, empty where it did not."""
 
-    `shadow`: a copy of the request. `failure`: the champion answered the request instead. `breaker`: with that call a
-    gateway stopped asking the candidate; its `request_id` is the release, so that of several gateways one row tells.
-    """
-
-    kind: Literal["shadow", "failure", "breaker"]
+    kind: Annotated[CallKind, Field(strict=False)]
     line: Literal["text", "image"]
     deployment: Name
     reason: Stored

@@ -20,24 +20,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine, Table, case, func, literal, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
-from components.events.database import EventStoreError, connect, insert_new, migrate
+from components.events.database import DatabaseError, described, engine_of, insert_new, migrate, reading
 from components.events.schema import (
     ACCEPTED,
     FEEDBACK,
     FINISHED,
     TRIALS,
     Accepted,
+    CandidateCall,
     Event,
     Feedback,
     Finished,
-    Trial,
+    Outcome,
     storable,
 )
 
 T = TypeVar("T")
-TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK, Trial: TRIALS}
+TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK, CandidateCall: TRIALS}
 IDLE_SECONDS = 5.0  # without a commit, until one is tried: a disk may fill while nobody asks
 RETRY_SECONDS = 1.0  # after a commit that failed
 ROOM = 256 * 1024  # bytes: more than a request's rows take
@@ -54,7 +54,7 @@ class EventStore:
     """Appends events durably; open it with `EventStore.open` inside a running event loop and close it at shutdown."""
 
     def __init__(self, engine: Engine, capacity: int) -> None:
-        self._engine = engine
+        self.engine = engine
         self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue(capacity)
         # One thread of our own: a commit must not wait behind other users of the loop's default pool.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
@@ -71,34 +71,34 @@ class EventStore:
         return cls(engine, capacity)
 
     async def append(self, event: Event) -> bool:
-        """True once `event` is on disk, False if its key already was; raises `EventStoreError` if it is not stored.
+        """True once `event` is on disk, False if its key already was; raises `DatabaseError` if it is not stored.
 
         A caller cancelled while waiting may find its event stored nevertheless.
         """
         if self._closed:
-            raise EventStoreError("the event store is closed")
+            raise DatabaseError("the event store is closed")
         waiting = _Waiting(event, asyncio.get_running_loop().create_future())
         await self._queue.put(waiting)
         return await waiting.written
 
-    async def asked(self, request_id: str) -> tuple[str, float] | None:
-        """Who asked (user key) and when (epoch s), None for an unknown id; raises `EventStoreError` if unreadable."""
-        return await self._read(accepted, request_id)
+    async def who_asked(self, request_id: str) -> tuple[str, float] | None:
+        """Who asked (user key) and when (epoch s), None for an unknown id; raises `DatabaseError` if unreadable."""
+        return await self._read(who_asked, request_id)
 
     async def reactions(self, request_id: str, key: str) -> tuple[int, bool]:
-        """How many reactions to a response are stored, and whether one has this key; raises as `asked` does."""
+        """How many reactions to a response are stored, and whether one has this key; raises as `who_asked` does."""
         return await self._read(reactions, request_id, key)
 
     async def _read(self, read: Callable[..., T], *arguments: str) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, partial(read, self._engine, *arguments))
+        return await loop.run_in_executor(self._readers, partial(read, self.engine, *arguments))
 
     async def watch(self) -> None:
         """Keep `failing` true to the disk while nothing is written, until cancelled."""
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             if self.failing or time.monotonic() - self._committed > IDLE_SECONDS:
-                with suppress(EventStoreError):
+                with suppress(DatabaseError):
                     await self._commit(rewrite)
 
     async def finish_lost(self, before: float) -> int:
@@ -109,7 +109,7 @@ class EventStore:
         """Have the one thread that writes do some work, and remember whether it could."""
         loop = asyncio.get_running_loop()
         try:
-            done = await loop.run_in_executor(self._thread, partial(work, self._engine, *arguments))
+            done = await loop.run_in_executor(self._thread, partial(work, self.engine, *arguments))
         except Exception:
             self.failing = True
             raise
@@ -125,7 +125,7 @@ class EventStore:
         await self._writer
         self._thread.shutdown()
         self._readers.shutdown()
-        self._engine.dispose()
+        self.engine.dispose()
 
     async def _write(self) -> None:
         while (first := await self._queue.get()) is not None:
@@ -158,11 +158,11 @@ class EventStore:
         while not self._queue.empty():
             item = self._queue.get_nowait()
             if item is not None:
-                _fail([item], EventStoreError("the event store is closed"))
+                _fail([item], DatabaseError("the event store is closed"))
 
 
 def _prepare(url: str) -> Engine:
-    engine = connect(url, create=True)
+    engine = engine_of(url, create=True)
     migrate(engine)
     return engine
 
@@ -170,48 +170,39 @@ def _prepare(url: str) -> Engine:
 def _fail(group: Sequence[_Waiting], error: Exception) -> None:
     for waiting in group:
         if not waiting.written.done():
-            failure = EventStoreError(f"event {waiting.event.request_id} is not stored: {error}")
+            failure = DatabaseError(f"event {waiting.event.request_id} is not stored: {error}")
             failure.__cause__ = error
             waiting.written.set_exception(failure)
 
 
 def commit(engine: Engine, events: Sequence[Event]) -> list[bool]:
     """Insert `events` in one transaction; for each, whether it was new. All of them are stored, or none."""
-    try:
-        with engine.begin() as connection:
-            return [
-                connection.execute(insert_new(engine, TABLES[type(event)]), event.model_dump()).rowcount == 1
-                for event in events
-            ]
-    except SQLAlchemyError as error:
-        raise EventStoreError(str(error)) from error
+    with described("the commit failed"), engine.begin() as connection:
+        return [
+            connection.execute(insert_new(engine, TABLES[type(event)]), event.model_dump()).rowcount == 1
+            for event in events
+        ]
 
 
-def accepted(engine: Engine, request_id: str) -> tuple[str, float] | None:
+def who_asked(engine: Engine, request_id: str) -> tuple[str, float] | None:
     """Who asked (user key) and when (epoch s), or None where no request of this id was accepted."""
-    try:
-        with engine.connect() as connection:
-            found = select(ACCEPTED.c.user_key, ACCEPTED.c.time).where(ACCEPTED.c.request_id == storable(request_id))
-            row = connection.execute(found).first()
-            return (row.user_key, row.time) if row else None
-    except SQLAlchemyError as error:
-        raise EventStoreError(f"events cannot be read: {error}") from error
+    query = select(ACCEPTED.c.user_key, ACCEPTED.c.time).where(ACCEPTED.c.request_id == storable(request_id))
+    with reading(engine) as connection:
+        row = connection.execute(query).first()
+        return (row.user_key, row.time) if row else None
 
 
 def reactions(engine: Engine, request_id: str, key: str) -> tuple[int, bool]:
     """How many reactions to a response are stored, and whether one of them has this idempotency key."""
     same = func.coalesce(func.max(case((FEEDBACK.c.key == key, 1), else_=0)), 0)
     query = select(func.count(), same).where(FEEDBACK.c.request_id == storable(request_id))
-    try:
-        with engine.connect() as connection:
-            count, known = connection.execute(query).one()
-            return count, bool(known)
-    except SQLAlchemyError as error:
-        raise EventStoreError(f"events cannot be read: {error}") from error
+    with reading(engine) as connection:
+        count, same_key = connection.execute(query).one()
+        return count, bool(same_key)
 
 
 def rewrite(engine: Engine) -> None:
-    """Commit a row as it is, to see whether the disk takes it; raises `EventStoreError` where it does not.
+    """Commit a row as it is, to see whether the disk takes it; raises `DatabaseError` where it does not.
 
     SQLite may find room for that inside its files where a request's rows find none, so there must be more beside them.
     """
@@ -221,10 +212,10 @@ def rewrite(engine: Engine) -> None:
                 beside.write(bytes(ROOM))
                 beside.flush()
                 os.fsync(beside.fileno())
-        with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-    except (OSError, SQLAlchemyError) as error:
-        raise EventStoreError(f"events cannot be written: {error}") from error
+    except OSError as error:
+        raise DatabaseError(f"events cannot be written: {error}") from error
+    with described("events cannot be written"), engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
 def finish_lost(engine: Engine, before: float, now: float) -> int:
@@ -232,13 +223,11 @@ def finish_lost(engine: Engine, before: float, now: float) -> int:
 
     Nobody knows when they ended, so their latency is 0 and their status too.
     """
-    known = {"time": now, "latency_s": 0.0, "outcome": "lost", "status": 0, "batch_size": 0, "prompt": "", "output": ""}
-    given = known | {"prompt_tokens": 0, "completion_tokens": 0, "adapter": ""}
+    when = {"time": now, "latency_s": 0.0, "outcome": Outcome.LOST.value, "status": 0}
+    nothing = {"batch_size": 0, "prompt": "", "output": "", "prompt_tokens": 0, "completion_tokens": 0, "adapter": ""}
+    given = when | nothing
     open_ = ~select(FINISHED.c.request_id).where(FINISHED.c.request_id == ACCEPTED.c.request_id).exists()
     rows = select(ACCEPTED.c.request_id, *(literal(value) for value in given.values()))
     ends = insert_new(engine, FINISHED).from_select(["request_id", *given], rows.where(ACCEPTED.c.time < before, open_))
-    try:
-        with engine.begin() as connection:
-            return connection.execute(ends).rowcount
-    except SQLAlchemyError as error:
-        raise EventStoreError(f"lost requests cannot be ended: {error}") from error
+    with described("lost requests cannot be ended"), engine.begin() as connection:
+        return connection.execute(ends).rowcount

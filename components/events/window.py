@@ -2,7 +2,7 @@
 
 Nothing here returns more rows than asked for, or holds more than a batch of a stream. A sample is the requests with
 the smallest MD5 of their id: the same one for the same events, on SQLite and PostgreSQL. Times are epoch seconds;
-windows are since <= time < until. Raises `EventStoreError` where the database is absent, locked or fails.
+windows are since <= time < until. Raises `DatabaseError` where the database is absent, locked or fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import CTE, Connection, Integer, Select, Subquery, and_, case, cast, func, or_, select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, ANSWERED_BY, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST
+from components.events.schema import ACCEPTED, ANSWERED_BY, FEEDBACK, FINISHED, KINDS, LIKE, NEWEST, Outcome
 
 Row = dict[str, Any]
 BATCH = 1000
@@ -113,12 +113,12 @@ def standing(*within: Any) -> Subquery:
 
 def reactions_to(url: str, request_ids: Sequence[str]) -> list[Row]:
     """Likes and dislikes of these responses, oldest first."""
-    found: list[Row] = []
+    rows: list[Row] = []
     with reading(url) as connection:
         for part in _parts(request_ids):
             query = select(FEEDBACK).where(FEEDBACK.c.request_id.in_(part), FEEDBACK.c.kind == LIKE)
-            found += [dict(row) for row in connection.execute(query.order_by(*NEWEST)).mappings()]
-    return found
+            rows += [dict(row) for row in connection.execute(query.order_by(*NEWEST)).mappings()]
+    return rows
 
 
 def known(url: str, request_ids: Sequence[str], since: float, until: float) -> int:
@@ -152,10 +152,10 @@ def experiment_requests(
     users = entered(until, attribution_s, inside)
     mine = ACCEPTED.c.user_key == users.c.user_key
     seen = case((inside, users.c.closes), else_=users.c.time)  # before: nothing that a variant may have coloured
-    asked = (ACCEPTED.c.time < seen, or_(inside, ACCEPTED.c.line == line))
-    last = standing(mine, *asked, received < seen)
+    counted = (ACCEPTED.c.time < seen, or_(inside, ACCEPTED.c.line == line))
+    last = standing(mine, *counted, received < seen)
     each = [func.max(case((last.c.kind == kind, last.c.value))).label(kind) for kind in KINDS]
-    said = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
+    reactions = select(last.c.request_id, *each).where(last.c.rank == 1).group_by(last.c.request_id).subquery()
     shown = func.substr(func.trim(FINISHED.c.output, " \n\t"), 1, 1).label("output")
     names = ("request_id", "user_key", "time", "experiment", "variant", "propensity", "segments")
     length = func.length(FINISHED.c.prompt).label("prompt_length")
@@ -163,11 +163,11 @@ def experiment_requests(
     columns = [ACCEPTED.c[name] for name in names] + [*how, shown, length]
     ended = and_(ACCEPTED.c.request_id == FINISHED.c.request_id, FINISHED.c.time < seen)
     query = (
-        select(*columns, users.c.closes, *(said.c[kind] for kind in KINDS))
+        select(*columns, users.c.closes, *(reactions.c[kind] for kind in KINDS))
         .join(users, mine)
         .join(FINISHED, ended, isouter=True)
-        .join(said, ACCEPTED.c.request_id == said.c.request_id, isouter=True)
-        .where(*asked)
+        .join(reactions, ACCEPTED.c.request_id == reactions.c.request_id, isouter=True)
+        .where(*counted)
         .order_by(ACCEPTED.c.time)
     )
     with reading(url) as connection:
@@ -180,12 +180,12 @@ def after_closing(url: str, experiment: str, until: float, attribution_s: float)
     closes = func.min(ACCEPTED.c.time).over(partition_by=ACCEPTED.c.user_key) + attribution_s
     names = (ACCEPTED.c.request_id, ACCEPTED.c.user_key, ACCEPTED.c.time)
     inside = (ACCEPTED.c.experiment == experiment, ACCEPTED.c.time < until)
-    asked = select(*names, closes.label("closes")).where(*inside).subquery()
-    own = and_(asked.c.request_id == FEEDBACK.c.request_id, asked.c.user_key == FEEDBACK.c.user_key)
-    said = select(func.count()).select_from(asked).join(FEEDBACK, own).where(asked.c.time < asked.c.closes)
+    seen = select(*names, closes.label("closes")).where(*inside).subquery()
+    own = and_(seen.c.request_id == FEEDBACK.c.request_id, seen.c.user_key == FEEDBACK.c.user_key)
+    late = select(func.count()).select_from(seen).join(FEEDBACK, own).where(seen.c.time < seen.c.closes)
     with reading(url) as connection:
-        requests = select(func.count()).where(asked.c.time >= asked.c.closes)
-        reactions = said.where(received >= asked.c.closes, received < until)
+        requests = select(func.count()).where(seen.c.time >= seen.c.closes)
+        reactions = late.where(received >= seen.c.closes, received < until)
         return connection.execute(requests).scalar_one(), connection.execute(reactions).scalar_one()
 
 
@@ -195,7 +195,7 @@ def written_with(url: str, experiment: str, variant: str, adapter: str) -> tuple
     query = (
         select(func.count(), ours)
         .join(FINISHED, FINISHED.c.request_id == ACCEPTED.c.request_id)
-        .where(ACCEPTED.c.experiment == experiment, ACCEPTED.c.variant == variant, FINISHED.c.outcome == "ok")
+        .where(ACCEPTED.c.experiment == experiment, ACCEPTED.c.variant == variant, FINISHED.c.outcome == Outcome.OK)
     )
     with reading(url) as connection:
         total, written = connection.execute(query).one()

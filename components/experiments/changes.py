@@ -1,6 +1,6 @@
 """What has to change so that the experiments that are declared are in force, or why that must not be. Pure.
 
-What runs and is not declared goes on and is told of: ending one cannot be undone, so it is never done in passing.
+What runs and is not declared goes on and is only reported: ending one cannot be undone, so it is never done in passing.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from components.config import Experiment
-from components.experiments.assignment import Placed, place
-from components.experiments.intervals import UNITS, allocate, in_units
-from components.experiments.versions import ExperimentRefusedError, Version
+from components.experiments.assignment import UNITS, Placed, allocate, in_units, place
+from components.experiments.versions import ExperimentRefusedError, State, Version
 
 FIXED = ("line", "segment", "salt", "metric", "attribution_hours")  # who is in, where, and what decides
 Seen = Callable[[str], set[str]]  # the variants of an experiment that have had users
@@ -19,58 +18,56 @@ Seen = Callable[[str], set[str]]  # the variants of an experiment that have had 
 
 @dataclass(frozen=True)
 class Changes:
-    """New versions to write, and in words all that an operator should know."""
+    """New versions to write, and messages about all that an operator should know."""
 
     placed: tuple[Placed, ...]
-    told: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 def changes(declared: Sequence[Experiment], newest: Sequence[Version], seen: Seen) -> Changes:
     """Raises `ExperimentRefusedError`, by name, for what would spoil a running experiment or does not fit."""
-    known = {version.name: version for version in newest}
-    ended = {name for name, version in known.items() if version.state == "ended"}
-    asked = {one.name: one for one in declared if one.name not in ended}
-    told = [_stays_ended(known[one.name]) for one in declared if one.name in ended]
-    held = {name: version.placed for name, version in known.items() if name not in ended}
-    for experiment in asked.values():
-        if experiment.name in held:
-            _require_same_users(held[experiment.name].experiment, experiment, seen)
+    ended = {version.name: version for version in newest if version.state is State.ENDED}
+    running = {version.name: version.placed for version in newest if version.name not in ended}
+    wanted = {experiment.name: experiment for experiment in declared if experiment.name not in ended}
+    messages = [_stays_ended(ended[experiment.name]) for experiment in declared if experiment.name in ended]
+    for experiment in wanted.values():
+        if experiment.name in running:
+            _require_same_users(running[experiment.name].experiment, experiment, seen)
         else:
             _require_new_salt(experiment, newest)
-    placed: list[Placed] = []
-    for layer in sorted({one.layer for one in asked.values()}):
-        placed += _on_layer(layer, asked, held)
-    for one in placed:
-        told.append(_difference(held.get(one.experiment.name), one))
-    for name in held.keys() - asked.keys():
-        told.append(f"{name} runs and is not declared: it goes on; {ending(name)}")
-    return Changes(tuple(placed), tuple(told))
+    changed: list[Placed] = []
+    for layer in sorted({experiment.layer for experiment in wanted.values()}):
+        changed += _on_layer(layer, wanted, running)
+    messages += [_difference(running.get(placed.experiment.name), placed) for placed in changed]
+    undeclared = running.keys() - wanted.keys()
+    messages += [f"{name} runs and is not declared: it goes on; {ending(name)}" for name in undeclared]
+    return Changes(tuple(changed), tuple(messages))
 
 
 def ending(name: str) -> str:
     return f'`atelier experiment end {name} --why "…"` ends it'
 
 
-def _on_layer(layer: str, asked: dict[str, Experiment], held: dict[str, Placed]) -> list[Placed]:
+def _on_layer(layer: str, wanted: dict[str, Experiment], running: dict[str, Placed]) -> list[Placed]:
     """What changes on one layer, whose experiments share its users out."""
-    running = {name: placed.experiment for name, placed in held.items()} | asked
-    shares = {name: one.share for name, one in running.items() if one.layer == layer}
+    experiments = {name: placed.experiment for name, placed in running.items()} | wanted
+    shares = {name: experiment.share for name, experiment in experiments.items() if experiment.layer == layer}
     units = in_units(shares)
     if sum(units.values()) > UNITS:
-        told = " + ".join(
-            f"{share:g} ({name}{'' if name in asked else ': not declared, ' + ending(name)})"
+        listed = " + ".join(
+            f"{share:g} ({name}{'' if name in wanted else ': not declared, ' + ending(name)})"
             for name, share in shares.items()
         )
         total = sum(units.values()) / UNITS
-        raise ExperimentRefusedError(f"shares of {layer} users sum to {total:g}, over 1: {told}")
-    users = allocate(units, {name: held[name].users for name in units.keys() & held.keys()})
-    found = []
-    for name in units.keys() & asked.keys():
-        before = held.get(name)
-        now = place(_weighted(asked[name], before), users[name], before.variants if before else None)
+        raise ExperimentRefusedError(f"shares of {layer} users sum to {total:g}, over 1: {listed}")
+    users = allocate(units, {name: running[name].users for name in units.keys() & running.keys()})
+    changed = []
+    for name in units.keys() & wanted.keys():
+        before = running.get(name)
+        now = place(_weighted(wanted[name], before), users[name], before.variants if before else None)
         if now != before:
-            found.append(now)
-    return sorted(found, key=lambda one: one.experiment.name)
+            changed.append(now)
+    return sorted(changed, key=lambda placed: placed.experiment.name)
 
 
 def _weighted(declared: Experiment, before: Placed | None) -> Experiment:
@@ -87,8 +84,8 @@ def _require_same_users(current: Experiment, declared: Experiment, seen: Seen) -
     for field in FIXED:
         before, now = getattr(current, field), getattr(declared, field)
         if before != now:
-            told = f"{name} runs, and its {field} cannot change from {before} to {now}"
-            raise ExperimentRefusedError(f"{told}: {instead}")
+            change = f"{field} cannot change from {before} to {now}"
+            raise ExperimentRefusedError(f"{name} runs, and its {change}: {instead}")
     gone = {variant for variant in current.variants if not _same_treatment(current, declared, variant)}
     if spoilt := sorted(gone & seen(name)) if gone else []:
         what = "is served otherwise" if spoilt[0] in declared.variants else "is missing"

@@ -157,11 +157,11 @@ def pair(users: Sequence[User], control: str, treatment: str) -> Pair:
 
 def _by_propensity(epochs: Sequence[Epoch]) -> dict[tuple[str, float], list[int]]:
     """The epochs in which a variant had a weight, oldest first."""
-    found: dict[tuple[str, float], list[int]] = {}
+    epochs_of: dict[tuple[str, float], list[int]] = {}
     for i, (_, weights) in enumerate(epochs):
         for name, weight in weights.items():
-            found.setdefault((name, round(weight, 9)), []).append(i)
-    return found
+            epochs_of.setdefault((name, round(weight, 9)), []).append(i)
+    return epochs_of
 
 
 def _epoch(epochs: Sequence[Epoch], held: Mapping[tuple[str, float], list[int]], row: Exposure) -> int | None:
@@ -188,7 +188,7 @@ def _expose(user: User, row: Exposure, epoch: int | None, epochs: Sequence[Epoch
     at = len(epochs) - 1 if epoch is None else epoch
     user.unexplained |= epoch is None
     if (at, row.variant) not in user.epochs:
-        user.crossed |= any(known == at for known, _ in user.epochs)
+        user.crossed |= any(epoch_seen == at for epoch_seen, _ in user.epochs)
         user.epochs += ((at, row.variant),)
     if row.time < user.first:
         user.first, user.variant, user.weights, user.segments = row.time, row.variant, epochs[at][1], row.segments

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import numpy as np
 
-from components.experiments.comparison import confidence_sequence, effects
-from components.experiments.cuped import predictions
+from components.experiments.comparison import Shift, confidence_sequence, effects, exceeding, predictions
 from components.experiments.exposures import User, pair, roles
-from components.experiments.shift import Shift, exceeding
 
-Status = Literal["harm", "safe", "undecided"]
+
+class Status(StrEnum):
+    HARM = "harm"
+    SAFE = "safe"
+    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,6 @@ def _guard(
     _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))
     x = effects(shares, two.treated, two.share, predictions(shares, np.full_like(shares, np.nan)))
     turned = exceeding(x, margin, 1 / np.minimum(two.share, 1 - two.share), two.times, alpha)
-    status: Status = "harm" if low > margin or turned else "safe" if high < margin else "undecided"
+    status = Status.HARM if low > margin or turned else Status.SAFE if high < margin else Status.UNDECIDED
     of_control, of_treatment = (float(shares[m].mean()) if m.any() else 0.0 for m in (~two.treated, two.treated))
     return Guard(name, treatment, of_control, of_treatment, (low, high), margin, status, turned)

@@ -45,13 +45,13 @@ def read(experiment: Experiment, everyone: Sequence[User], segments: Sequence[st
     """
     users = [user for user in everyone if not user.crossed]
     others = [kind for kind in KINDS if kind != experiment.metric]
-    found = [r for kind in others for r in _readings(experiment, kind, EVERYONE, users, len(others))]
+    readings = [r for kind in others for r in _readings(experiment, kind, EVERYONE, users, len(others))]
     family = len(KINDS) * len(segments)
     for segment in segments:
         key, _, value = segment.partition("=")
         mine = [user for user in users if json.loads(user.segments).get(key) == value]
-        found += [r for kind in KINDS for r in _readings(experiment, kind, segment, mine, family)]
-    return found
+        readings += [r for kind in KINDS for r in _readings(experiment, kind, segment, mine, family)]
+    return readings
 
 
 def _readings(experiment: Experiment, kind: Kind, segment: str, users: Sequence[User], family: int) -> list[Reading]:

@@ -9,6 +9,7 @@ A user counts once their attribution window is over: its length comes on top of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,11 +18,13 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from statsmodels.stats.power import NormalIndPower
+from statsmodels.stats.proportion import proportion_effectsize
 
-from components.experiments.sequence import bets
-from components.experiments.simulate import BOUND, fixed_horizon
+from components.experiments.comparison import bets
 from components.stage import StageError, run
 
+BOUND = 2.0  # of effects at equal shares
 REPLAYS, LOOKS, SEED = 2000, 400, 7
 LONGEST = 8  # simulated up to this many fixed horizons
 
@@ -48,11 +51,18 @@ def plan(rate: float, lift: float, power: float = 0.8, alpha: float = 0.05) -> P
     return Plan(fixed, horizon, median)
 
 
+def fixed_horizon(rate: float, lift: float, power: float, alpha: float) -> int:
+    """Users of both variants together that an ordinary test of two proportions, looked at once, needs."""
+    size = proportion_effectsize(rate * (1 + lift), rate)
+    return 2 * math.ceil(NormalIndPower().solve_power(abs(size), alpha=alpha, power=power))
+
+
 def decisions(rate: float, lift: float, users: int, alpha: float) -> NDArray[np.float64]:
     """Users at the look that decided, of each of REPLAYS experiments of `users`; inf where none of LOOKS did.
 
-    The wealth of `sequence` is a product over users who come in four kinds only, so counts of these suffice: a million
-    users cost what a hundred do. Expected outcomes are set to `rate`, which an analysis learns within a few users.
+    The wealth (`comparison.log_wealth`) is a product over users who come in four kinds only, so counts of these
+    suffice: a million users cost what a hundred do. Expected outcomes are set to `rate`, which an analysis learns
+    within a few users.
     """
     rng = np.random.default_rng(SEED)
     batch = max(users // LOOKS, 1)
@@ -87,8 +97,8 @@ def main(
         (f"always valid: {power:.0%} have decided", planned.horizon),
     ):
         within = np.isfinite(users)
-        told = f"{users:,.0f}" if within else f"over {LONGEST * planned.fixed:,}"
-        table.add_row(name, told, f"{users / users_per_day:,.1f}" if within else "–")
+        count = f"{users:,.0f}" if within else f"over {LONGEST * planned.fixed:,}"
+        table.add_row(name, count, f"{users / users_per_day:,.1f}" if within else "–")
     Console(width=100).print(table)
 
 

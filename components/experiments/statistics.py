@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.config import Experiment
 from components.events.schema import Kind
 from components.experiments.comparison import Comparison, Verdict, compare
 from components.experiments.exposures import User, roles
-from components.experiments.guardrails import Guard, guard
-from components.experiments.ratio import mismatch
+from components.experiments.guardrails import Guard, Status, guard
 
 MORE: dict[str, str] = {
     "like": "is liked more than",
@@ -27,6 +27,7 @@ MORE: dict[str, str] = {
     "dwell": "is looked at longer than",
 }
 
+PSEUDO_USERS = 100.0  # of the sample ratio; best where shares are some five points from what they should be
 ALLOCATES = "Thompson sampling moves its weights to what is liked: no test for fixed weights applies to that."
 
 
@@ -47,7 +48,7 @@ class Finding(NamedTuple):
     treatments: tuple[str, ...]
     reason: str
 
-    def words(self, control: str) -> str:
+    def describe(self, control: str) -> str:
         """The verdict for people, such as "treatment better"."""
         names = " and ".join(self.treatments)
         match self.verdict:
@@ -101,6 +102,34 @@ def sample_ratio(users: Sequence[User], variants: Sequence[str]) -> float:
     return mismatch(got, given_nK / given_nK.sum(axis=1, keepdims=True))  # of a variant that is gone nobody is here
 
 
+def mismatch(variant: NDArray[np.int64], given_nK: NDArray[np.float64]) -> float:
+    """p-value that holds at every look, of users in order of assignment: the `variant` (n,) that each got, 0 to K - 1,
+    and the probabilities (n, K) with which they should have got each, which sum to 1. 1 before the first user.
+
+    Sequential multinomial test (Lindon and Malek 2022). Before each user, those who came earlier predict with which
+    probability they get each variant: the given one, times how much more often than given the variant came so far
+    (`PSEUDO_USERS` count as if it came as given). The product over users of predicted by given probability, at the
+    variant that they got, is a likelihood ratio whose factors have mean 1 where the weights are right, whatever they
+    were at each user: by Ville's inequality it ever reaches 1/p with probability p at most. Where weights never change
+    it is the Bayes factor of a Dirichlet-multinomial mixture. The package `ville` has this for two variants of constant
+    weights only.
+    """
+    if not variant.size:
+        return 1.0
+    came_nK = np.eye(given_nK.shape[1])[variant]
+    earlier_nK, expected_nK = (np.cumsum(each, axis=0) - each for each in (came_nK, given_nK))
+    prior_nK = PSEUDO_USERS * given_nK
+    more_nK = (earlier_nK + prior_nK) / np.where(given_nK > 0, expected_nK + prior_nK, 1.0)
+    predicted_nK = given_nK * more_nK
+    rows = np.arange(variant.size)
+    given = given_nK[rows, variant]
+    if not np.all(given > 0):  # a variant that nobody could get
+        return 0.0
+    predicted = predicted_nK[rows, variant] / predicted_nK.sum(axis=1)
+    evidence = np.cumsum(np.log(predicted / given))
+    return float(min(1.0, np.exp(-evidence.max())))
+
+
 def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequence[User] = ()) -> Analysis:
     """Analyse users whose windows have closed: `control` (or the first variant by name) against every other.
 
@@ -122,7 +151,7 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
     lead = max(comparisons, key=lambda c: (c.interval[0], c.difference), default=Comparison(control, 0, (-1, 1), 0))
     unexplained = any(user.unexplained for user in everyone)
     srm = p_value < experiment.srm_alpha
-    found = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
+    finding = decide(control, comparisons, guards, srm, unexplained, MORE[metric])
     low, high = sorted(lead.interval)
     return Analysis(
         experiment=experiment.name,
@@ -140,9 +169,9 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
         still_open=len(still_open),
         crossed_over=len(everyone) - len(users),
         moved=sum(user.moved for user in users),
-        verdict=found.verdict,
-        words=found.words(control),
-        reason=found.reason if fixed or srm or unexplained else ALLOCATES,
+        verdict=finding.verdict,
+        words=finding.describe(control),
+        reason=finding.reason if fixed or srm or unexplained else ALLOCATES,
         notes=_notes(assigned, [control, *treatments], [user.outcome(metric) for user in users]),
     )
 
@@ -163,7 +192,7 @@ def decide(
     if srm:
         reason = "Users did not fall into the variants by their weights (sample-ratio mismatch): find the bug."
         return Finding(Verdict.INCONCLUSIVE, (), reason)
-    harms = [g for g in guards if g.status == "harm"]
+    harms = [g for g in guards if g.status is Status.HARM]
     harmed = {g.treatment for g in harms}
     winners = [c for c in comparisons if c.verdict is Verdict.BETTER and c.treatment not in harmed]
     if winners:
@@ -172,12 +201,14 @@ def decide(
         reason = f"The whole interval lies above 0: {best} {more} {control}.{also}"
         return Finding(Verdict.BETTER, (best,), reason)
     if harms:
-        told = "; ".join(f"{g.treatment}: {g.guardrail} beyond the margin of {100 * g.margin:g} points" for g in harms)
-        reason = f"A guardrail is broken ({told}): take it out of the traffic."
+        listed = "; ".join(
+            f"{g.treatment}: {g.guardrail} beyond the margin of {100 * g.margin:g} points" for g in harms
+        )
+        reason = f"A guardrail is broken ({listed}): take it out of the traffic."
         return Finding(Verdict.HARMFUL, tuple(sorted(harmed)), reason)
     if changed := [c for c in comparisons if c.verdict is Verdict.CHANGED]:
-        told = " ".join(_turned(control, c, more) for c in changed)
-        reason = f"{told} End it, and begin another to learn what holds now."
+        listed = " ".join(_turned(control, c, more) for c in changed)
+        reason = f"{listed} End it, and begin another to learn what holds now."
         return Finding(Verdict.CHANGED, tuple(c.treatment for c in changed), reason)
     if comparisons and all(c.verdict is Verdict.WORSE for c in comparisons):
         names = tuple(c.treatment for c in comparisons)

@@ -6,69 +6,65 @@ two changes at once one wins and the other says so.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, select
 
 from components.config import Experiment
-from components.events.schema import ACCEPTED, storable
-from components.events.transactions import reading, writing
+from components.events.database import reading, writing
+from components.events.ledger import Note
+from components.events.schema import ACCEPTED
 from components.experiments.assignment import Placed, place
 from components.experiments.changes import changes
-from components.experiments.versions import EXPERIMENTS, ExperimentRefusedError, State, Version, newest
-from components.releases.schema import Note
-
-
-class OvertakenError(ExperimentRefusedError):
-    """Somebody else changed experiments after they were read."""
+from components.experiments.versions import LEDGER, ExperimentRefusedError, State, Version, newest
 
 
 def apply(engine: Engine, declared: Sequence[Experiment], note: Note) -> list[str]:
     """Put what is declared in force; says in words what changed and what did not. Raises `ExperimentRefusedError`."""
-    known = newest(engine)
-    found = changes(declared, known, lambda name: seen(engine, name))
-    if found.placed:
-        _write(engine, known, found.placed, "running", note)
-    return list(found.told)
+    seen = newest(engine)
+    changed = changes(declared, seen, lambda name: variants_seen(engine, name))
+    if changed.placed:
+        _write(engine, seen, changed.placed, State.RUNNING, note)
+    return list(changed.messages)
 
 
 def end(engine: Engine, name: str, note: Note) -> Version:
     """End a running experiment; its users get the line's defaults, and its versions are kept."""
-    known = newest(engine)
-    version = find(known, name)
-    _write(engine, known, [version.placed], "ended", note)
+    seen = newest(engine)
+    version = find(seen, name)
+    _write(engine, seen, [version.placed], State.ENDED, note)
     return version
 
 
-def reweigh(engine: Engine, known: Sequence[Version], name: str, weights: Mapping[str, float], note: Note) -> Placed:
+def reweigh(engine: Engine, seen: Sequence[Version], name: str, weights: Mapping[str, float], note: Note) -> Placed:
     """Give a running experiment of the versions that were read other weights."""
-    before = find(known, name).placed
+    before = find(seen, name).placed
     placed = place(before.experiment.weighted(weights), before.users, before.variants)
-    _write(engine, known, [placed], "running", note)
+    _write(engine, seen, [placed], State.RUNNING, note)
     return placed
 
 
-def find(known: Sequence[Version], name: str) -> Version:
+def find(versions: Sequence[Version], name: str) -> Version:
     """The running experiment of that name."""
-    version = next((version for version in known if version.name == name), None)
+    version = next((version for version in versions if version.name == name), None)
     if version is None:
-        names = ", ".join(sorted(version.name for version in known)) or "none"
+        names = ", ".join(sorted(version.name for version in versions)) or "none"
         raise ExperimentRefusedError(f"no experiment {name!r}; there is {names}")
-    if version.state == "ended":
+    if version.state is State.ENDED:
         raise ExperimentRefusedError(f"{name} was ended by {version.who} already: {version.why}")
     return version
 
 
-def seen(engine: Engine, name: str) -> set[str]:
+def variants_seen(engine: Engine, name: str) -> set[str]:
     """The variants of an experiment that have had users."""
     with reading(engine, "experiments") as connection:
         return set(connection.scalars(select(ACCEPTED.c.variant).where(ACCEPTED.c.experiment == name).distinct()))
 
 
-def _write(engine: Engine, known: Sequence[Version], changed: Sequence[Placed], state: State, note: Note) -> None:
-    versions = {version.name: version.version for version in known}
+def _write(engine: Engine, seen: Sequence[Version], changed: Sequence[Placed], state: State, note: Note) -> None:
+    """Append versions, decided on those that were seen; raises `OvertakenError` where there are newer ones."""
+    versions = {version.name: version.version for version in seen}
     rows: list[dict[str, Any]] = [
         {
             "experiment": placed.experiment.name,
@@ -76,20 +72,10 @@ def _write(engine: Engine, known: Sequence[Version], changed: Sequence[Placed], 
             "state": state,
             "definition": placed.experiment.model_dump(mode="json"),
             "places": {"users": placed.users, "variants": dict(placed.variants)},
-            "time": time.time(),
-            "who": storable(note.who),
-            "why": storable(note.why),
         }
         for placed in changed
     ]
+    last = max((version.number for version in seen), default=None)
     with writing(engine, f"change of {', '.join(row['experiment'] for row in rows)}") as connection:
-        if engine.dialect.name == "postgresql":  # SQLite's writers come one after another anyway
-            connection.exec_driver_sql("LOCK TABLE experiments IN SHARE ROW EXCLUSIVE MODE")
-        last = connection.scalar(select(func.max(EXPERIMENTS.c.number)))
-        if last != max((version.number for version in known), default=None):
-            row = connection.execute(select(EXPERIMENTS).where(EXPERIMENTS.c.number == last)).one()
-            raise OvertakenError(
-                f"{row.experiment} was changed meanwhile, by {row.who}: {row.why}. Nothing of this is recorded: look "
-                "at `atelier experiment list`, and repeat it if it is still right"
-            )
-        connection.execute(insert(EXPERIMENTS), rows)
+        LEDGER.require_newest(connection, last)
+        LEDGER.append(connection, rows, note)

@@ -1,7 +1,7 @@
 """Versions of experiments: frozen rows, the table of the project's database that holds them, and how they are read.
 
 Every change of an experiment is a new row: who made it, when (epoch s) and why. The newest row of a name is in force,
-unless it says `ended`; a name that has ended stays so. Raises `DatabaseRefusedError` where the database fails and
+unless it says `ended`; a name that has ended stays so. Raises `DatabaseError` where the database fails and
 `ExperimentRefusedError` for a row that newer code wrote.
 """
 
@@ -10,20 +10,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import JSON, Column, Engine, Float, Integer, String, Table, Text, UniqueConstraint, func, select
+from sqlalchemy import JSON, Column, Float, Integer, String, Table, Text, UniqueConstraint, func, select
 
 from components.config import Experiment
+from components.events.database import Database, reading
+from components.events.ledger import Ledger
 from components.events.schema import METADATA
-from components.events.transactions import reading
-from components.experiments.assignment import Placed
+from components.experiments.assignment import Intervals, Placed
 from components.experiments.exposures import Epoch
-from components.experiments.intervals import Intervals
 from components.stage import StageError
 
-State = Literal["running", "ended"]
+
+class State(StrEnum):
+    RUNNING = "running"
+    ENDED = "ended"
 
 
 class ExperimentRefusedError(StageError):
@@ -65,32 +69,33 @@ EXPERIMENTS = Table(
     Column("why", Text, nullable=False),
     UniqueConstraint("experiment", "version", name="each_experiment_version_once"),
 )
+LEDGER = Ledger(EXPERIMENTS.c.number, EXPERIMENTS.c.experiment, "atelier experiment list")
 
 
-def newest(engine: Engine) -> list[Version]:
+def newest(database: Database) -> list[Version]:
     """Each experiment as it stands, the ended ones too, by when they changed last."""
     last = select(func.max(EXPERIMENTS.c.number)).group_by(EXPERIMENTS.c.experiment)
-    return _read(engine, EXPERIMENTS.c.number.in_(last))
+    return _read(database, EXPERIMENTS.c.number.in_(last))
 
 
-def running(engine: Engine) -> list[Version]:
+def running(database: Database) -> list[Version]:
     """What is in force."""
-    return [version for version in newest(engine) if version.state == "running"]
+    return [version for version in newest(database) if version.state is State.RUNNING]
 
 
-def history(engine: Engine, name: str | None = None) -> list[Version]:
+def history(database: Database, name: str | None = None) -> list[Version]:
     """Every version, of one experiment or of all, oldest first."""
-    return _read(engine, *([EXPERIMENTS.c.experiment == name] if name else []))
+    return _read(database, *([EXPERIMENTS.c.experiment == name] if name else []))
 
 
 def epochs(versions: Sequence[Version]) -> list[Epoch]:
     """From when on which weights held, of one experiment's versions."""
-    return [(version.time, version.experiment.weights) for version in versions if version.state == "running"]
+    return [(version.time, version.experiment.weights) for version in versions if version.state is State.RUNNING]
 
 
-def _read(engine: Engine, *conditions: Any) -> list[Version]:
+def _read(database: Database, *conditions: Any) -> list[Version]:
     query = select(EXPERIMENTS).where(*conditions).order_by(EXPERIMENTS.c.number)
-    with reading(engine, "experiments") as connection:
+    with reading(database, "experiments") as connection:
         return [_version(row) for row in connection.execute(query).mappings()]
 
 
@@ -102,9 +107,9 @@ def _version(row: Any) -> Version:
         name = f"version {row['version']} of experiment {row['experiment']}"
         raise ExperimentRefusedError(f"{name} was written by other code ({problem}); run that") from error
     places: Mapping[str, Any] = row["places"]
-    variants = {name: _intervals(found) for name, found in places["variants"].items()}
+    variants = {name: _intervals(intervals) for name, intervals in places["variants"].items()}
     placed = Placed(experiment, _intervals(places["users"]), variants)
-    return Version(row["number"], row["version"], row["state"], placed, row["time"], row["who"], row["why"])
+    return Version(row["number"], row["version"], State(row["state"]), placed, row["time"], row["who"], row["why"])
 
 
 def _intervals(document: Sequence[Sequence[int]]) -> Intervals:

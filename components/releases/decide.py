@@ -109,9 +109,9 @@ def weigh(
     )
 
 
-def settled(said: Iterable[tuple[float, bool | None]]) -> list[bool]:
+def settled(outcomes: Iterable[tuple[float, bool | None]]) -> list[bool]:
     """What is known, in the order in which it became so."""
-    return [happened for _, happened in sorted(said, key=lambda one: one[0]) if happened is not None]
+    return [happened for _, happened in sorted(outcomes, key=lambda outcome: outcome[0]) if happened is not None]
 
 
 def share(happened: Sequence[bool], alpha: float) -> Share:

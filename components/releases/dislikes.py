@@ -16,18 +16,17 @@ from typing import cast
 from sqlalchemy import Engine, select
 
 from components.config import Line
-from components.events.schema import ACCEPTED, FEEDBACK, LIKE, Trial
-from components.events.transactions import reading
+from components.events.database import reading
+from components.events.schema import ACCEPTED, FEEDBACK, LIKE, CallKind, CandidateCall, Reason
 from components.events.window import received
 from components.releases.decide import TESTS, share
 from components.releases.machine import SHARES
 from components.releases.schema import Release
 
 WINDOW_SECONDS = 60.0
-REASON = "disliked"
 
 
-def verdict(engine: Engine, candidate: Release, champion: str, alpha: float) -> Trial | None:
+def verdict(engine: Engine, candidate: Release, champion: str, alpha: float) -> CandidateCall | None:
     """The row that cuts a candidate off, for every gateway and the driver; None while it may go on."""
     if candidate.state not in SHARES:
         return None
@@ -36,13 +35,13 @@ def verdict(engine: Engine, candidate: Release, champion: str, alpha: float) -> 
     disliked = whose(engine, candidate, champion, candidate.since + window * WINDOW_SECONDS)
     if not worse(disliked, SHARES[candidate.state], window, alpha):
         return None
-    return Trial(
+    return CandidateCall(
         request_id=candidate.release,
         time=now,
-        kind="breaker",
+        kind=CallKind.BREAKER,
         line=cast(Line, candidate.line),
         deployment=candidate.deployment,
-        reason=REASON,
+        reason=Reason.DISLIKED,
         latency_s=0.0,
     )
 

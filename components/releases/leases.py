@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, select, update
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from components.events.transactions import writing
-from components.releases.errors import LeaseHeldError, StaleTokenError, UnknownReleaseError
+from components.events.database import writing
+from components.releases.machine import LeaseHeldError, StaleTokenError, UnknownReleaseError
 from components.releases.schema import LEASES, Lease
 
 POLL = 0.05  # seconds between two looks at a lease that is waited for: SQLite tells nobody that a row has changed
@@ -33,24 +33,15 @@ def take(engine: Engine, line: str, holder: str, seconds: float, patience: float
 
 def _take(engine: Engine, line: str, holder: str, seconds: float) -> Lease:
     with writing(engine, f"lease of line {line} for {holder}") as connection:
-        found, now = _lock(connection, line), time.time()
-        if found.expires > now:
-            left = found.expires - now
+        lease, now = _lock(connection, line), time.time()
+        if lease.expires > now:
+            left = lease.expires - now
             raise LeaseHeldError(
-                f"{found.holder} drives the releases of {line} for {left:.1f} s more; wait, or ask them"
+                f"{lease.holder} drives the releases of {line} for {left:.1f} s more; wait, or ask them"
             )
-        lease = Lease(line, holder, found.token + 1, now + seconds)
-        _write(connection, lease)
-        return lease
-
-
-def renew(engine: Engine, lease: Lease, seconds: float) -> Lease:
-    """The same lease for `seconds` from now, expired or not; raises `StaleTokenError` where another has taken over."""
-    with writing(engine, f"renewed lease of line {lease.line} for {lease.holder}") as connection:
-        fence(connection, lease.line, lease.token)
-        renewed = Lease(lease.line, lease.holder, lease.token, time.time() + seconds)
-        _write(connection, renewed)
-        return renewed
+        taken = Lease(line, holder, lease.token + 1, now + seconds)
+        _write(connection, taken)
+        return taken
 
 
 def give_back(engine: Engine, lease: Lease) -> None:
@@ -81,10 +72,10 @@ def fence(connection: Connection, line: str, token: int) -> None:
 
 
 def _lock(connection: Connection, line: str) -> Lease:
-    found = connection.execute(select(LEASES).where(LEASES.c.line == line).with_for_update()).mappings().first()
-    if found is None:
+    row = connection.execute(select(LEASES).where(LEASES.c.line == line).with_for_update()).mappings().first()
+    if row is None:
         raise UnknownReleaseError(f"no line {line!r} has releases; a line begins with a row in the table leases")
-    return Lease(**found)
+    return Lease(**row)
 
 
 def _write(connection: Connection, lease: Lease) -> None:

@@ -10,7 +10,27 @@ from collections.abc import Collection
 from enum import StrEnum
 from itertools import pairwise
 
-from components.releases.errors import IllegalMoveError
+from components.stage import StageError
+
+
+class ReleaseError(StageError):
+    """A release was not moved, and nothing of the move is recorded."""
+
+
+class IllegalMoveError(ReleaseError):
+    """The state machine has no such move, or not in this manner."""
+
+
+class UnknownReleaseError(ReleaseError):
+    """No such release, deployment, line or previous champion."""
+
+
+class StaleTokenError(ReleaseError):
+    """Somebody else drives the line's releases by now, or nobody was ever given this token."""
+
+
+class LeaseHeldError(ReleaseError):
+    """Somebody else drives the line's releases and has not finished."""
 
 
 class State(StrEnum):

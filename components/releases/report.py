@@ -14,14 +14,14 @@ def summary(line: str, releases: Sequence[Release], moves: Sequence[Move], serve
     if not moves:
         return f"{line}: no release recorded yet; `atelier release start` makes one"
     champion, candidate = champion_of(releases), candidate_of(releases)
-    parts = [f"champion {_standing(champion)}", f"candidate {_standing(candidate)}", f"last move {told(moves[-1])}"]
+    parts = [f"champion {_standing(champion)}", f"candidate {_standing(candidate)}", f"last move {describe(moves[-1])}"]
     if champion and served != champion.deployment:
         ways = f"`atelier release start` completes that, `atelier release rollback {line}` serves the champion again"
         parts.append(f"THIS MACHINE SERVES {served or 'nothing'}: {ways}")
     return f"{line}: " + "; ".join(parts)
 
 
-def told(move: Move) -> str:
+def describe(move: Move) -> str:
     """One move: when, what, in which manner, by whom and why."""
     way = f"{move.source} → {move.target}" if move.source else str(move.target)
     return f"{clock(move.time)} {move.release} {way} ({move.kind}) by {move.who}: {move.why}"

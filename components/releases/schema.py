@@ -7,11 +7,12 @@ release's moves carry its versions 1, 2, …, each once. Times are epoch seconds
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint, text
 
+from components.events.ledger import Ledger
 from components.events.schema import METADATA
 from components.releases.machine import TRIAL, Kind, State
 
@@ -26,15 +27,6 @@ class Release:
     state: State
     version: int
     since: float
-
-
-@dataclass(frozen=True)
-class Note:
-    """Who makes a move, why, and what it rests on (a JSON object)."""
-
-    who: str
-    why: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +88,7 @@ MOVES = Table(
     Column("token", Integer, nullable=False),
     UniqueConstraint("release", "version", name="each_version_once"),
 )
+LEDGER = Ledger(MOVES.c.version, MOVES.c.release, "atelier release history LINE")
 LEASES = Table(
     "leases",
     METADATA,

@@ -1,7 +1,7 @@
 """The one place that moves releases. Each call is one transaction on one line: fenced, compared by version, recorded.
 
 A promotion retires the champion before it in the same transaction, and a rollback reinstates that one: a line that has
-had a champion has exactly one from then on. Raises the errors of `components.releases.errors`; a call that raises has
+had a champion has exactly one from then on. Raises the errors of `components.releases.machine`; a call that raises has
 changed nothing.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
-from components.events.schema import DEPLOYMENTS, storable
-from components.events.transactions import reading, writing
-from components.releases.errors import LostRaceError, UnknownReleaseError
+from components.events.database import Database, reading, writing
+from components.events.ledger import Note
+from components.events.schema import DEPLOYMENTS
 from components.releases.leases import fence
-from components.releases.machine import OPEN, Kind, State, kind_of
-from components.releases.schema import MOVES, RELEASES, Move, Note, Release
+from components.releases.machine import OPEN, Kind, State, UnknownReleaseError, kind_of
+from components.releases.schema import LEDGER, MOVES, RELEASES, Move, Release
 
 
 def register(engine: Engine, deployment: str, note: Note, token: int) -> Release:
@@ -30,10 +30,10 @@ def register(engine: Engine, deployment: str, note: Note, token: int) -> Release
         if line is None:
             raise UnknownReleaseError(f"no deployment {deployment!r} is recorded; `atelier release start` records one")
         fence(connection, line, token)
-        known = _find(connection, RELEASES.c.deployment == deployment)
-        if under_way := [release for release in known if release.state in OPEN]:
+        earlier = _select(connection, RELEASES.c.deployment == deployment)
+        if under_way := [release for release in earlier if release.state in OPEN]:
             return under_way[0]
-        begun = Release(f"{deployment}.{len(known) + 1}", line, deployment, State.REGISTERED, 1, time.time())
+        begun = Release(f"{deployment}.{len(earlier) + 1}", line, deployment, State.REGISTERED, 1, time.time())
         connection.execute(insert(RELEASES).values(vars(begun)))
         _record(connection, begun, None, Kind.STEP, note, token)
         return begun
@@ -45,16 +45,16 @@ def move(
     """Move a release on, or back; `direct` is the express wish to skip shadow and canary on the way to champion."""
     allowed = (Kind.STEP, Kind.ROLLBACK, *([Kind.DIRECT] if direct else []))
     with writing(engine, f"move of {release} to {to}") as connection:
-        fence(connection, _one(connection, release).line, token)
-        found = _one(connection, release)  # again: only now does nobody else move it
-        if found.version != expected_version:
-            raise _lost(found, expected_version)
-        kind = kind_of(found.state, to, allowed)
+        line = _require(connection, release).line
+        fence(connection, line, token)
+        LEDGER.require_newest(connection, expected_version, release)
+        before = _require(connection, release)  # again: only now does nobody else move it
+        kind = kind_of(before.state, to, allowed)
         if to is State.CHAMPION:
-            for champion in _in_state(connection, found.line, State.CHAMPION):
+            for champion in _in_state(connection, line, State.CHAMPION):
                 demoted = Note(note.who, f"{release} became champion: {note.why}")
                 _change(connection, champion, State.RETIRED, Kind.DEMOTION, demoted, token)
-        return _change(connection, found, to, kind, note, token)
+        return _change(connection, before, to, kind, note, token)
 
 
 def rollback(engine: Engine, line: str, note: Note, token: int) -> Release:
@@ -69,70 +69,59 @@ def rollback(engine: Engine, line: str, note: Note, token: int) -> Release:
         return _change(connection, retired[-1], State.CHAMPION, Kind.REINSTATEMENT, note, token)
 
 
-def current(engine: Engine, line: str) -> list[Release]:
+def current(database: Database, line: str) -> list[Release]:
     """All releases of a line as they stand, in the order of their last moves."""
-    with reading(engine, "releases") as connection:
-        return _find(connection, RELEASES.c.line == line)
+    with reading(database, "releases") as connection:
+        return _select(connection, RELEASES.c.line == line)
 
 
-def history(engine: Engine, line: str) -> list[Move]:
+def history(database: Database, line: str) -> list[Move]:
     """All moves on a line, oldest first."""
     query = select(MOVES).join(RELEASES, MOVES.c.release == RELEASES.c.release).where(RELEASES.c.line == line)
-    with reading(engine, "releases") as connection:
+    with reading(database, "releases") as connection:
         return [_move(row) for row in connection.execute(query.order_by(MOVES.c.id)).mappings()]
 
 
-def _find(connection: Connection, condition: ColumnElement[bool]) -> list[Release]:
+def _select(connection: Connection, condition: ColumnElement[bool]) -> list[Release]:
     """Releases in the order of their last moves; by number, as clocks may be set back."""
     last = select(func.max(MOVES.c.id)).where(MOVES.c.release == RELEASES.c.release).scalar_subquery()
     rows = connection.execute(select(RELEASES).where(condition).order_by(last)).mappings()
     return [Release(**{**row, "state": State(row["state"])}) for row in rows]
 
 
-def _one(connection: Connection, release: str) -> Release:
-    found = _find(connection, RELEASES.c.release == release)
-    if not found:
+def _require(connection: Connection, release: str) -> Release:
+    rows = _select(connection, RELEASES.c.release == release)
+    if not rows:
         raise UnknownReleaseError(f"no release {release!r}; `atelier release history LINE` names a line's releases")
-    return found[0]
+    return rows[0]
 
 
 def _in_state(connection: Connection, line: str, state: State) -> list[Release]:
-    return _find(connection, (RELEASES.c.line == line) & (RELEASES.c.state == state))
+    return _select(connection, (RELEASES.c.line == line) & (RELEASES.c.state == state))
 
 
-def _change(connection: Connection, found: Release, to: State, kind: Kind, note: Note, token: int) -> Release:
-    changed = Release(found.release, found.line, found.deployment, to, found.version + 1, time.time())
-    same = (RELEASES.c.release == found.release) & (RELEASES.c.version == found.version)
-    if connection.execute(update(RELEASES).where(same).values(vars(changed))).rowcount != 1:
-        raise _lost(found, found.version)
-    _record(connection, changed, found.state, kind, note, token)
-    return changed
+def _change(connection: Connection, before: Release, to: State, kind: Kind, note: Note, token: int) -> Release:
+    """Move a release of a line that is fenced."""
+    after = Release(before.release, before.line, before.deployment, to, before.version + 1, time.time())
+    connection.execute(update(RELEASES).where(RELEASES.c.release == before.release).values(vars(after)))
+    _record(connection, after, before.state, kind, note, token)
+    return after
 
 
-def _record(connection: Connection, to: Release, source: State | None, kind: Kind, note: Note, token: int) -> None:
-    made = Move(
-        release=to.release,
-        version=to.version,
-        source=source,
-        target=to.state,
-        kind=kind,
-        time=to.since,
-        who=storable(note.who),
-        why=storable(note.why),
-        evidence=dict(note.evidence),
-        token=token,
-    )
-    connection.execute(insert(MOVES).values(vars(made)))
+def _record(connection: Connection, after: Release, source: State | None, kind: Kind, note: Note, token: int) -> None:
+    row = {
+        "release": after.release,
+        "version": after.version,
+        "source": source,
+        "target": after.state,
+        "kind": kind,
+        "evidence": dict(note.evidence),
+        "token": token,
+    }
+    LEDGER.append(connection, [row], note, at=after.since)
 
 
 def _move(row: Any) -> Move:
     fields = {name: value for name, value in row.items() if name != "id"}
     source = State(row["source"]) if row["source"] else None
     return Move(**fields | {"source": source, "target": State(row["target"]), "kind": Kind(row["kind"])})
-
-
-def _lost(found: Release, expected: int) -> LostRaceError:
-    return LostRaceError(
-        f"{found.release} is not at version {expected}, but was seen {found.state} at {found.version}: "
-        "somebody moved it first; read it again and decide anew"
-    )

@@ -123,8 +123,8 @@ def train(line: str, folder: Path) -> None:
     command = [sys.executable, "-m", f"components.training.{line}"]
     done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        words = done.stderr.strip().splitlines() or [f"training ended with exit code {done.returncode}"]
-        raise TrialError(words[-1].removeprefix("error: "))
+        lines = done.stderr.strip().splitlines() or [f"training ended with exit code {done.returncode}"]
+        raise TrialError(lines[-1].removeprefix("error: "))
 
 
 def state_name(line: str, params: config.Params, data: str, measured: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.annotation import phrase_queue
-from components.events.transactions import opened
+from components.events.database import opened
 
 NAMES = ("simulated-annotator-1", "simulated-annotator-2", "simulated-annotator-3")
 ACCURACY = 0.95  # made up: no measured person

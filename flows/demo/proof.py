@@ -26,7 +26,7 @@ from components.annotation import phrase_queue
 from components.config import Params
 from components.data.pairs import read_pairs
 from components.evaluation.gate import read_metrics
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning.harvest import read_judged_answers
 from components.paths import METRICS as ALL_METRICS
 from components.paths import TEXT_SPLIT as SPLIT

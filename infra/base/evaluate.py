@@ -156,6 +156,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = METRICS,
     sheets: Annotated[Path | None, typer.Option(help="Where sheet.png and held_out.png go, if anywhere.")] = None,
 ) -> None:
+    """Paint, measure, write the figures to `out` and print them."""
     params = config.load()
     settings, shape, painting = params.evaluate.image, params.train.image.model, Painting.served(params)
     base = verify(model)

@@ -27,7 +27,7 @@ from components.annotation.sync import reconcile as take_answers
 from components.artifact import canonical, seal, write_text
 from components.config import Params, load
 from components.data.sample import SAMPLES, SOURCES, Sample, write
-from components.events.transactions import opened
+from components.events.database import opened
 from flows import annotate
 from tests.bench.timing import before_work
 from tests.components.annotation.examples import check

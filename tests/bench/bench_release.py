@@ -26,8 +26,8 @@ from sqlalchemy import Engine
 
 from components.artifact import canonical, write_text
 from components.config import Line, Params
+from components.events.database import opened
 from components.events.read import read
-from components.events.transactions import opened
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import SHARES, WAY, State

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-from components.events.database import EventStoreError, reading
+from components.events.database import DatabaseError, reading
 from components.events.read import read
 from components.events.schema import Accepted
 from components.events.store import EventStore
@@ -46,7 +46,7 @@ def kill_writer(url: str, name: str, seconds: float, writers: int = 16) -> Crash
         first = writer.stdout.readline()
         with suppress(subprocess.TimeoutExpired):
             writer.wait(seconds)
-            raise EventStoreError(f"the writer {name} ended by itself with {writer.returncode}; its output is above")
+            raise DatabaseError(f"the writer {name} ended by itself with {writer.returncode}; its output is above")
         writer.kill()
         # What it managed to print before it died was acknowledged; a torn last line is no id.
         lines = [first, *writer.stdout]

@@ -30,12 +30,12 @@ from components.artifact import ArtifactError, read_manifest, write_text
 from components.chat import conversation
 from components.config import Line, Monitor, Params, load
 from components.events.database import connect, migrate
+from components.events.ledger import Note
 from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
 from components.experiments import store, versions
-from components.experiments.assignment import Placed, inside, served
+from components.experiments.assignment import Placed, inside, variant_of
 from components.paths import ARTIFACTS, IMAGE_PACKAGE, TEXT_PACKAGE, TEXT_SPLIT
-from components.releases.schema import Note
 from components.runtimes.base import TextRequest
 from components.runtimes.text import load_text
 from components.stage import StageError, run
@@ -119,7 +119,7 @@ def _write(engine: Any, chunk: list[tuple[Row, Row | None]], running: Sequence[P
 
 def _assigned(running: Sequence[Placed], row: Row) -> Row:
     """The window's requests are inside the project's experiments, so that their analysis is part of the cost."""
-    given, _ = served(inside(running, row["line"], row["user_key"], {}), row["user_key"])
+    given, _ = variant_of(inside(running, row["line"], row["user_key"], {}), row["user_key"])
     if given is None or row["time"] < NOW - HOUR:
         return {"experiment": "", "variant": "", "propensity": 1.0, "segments": "{}"}
     return vars(given) | {"segments": ('{"plan": "free"}', '{"plan": "paid"}')[int(row["user_key"][1:]) % 2]}
@@ -188,8 +188,8 @@ def windows(
         since = DAY + number * HOUR
         now = list(requests([seed, number], unseen, ROWS, since, since + HOUR, "text", planted))
         reactions = sorted((r for _, r in (*first, *now) if r), key=lambda reaction: reaction["time"])
-        served = Served("text", "text-1", [r for r, _ in now], [r for r, _ in first], reactions, texts)
-        found = compare(comparisons_of(served, references, since, since + HOUR), monitor.min_rows)
+        variant_of = Served("text", "text-1", [r for r, _ in now], [r for r, _ in first], reactions, texts)
+        found = compare(comparisons_of(variant_of, references, since, since + HOUR), monitor.min_rows)
         graded = grade(found, history, since, monitor.persistence)
         history.insert(0, Past(since, since + HOUR, tuple(graded)))
         yield graded

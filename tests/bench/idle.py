@@ -22,13 +22,13 @@ from rich.table import Table
 
 from components.artifact import write_text
 from components.config import load
+from components.lines import PROGRAMS
 from components.paths import METRICS
 from components.stage import StageError, run
 from flows import stack
 from flows.environment import ROOT
-from flows.slots import SLOTS
 
-ENGINES = frozenset(program for programs in SLOTS.values() for program in programs)
+ENGINES = frozenset(PROGRAMS)
 RESULT = ROOT / METRICS / "online/idle.json"
 INTERVAL = 10.0  # seconds between looks at memory
 

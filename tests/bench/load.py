@@ -19,10 +19,10 @@ import aiohttp
 import numpy as np
 import typer
 
-from bentos.gateway.schemas import MODELS
 from components.api_keys import KEYS, accepted_keys
 from components.artifact import canonical, write_text
 from components.config import Line, load
+from components.lines import IMAGE, TEXT
 from components.paths import STATE
 from components.stage import StageError, run
 from tests.bench.timing import before_work
@@ -68,9 +68,9 @@ class Level:
 def body(line: Line, index: int, tokens: int) -> dict[str, Any]:
     prompt = PROMPTS[index % len(PROMPTS)]
     if line == "image":
-        return {"model": MODELS["image"], "prompt": prompt, "seed": index}
+        return {"model": IMAGE.model, "prompt": prompt, "seed": index}
     messages = [{"role": "user", "content": prompt}]
-    return {"model": MODELS["text"], "messages": messages, "max_tokens": tokens, "seed": index, "temperature": 0.7}
+    return {"model": TEXT.model, "messages": messages, "max_tokens": tokens, "seed": index, "temperature": 0.7}
 
 
 def units(line: Line, answer: dict[str, Any]) -> int:

@@ -21,20 +21,19 @@ from rich.table import Table
 from scipy import stats
 
 from components.artifact import write_text
-from components.experiments.sequence import crossing
-from components.experiments.shift import DAYS as YEAR
-from components.experiments.shift import log_detector
-from components.experiments.simulate import (
-    BOUND,
+from components.experiments.comparison import DAYS as YEAR
+from components.experiments.comparison import log_detector
+from components.experiments.plan import BOUND, fixed_horizon
+from components.stage import run
+from tests.components.experiments.simulate import (
     Stream,
-    fixed_horizon,
+    crossing,
     fixed_horizon_mean,
     returning,
     stream,
     turning,
     users_to_decision,
 )
-from components.stage import run
 
 OUT = Path("metrics/online/statistics.json")
 RATE, LIFT, ALPHA, POWER, EVERY, SEED = 0.3, 0.15, 0.05, 0.8, 100, 7

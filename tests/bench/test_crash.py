@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from components.events.database import EventStoreError
+from components.events.database import DatabaseError
 from components.events.store import EventStore
 from tests.bench.crash import kill_writer, sample
 
@@ -24,6 +24,6 @@ async def test_a_row_that_is_not_as_it_was_written_is_noticed(url: str) -> None:
 
 
 def test_a_writer_that_cannot_write_is_no_crash(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(EventStoreError, match="ended by itself"):
+    with pytest.raises(DatabaseError, match="ended by itself"):
         kill_writer("sqlite:////proc/no/events.db", "w0", 5)
-    assert "EventStoreError" in capfd.readouterr().err
+    assert "DatabaseError" in capfd.readouterr().err

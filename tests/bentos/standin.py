@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bentos.disconnect import ClientGone, until_disconnect
+from bentos.calls import ClientGone, until_disconnect
 from bentos.protocol import ImageJob, Info, Picture, TextJob, TextLine, Written
 
 NATIVE = 32

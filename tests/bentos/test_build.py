@@ -70,8 +70,8 @@ def test_20_a_bento_declares_the_packages_that_it_imports_as_they_are_locked(
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of what Bentos are built from."""
-    for folder in OURS:
+    """A copy of what Bentos are built from, and of the benchmarks, which they are not."""
+    for folder in (*OURS, "tests/bench"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "base"))
     shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path

@@ -11,7 +11,7 @@ from components import config, stage
 from components.artifact import ArtifactError
 from components.config import ConfigError
 from components.errors import AtelierError
-from components.events.database import EventStoreError
+from components.events.database import DatabaseError
 from flows import cli, commands
 
 ROOT = Path(__file__).parents[2]
@@ -52,11 +52,11 @@ def test_23_each_error_of_the_project_has_the_one_root_or_is_never_shown() -> No
     hidden = set(NEVER_SHOWN)
     while more := {name for name, parents in every.items() if parents & hidden} - hidden:
         hidden |= more
-    assert {"ArtifactError", "ConfigError", "EventStoreError", "ExperimentError", "StageError"} <= expected
+    assert {"ArtifactError", "ConfigError", "DatabaseError", "ExperimentError", "StageError"} <= expected
     assert every.keys() - expected == hidden
 
 
-@pytest.mark.parametrize("kind", [ArtifactError, ConfigError, EventStoreError, stage.StageError, OSError])
+@pytest.mark.parametrize("kind", [ArtifactError, ConfigError, DatabaseError, stage.StageError, OSError])
 def test_23_an_expected_error_of_any_kind_ends_as_one_line(
     kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from components.config import Params, load
 from components.events.read import record_deployment
 from components.events.schema import Deployment
 from components.registry import registry
-from flows import release, releases, slots, stack
+from flows import release, stack
 
 
 class Machine:
@@ -27,7 +27,7 @@ class Machine:
         params = load()
         events = params.events.model_copy(update={"url": f"sqlite:///{folder / 'events.db'}"})
         self.params: Params = params.model_copy(update={"events": events})
-        for module in (release, releases, slots):
+        for module in (release, stack):
             patch.setattr(module, "STATE", folder)
         patch.setattr(registry, "project_aliases", self._project)
         patch.setattr(stack, "running", lambda: {"text"})

@@ -14,17 +14,17 @@ from sqlalchemy import insert
 
 from components.artifact import read_manifest
 from components.config import Experiment, Params, load
+from components.events.database import opened, writing
 from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished
-from components.events.transactions import opened, writing
-from components.experiments.assignment import inside, served
+from components.experiments.assignment import inside, variant_of
 from components.experiments.versions import running
 from components.learning.adapter_experiment import adapter_experiment
 from components.paths import SEGMENTS
 from components.releases.leases import held
 from components.stage import StageError
 from components.training import adapter
-from flows import adapters, releases
+from flows import adapters, release
 from flows.learn import DAY
 from monitoring.report import write_report
 from tests.components.events.examples import DEPLOYMENT
@@ -64,7 +64,7 @@ class Project:
     def promote(self, digest: str, name: str = DEPLOYMENT.deployment) -> None:
         record_deployment(self.params.events.url, DEPLOYMENT.model_copy(update={"digest": digest, "deployment": name}))
         with opened(self.params.events.url) as engine, held(engine, "text", "test", 30.0) as lease:
-            releases.promote(engine, name, {}, lease.token)
+            release.promote(engine, name, {}, lease.token)
 
     def like(self, users: int, plan: str = "paid") -> None:
         """Each of these users once likes a woodcut of something of their own."""
@@ -81,7 +81,7 @@ class Project:
         with opened(self.params.events.url) as engine:
             places = [one.placed for one in running(engine)]
         for number in range(self.asked, self.asked + users):
-            given, _ = served(inside(places, "text", f"u{number}", SEGMENT), f"u{number}")
+            given, _ = variant_of(inside(places, "text", f"u{number}", SEGMENT), f"u{number}")
             if given:
                 liked = float(rng.random() < rates[given.variant])
                 rows += self.visit(

@@ -17,7 +17,7 @@ from components.annotation.task_store import Task
 from components.annotation.workflow import State
 from components.config import Params, load
 from components.data.sample import iterate
-from components.events.transactions import opened
+from components.events.database import opened
 from components.stage import StageError
 from flows import annotate, commands, labelling_server
 from flows.annotate import BUSY

@@ -25,14 +25,14 @@ from components.data.clean import clean
 from components.data.pairs import Pair, read_pairs
 from components.data.prepare import prepare
 from components.data.split import SIDES, split
+from components.events.database import opened
 from components.events.schema import Event
 from components.events.store import commit
-from components.events.transactions import opened
 from components.learning import data_version
 from components.learning.harvest import is_held_out
 from components.paths import FEEDBACK
 from components.stage import StageError
-from flows import annotate, learn, release, slots
+from flows import annotate, learn, release, stack
 from tests.components.annotation.simulated import SimulatedAnnotator, another_account, settings
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
 from tests.label_studio_server import Server
@@ -94,7 +94,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, champion: Path) -> 
         monkeypatch.setattr(module, "load", lambda: here.params)
     monkeypatch.setattr(annotate, "LOCK", tmp_path / "annotate.lock")
     monkeypatch.setattr(learn, "FOLDER", tmp_path / FEEDBACK / "text")
-    monkeypatch.setattr(slots, "served", lambda *_: DEPLOYMENT)
+    monkeypatch.setattr(stack, "served", lambda *_: DEPLOYMENT)
     monkeypatch.setattr(release, "champion_folder", lambda *_: champion)
     monkeypatch.chdir(tmp_path)
     return here
@@ -239,7 +239,7 @@ def test_a_comparison_that_a_killed_run_kept_without_its_task_gets_one_from_the_
 
 
 def test_a_second_answer_needs_a_model_that_is_deployed(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "served", lambda *_: None)
+    monkeypatch.setattr(stack, "served", lambda *_: None)
     with pytest.raises(
         StageError,
         match="no text model is deployed that could write a second answer; run `atelier release start` first",

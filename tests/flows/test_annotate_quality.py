@@ -15,7 +15,7 @@ from components.annotation.task_store import Task
 from components.annotation.workflow import State
 from components.config import load
 from components.data.sample import iterate
-from components.events.transactions import opened
+from components.events.database import opened
 from flows import annotate
 from tests.components.annotation.examples import TASK, TIERS, changes
 from tests.components.annotation.simulated import BEASTS, FOOD, write_data, write_set

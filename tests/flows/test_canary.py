@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from components.events.schema import Accepted, Event, Feedback, Finished, Trial
+from components.events.database import opened
+from components.events.ledger import Note
+from components.events.schema import Accepted, CandidateCall, Event, Feedback, Finished
 from components.events.store import commit
-from components.events.transactions import opened
 from components.releases import evidence, store
 from components.releases.leases import held
 from components.releases.machine import WAY, State
-from components.releases.schema import Move, Note, Release
+from components.releases.schema import Move, Release
 from components.stage import StageError
-from flows import canary, cli, commands, releases, slots, stack
+from flows import canary, cli, commands, driver, release, stack
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -35,15 +36,15 @@ class Trials:
         self.stopped: list[str] = []
         rules = machine.params.release.model_copy(update={"min_requests": 5, "min_seconds": 0, "max_less_liked": 1.0})
         self.params = machine.params.model_copy(update={"release": rules})
-        patch.setattr(releases, "logger", lambda: logging.getLogger("releases"))
+        patch.setattr(driver, "logger", lambda: logging.getLogger("releases"))
         patch.setattr(canary, "logger", lambda: logging.getLogger("releases"))
         patch.setattr(stack, "running", lambda: {"text", "text-b"})
         patch.setattr(stack, "control", lambda _, program: self.stopped.append(program))
-        releases.record_release.fn("text", machine.deploy("a"), self.params)
+        release.record_release.fn("text", machine.deploy("a"), self.params)
         machine.deploy("b")
-        slots.place("text-b", slots.require_deployed("text"))
+        stack.place("text-b", stack.require_deployed("text"))
         machine.deploy("a")
-        releases.record_candidate.fn("text", "text-b", self.params)
+        release.record_candidate.fn("text", "text-b", self.params)
 
     @property
     def release(self) -> Release:
@@ -89,7 +90,7 @@ class Trials:
 
     def trial(self, kind: str, reason: str, request_id: str | None = None, latency: float = 0.1) -> None:
         self.write(
-            Trial(
+            CandidateCall(
                 request_id=request_id or f"t{next(NUMBERS)}",
                 time=self.release.since + 0.001,
                 kind=kind,  # type: ignore[arg-type]
@@ -135,7 +136,7 @@ def test_through_all_states_it_becomes_champion_and_nothing_is_restarted(trials:
         assert " holds: " not in trials.step()
     assert trials.machine.mlflow == {"champion": "b" * 64}
     assert (trials.machine.restarted, trials.stopped) == ([], [])
-    assert slots.slot_of("text", "text-b") == "text-b"
+    assert stack.slot_of("text", "text-b") == "text-b"
     assert trials.step() == "text: no candidate on trial"
 
 
@@ -143,7 +144,7 @@ def sent_back(trials: Trials, why: str) -> None:
     assert why in trials.step()
     assert trials.release.state is State.ROLLED_BACK
     assert trials.machine.mlflow == {"champion": "a" * 64}
-    assert (trials.stopped, slots.occupied()) == (["text-b"], ["text"])
+    assert (trials.stopped, stack.occupied()) == (["text-b"], ["text"])
 
 
 def test_failures_that_the_champion_made_good_send_it_back(trials: Trials) -> None:
@@ -193,16 +194,16 @@ def test_who_was_sent_back_by_hand_makes_room_too(trials: Trials) -> None:
     from flows.rollback import rollback
 
     rollback("text", "it is rude", trials.params)
-    assert (trials.stopped, slots.occupied(), trials.machine.restarted) == (["text-b"], ["text"], [])
+    assert (trials.stopped, stack.occupied(), trials.machine.restarted) == (["text-b"], ["text"], [])
 
 
 def test_a_second_candidate_is_refused_before_it_is_deployed(trials: Trials) -> None:
     with pytest.raises(
         StageError, match="text-b is on trial on line text: wait for it, or `atelier release rollback text` first"
     ):
-        releases.require_no_other_on_trial("text", "text-c", trials.params)
-    releases.require_no_other_on_trial("text", "text-b", trials.params)
-    releases.require_no_other_on_trial("image", "image-c", trials.params)
+        release.require_no_other_on_trial("text", "text-c", trials.params)
+    release.require_no_other_on_trial("text", "text-b", trials.params)
+    release.require_no_other_on_trial("image", "image-c", trials.params)
 
 
 def test_while_another_drives_the_line_a_step_does_nothing(trials: Trials) -> None:

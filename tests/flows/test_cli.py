@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.config import ConfigError
-from flows import cli, commands, releases, stack
+from flows import cli, commands, release, stack
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -38,7 +38,7 @@ def test_releases_are_told_rolled_back_with_a_reason_and_listed(
     monkeypatch.setattr(stack, "supervisor_pid", lambda: None)
     assert "text: no events database at" in call("status")
     for name in ("a", "b"):
-        releases.record_release.fn("text", machine.deploy(name), machine.params)
+        release.record_release.fn("text", machine.deploy(name), machine.params)
     running, text, image = call("status").splitlines()
     assert (running, image) == (
         "nothing is running",

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from components.config import Experiment, Params, load
+from components.events.database import opened
 from components.events.schema import Accepted, Event, Feedback, Finished
 from components.events.store import commit
-from components.events.transactions import opened
-from components.experiments.assignment import inside, served
+from components.experiments.assignment import inside, variant_of
 from components.experiments.versions import history, running
 from components.stage import StageError
 from flows import cli, commands, experiments
@@ -58,7 +58,7 @@ class Project:
             places = [version.placed for version in running(engine)]
             for number in range(self.asked, self.asked + users):
                 user, name, at = f"u{number}", f"r{number}", 1000.0 + number
-                given, _ = served(inside(places, "text", user, {}), user)
+                given, _ = variant_of(inside(places, "text", user, {}), user)
                 assert given is not None
                 prompt = "a fox" if number % 2 else "a very long wish for a picture"
                 rate = (short or rates if number % 2 else rates)[given.variant]

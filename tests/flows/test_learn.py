@@ -13,9 +13,9 @@ from filelock import FileLock
 from components.annotation import phrase_queue
 from components.config import Params
 from components.data import feedback
+from components.events.database import opened
 from components.events.schema import Event
 from components.events.store import commit
-from components.events.transactions import opened
 from components.releases.plan import TrafficPlan
 from components.stage import StageError
 from flows import learn

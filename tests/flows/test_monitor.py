@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prefect.artifacts import Artifact
 
-from components.events.database import EventStoreError
+from components.events.database import DatabaseError
 from flows import monitor
 from tests.monitoring.test_report import NOW, params_in, store, traffic
 
@@ -35,5 +35,5 @@ def test_without_events_the_flow_fails_in_words(
 ) -> None:
     params = params_in(tmp_path)
     monkeypatch.setattr(monitor, "load", lambda: params)
-    with pytest.raises(EventStoreError, match="no events database at"):
+    with pytest.raises(DatabaseError, match="no events database at"):
         monitor.monitor()

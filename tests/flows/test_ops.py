@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.config import Params
-from components.events.transactions import DatabaseRefusedError
+from components.events.database import DatabaseError
 from flows import canary, cli, commands
 from tests.monitoring.test_report import params_in
 
@@ -35,6 +35,6 @@ def test_the_step_of_each_minute_writes_it_even_where_the_step_fails(
     assert "text has no champion yet" in page.read_text()
     page.unlink()
     (tmp_path / "events.db").write_text("this is no database, but long enough to be taken for one " * 40)
-    with pytest.raises(DatabaseRefusedError, match="file is not a database"):
+    with pytest.raises(DatabaseError, match="file is not a database"):
         canary.canary.fn()
     assert "file is not a database" in page.read_text()

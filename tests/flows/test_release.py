@@ -13,13 +13,13 @@ from prefect.logging import disable_run_logger
 
 from components.artifact import read_manifest, seal, verify, write_text
 from components.config import Line, Params, Registry, load
+from components.events.database import opened
 from components.events.read import read
 from components.events.schema import Deployment
-from components.events.transactions import opened
 from components.experiments.versions import history
 from components.registry.registry import register
 from components.stage import StageError
-from flows import release, releases, slots, stack
+from flows import driver, release, stack
 from flows.environment import ROOT
 from flows.experiments import declare
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
@@ -64,7 +64,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Params, li
     """Parameters and a packaged text artifact in an empty folder; what would be restarted is listed instead."""
     restarted: list[str] = []
     monkeypatch.setattr(release, "STATE", tmp_path)
-    monkeypatch.setattr(slots, "STATE", tmp_path)
+    monkeypatch.setattr(stack, "STATE", tmp_path)
     monkeypatch.setattr(release, "package_folder", lambda line: tmp_path / "package")
     monkeypatch.setattr(stack, "running", lambda: set(restarted))
     monkeypatch.setattr(stack, "restart", lambda params, program: restarted.append(program))
@@ -83,7 +83,7 @@ def test_deploying_again_records_and_restarts_nothing(machine: tuple[Params, lis
     assert names == ["text-abc", "text-abc"]
     assert restarted == ["text"]
     (row,) = read(params.events.url, "deployments")
-    record = slots.require_deployed("text")
+    record = stack.require_deployed("text")
     assert row == record.model_dump()
     assert record.digest == release.read_manifest(release.package_folder("text")).digest
 
@@ -98,7 +98,7 @@ def test_22_deployments_are_looked_up_in_the_database_of_the_setting(
         for _ in range(2):
             release.deploy.fn("text", "atelier-text", "3", "atelier-text:abc", params, "text")
     (row,) = read(params.events.url, "deployments")
-    assert slots.require_deployed("text").model_dump() == row and restarted == ["text"]
+    assert stack.require_deployed("text").model_dump() == row and restarted == ["text"]
 
 
 def test_a_new_bento_replaces_the_running_one(machine: tuple[Params, list[str]]) -> None:
@@ -107,7 +107,7 @@ def test_a_new_bento_replaces_the_running_one(machine: tuple[Params, list[str]])
         for tag in ("atelier-text:abc", "atelier-text:def"):
             release.deploy.fn("text", "atelier-text", "3", tag, params, "text")
     assert restarted == ["text", "text"]
-    assert slots.require_deployed("text").deployment == "text-def"
+    assert stack.require_deployed("text").deployment == "text-def"
     assert len(read(params.events.url, "deployments")) == 2
 
 
@@ -116,10 +116,11 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
 ) -> None:
     params, restarted = machine
     recorded: list[tuple[str, str]] = []
+    record_release = release.record_release.fn
 
     def promote(line: Line, deployment: str, params: Params) -> None:
         recorded.append(("champion", deployment))
-        releases.record_release.fn(line, deployment, params)
+        record_release(line, deployment, params)
 
     monkeypatch.setattr(release, "load", lambda: params)
     monkeypatch.setattr(release, "register_package", lambda line: ("atelier-text", "3"))
@@ -127,8 +128,8 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
     monkeypatch.setattr(release, "build_bento", lambda name, version: f"atelier-{name}:{version}")
     monkeypatch.setattr(release, "deploy", release.deploy.fn)
     monkeypatch.setattr(release, "record_release", promote)
-    monkeypatch.setattr(release, "record_candidate", releases.record_candidate.fn)
-    monkeypatch.setattr(releases, "project", lambda *_: [])
+    monkeypatch.setattr(release, "record_candidate", release.record_candidate.fn)
+    monkeypatch.setattr(release, "update_aliases", lambda *_: [])
 
     def offer(weights: bytes, canary: bool | None = None) -> tuple[str, list[str]]:
         """The deployment, and what was restarted for it."""
@@ -141,14 +142,14 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
     first, anew = offer(b"1", canary=True)  # there is nobody to be compared with yet
     assert (recorded, anew) == ([("champion", first)], ["text", "gateway"])
     second, anew = offer(b"2", canary=True)
-    assert (anew, slots.slot_of("text", first), slots.slot_of("text", second)) == (["text-b"], "text", "text-b")
-    assert releases.plan("text", params).candidate == second
+    assert (anew, stack.slot_of("text", first), stack.slot_of("text", second)) == (["text-b"], "text", "text-b")
+    assert driver.plan("text", params).candidate == second
     assert offer(b"2", canary=True) == (second, [])  # as after a kill
     with pytest.raises(StageError, match=f"{second} is on trial"):
         offer(b"3", canary=True)
     third, anew = offer(b"3")  # by the direct path, in the champion's place and not in the candidate's
-    assert (anew, slots.slot_of("text", third)) == (["text", "gateway"], "text")
-    assert (releases.plan("text", params).champion, releases.plan("text", params).candidate) == (third, second)
+    assert (anew, stack.slot_of("text", third)) == (["text", "gateway"], "text")
+    assert (driver.plan("text", params).champion, driver.plan("text", params).candidate) == (third, second)
     with opened(params.events.url) as engine:  # once, whatever number of releases
         assert [(v.name, v.why) for v in history(engine)] == [("text-temperature", "declared in params.yaml")]
 
@@ -167,9 +168,9 @@ def test_an_experiment_that_would_be_spoilt_stops_a_release_before_anything_is_d
 
 
 def test_before_the_first_release_nothing_is_deployed(machine: tuple[Params, list[str]]) -> None:
-    assert slots.deployed("image") is None
+    assert stack.deployed("image") is None
     with pytest.raises(StageError, match="no image model is deployed yet"):
-        slots.require_deployed("image")
+        stack.require_deployed("image")
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +239,7 @@ def project(
     monkeypatch.setattr(release, "load", lambda: params)
     monkeypatch.setattr(release, "ROOT", tmp_path)
     monkeypatch.setattr(release, "STATE", tmp_path)
-    monkeypatch.setattr(slots, "STATE", tmp_path)
+    monkeypatch.setattr(stack, "STATE", tmp_path)
     return Project(tmp_path, packages, registry)
 
 
@@ -247,7 +248,7 @@ def test_a_worse_model_is_refused_in_words_and_the_champion_goes_on(project: Pro
     refusal = r"may be worse than text-good, which goes on serving: perplexity_ratio_upper is .*--force"
     with pytest.raises(StageError, match=refusal):
         release.release(["text"])
-    assert slots.require_deployed("text").digest == champion
+    assert stack.require_deployed("text").digest == champion
     assert not (project.root / "bentoml").exists()
     assert verify(project.root / "champions" / "text" / champion[:12]).digest == champion
     (evidence,) = project.evidence

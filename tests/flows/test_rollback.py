@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from components.events.transactions import opened
+from components.events.database import opened
+from components.events.ledger import Note
 from components.registry import registry
 from components.registry.connection import RegistryError
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import OPEN, TRIAL
-from components.releases.schema import Note
 from components.stage import StageError
-from flows import releases, rollback, stack
-from flows.slots import require_deployed
+from flows import release, rollback, stack
+from flows.stack import require_deployed
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -24,7 +24,7 @@ from tests.flows.releasing import machine as machine
 def two(machine: Machine) -> Machine:
     """A machine that released a, then b."""
     for name in ("a", "b"):
-        releases.record_release.fn("text", machine.deploy(name), machine.params)
+        release.record_release.fn("text", machine.deploy(name), machine.params)
     return machine
 
 

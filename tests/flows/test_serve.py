@@ -14,7 +14,7 @@ import pytest
 
 from components.config import load
 from components.stage import StageError
-from flows import environment, program_environment, serve, slots
+from flows import environment, program_environment, serve, stack
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -22,7 +22,7 @@ from tests.components.events.examples import DEPLOYMENT
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty `.atelier`, and an environment that is put back afterwards."""
     monkeypatch.setattr(serve, "STATE", tmp_path)
-    monkeypatch.setattr(slots, "STATE", tmp_path)
+    monkeypatch.setattr(stack, "STATE", tmp_path)
     (tmp_path / "deployed").mkdir()
     with mock.patch.dict(os.environ):
         for name in [name for name in os.environ if name.startswith("ATELIER_")]:
@@ -32,7 +32,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("program", ["text", "text-b"])
 def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path, program: str) -> None:
-    slots.place(program, DEPLOYMENT)
+    stack.place(program, DEPLOYMENT)
     command = serve.PROGRAMS[program](load())
     assert command[1:4] == ["-m", "_bentoml_impl.worker.service", DEPLOYMENT.bento]
     with socket.socket(fileno=int(command[command.index("--fd") + 1])) as bound:

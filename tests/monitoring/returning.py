@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sqlalchemy import insert
 
 from components.config import Experiment
+from components.events.database import opened, writing
 from components.events.schema import ACCEPTED, FEEDBACK
-from components.events.transactions import opened, writing
 from components.experiments.exposures import by_closing
 from components.experiments.statistics import Analysis, analyse
 from monitoring.experiments import users_of

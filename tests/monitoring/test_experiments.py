@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from components.events.transactions import opened
+from components.events.database import opened
+from components.events.ledger import Note
 from components.experiments import store
 from components.experiments.exposures import by_closing
 from components.experiments.versions import newest
-from components.releases.schema import Note
 from monitoring.experiments import Late, in_force, report_on, users_of
 from tests.components.experiments.examples import experiment
 from tests.components.experiments.examples import in_force as declare

@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from components.config import Params
 from components.events.database import connect
+from components.events.ledger import Note
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import WAY, State
-from components.releases.schema import Note
 from monitoring import metrics
 from monitoring.ops import write_ops
 from monitoring.probes import PLACES

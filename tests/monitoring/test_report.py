@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from components.config import Params, load
-from components.events.database import EventStoreError
+from components.events.database import DatabaseError
 from components.events.read import record_deployment
 from components.events.schema import Accepted, Event, Feedback
 from components.events.store import EventStore
@@ -221,5 +221,5 @@ def test_users_folded_from_the_stream_are_those_of_all_events_at_once(params: Pa
 
 
 def test_without_events_there_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(EventStoreError, match="made when the gateway first starts"):
+    with pytest.raises(DatabaseError, match="made when the gateway first starts"):
         write_report(params_in(tmp_path), NOW)

@@ -10,8 +10,8 @@ import pytest
 from components.annotation import phrase_queue, task_store
 from components.config import ConfigError, Params, load
 from components.config.keys import REPLACED, nearest
+from components.events.database import opened
 from components.events.read import read
-from components.events.transactions import opened
 from components.experiments.versions import running
 from components.releases import store
 from components.releases.machine import State

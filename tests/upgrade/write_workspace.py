@@ -35,14 +35,14 @@ def serve_packages() -> None:
     """Build the Bentos, make them champions and say where each is served."""
     from components.artifact import read_manifest, write_text
     from components.config import load
+    from components.events.database import opened
+    from components.events.ledger import Note
     from components.events.read import record_deployment
     from components.events.schema import Deployment
-    from components.events.transactions import opened
     from components.releases import leases, store
     from components.releases.machine import State
-    from components.releases.schema import Note
     from flows.environment import STATE
-    from flows.slots import place
+    from flows.stack import place
 
     url = load().events.url
     for name in (*LINES, "gateway"):
@@ -69,10 +69,10 @@ def write_people() -> None:
 
     from components.annotation import tier_store
     from components.config import load
-    from components.events.transactions import opened
+    from components.events.database import opened
+    from components.events.ledger import Note
     from components.experiments import store
     from components.learning import labels
-    from components.releases.schema import Note
 
     params = load()
     with opened(params.events.url) as engine:

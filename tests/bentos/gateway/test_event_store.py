@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from components.events.database import opened
 from components.events.read import read
 from components.events.store import commit
-from components.events.transactions import opened
 from tests.bentos.gateway.conftest import Running, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
 from tests.bentos.processes import answering

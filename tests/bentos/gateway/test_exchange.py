@@ -15,7 +15,7 @@ from bentos.gateway.admission import Admission
 from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background
 from bentos.gateway.errors import ApiError, unavailable
-from bentos.gateway.exchange import Exchange, Gateway, asked, recorded, segments
+from bentos.gateway.exchange import Caller, Exchange, Gateway, recorded, segments
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.api_keys import DEFAULT
@@ -44,7 +44,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 def exchange() -> Exchange:
-    return Exchange("text", "atelier-text", "u", "text-1", "a red boat", None, "chatcmpl")
+    return Exchange("text", "atelier-text", Caller("u"), "text-1", "a red boat", "chatcmpl")
 
 
 def counted(status: str) -> float:
@@ -61,9 +61,9 @@ def row(tmp_path: Path, asked: Exchange) -> dict[str, Any]:
 
 async def test_a_request_is_on_record_before_its_answer_and_complete_after(gateway: Gateway, tmp_path: Path) -> None:
     sent, url = exchange(), f"sqlite:///{tmp_path / 'events.db'}"
-    assert await asked(gateway, sent.id) is None
+    assert await gateway.events.who_asked(sent.id) is None
     async with recorded(gateway, sent) as result:
-        assert await asked(gateway, sent.id) == ("u", sent.created)
+        assert await gateway.events.who_asked(sent.id) == ("u", sent.created)
         assert request(url, sent.id) is not None and finished(url, sent.id) is None
         result.output, result.completion_tokens = "boat", 1
     assert (row(tmp_path, sent)["outcome"], row(tmp_path, sent)["output"]) == ("ok", "boat")

@@ -10,12 +10,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from sqlalchemy import Engine
 
-from bentos.gateway.breaker import ENOUGH, PATIENCE_SECONDS
 from bentos.gateway.errors import ApiError
-from bentos.gateway.traffic import Traffic
+from bentos.gateway.traffic import ENOUGH, PATIENCE_SECONDS, Traffic
 from bentos.gateway.upstream import Upstream
 from bentos.protocol import Info
-from components.events.schema import Trial
+from components.events.schema import CandidateCall
 from components.events.store import commit
 from components.releases import store
 from components.releases.leases import held
@@ -99,7 +98,7 @@ async def test_in_shadow_users_ask_the_champion_and_the_candidate_may_get_copies
     candidate(engine, State.SHADOW)
     await traffic.refresh()
     route = traffic.route("text", "u")
-    assert route.candidate is not None and route.trial is None
+    assert route.candidate is not None and route.answering_candidate is None
     assert (route.info.deployment, route.candidate.info.deployment) == ("text-a", "text-b")
 
 
@@ -108,7 +107,7 @@ async def test_a_breaker_that_any_gateway_opened_stops_it_here_until_the_next_re
 ) -> None:
     traffic = Traffic(upstream, engine, 0.05)
     release = candidate(engine, State.CANARY_50)
-    row = Trial(
+    row = CandidateCall(
         request_id=release.release,
         time=1.0,
         kind="breaker",
@@ -149,6 +148,8 @@ async def test_a_slot_that_went_away_keeps_its_role_and_its_users_get_an_honest_
 def test_28_large_requests_are_compared_with_large_ones(engine: Engine, upstream: Upstream) -> None:
     traffic = Traffic(upstream, engine, 0.05)
     for _ in range(ENOUGH):
-        traffic.answered("image", 1, 0.1)
-    assert traffic.slow("image", 1, 5.0) and traffic.budget("image", 1, 120) == PATIENCE_SECONDS
-    assert not traffic.slow("image", 10, 5.0) and traffic.budget("image", 10, 120) == 30  # nothing is known of them
+        traffic.note_champion("image", 1, 0.1)
+    assert traffic.is_slow("image", 1, 5.0) and traffic.patience("image", 1, 120) == PATIENCE_SECONDS
+    assert (
+        not traffic.is_slow("image", 10, 5.0) and traffic.patience("image", 10, 120) == 30
+    )  # of them is nothing known

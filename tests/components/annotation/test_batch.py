@@ -25,7 +25,7 @@ from components.annotation.batch import (
 )
 from components.artifact import seal
 from components.data.sample import Sample, write
-from components.events.transactions import opened
+from components.events.database import opened
 from components.stage import StageError
 from tests.bench.annotation_datasets import built_in
 from tests.bench.bench_stopping import WORTH, label_until_enough

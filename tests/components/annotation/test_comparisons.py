@@ -25,7 +25,7 @@ from components.annotation.phrase_queue import phrase_id
 from components.annotation.sync import reconcile
 from components.annotation.template import Choice, Template
 from components.config import load
-from components.events.transactions import opened
+from components.events.database import opened
 from tests.components.annotation.examples import TIERS, annotation, changes
 
 OLD, NEW = Candidate("a boat", "boat: sea", "response r1"), Candidate("a boat", "boat: toy", "text-2, seed 0")

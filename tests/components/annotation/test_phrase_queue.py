@@ -18,7 +18,7 @@ from components.annotation.phrase_queue import (
     record_answers,
     record_file,
 )
-from components.events.transactions import opened
+from components.events.database import opened
 from components.stage import StageError
 
 BOAT, CAR = phrase_task("a boat", "car", "new"), phrase_task("a car", "car", "new")

@@ -23,8 +23,7 @@ from components.annotation import sync, task_store
 from components.annotation.label_studio import Changes, Project, RemoteAnnotation, RemoteTask, TaskView
 from components.annotation.sync import Summary, catch_up, read_views, reconcile, send, update_views, view_of
 from components.annotation.workflow import MoveKind, OvertakenError, State, Tier
-from components.events.database import connect
-from components.events.transactions import opened
+from components.events.database import connect, opened
 from components.stage import StageError
 from tests.components.annotation.examples import (
     LABELS,

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from components.annotation import sync, task_store
 from components.annotation.crowd import estimate_crowd
 from components.annotation.workflow import Answer, MoveKind, OvertakenError, OwnWorkError, State, Tier, TierError
-from components.events.transactions import opened
+from components.events.database import opened
 from tests.components.annotation.examples import CROWD, LABELS, PROJECT, TIERS, answer, check, kinds, only_task
 
 

@@ -11,18 +11,9 @@ from components.config import Clean
 from components.data.clean import clean, examine
 from components.data.filters import UnreadablePicture
 from components.data.picture import decode, encode_png, header
-from components.data.sample import (
-    REJECTS,
-    SAMPLES,
-    SOURCES,
-    Sample,
-    count_slugs,
-    first_reasons,
-    read,
-    read_rejects,
-    write,
-)
+from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, count_slugs, first_reasons, read, write
 from components.stage import StageError
+from tests.components.data.rejects import read_rejects
 from tests.components.data.test_picture import claiming, encoded
 
 PARAMETERS = Clean(low_percentile=0.0, high_percentile=99.5, max_pixels=1_000_000, min_side=8)

@@ -6,18 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.data.sample import (
-    REJECT_SCHEMA,
-    Reject,
-    Sample,
-    count_slugs,
-    iterate,
-    read,
-    read_rejects,
-    require,
-    write,
-)
+from components.data.sample import REJECT_SCHEMA, Reject, Sample, count_slugs, iterate, read, require, write
 from components.stage import StageError
+from tests.components.data.rejects import read_rejects
 
 SAMPLES = [
     Sample(

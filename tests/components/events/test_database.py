@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from components.annotation.task_store import METADATA  # that of the events, with the tables of labelling tasks
-from components.events.database import EventStoreError, bounded, connect, migrate
+from components.events.database import DatabaseError, bounded, connect, migrate
 from components.events.store import EventStore
 from components.experiments.versions import EXPERIMENTS
 from components.releases.schema import RELEASES
@@ -33,14 +33,14 @@ def test_sqlite_commits_are_fsynced(tmp_path: Path) -> None:
 
 
 def test_a_wrong_url_is_refused_without_its_password() -> None:
-    with pytest.raises(EventStoreError) as refused:
+    with pytest.raises(DatabaseError) as refused:
         connect("postgresql+nothing://someone:secret@host/events")
     assert "secret" not in str(refused.value)
 
 
 def test_an_unreachable_server_is_said_without_its_password() -> None:
     engine = connect("postgresql://someone:secret@127.0.0.1:1/events")
-    with pytest.raises(EventStoreError, match="@127") as refused:
+    with pytest.raises(DatabaseError, match="@127") as refused:
         migrate(engine)
     assert "secret" not in str(refused.value)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.events.database import EventStoreError
+from components.events.database import DatabaseError
 from components.events.read import get_deployment, read, record_deployment
 from tests.components.events.examples import DEPLOYMENT
 
@@ -19,12 +19,12 @@ def test_a_deployment_is_recorded_once_and_found_again(url: str) -> None:
 
 def test_a_deployment_id_never_changes_its_meaning(url: str) -> None:
     record_deployment(url, DEPLOYMENT)
-    with pytest.raises(EventStoreError, match="text-1 already stands for"):
+    with pytest.raises(DatabaseError, match="text-1 already stands for"):
         record_deployment(url, DEPLOYMENT.model_copy(update={"digest": "b" * 64}))
 
 
 def test_reading_makes_no_database(tmp_path: Path) -> None:
     path = tmp_path / "nothing" / "events.db"
-    with pytest.raises(EventStoreError, match="no events database at"):
+    with pytest.raises(DatabaseError, match="no events database at"):
         read(f"sqlite:///{path}", "accepted")
     assert not path.parent.exists()

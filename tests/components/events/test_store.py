@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from components.events import store as store_module
-from components.events.database import EventStoreError
+from components.events.database import DatabaseError
 from components.events.read import finished as read_finished
 from components.events.read import read, requests
 from components.events.store import EventStore
@@ -38,7 +38,7 @@ async def test_only_accepted_requests_are_known_with_who_asked(url: str) -> None
     store = await EventStore.open(url)
     await store.append(accepted("r1"))
     await store.append(like("r2", "k"))
-    assert [await store.asked(name) for name in ("r1", "r2", "", "r1\x00")] == [("u", 1.0), None, None, None]
+    assert [await store.who_asked(name) for name in ("r1", "r2", "", "r1\x00")] == [("u", 1.0), None, None, None]
     await store.close()
 
 
@@ -73,7 +73,7 @@ async def test_waiting_appends_share_a_commit(tmp_path: Path, monkeypatch: pytes
 async def test_a_failed_commit_raises_in_every_waiting_append_and_stores_none(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'events.db'}"
     store = await EventStore.open(url)
-    with store._engine.begin() as connection:
+    with store.engine.begin() as connection:
         connection.execute(
             text(
                 "CREATE TRIGGER full BEFORE INSERT ON accepted WHEN NEW.request_id = 'r3' "
@@ -81,7 +81,7 @@ async def test_a_failed_commit_raises_in_every_waiting_append_and_stores_none(tm
             )
         )
     results = await asyncio.gather(*(store.append(accepted(f"r{i}")) for i in range(5)), return_exceptions=True)
-    assert [isinstance(result, EventStoreError) for result in results] == [True] * 5
+    assert [isinstance(result, DatabaseError) for result in results] == [True] * 5
     assert "disk I/O error" in str(results[0])
     assert read(url, "accepted") == []
     assert await store.append(accepted("r9")) is True  # the writer goes on
@@ -103,7 +103,7 @@ async def test_close_commits_what_waits_and_refuses_what_comes_later(tmp_path: P
     await asyncio.sleep(0)
     await store.close()
     assert await asyncio.gather(*waiting) == [True] * 20
-    with pytest.raises(EventStoreError, match="closed"):
+    with pytest.raises(DatabaseError, match="closed"):
         await store.append(accepted("late"))
 
 
@@ -140,7 +140,7 @@ async def test_28_a_database_that_takes_no_commit_is_noticed_while_nobody_asks(
     def disk(engine: Engine) -> None:
         loop.call_soon_threadsafe(tried.put_nowait, store.failing)
         if full:
-            raise EventStoreError("events cannot be written: database or disk is full")
+            raise DatabaseError("events cannot be written: database or disk is full")
         rewrite(engine)
 
     monkeypatch.setattr(store_module, "rewrite", disk)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.events import window
-from components.events.database import EventStoreError, bounded
+from components.events.database import DatabaseError, bounded
 from components.events.schema import KINDS, Event
 from components.events.store import EventStore
 from tests.components.events.examples import accepted, finished, like
@@ -140,7 +140,7 @@ def test_a_locked_database_is_waited_for_as_long_as_its_url_says_and_said_in_wor
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
-        with pytest.raises(EventStoreError, match="another process keeps it locked; try again"):
+        with pytest.raises(DatabaseError, match="another process keeps it locked; try again"):
             window.reactions(bounded(url, 1), 0, 30)
         assert 1 <= time.monotonic() - began < 5
     other.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from components.events.transactions import opened
+from components.events.database import opened
 from tests.components.events.conftest import postgresql_server as postgresql_server
 from tests.components.events.conftest import url as url
 

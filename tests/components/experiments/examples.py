@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from components.config import Experiment, Variant
-from components.events.transactions import opened
-from components.experiments.assignment import Placed, place
+from components.events.database import opened
+from components.events.ledger import Note
+from components.experiments.assignment import UNITS, Placed, place
 from components.experiments.exposures import Exposure, fold
-from components.experiments.intervals import UNITS
 from components.experiments.statistics import Analysis, analyse
 from components.experiments.store import apply
-from components.releases.schema import Note
 
 
 def experiment(control: float = 0.5, treatment: float = 0.5, salt: str = "salt", alpha: float = 0.05) -> Experiment:

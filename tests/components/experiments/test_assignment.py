@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from components.config import Experiment, Variant
-from components.experiments.assignment import Placed, assign, inside, place, served
-from components.experiments.intervals import allocate
+from components.experiments.assignment import Placed, allocate, assign, inside, place, variant_of
 from tests.components.experiments.examples import experiment, placed
 
 USERS = [f"user-{i}" for i in range(10_000)]
@@ -73,7 +72,7 @@ def test_a_user_of_a_line_is_in_one_experiment_at_most_and_lines_are_independent
     both = sum(found is not None and texts[user] is running[0] for user, found in images.items())
     assert 1850 < both < 2150  # of a's users, half
     outside = next(user for user, found in texts.items() if found is None)
-    assert served(inside(running, "text", outside, {}), outside) == (None, None)
+    assert variant_of(inside(running, "text", outside, {}), outside) == (None, None)
 
 
 def test_variants_do_not_depend_on_the_place_on_the_line() -> None:

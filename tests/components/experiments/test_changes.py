@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from components.events.ledger import Note
 from components.events.store import commit
 from components.experiments.store import apply, end
 from components.experiments.versions import ExperimentRefusedError, history, running
-from components.releases.schema import Note
 from tests.components.events.examples import accepted
 from tests.components.experiments.examples import COLOURS, NOTE, changed
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from components.experiments.plan import decisions, main, plan
-from components.experiments.simulate import stream, users_to_decision
 from components.stage import StageError
+from tests.components.experiments.simulate import stream, users_to_decision
 
 
 def test_the_fixed_horizon_is_the_textbooks_and_the_always_valid_one_pays_for_its_looks() -> None:

@@ -3,14 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.simulate import (
-    Returning,
-    fixed_horizon,
-    fixed_horizon_mean,
-    returning,
-    stream,
-    users_to_decision,
-)
+from components.experiments.plan import fixed_horizon
+from tests.components.experiments.simulate import Returning, fixed_horizon_mean, returning, stream, users_to_decision
 
 
 @pytest.mark.parametrize("lift", [0.4, -0.4])

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from components.events.transactions import DatabaseRefusedError, opened
+from components.events.database import DatabaseError, opened
+from components.events.ledger import Note, OvertakenError
 from components.experiments import store
-from components.experiments.store import OvertakenError, apply, reweigh
+from components.experiments.store import apply, reweigh
 from components.experiments.versions import epochs, history, newest, running
-from components.releases.schema import Note
 from tests.components.experiments.examples import COLOURS, NOTE, changed
 
 
@@ -86,7 +86,9 @@ def test_a_locked_database_is_said_in_words_and_nothing_is_changed(tmp_path: Pat
         apply(engine, [COLOURS], NOTE)
         other = sqlite3.connect(tmp_path / "events.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DatabaseRefusedError, match="change of colours is not recorded: database is locked; repeat"):
+        with pytest.raises(
+            DatabaseError, match="change of colours is not recorded: another process keeps it locked; try"
+        ):
             apply(engine, [changed(**weights(0.6))], NOTE)
         other.close()
         assert len(history(engine)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.annotation import comparisons, phrase_queue
 from components.annotation.comparisons import Candidate, Preference, compare, distinct
 from components.annotation.template import Choice
-from components.events.transactions import opened
+from components.events.database import opened
 from components.learning import data_version
 from components.learning.harvest import Harvest
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.events.database import opened
 from components.events.schema import Event
 from components.events.store import commit
-from components.events.transactions import opened
 from components.learning.harvest import Harvest, JudgedAnswer, Reason, harvest, read_judged_answers, set_apart
 from tests.components.events.examples import accepted, finished, like
 from tests.components.learning.examples import SETTINGS, answer

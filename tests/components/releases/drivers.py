@@ -8,11 +8,10 @@ from multiprocessing.connection import Connection
 from sqlalchemy import Engine, event
 
 from components.events.database import connect
-from components.events.transactions import DatabaseRefusedError
 from components.releases import store
-from components.releases.errors import ReleaseError
 from components.releases.leases import held
 from components.releases.machine import NEXT, State
+from components.stage import StageError
 from tests.components.releases.examples import NOTE
 
 DONE = "done"
@@ -70,7 +69,7 @@ def _drive(url: str, deployment: str, seconds: float, patience: float, pipe: Con
     event.listen(engine, "commit", lambda _: stop("COMMIT"))
     try:
         _release(engine, deployment, seconds, patience)
-    except (DatabaseRefusedError, ReleaseError) as error:
+    except StageError as error:
         pipe.send(type(error).__name__)
     else:
         pipe.send(DONE)

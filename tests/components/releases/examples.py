@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import Engine
 
 from components.config import Line
+from components.events.database import opened
+from components.events.ledger import Note
 from components.events.read import record_deployment
-from components.events.transactions import opened
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import State
-from components.releases.schema import Move, Note, Release
+from components.releases.schema import Move, Release
 from tests.components.events.examples import DEPLOYMENT
 
 NOTE = Note("ada", "it is better", {"kid": 0.01})

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.releases.errors import IllegalMoveError
-from components.releases.machine import MOVES, NEXT, OPEN, SHARES, TRIAL, WAY, Kind, State, kind_of
+from components.releases.machine import MOVES, NEXT, OPEN, SHARES, TRIAL, WAY, IllegalMoveError, Kind, State, kind_of
 
 
 def test_the_way_leads_from_registered_to_champion_and_each_state_of_it_can_be_left_backwards() -> None:

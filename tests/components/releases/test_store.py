@@ -11,19 +11,13 @@ import pytest
 from sqlalchemy import Engine, event, insert, text
 from sqlalchemy.exc import IntegrityError
 
-from components.events import transactions
-from components.events.database import connect
-from components.events.transactions import DatabaseRefusedError, opened
+from components.events import database
+from components.events.database import DatabaseError, connect, opened
+from components.events.ledger import Note, OvertakenError
 from components.releases import store
-from components.releases.errors import (
-    IllegalMoveError,
-    LostRaceError,
-    StaleTokenError,
-    UnknownReleaseError,
-)
 from components.releases.leases import take
-from components.releases.machine import OPEN, Kind, State
-from components.releases.schema import RELEASES, Note, Release
+from components.releases.machine import OPEN, IllegalMoveError, Kind, StaleTokenError, State, UnknownReleaseError
+from components.releases.schema import RELEASES, Release
 from tests.components.releases.drivers import DONE, Driver
 from tests.components.releases.examples import NOTE, check, record, release_directly
 
@@ -64,8 +58,8 @@ def test_what_is_refused_says_why_and_changes_nothing(url: str) -> None:
         before = store.current(engine, "text"), store.history(engine, "text")
         refused: list[tuple[type[Exception], str, tuple[str, int, State, int]]] = [
             (
-                LostRaceError,
-                r"text-2\.1 is not at version 7, but was seen registered at 1",
+                OvertakenError,
+                r"text-2\.1 was changed meanwhile, by ada: it is better\. .* `atelier release history LINE`",
                 ("text-2.1", 7, State.VALIDATED, token),
             ),
             (StaleTokenError, "token 1 no longer", ("text-2.1", 1, State.VALIDATED, token - 1)),
@@ -103,7 +97,7 @@ def test_of_two_moves_from_the_same_version_one_wins(url: str) -> None:
             together.wait()
             try:
                 return store.move(engine, begun.release, begun.version, to, NOTE, token).state
-            except LostRaceError:
+            except OvertakenError:
                 return None
 
         with ThreadPoolExecutor(2) as pool:
@@ -160,14 +154,14 @@ def test_a_driver_killed_before_any_statement_of_a_promotion_leaves_the_old_cham
 
 def test_a_locked_database_is_an_error_in_words(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     impatient = ("SET LOCAL lock_timeout = '50ms'",)
-    monkeypatch.setitem(transactions.BEGIN, "postgresql", impatient)
+    monkeypatch.setitem(database.BEGIN, "postgresql", impatient)
     record(url, "text-1")
     with opened(url) as engine, opened(url) as other:
         impatiently(engine)
         token = take(engine, "text", "ada", 30).token
-        with transactions.writing(other, "another's work") as connection:
+        with database.writing(other, "another's work") as connection:
             connection.execute(text("UPDATE leases SET holder = 'other'"))
-            with pytest.raises(DatabaseRefusedError, match=r"release of text-1 is not recorded: .*(lock)"):
+            with pytest.raises(DatabaseError, match=r"release of text-1 is not recorded: .*(lock)"):
                 store.register(engine, "text-1", NOTE, token)
         assert store.register(engine, "text-1", NOTE, token).version == 1
 
@@ -190,7 +184,7 @@ def test_a_full_database_is_an_error_in_words_and_no_half_move(tmp_path: Path) -
         event.listen(full, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1"))
         before = store.current(engine, "text"), store.history(engine, "text")
         big = Note("ada", "x" * 100_000)
-        with pytest.raises(DatabaseRefusedError, match=r"move of text-2\.1 to champion is not recorded: .* full"):
+        with pytest.raises(DatabaseError, match=r"move of text-2\.1 to champion is not recorded: .* full"):
             store.move(full, begun.release, begun.version, State.CHAMPION, big, token, direct=True)
         full.dispose()
         assert (store.current(engine, "text"), store.history(engine, "text")) == before
@@ -201,5 +195,5 @@ def test_a_database_of_newer_code_is_an_error_in_words(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'events.db'}"
     with opened(url) as engine, engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseRefusedError, match="made by newer code"), opened(url):
+    with pytest.raises(DatabaseError, match="made by newer code"), opened(url):
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.annotation import phrase_queue
-from components.events.transactions import opened
+from components.events.database import opened
 from flows.demo.annotators import ACCURACY, NAMES, answer_all
 
 

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import Engine
 
 from components.events import window
+from components.events.database import opened
 from components.events.read import finished, read, request
-from components.events.schema import BOTH, hash_user
-from components.events.transactions import opened
+from components.events.schema import Reason, hash_user
 from components.experiments.assignment import uniform
-from components.lineage import explain, why
+from components.lineage import explain, trace
 from components.releases import store
 from components.releases.evidence import calls
 from components.releases.leases import held
@@ -138,7 +138,7 @@ def test_14_who_answered_for_a_candidate_is_on_record_and_why_names_it(line: Lin
     streamed = line.gateway.post("/v1/chat/completions", json=body).headers["x-request-id"]
     by = {row["request_id"]: row["deployment"] for row in window.sample(line.gateway.events, 0, 1e12, **TEXT)}
     for request_id, expected in ((own, "text-b"), (identifier, answered), (streamed, "text-b")):
-        found = why(request_id, line.gateway.events, tmp_path)
+        found = trace(request_id, line.gateway.events, tmp_path)
         assert found["deployment"]["deployment"] == by[request_id] == expected
         assert found["response"]["deployment"] == "text-b"
     assert answered == "text-a"
@@ -216,5 +216,5 @@ def test_28_what_champion_and_candidate_fail_alike_counts_against_neither(line: 
     assert statuses == ({500} if "FAIL" in prompt else {200})
     assert line.ask(ours)[1] == "text-b"  # its breaker is closed
     failures = [row for row in line.trials("failure") if float(str(row["time"])) >= release.since]
-    assert {row["reason"] for row in failures} <= {BOTH}
+    assert {row["reason"] for row in failures} <= {Reason.BOTH}
     assert not [call for call in calls(line.engine, release, 60.0, time.time()) if call.failed]

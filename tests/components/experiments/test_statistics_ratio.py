@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.experiments.ratio import mismatch
+from components.experiments.statistics import mismatch
 
 
 def assigned(rng: np.random.Generator, given_nK: NDArray[np.float64]) -> NDArray[np.int64]:

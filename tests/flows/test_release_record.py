@@ -7,13 +7,14 @@ import logging
 import pytest
 
 from components.artifact import write_text
-from components.events.transactions import opened
+from components.events.database import opened
+from components.events.ledger import Note
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import Kind, State
-from components.releases.schema import Move, Note
+from components.releases.schema import Move
 from components.stage import StageError
-from flows import releases, rollback
+from flows import driver, release, rollback
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -23,8 +24,8 @@ def moves(machine: Machine) -> list[Move]:
         return store.history(engine, "text")
 
 
-def record(machine: Machine, deployment: str) -> list[releases.Alarm]:
-    return releases.record_release.fn("text", deployment, machine.params)
+def record(machine: Machine, deployment: str) -> list[driver.Alarm]:
+    return release.record_release.fn("text", deployment, machine.params)
 
 
 def test_a_deployment_becomes_champion_by_the_direct_path_with_its_evidence(machine: Machine) -> None:
@@ -60,7 +61,7 @@ def test_a_release_that_was_cut_short_is_continued(machine: Machine) -> None:
 def test_an_edit_of_an_alias_by_hand_is_undone_logged_and_returned(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(releases, "logger", lambda: logging.getLogger("by hand"))
+    monkeypatch.setattr(driver, "logger", lambda: logging.getLogger("by hand"))
     record(machine, machine.deploy("a"))
     machine.mlflow["champion"] = "e" * 64
     (alarm,) = record(machine, machine.deploy("a"))
@@ -76,6 +77,6 @@ def test_what_was_rolled_back_is_not_released_again(machine: Machine) -> None:
         record(machine, machine.deploy(name))
     rollback.rollback("text", "it paints cats only", machine.params)
     with pytest.raises(StageError, match=r"text-b was rolled back by .*: it paints cats only; release another"):
-        releases.require_not_rolled_back("text", "text-b", machine.params)
+        release.require_not_rolled_back("text", "text-b", machine.params)
     for allowed in ("text-a", "text-c"):
-        releases.require_not_rolled_back("text", allowed, machine.params)
+        release.require_not_rolled_back("text", allowed, machine.params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bentos.gateway.budget import MOST, RetryBudget
+from bentos.gateway.traffic import MOST_RETRIES, RetryBudget
 
 
 def test_where_every_call_fails_a_tenth_is_repeated() -> None:
@@ -19,4 +19,4 @@ def test_a_quiet_time_saves_up_no_storm() -> None:
     budget = RetryBudget()
     for _ in range(10_000):
         budget.deposit("text")
-    assert sum(budget.withdraw("text") for _ in range(100)) == MOST
+    assert sum(budget.withdraw("text") for _ in range(100)) == MOST_RETRIES

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.events.transactions import opened
+from components.events.database import opened
 from tests.bentos.gateway.conftest import Running, named_standin, serve_gateway
 from tests.components.releases.examples import record, release_directly
 

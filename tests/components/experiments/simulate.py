@@ -11,16 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.power import NormalIndPower, TTestIndPower
-from statsmodels.stats.proportion import proportion_effectsize
+from statsmodels.stats.power import TTestIndPower
 
-from components.experiments.comparison import effects
-from components.experiments.cuped import predictions
-from components.experiments.sequence import crossing
+from components.experiments.comparison import effects, log_wealth, predictions
+from components.experiments.plan import BOUND
 
 Floats = NDArray[np.float64]
 TASTE = 2.0  # concentration of users' Beta-distributed rates; around 0.3 they spread by 0.26
-BOUND = 2.0  # of effects at equal shares
 
 
 @dataclass(frozen=True)
@@ -50,20 +47,20 @@ class Returning:
         """By what each did, and was heard of, within `window` days of joining; of those who joined early enough."""
         joined = self.joined[self.joined + window <= self.liked.shape[1]]
         closes = joined[:, None] + window
-        known = self._mean(joined, closes)
-        return effects(known, self.treated[: joined.size], 0.5, predictions(known, np.full_like(known, np.nan)))
+        means = self._mean(joined, closes)
+        return effects(means, self.treated[: joined.size], 0.5, predictions(means, np.full_like(means, np.nan)))
 
     def so_far(self, day: int) -> Floats:
         """By all that each of those who have joined before `day` has done until then: no outcome stays what it was."""
         joined = self.joined[self.joined < day]
-        known = self._mean(joined, np.full((joined.size, 1), day))
-        return effects(known, self.treated[: joined.size], 0.5, predictions(known, np.full_like(known, np.nan)))
+        means = self._mean(joined, np.full((joined.size, 1), day))
+        return effects(means, self.treated[: joined.size], 0.5, predictions(means, np.full_like(means, np.nan)))
 
     def _mean(self, joined: NDArray[np.int64], until: NDArray[np.int64]) -> Floats:
         days = np.arange(self.liked.shape[1])
-        asked = (days >= joined[:, None]) & (days < until)
-        said = asked & self.liked[: joined.size] & (self.heard[: joined.size] < until)
-        return np.asarray(said.sum(axis=1) / asked.sum(axis=1))
+        active = (days >= joined[:, None]) & (days < until)
+        liked = active & self.liked[: joined.size] & (self.heard[: joined.size] < until)
+        return np.asarray(liked.sum(axis=1) / active.sum(axis=1))
 
 
 def returning(rate: float, users: int, days: int, joining: int, seed: tuple[int, int], late: float = 0.2) -> Returning:
@@ -101,18 +98,18 @@ def turning(phases: Sequence[tuple[int, float]], rate: float, share: float, seed
     return effects(outcomes, treated, share, predictions(outcomes, np.full(lifts.size, np.nan)))
 
 
+def crossing(x: Floats, mean: float, bound: float, alpha: float) -> float:
+    """How many of `x` it takes to say at level `alpha`, one-sided, that their mean exceeds `mean`; inf if never."""
+    reached = np.flatnonzero(log_wealth(x, mean, bound) >= -np.log(alpha))
+    return float(reached[0]) + 1 if reached.size else float("inf")
+
+
 def users_to_decision(x: Floats, alpha: float, every: int) -> float:
     """Users seen at the first look, one after `every` users, whose interval of effects `x` excludes 0; or inf."""
     first = min(crossing(x, 0.0, BOUND, alpha / 2), crossing(-x, 0.0, BOUND, alpha / 2))
     return every * math.ceil(first / every) if math.isfinite(first) else first
 
 
-def fixed_horizon(rate: float, lift: float, power: float, alpha: float) -> int:
-    """Users of both variants together that an ordinary test of two proportions, looked at once, needs."""
-    size = proportion_effectsize(rate * (1 + lift), rate)
-    return 2 * math.ceil(NormalIndPower().solve_power(abs(size), alpha=alpha, power=power))
-
-
 def fixed_horizon_mean(difference: float, deviation: float, power: float, alpha: float) -> int:
-    """The same for a t-test of means of outcomes with that standard deviation."""
+    """Users of both variants together for a t-test, looked at once, of means of outcomes of that deviation."""
     return 2 * math.ceil(TTestIndPower().solve_power(abs(difference) / deviation, alpha=alpha, power=power))

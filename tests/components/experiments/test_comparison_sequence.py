@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.experiments.sequence import crossing, interval, log_wealth
+from components.experiments.comparison import interval, log_wealth
+from tests.components.experiments.simulate import crossing
 
 
 def test_the_interval_is_where_no_bet_has_won() -> None:

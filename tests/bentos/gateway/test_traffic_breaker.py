@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bentos.gateway.breaker import CONSECUTIVE, ENOUGH, IN_WINDOW, Breaker, budget, far_above, p95
+from bentos.gateway.traffic import CONSECUTIVE, ENOUGH, IN_WINDOW, Breaker, far_above, p95, patience
 
 
 def test_failures_in_a_row_open_it_once_and_nothing_closes_it() -> None:
@@ -34,5 +34,5 @@ def test_slow_is_measured_against_enough_of_the_champions_answers() -> None:
 
 
 @pytest.mark.parametrize(("champion", "seconds"), [(None, 30), (0.01, 2), (1.0, 10), (20.0, 60)])
-def test_the_budget_leaves_the_champion_time_to_answer(champion: float | None, seconds: float) -> None:
-    assert budget(champion, 120) == seconds
+def test_patience_leaves_the_champion_time_to_answer(champion: float | None, seconds: float) -> None:
+    assert patience(champion, 120) == seconds

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.experiments.intervals import UNITS, Intervals, allocate, in_units, owner, size
+from components.experiments.assignment import UNITS, Intervals, allocate, in_units, owner, size
 
 SHARES = st.lists(st.integers(1, 50), min_size=1, max_size=5).map(
     lambda parts: in_units({"abcde"[i]: part / sum(parts) for i, part in enumerate(parts)})

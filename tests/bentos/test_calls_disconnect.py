@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from bentos.disconnect import ClientGone, until_disconnect
+from bentos.calls import ClientGone, until_disconnect
 
 
 async def never() -> Message:

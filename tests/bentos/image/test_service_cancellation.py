@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
-from bentos.image.cancellation import CancelledJobs
+from bentos.image.service import CancelledJobs
 
 SCOPE: Scope = {"type": "http", "headers": [(b"x-job-id", b"job-1")]}
 

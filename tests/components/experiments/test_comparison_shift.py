@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from components.config import Guardrails
-from components.experiments.comparison import Verdict
+from components.experiments.comparison import DAY_S, DAYS, Floats, Verdict, exceeding, log_detector, shift
 from components.experiments.exposures import Seen, User
-from components.experiments.sequence import Floats
-from components.experiments.shift import DAY_S, DAYS, exceeding, log_detector, shift
-from components.experiments.simulate import turning
 from components.experiments.statistics import Analysis, analyse
 from tests.components.experiments.examples import experiment
+from tests.components.experiments.simulate import turning
 
 ALPHA = 0.05
 Phases = list[tuple[int, float]]  # so many users, of whom treatment likes so much more

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.experiments.comparison import confidence_sequence
-from components.experiments.cuped import predictions
-from components.experiments.simulate import stream, users_to_decision
+from components.experiments.comparison import confidence_sequence, predictions
+from tests.components.experiments.simulate import stream, users_to_decision
 
 
 def test_a_prediction_knows_only_earlier_users() -> None:
