@@ -73,6 +73,7 @@ def tree(tmp_path: Path) -> Path:
     """A copy of what Bentos are built from."""
     for folder in OURS:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "base"))
+    shutil.copytree(ROOT / "tests/bench", tmp_path / "tests/bench")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path
 
