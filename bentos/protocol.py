@@ -14,10 +14,10 @@ from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from components.artifact import ArtifactError, read_manifest, verify
+from components.chat import Role
 from components.config import Line
 from components.config.base import Digest, Seed, Temperature, TopP
 from components.paths import ADAPTERS, ARTIFACTS
-from components.runtimes.chat import Role
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
 MAX_MESSAGES = 100

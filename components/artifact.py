@@ -6,11 +6,13 @@ changes from run to run, so equal inputs give an equal digest. Knows nothing of 
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,15 @@ def write_text(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a table, for plots: a row of the first one's keys, then the values of each."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
+
+
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """An empty sibling of `folder` to fill: it takes the folder's place when the block ends, is removed when it fails.
@@ -115,10 +126,11 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path) -> Manifest:
     """Check every file against the manifest; raises `ArtifactError` naming each missing, changed or extra file."""
     manifest = read_manifest(folder)
-    found = tree_digests(folder)
-    wrong = [f"{name} is missing" for name in sorted(manifest.files.keys() - found.keys())]
-    wrong += [f"{name} is not in the manifest" for name in sorted(found.keys() - manifest.files.keys())]
-    wrong += [f"{n} was changed" for n in sorted(found.keys() & manifest.files.keys()) if found[n] != manifest.files[n]]
+    digests = tree_digests(folder)
+    wrong = [f"{name} is missing" for name in sorted(manifest.files.keys() - digests.keys())]
+    wrong += [f"{name} is not in the manifest" for name in sorted(digests.keys() - manifest.files.keys())]
+    both = sorted(digests.keys() & manifest.files.keys())
+    wrong += [f"{name} was changed" for name in both if digests[name] != manifest.files[name]]
     if wrong:
         raise ArtifactError(f"{folder}: {'; '.join(wrong)}; fetch or build the artifact again")
     return manifest

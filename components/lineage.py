@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from components.artifact import ArtifactError, Manifest, read_manifest
+from components.artifact import MANIFEST, ArtifactError, Manifest, read_manifest
 from components.events.read import feedback_on, finished, get_deployment, request
 from components.paths import DATA, IMAGE_BASE, TEXT_BASE
 from components.stage import StageError
@@ -22,7 +22,7 @@ Answer = dict[str, Any]
 SPLITS = ("train", "validation", "test")
 
 
-def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
+def trace(response_id: str, events_url: str, artifact_root: Path) -> Answer:
     """All that is known of how a response came to be; raises `StageError` for an id that no response has."""
     accepted = request(events_url, response_id)
     if accepted is None:
@@ -37,7 +37,6 @@ def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
     }
     if ended and ended["adapter"]:
         answer["adapter"] = identify(artifact_root / "text" / "adapters" / ended["adapter"], ended["adapter"])
-        answer["adapter"].pop("manifest")
     if deployment is not None:
         answer |= chain(deployment.line, deployment.digest, artifact_root)
     return answer
@@ -45,18 +44,15 @@ def why(response_id: str, events_url: str, artifact_root: Path) -> Answer:
 
 def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     """The package of `digest`, its parents by role, and the licences of the samples it learnt from."""
-    package = identify(artifact_root / line / "package", digest)
-    found = package.pop("manifest")
-    parents: Answer = {}
-    for role, parent in (found.parents if found else {}).items():
-        parents[role] = identify(folder_of(role, line, artifact_root), parent)
+    folder, parents = artifact_root / line / "package", {}
+    if package := manifest_of(folder, digest):
+        parents = {role: (folder_of(role, line, artifact_root), parent) for role, parent in package.parents.items()}
     data = parents.get("data")
-    licences = (
-        licences_of(artifact_root.parent / DATA / line / "split") if data is not None and data["manifest"] else None
-    )
-    for parent in parents.values():
-        parent.pop("manifest")
-    return {"artifact": package, "parents": parents, "licences": licences}
+    return {
+        "artifact": identify(folder, digest),
+        "parents": {role: identify(*parent) for role, parent in parents.items()},
+        "licences": licences_of(data[0]) if data and manifest_of(*data) else None,
+    }
 
 
 def folder_of(role: str, line: str, artifact_root: Path) -> Path:
@@ -69,24 +65,26 @@ def folder_of(role: str, line: str, artifact_root: Path) -> Path:
     return artifact_root / line / role
 
 
+def manifest_of(folder: Path, digest: str) -> Manifest | None:
+    """The manifest of the artifact of `digest`, if that is what lies in `folder`."""
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactError:
+        return None
+    return manifest if manifest.digest == digest else None
+
+
 def identify(folder: Path, digest: str) -> Answer:
     """Whether `folder` is the artifact of `digest`, with its parameters and metrics if it is."""
-    try:
-        manifest: Manifest | None = read_manifest(folder)
-    except ArtifactError:
-        manifest, state = None, "not on this machine"
-    else:
-        same = manifest is not None and manifest.digest == digest
-        state = "here" if same else "made again since: what lies there now has another digest"
-        manifest = manifest if same else None
+    manifest = manifest_of(folder, digest)
+    other = "made again since: what lies there now has another digest"
     return {
         "digest": digest,
         "folder": str(folder),
-        "state": state,
+        "state": "here" if manifest else other if (folder / MANIFEST).exists() else "not on this machine",
         "parameters": manifest.parameters if manifest else None,
         "metrics": manifest.metrics if manifest else None,
         "made_from": manifest.parents if manifest else None,
-        "manifest": manifest,
     }
 
 
@@ -100,8 +98,8 @@ def licences_of(split: Path) -> dict[str, int]:
 
 
 def explain(response_id: str, events_url: str, artifact_root: Path) -> str:
-    """`why` as text for a terminal."""
-    answer = why(response_id, events_url, artifact_root)
+    """`trace` as text for a terminal."""
+    answer = trace(response_id, events_url, artifact_root)
     lines = _response(answer["response"], answer["feedback"])
     deployment = answer["deployment"]
     if deployment is None:

@@ -33,7 +33,10 @@ IMAGE_BASE_EXPORT = ARTIFACTS / "image/base"
 SHEETS = ARTIFACTS / "image/sheets"
 
 METRICS = Path("metrics")
-WRITTEN_PROMPTS = METRICS / "text/written.json"
+TEXT_METRICS = METRICS / "text"
+IMAGE_METRICS = METRICS / "image"
+SAMPLING_METRICS = METRICS / "sampling"
+WRITTEN_PROMPTS = TEXT_METRICS / "written.json"
 
 STATE = Path(".atelier")
 TRAINING_STATE = STATE / "training"

@@ -74,8 +74,8 @@ def python_problems(version: tuple[int, int]) -> list[Problem]:
     """Whether this Python is in the supported range."""
     if OLDEST <= version <= NEWEST:
         return []
-    found, oldest, newest = (".".join(map(str, v)) for v in (version, OLDEST, NEWEST))
-    return [Problem(f"Python {found} is not supported: make the environment with Python {oldest} to {newest}")]
+    present, oldest, newest = (".".join(map(str, v)) for v in (version, OLDEST, NEWEST))
+    return [Problem(f"Python {present} is not supported: make the environment with Python {oldest} to {newest}")]
 
 
 def lock_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock: str) -> list[Problem]:
@@ -104,9 +104,9 @@ def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lo
     wanted = [name for name in RUNTIMES if name in locked]
     if [(name, installed[name]) for name in present] == [(name, locked[name]) for name in wanted]:
         return []
-    found = " ".join(f"{name} {installed[name]}" for name in present) or "no ONNX Runtime"
+    installed_now = " ".join(f"{name} {installed[name]}" for name in present) or "no ONNX Runtime"
     expected = " ".join(f"{name} {locked[name]}" for name in wanted)
-    return [Problem(f"{found} is installed, {lock} has {expected}: run `pip install {HASHED} -r {lock}`")]
+    return [Problem(f"{installed_now} is installed, {lock} has {expected}: run `pip install {HASHED} -r {lock}`")]
 
 
 def torch_problems(version: str | None, import_error: str | None) -> list[Problem]:

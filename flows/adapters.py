@@ -38,7 +38,7 @@ from components.stage import StageError
 from flows.driver import logger, person
 from flows.environment import ROOT, STATE
 from flows.learn import DAY, SPLIT, of_simulated_users
-from monitoring import trials
+from monitoring import experiments
 
 CONTROL, TREATMENT = "control", "treatment"
 SHARE, EVEN = 0.5, 0.5  # of a segment's users, of those with the adapter: while nothing is known of it
@@ -78,7 +78,9 @@ def adapt(train: bool = True) -> list[str]:
 
 def tried(params: Params) -> dict[str, list[Version]]:
     """The versions of each running experiment of this flow."""
-    return {found[-1].name: found for found in trials.in_force(params.events.url) if adapter_of(found[-1].experiment)}
+    return {
+        found[-1].name: found for found in experiments.in_force(params.events.url) if adapter_of(found[-1].experiment)
+    }
 
 
 def decide(engine: Engine, params: Params, found: list[Version]) -> str:
@@ -95,7 +97,7 @@ def decide(engine: Engine, params: Params, found: list[Version]) -> str:
         return _end(engine, experiment, f"{OUTLIVED} {manifest.parents['package'][:12]} is champion no more")
     until, kept = time.time(), experiment.weights[TREATMENT] == KEPT
     simulated = of_simulated_users(params, found[0].time, until)
-    seen = trials.told(params.events.url, found, until, (), simulated).analysis
+    seen = experiments.report_on(params.events.url, found, until, (), simulated).analysis
     low, high = seen.interval
     turned = [c.shift for c in seen.comparisons if c.verdict is Verdict.CHANGED]
     asked, with_it = window.written_with(params.events.url, experiment.name, TREATMENT, adapter)
@@ -194,7 +196,7 @@ def _learn(params: Params, segment: dict[str, str], folder: Path) -> str:
     answers = judged(params.events.url, since, until, segment)
     found = harvest(answers, params.learning, of_simulated_users(params, since, until))
     pairs, enough = version.pairs_of(found, ()), params.learning.min_new
-    changed = {row["id"] for row in pairs} ^ feedback.known_pairs(folder)
+    changed = {row["id"] for row in pairs} ^ feedback.pair_ids(folder)
     if len(pairs) >= enough and len(changed) >= enough:
         taught = {row["prompt"] for row in pairs} | {pair.phrase for pair in read_pairs(SPLIT / "train.parquet")}
         apart = set_apart(found, {same_prompt(prompt) for prompt in taught})
@@ -210,7 +212,7 @@ def _adapter(params: Params, segment: dict[str, str]) -> Manifest:
     from components.training import adapter  # imports PyTorch
 
     wanted = segment, _folder(segment), params.train.text
-    return adapter.known(*wanted) or adapter.make(*wanted)
+    return adapter.find(*wanted) or adapter.make(*wanted)
 
 
 def experiment(

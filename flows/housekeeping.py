@@ -21,10 +21,10 @@ from components.annotation import tier_store
 from components.annotation.label_studio import title
 from components.config import load
 from components.events.database import opened
-from flows.beats import HOUSEKEEPING
 from flows.canary import canary
 from flows.environment import ROOT
 from flows.stack import answers
+from flows.watch import HOUSEKEEPING
 
 MINUTE = 60.0
 RECONCILE = "annotate-reconcile/every-five-minutes"

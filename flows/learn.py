@@ -119,7 +119,7 @@ def write_version(params: Params) -> dict[str, Any]:
         preferences = settled(engine, params.annotation)
         pairs = version.pairs_of(found, labels.answered(engine), preferences)
     # What is taken back, or found to be a program's, changes the version as much as what is new.
-    changed = {row["id"] for row in pairs} ^ feedback.known_pairs(FOLDER)
+    changed = {row["id"] for row in pairs} ^ feedback.pair_ids(FOLDER)
     told = {
         **found.counts(),
         "preferences": len(preferences),

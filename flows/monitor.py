@@ -26,9 +26,9 @@ def monitor(window_minutes: int | None = None) -> str:
     ops(load())
     summary = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     for advice in summary["advice"]:
-        logger.info("%s", " · ".join(map(str, advice.values())))
-    verdicts = [told["analysis"] for told in summary["experiments"]]
-    verdict = ". ".join(f"{one['experiment']}: **{one['verdict']}**" for one in verdicts) or "No experiment"
+        logger.info("%s · %s", advice["urgency"], advice["words"])
+    results = [experiment["analysis"] for experiment in summary["experiments"]]
+    verdict = ". ".join(f"{result['experiment']}: **{result['verdict']}**" for result in results) or "No experiment"
     create_markdown_artifact(
         key="ops-report",
         markdown=f"{summary['requests']} requests ({summary['simulated']} simulated). "

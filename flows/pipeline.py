@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from graphlib import TopologicalSorter
-from typing import Literal
 
 import networkx as nx
 from prefect import flow, get_run_logger, task
@@ -27,9 +27,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from components.stage import StageError
 from flows.environment import ROOT
 
-Outcome = Literal["ran", "cached"]
 TAIL = 8
 _processes: set[subprocess.Popen[str]] = set()  # of the stages that run
+
+
+class Outcome(StrEnum):
+    RAN = "ran"
+    CACHED = "cached"
 
 
 class StageFailedError(StageError):
@@ -110,7 +114,8 @@ def reproduce(stage: str, log: Callable[[str], None], cores: set[int] | None = N
             _processes.discard(process)
     if process.returncode != 0:
         raise StageFailedError(f"stage {stage} ended with exit code {process.returncode}:\n" + "\n".join(lines[-TAIL:]))
-    return "ran" if any(line.startswith("Running stage") for line in lines) else "cached"
+    ran = any(line.startswith("Running stage") for line in lines)
+    return Outcome.RAN if ran else Outcome.CACHED
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from components.annotation import label_studio, preference, tier_store
 from components.annotation.tier_schema import Task
 from components.annotation.tier_send import short
+from components.chat import conversation
 from components.config import Params
 from components.events import window
 from components.events.database import opened
@@ -22,7 +23,6 @@ from components.learning import comparisons
 from components.learning.comparisons import CHOICES, Given, compared, different
 from components.learning.labels import unanswered
 from components.runtimes.base import TextRequest
-from components.runtimes.chat import conversation
 from components.stage import StageError
 
 # Two draws at that temperature differ for 98 % of 43 phrases, at the service's own of 0.33 for 65 %.

@@ -32,9 +32,9 @@ def end_with_parent() -> None:
 
 def orphans() -> list[psutil.Process]:
     """The processes of this stack whose program's own process, which the mark names, is gone."""
-    marks = {process: found for process in psutil.process_iter() if (found := _mark_of(process))}
-    programs = {str(process.pid): found for process, found in marks.items()}
-    return [process for process, found in marks.items() if programs.get(found.rpartition(":")[2]) != found]
+    marks = {process: mark for process in psutil.process_iter() if (mark := _mark_of(process))}
+    programs = {str(process.pid): mark for process, mark in marks.items()}
+    return [process for process, mark in marks.items() if programs.get(mark.rpartition(":")[2]) != mark]
 
 
 def end_orphans() -> None:
@@ -53,7 +53,7 @@ def end_orphans() -> None:
 def _mark_of(process: psutil.Process) -> str:
     """Empty for processes of other stacks and users, and for those that have ended."""
     try:
-        found = process.environ().get(MARK, "")
+        mark = process.environ().get(MARK, "")
     except (psutil.Error, OSError):
         return ""
-    return found if found.startswith(f"{STATE}:") else ""
+    return mark if mark.startswith(f"{STATE}:") else ""

@@ -22,7 +22,6 @@ from components.paths import ADAPTERS
 from components.stage import StageError
 from flows import labelling, stack
 from flows.alerting import alertmanager, obstacle, prometheus
-from flows.beats import POOL
 from flows.environment import (
     ACCEPTED_KEYS,
     ROOT,
@@ -35,8 +34,9 @@ from flows.environment import (
 )
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
+from flows.program_environment import environment_of
 from flows.stack import await_ready, require_deployed
-from flows.visible import seen_by
+from flows.watch import POOL
 
 
 def prefect_server(params: Params) -> list[str]:
@@ -142,4 +142,4 @@ def serve(program: str, params: Params) -> None:
     os.chdir(ROOT)
     mark(program)
     end_with_parent()
-    os.execvpe(become[0], become, seen_by(program))  # noqa: S606 - a fixed command, no shell
+    os.execvpe(become[0], become, environment_of(program))  # noqa: S606 - a fixed command, no shell

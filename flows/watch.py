@@ -1,20 +1,23 @@
 """Supervisor's event listener: restarts programs that hang, and ends what outlives its program.
 
 Supervisor restarts what exits; whether a program still answers it asks nobody. Here any HTTP answer will do, as a
-program that is busy or not ready is no better after a restart. Of what has no HTTP, signs of life are looked at
-(`beats`). Runs as `python -m flows.watch`, one process for all.
+program that is busy or not ready is no better after a restart. What has no HTTP gives signs of life: Prefect's worker
+its own heartbeat, housekeeping a file. Runs as `python -m flows.watch`, one process for all.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,14 +25,19 @@ from xmlrpc.client import Fault
 
 import psutil
 from supervisor import childutils
+from supervisor.states import ProcessStates
 
 from components.config import load
 from components.stage import StageError
-from flows import beats
-from flows.environment import service_urls
+from flows.environment import STATE, service_urls, ui_login
 from flows.processes import end_orphans, end_with_parent
 from flows.stack import LIVE_PATHS
 
+POOL = "atelier"  # of the worker
+HOUSEKEEPING = STATE / "housekeeping.beat"  # its sign of life
+# How long a program that is well gives no sign at most: the worker gives one each 30 s, housekeeping one a minute,
+# after its steps. Far more than that, as a worker that is ended takes its runs with it.
+STILL = {"worker": 300.0, "housekeeping": 300.0}
 # Looks come every five seconds, supervisor's TICK_5.
 SILENT = 6  # looks in a row without an answer, after which a program that has answered before hangs
 STARTING = 120  # the same for one that has never answered: loading a model takes its time
@@ -94,13 +102,39 @@ def answers(url: str) -> bool:
     return True
 
 
+def last_housekeeping() -> float:
+    """When housekeeping's last minute ended (epoch s); 0 where none has."""
+    return HOUSEKEEPING.stat().st_mtime if HOUSEKEEPING.exists() else 0.0
+
+
+def last_heartbeat(prefect: str) -> float | None:
+    """When a worker last told the server at this address that it lives (epoch s), 0 where none has; None where the
+    server does not say."""
+    parts = urlsplit(prefect)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    login = os.environ.get("PREFECT_API_AUTH_STRING") or ui_login()
+    headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}", "content-type": "application/json"}
+    try:
+        connection.request("POST", f"/api/work_pools/{POOL}/workers/filter", "{}", headers)
+        answer = connection.getresponse()
+        workers = json.loads(answer.read()) if answer.status == 200 else None
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    if workers is None:
+        return None
+    beats = [seen["last_heartbeat_time"] for seen in workers if seen["last_heartbeat_time"]]
+    return max((datetime.fromisoformat(beat).timestamp() for beat in beats), default=0.0)
+
+
 def running(supervisor: Any) -> dict[str, int]:
     """The programs that supervisor says run, with their process ids; none once it is stopping."""
     try:
-        found = supervisor.getAllProcessInfo()
+        processes = supervisor.getAllProcessInfo()
     except Fault:
         return {}
-    return {info["name"]: info["pid"] for info in found if info["statename"] == "RUNNING"}
+    return {info["name"]: info["pid"] for info in processes if info["state"] == ProcessStates.RUNNING}
 
 
 def live_urls() -> dict[str, str]:
@@ -124,21 +158,21 @@ def beating(process: Process, prefect: str | None) -> bool | None:
     What the process before it gave is none.
     """
     program, pid = process
-    last = beats.housekeeping() if program == "housekeeping" else beats.worker(prefect) if prefect else None
+    last = last_housekeeping() if program == "housekeeping" else last_heartbeat(prefect) if prefect else None
     try:
         began = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return None
     now = time.time()
     # One of the future was given before the clock was set back.
-    return None if last is None else max(began, now - beats.STILL[program]) < last < now + ASLEEP
+    return None if last is None else max(began, now - STILL[program]) < last < now + ASLEEP
 
 
 def look(pool: ThreadPoolExecutor, pids: Mapping[str, int], urls: Mapping[Process, str]) -> dict[Process, bool]:
     """Whether each running process lives, of those of which that can be told."""
     signs = dict(zip(urls, pool.map(answers, urls.values()), strict=True))
     prefect = next((url.removesuffix(LIVE_PATHS[name]) for (name, _), url in urls.items() if name == "prefect"), None)
-    still = {process: beating(process, prefect) for process in pids.items() if process[0] in beats.STILL}
+    still = {process: beating(process, prefect) for process in pids.items() if process[0] in STILL}
     return signs | {process: lives for process, lives in still.items() if lives is not None}
 
 

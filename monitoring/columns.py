@@ -5,7 +5,8 @@ Not here because events do not hold it: pictures (their digest only), hence thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from monitoring.descriptors import describe, leave_group_out, vocabulary
 from monitoring.embedding import Embed
 
 Row = dict[str, Any]
 Vectors = NDArray[np.float32]
+WORD = re.compile(r"\w+", re.UNICODE)
+UNKNOWN = "unknown word share"
+TEXT_COLUMNS = ("characters", "words", "non-ASCII share", UNKNOWN, "repeated word share")
+SERVICE_COLUMNS = ["latency (s)", "output tokens", "reacted", "liked of those who reacted"]
 AXES = 5  # each costs a test; a topic that the reference has not shows in the distance to its centre instead
 EMBEDDED = 1000  # texts of each side: the encoder is what takes a report's time
 REACTION_S = 300.0  # a reaction counts if it comes within this time, so that the newest requests do not seem disliked
@@ -31,7 +35,7 @@ class TextReference:
     """
 
     def __init__(self, texts: Sequence[str], embed: Embed | None, groups: Sequence[str] | None = None) -> None:
-        self._known, self._meaning = vocabulary(texts), None
+        self._vocabulary, self._meaning = vocabulary_of(texts), None
         self.columns = leave_group_out(texts, groups or [str(number) for number in range(len(texts))])
         if embed is not None and len(texts) > AXES:
             vectors_ND = embed(texts[:EMBEDDED])
@@ -40,7 +44,7 @@ class TextReference:
 
     def measure(self, texts: Sequence[str]) -> pd.DataFrame:
         """One row per text."""
-        described = describe(texts, self._known)
+        described = text_columns(texts, self._vocabulary)
         if self._meaning is None or not texts:
             return described
         return pd.concat([described, self._meaning.columns(self._meaning.embed(texts[:EMBEDDED]))], axis=1)
@@ -79,11 +83,8 @@ def service(rows: Sequence[Row], reactions: Sequence[Row], until: float) -> pd.D
         key = row["request_id"], row["user_key"]
         if key in accepted and 0 <= row["time"] - accepted[key] <= REACTION_S:
             liked[key] = float(row["value"] > 0)
-    frame = pd.DataFrame([_service(row, liked, until) for row in ended], columns=SERVICE, dtype=float)
+    frame = pd.DataFrame([_service(row, liked, until) for row in ended], columns=SERVICE_COLUMNS, dtype=float)
     return frame if any(row["line"] == "text" for row in ended) else frame.drop(columns="output tokens")
-
-
-SERVICE = ["latency (s)", "output tokens", "reacted", "liked of those who reacted"]
 
 
 def _service(row: Row, liked: dict[tuple[str, str], float], until: float) -> tuple[float | None, ...]:
@@ -95,3 +96,45 @@ def _service(row: Row, liked: dict[tuple[str, str], float], until: float) -> tup
         float(key in liked) if ripe else None,
         liked.get(key) if ripe else None,
     )
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def vocabulary_of(texts: Iterable[str]) -> frozenset[str]:
+    """Every word of the reference texts."""
+    return frozenset(word for text in texts for word in words(text))
+
+
+def text_columns(texts: Sequence[str], vocabulary: frozenset[str]) -> pd.DataFrame:
+    """One row per text: characters, words, and shares (0 to 1) of non-ASCII characters, unknown and repeated words."""
+    return pd.DataFrame([_text_row(text, vocabulary) for text in texts], columns=list(TEXT_COLUMNS), dtype=float)
+
+
+def _text_row(text: str, vocabulary: frozenset[str]) -> tuple[float, ...]:
+    written = words(text)
+    count = max(len(written), 1)
+    return (
+        float(len(text)),
+        float(len(written)),
+        sum(not character.isascii() for character in text) / max(len(text), 1),
+        sum(word not in vocabulary for word in written) / count,
+        1 - len(set(written)) / count if written else 0.0,
+    )
+
+
+def leave_group_out(texts: Sequence[str], groups: Sequence[str]) -> pd.DataFrame:
+    """`text_columns` for the reference itself, where a word is known only if a text of another group has it too.
+
+    Without this the reference would know all its own words by construction, and every new text would seem to drift.
+    Texts of one group are about one thing: what is new to the reference has no text about it there.
+    """
+    owner: dict[str, str] = {}
+    shared = {
+        word
+        for text, group in zip(texts, groups, strict=True)
+        for word in words(text)
+        if owner.setdefault(word, group) != group
+    }
+    return text_columns(texts, frozenset(shared))

@@ -14,19 +14,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from monitoring.descriptors import UNKNOWN
+from monitoring.columns import UNKNOWN
 
 ALPHA = 0.01  # chance of any false "moved" in a whole run, were its rows independent
 AGAIN = 0.05  # of a false "moved" in a column that moved in the window before: one column needs no correction
 SIZE = 0.1  # in standard deviations of the reference: Evidently's own threshold of its Wasserstein distance
 PROJECT = "Atelier drift"
-Severity = Literal["none", "watch", "act", "not enough data"]
+
+
+class Severity(StrEnum):
+    """How urgent a drift is; `monitoring.severity` tells `ACT` from `WATCH`."""
+
+    NONE = "none"
+    NOT_ENOUGH_DATA = "not enough data"
+    WATCH = "watch"
+    ACT = "act"
 
 
 @dataclass(frozen=True)
@@ -80,22 +89,23 @@ class Drift:
 
 
 def compare(comparisons: Sequence[Comparison], min_rows: int) -> list[Drift]:
-    """Test every column of every comparison, corrected together; severities are "none" or "watch" until graded."""
+    """Test every column of every comparison, corrected together; severities stay below `ACT` until they are graded."""
     with _quiet():
         tests = [[_test(c, str(column), min_rows) for column in c.current.columns] for c in comparisons]
-    found = iter(_corrected([test for group in tests for test in group]))
-    verdicts = [tuple(next(found) for _ in group) for group in tests]
+    corrected = iter(_corrected([test for group in tests for test in group]))
+    verdicts = [tuple(next(corrected) for _ in group) for group in tests]
     return [_verdict(comparison, verdict) for comparison, verdict in zip(comparisons, verdicts, strict=True)]
 
 
 def _verdict(comparison: Comparison, tests: tuple[ColumnTest, ...]) -> Drift:
     checked = any(test.checked for test in tests)
-    severity: Severity = "watch" if any(t.moved for t in tests) else "none" if checked else "not enough data"
+    moved = any(test.moved for test in tests)
+    severity = Severity.WATCH if moved else Severity.NONE if checked else Severity.NOT_ENOUGH_DATA
     sizes = len(comparison.current), len(comparison.reference)
-    return Drift(comparison.name, comparison.against, severity, in_words(tests), *sizes, tests)
+    return Drift(comparison.name, comparison.against, severity, describe(tests), *sizes, tests)
 
 
-def in_words(tests: Sequence[ColumnTest]) -> str:
+def describe(tests: Sequence[ColumnTest]) -> str:
     """The verdict as a sentence that names what moved and what could not be compared."""
     moved, checked = [t for t in tests if t.moved], [t for t in tests if t.checked]
     if not checked:
@@ -202,8 +212,8 @@ def _project(workspace: Path) -> tuple[Any, Any]:
         from evidently.ui.workspace import Workspace
 
         store = Workspace.create(str(workspace))
-        found = store.search_project(PROJECT) or [store.create_project(PROJECT)]
-        return store, found[0].id
+        projects = store.search_project(PROJECT) or [store.create_project(PROJECT)]
+        return store, projects[0].id
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from components.experiments.comparison import Verdict
 from monitoring import charts, page
-from monitoring.advice import Advice
+from monitoring.advice import Advice, Urgency
 from monitoring.drift import SIZE, ColumnTest, Drift, Severity, forget
 from monitoring.severity import Past
 
@@ -65,19 +65,24 @@ def load(reports: Path) -> list[Run]:
 def _run(path: Path) -> Run | None:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        drifts = tuple(Drift(**d | {"tests": tuple(ColumnTest(**t) for t in d["tests"])}) for d in summary["drift"])
+        drifts = tuple(_drift(row) for row in summary["drift"])
         past = Past(float(summary["since"]), float(summary["until"]), drifts)
-        advice = tuple(Advice(**a) for a in summary["advice"])
+        advice = tuple(Advice(**a | {"urgency": Urgency(a["urgency"])}) for a in summary["advice"])
         counts = summary["requests"], summary["simulated"]
-        looks = tuple(_look(told["analysis"]) for told in summary["experiments"])
-        return Run(path.parent.name, past, summary["severity"], *counts, looks, advice)
+        looks = tuple(_look(report["analysis"]) for report in summary["experiments"])
+        return Run(path.parent.name, past, Severity(summary["severity"]), *counts, looks, advice)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
+def _drift(row: dict[str, Any]) -> Drift:
+    tests = tuple(ColumnTest(**test) for test in row["tests"])
+    return Drift(**row | {"severity": Severity(row["severity"]), "tests": tests})
+
+
 def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
-    told = {name: str(analysis[name]) for name in ("control", "treatment", "reason")}
+    texts = {name: str(analysis[name]) for name in ("control", "treatment", "reason")}
     words = analysis.get("words")  # missing in reports whose verdict was in words: kept, for their drifts
     users = sum(arm["users"] for arm in analysis["arms"])
     difference = float(analysis["difference"])
@@ -89,7 +94,7 @@ def _look(analysis: dict[str, Any]) -> Look:
         verdict=Verdict.INCONCLUSIVE if words is None else Verdict(analysis["verdict"]),
         words=str(analysis["verdict"]) if words is None else str(words),
         srm=bool(analysis["srm"]),
-        **told,
+        **texts,
     )
 
 
@@ -121,12 +126,12 @@ def trends(runs: Sequence[Run]) -> dict[str, list[Trend]]:
 
 
 def _trends(runs: Sequence[Run], name: str) -> list[Trend]:
-    found: list[dict[str, ColumnTest]] = [
+    tests_by_run: list[dict[str, ColumnTest]] = [
         {test.column: test for drift in run.past.drifts if drift.name == name for test in drift.tests} for run in runs
     ]
-    columns = dict.fromkeys(column for tests in reversed(found) for column in tests)
+    columns = dict.fromkeys(column for tests in reversed(tests_by_run) for column in tests)
     starts = [run.past.until for run in runs]
-    return [_trend(column, starts, [tests.get(column) for tests in found], name) for column in columns]
+    return [_trend(column, starts, [tests.get(column) for tests in tests_by_run], name) for column in columns]
 
 
 def _trend(column: str, starts: Sequence[float], tests: Sequence[Any], name: str) -> Trend:

@@ -31,12 +31,12 @@ def write_ops(params: Params, urls: Mapping[str, str], now: float) -> Path:
 
 def render(situation: Situation, reports: Path) -> str:
     """The page for the folder `reports`, which its links start from."""
-    found = concerns(situation)
+    concerns_now = concerns(situation)
     return page.render(
         "ops.html",
         s=situation,
-        concerns=found,
-        verdict=verdict(found),
+        concerns=concerns_now,
+        verdict=verdict(concerns_now),
         experiments=experiments(situation.runs[: 2 * WINDOWS][::-1]),
         intervals=intervals,
         strips=strips(situation.runs[:WINDOWS][::-1]),

@@ -37,11 +37,11 @@ def breaches(limits: Guardrails, request: Row) -> dict[str, bool]:
     the window closed to be found slow, nor of one that its user gave up sooner.
     `refused`: it ended well with nothing in it, and not because of its client's own bound.
     """
-    found, answered = dict[str, bool](), request["outcome"] in ("ok", "error")
+    broken, answered = dict[str, bool](), request["outcome"] in ("ok", "error")
     slow = request["latency_s"] is None or request["latency_s"] > limits.slo_s
     if request["time"] + limits.slo_s < request["closes"] and (slow or answered):
-        found["slow"] = slow
+        broken["slow"] = slow
     if answered:
         empty = request["outcome"] == "ok" and not request["output"].strip() and not request["cut"]
-        found |= {"failed": request["outcome"] == "error", "refused": empty}
-    return found
+        broken |= {"failed": request["outcome"] == "error", "refused": empty}
+    return broken

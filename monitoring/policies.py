@@ -42,20 +42,20 @@ Candidates = dict[str, Annotated[list[Rule], Field(min_length=1)]]
 def read_candidates(path: Path, experiment: Experiment) -> Candidates:
     """Candidates by name from a YAML file; raises `StageError` for what is no allocation of the experiment."""
     try:
-        found = TypeAdapter(Candidates).validate_json(json.dumps(read_yaml(path)))
+        candidates = TypeAdapter(Candidates).validate_json(json.dumps(read_yaml(path)))
     except ConfigError as error:
         raise StageError(str(error)) from error
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise StageError(f"{path}: {told}") from error
-    for name, rules in found.items():
+        errors = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise StageError(f"{path}: {errors}") from error
+    for name, rules in candidates.items():
         named = {variant for rule in rules for variant in rule.weights}
         if unknown := named - experiment.variants.keys():
             known = ", ".join(experiment.variants)
             raise StageError(f"{path}: {name} names {sorted(unknown)[0]}, and {experiment.name} has {known}")
         if rules[-1].max_characters is not None:
             raise StageError(f"{path}: the last rule of {name} must fit every prompt: leave its max_characters out")
-    return found
+    return candidates
 
 
 def logged(experiment: Experiment, requests: Iterable[Mapping[str, Any]]) -> tuple[Log, NDArray[np.int64]]:

@@ -40,6 +40,11 @@ class Alert:
     until: float | None = None
     held_back: bool = False
 
+    @property
+    def pages(self) -> bool:
+        """Whether it wakes somebody, by the label that infra/prometheus/alerts.yml gives it."""
+        return self.severity == "page"
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -53,13 +58,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Service:
-    """`problem` says why it is not ready, empty where it is; `said` is what was asked of it, by its kind: a deployment
+    """`problem` says why it is not ready, empty where it is; `answer` is what it says, by its kind: a deployment
     (model Bentos), `Metrics` (Prometheus), a list of `Alert`s (Alertmanager), else None."""
 
     name: str
     url: str
     problem: str
-    said: Any = None
+    answer: Any = None
 
 
 def look(urls: Mapping[str, str]) -> dict[str, Service]:
@@ -69,18 +74,19 @@ def look(urls: Mapping[str, str]) -> dict[str, Service]:
 
 async def _look(urls: Mapping[str, str]) -> dict[str, Service]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
-        return dict(zip(urls, await asyncio.gather(*(_ask(session, *one) for one in urls.items())), strict=True))
+        answers = await asyncio.gather(*(_ask(session, name, url) for name, url in urls.items()))
+    return dict(zip(urls, answers, strict=True))
 
 
 async def _ask(session: aiohttp.ClientSession, name: str, url: str) -> Service:
-    ask, home = _QUESTIONS.get(name, _ready), urljoin(url, "/")
+    ask, base_url = _QUESTIONS.get(name, _ready), urljoin(url, "/")
     try:
-        return Service(name, home, "", await ask(session, url))
+        return Service(name, base_url, "", await ask(session, url))
     except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Service(name, home, in_words(error))
+        return Service(name, base_url, describe_error(error))
 
 
-def in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:g} s"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -131,7 +137,7 @@ def _fired(labels: Mapping[str, str], first: float, last: float) -> Alert:
 
 async def _alerts(session: aiohttp.ClientSession, url: str) -> list[Alert]:
     async with session.get(urljoin(url, "/api/v2/alerts"), raise_for_status=True) as response:
-        found = await response.json()
+        alerts = await response.json()
     return [
         Alert(
             name=alert["labels"]["alertname"],
@@ -141,7 +147,7 @@ async def _alerts(session: aiohttp.ClientSession, url: str) -> list[Alert]:
             since=datetime.fromisoformat(alert["startsAt"]).timestamp(),
             held_back=alert["status"]["state"] == "suppressed",
         )
-        for alert in found
+        for alert in alerts
     ]
 
 

@@ -26,11 +26,11 @@ from monitoring.advice import Advice, advise
 from monitoring.columns import once_per_user
 from monitoring.drift import Drift, Severity
 from monitoring.embedding import load_embed
+from monitoring.experiments import ExperimentReport, in_force, report_on
+from monitoring.line_drift import line_drifts
 from monitoring.severity import worst
 from monitoring.simulated import AudienceRun, audience_folder, read_runs
 from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
-from monitoring.trials import Told, in_force, told
-from monitoring.watch import watch
 
 PICTURES = 12
 SAMPLE = 10_000  # requests of a line that percentiles are computed from: the 99th is then exact to 0.2 percentiles
@@ -63,7 +63,7 @@ class Summary:
     severity: Severity
     drift: list[Drift]
     notes: list[str]
-    experiments: list[Told]
+    experiments: list[ExperimentReport]
     deployments: list[Row]
     advice: list[Advice]
 
@@ -113,11 +113,11 @@ def summarise(
     traffic = by_line(counts, samples, until)
     past = [run.past for run in earlier if run.past.until < until]
     embed = load_embed(IMAGE_PACKAGE)
-    drifts = watch(url, params.monitor, (since, until), counts, samples, past, embed, folder)
+    drifts = line_drifts(url, params.monitor, (since, until), counts, samples, past, embed, folder)
     notes = notes_on(counts, samples, window.later(url, time.time() + CLOCK_S), len(earlier) - len(past))
     listed = params.feedback.segments.items()
     segments = [f"{key}={value}" for key, values in listed for value in (*values, OTHER)]
-    experiments = [told(url, versions, until, segments) for versions in in_force(url)]
+    experiments = [report_on(url, versions, until, segments) for versions in in_force(url)]
     return Summary(
         since=since,
         until=until,
@@ -133,27 +133,27 @@ def summarise(
         notes=notes,
         experiments=experiments,
         deployments=served_by(counts, read(url, "deployments")),
-        advice=advise(traffic, drifts, [one.analysis for one in experiments], bool(simulated)),
+        advice=advise(traffic, drifts, [report.analysis for report in experiments], bool(simulated)),
     )
 
 
 def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int, later_runs: int) -> list[str]:
     """What is odd about the events themselves, in words: clocks that jumped, clients that repeat themselves."""
-    found = []
+    notes = []
     for line, rows in samples.items():
         ok, different = sum(row["outcome"] == "ok" for row in rows), len(once_per_user(rows))
         if different < (1 - REPEATS) * ok:
-            say = f"{ok - different} of {ok} {line} requests looked at repeat a prompt of the same user"
-            found.append(f"{say}: each counts once for drift of prompts and outputs. Does a client send twice?")
+            message = f"{ok - different} of {ok} {line} requests looked at repeat a prompt of the same user"
+            notes.append(f"{message}: each counts once for drift of prompts and outputs. Does a client send twice?")
     backwards = sum(row["backwards"] for row in counts)
     if backwards:
-        found.append(f"{backwards} requests ended before they were accepted: a gateway's clock was set back meanwhile.")
+        notes.append(f"{backwards} requests ended before they were accepted: a gateway's clock was set back meanwhile.")
     if ahead:
-        found.append(f"{ahead} requests are dated in the future and in no window yet: a gateway's clock runs ahead.")
+        notes.append(f"{ahead} requests are dated in the future and in no window yet: a gateway's clock runs ahead.")
     if later_runs:
-        say = f"{later_runs} earlier reports are of later windows than this one and count for nothing here"
-        found.append(f"{say}: this machine's clock was set back, or an old window was asked for.")
-    return found
+        message = f"{later_runs} earlier reports are of later windows than this one and count for nothing here"
+        notes.append(f"{message}: this machine's clock was set back, or an old window was asked for.")
+    return notes
 
 
 def served_by(counts: Sequence[Row], deployments: Sequence[Row]) -> list[Row]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from monitoring.drift import ColumnTest, Drift, Severity, in_words
+from monitoring.drift import ColumnTest, Drift, Severity, describe
 
-ORDER: tuple[Severity, ...] = ("none", "not enough data", "watch", "act")
+ORDER = tuple(Severity)  # from the least urgent on
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Past:
 
 def worst(drifts: Sequence[Drift]) -> Severity:
     """The most urgent severity of a run; where nothing moved but something is unknown, that it is unknown."""
-    return max((drift.severity for drift in drifts), key=ORDER.index, default="not enough data")
+    return max((drift.severity for drift in drifts), key=ORDER.index, default=Severity.NOT_ENOUGH_DATA)
 
 
 def grade(drifts: Sequence[Drift], history: Sequence[Past], since: float, persistence: int) -> list[Drift]:
@@ -52,8 +52,8 @@ def _grade(drift: Drift, windows: Sequence[Past], persistence: int) -> Drift:
         return drift
     act = longest >= persistence
     count = f"In {longest} window{'s' if longest > 1 else ''} in a row"
-    words = f"{in_words(tests)} {count}{'' if act else f'; {persistence} are needed to act'}."
-    return replace(drift, severity="act" if act else "watch", words=words, tests=tests)
+    words = f"{describe(tests)} {count}{'' if act else f'; {persistence} are needed to act'}."
+    return replace(drift, severity=Severity.ACT if act else Severity.WATCH, words=words, tests=tests)
 
 
 def _count(drift: Drift, test: ColumnTest, windows: Sequence[Past]) -> ColumnTest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import get_args
 
@@ -61,6 +62,15 @@ class Numbers:
         return self.failed / max(self.requests, 1.0)
 
 
+class Role(StrEnum):
+    """What a place that serves a line is to users."""
+
+    CHAMPION = "champion"
+    CANDIDATE = "candidate"
+    OTHER = "other"
+    SILENT = ""
+
+
 @dataclass(frozen=True)
 class Standing:
     """A line's releases; `decision` is what is due for the candidate on trial. `moves` come newest first."""
@@ -86,19 +96,20 @@ class LineState:
     standing: Standing | None
     numbers: Numbers | None
 
-    def role(self, place: Service) -> str:
-        """What a place is to users: `champion`, `candidate`, `other`, or `` where it does not answer."""
+    def role(self, place: Service) -> Role:
         if place.problem:
-            return ""
-        known = self.standing
-        roles = {known.plan.candidate: "candidate", known.plan.champion: "champion"} if known else {}
-        return roles.get(place.said, "other")
+            return Role.SILENT
+        deployments = self._deployments
+        return next((role for role, deployment in deployments.items() if deployment == place.answer), Role.OTHER)
 
-    def nowhere(self, role: str) -> str | None:
+    def nowhere(self, role: Role) -> str | None:
         """The deployment in that role if no place serves it."""
+        return self._deployments.get(role) if role not in map(self.role, self.places) else None
+
+    @property
+    def _deployments(self) -> dict[Role, str | None]:
         plan = self.standing.plan if self.standing else None
-        deployment = {"champion": plan.champion, "candidate": plan.candidate}[role] if plan else None
-        return deployment if role not in map(self.role, self.places) else None
+        return {Role.CHAMPION: plan.champion, Role.CANDIDATE: plan.candidate} if plan else {}
 
 
 @dataclass(frozen=True)
@@ -114,28 +125,28 @@ class Situation:
     @property
     def firing(self) -> list[Alert]:
         """By Alertmanager's word, or by Prometheus' where that is down; pages first, then the newest."""
-        told: list[Alert] | None = self.services["alertmanager"].said
-        if told is None:
-            told = [replace(alert, until=None) for last, alert in self._fired if last >= self.now - STILL_SECONDS]
-        return sorted(told, key=lambda alert: (alert.held_back, alert.severity != "page", -alert.since))
+        alerts: list[Alert] | None = self.services["alertmanager"].answer
+        if alerts is None:
+            alerts = [replace(alert, until=None) for last, alert in self._fired if last >= self.now - STILL_SECONDS]
+        return sorted(alerts, key=lambda alert: (alert.held_back, not alert.pages, -alert.since))
 
     @property
     def over(self) -> list[Alert]:
         """What fired within a day and does not any more, newest first."""
         ended = [(last, alert) for last, alert in self._fired if last < self.now - STILL_SECONDS]
-        return [alert for _, alert in sorted(ended, key=lambda one: -one[0])]
+        return [alert for _, alert in sorted(ended, key=lambda seen: -seen[0])]
 
     @property
     def _fired(self) -> list[tuple[float, Alert]]:
         """What Prometheus saw firing within a day, with when it did so last."""
-        metrics: Metrics | None = self.services["prometheus"].said
+        metrics: Metrics | None = self.services["prometheus"].answer
         return [(alert.until or 0.0, alert) for alert in metrics.fired] if metrics else []
 
 
 def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     """Ask, read and put together; `urls` are those at which each service says that it is ready."""
     services = look(urls)
-    metrics: Metrics | None = services["prometheus"].said
+    metrics: Metrics | None = services["prometheus"].answer
     standings, numbers, problem = {}, {}, ""
     try:
         url = bounded(params.events.url, WAIT_SECONDS)
@@ -144,7 +155,7 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     except (AtelierError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
     if metrics:
-        numbers = {line: found for line in LINES if (found := from_metrics(metrics, line))}
+        numbers = {line: numbers_of_line for line in LINES if (numbers_of_line := from_metrics(metrics, line))}
     lines = [
         LineState(
             line,
@@ -192,8 +203,8 @@ def from_events(url: str, now: float) -> dict[str, Numbers]:
     """The same last hour from the events, without objectives."""
     _, _, counts = window.counts(url, now - HOUR, now, 1)
     samples = {str(line): window.sample(url, now - HOUR, now, line=line, rows=SAMPLE) for line in LINES}
-    seen = {found.line: found for found in by_line(counts, samples, now)}
-    return {line: _counted(seen.get(line)) for line in LINES}
+    by_name = {traffic.line: traffic for traffic in by_line(counts, samples, now)}
+    return {line: _counted(by_name.get(line)) for line in LINES}
 
 
 def _counted(traffic: LineTraffic | None) -> Numbers:

@@ -90,10 +90,10 @@ def line_traffic(line: str, counts: Sequence[Row], sample: Sequence[Row], until:
 
 
 def _sum_by(counts: Iterable[Row], key: str) -> Counter[Any]:
-    found: Counter[Any] = Counter()
+    sums: Counter[Any] = Counter()
     for row in counts:
-        found[row[key]] += row["requests"]
-    return found
+        sums[row[key]] += row["requests"]
+    return sums
 
 
 def percentiles(rows: Iterable[Row], until: float) -> tuple[float | None, float | None, float | None]:

@@ -16,7 +16,7 @@ from components.artifact import seal
 from components.config import ImageModel
 from components.models import denoiser
 from components.models.denoiser import TEXT_WIDTH, Denoiser
-from components.runtimes.image import Floats
+from components.runtimes.base import Floats
 
 SHAPE = ImageModel(size=8, patch=4, hidden=16, layers=1, heads=2, text_tokens=4)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "apple", "dog", "heart", "rocket", "face"]

@@ -31,9 +31,9 @@ from bentos.protocol import (
     require_artifact,
 )
 from bentos.text.engines import Engines
+from components.chat import with_system
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.chat import with_system
 from components.runtimes.text import PromptTooLongError, RequestRefusedError  # imports its engine only when it loads
 
 SERVING = load().serving

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from functools import partial as bind
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from daft import DataType, col
+from PIL import Image
 from tokenizers import Tokenizer
 
 from components import config
 from components.artifact import staged
-from components.data import filters
+from components.data.filters import (
+    LARGEST_SIDE,
+    Candidate,
+    Drop,
+    Duplicate,
+    Filter,
+    LengthOutlier,
+    normalise,
+    picture_filters,
+    text_filters,
+)
+from components.data.picture import encode_png
 from components.data.sample import (
     REJECT_SCHEMA,
     REJECTS,
     SAMPLES,
     SCHEMA,
     SOURCES,
+    count_slugs,
     first_reasons,
     require,
     write_batches,
@@ -45,13 +58,10 @@ from components.stage import StageError, run
 
 # The image line's text encoder by its vocabulary alone: no torch is needed to see which captions it cannot read.
 TOKENIZER = ENCODER / "tokenizer.json"
+_STAYS = Drop("", "")
+_VERDICT = {"slug": DataType.string(), "reason": DataType.string()}
 # What `examine` finds out about a row, by column.
-_FIELDS = {
-    "image": DataType.binary(),
-    "length": DataType.int64(),
-    "digest": DataType.string(),
-    "reason": DataType.string(),
-}
+_FIELDS = {"image": DataType.binary(), "length": DataType.int64(), "digest": DataType.string(), **_VERDICT}
 EXAMINED_SCHEMA = REJECT_SCHEMA.append(pa.field("length", pa.int64(), nullable=False)).append(
     pa.field("digest", pa.large_string(), nullable=False)
 )
@@ -67,8 +77,9 @@ def main(line: config.Line) -> None:
         os._exit(
             130
         )  # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error
-    first = first_reasons(root / "clean" / REJECTS)
-    print(f"clean {line}: {kept} kept, {rejected} rejected" + (f": {first}" if first else ""), flush=True)
+    slugs = ", ".join(f"{slug} {count}" for slug, count in count_slugs(root / "clean" / REJECTS).items())
+    reasons = f": {first_reasons(root / 'clean' / REJECTS)} ({slugs})" if rejected else ""
+    print(f"clean {line}: {kept} kept, {rejected} rejected{reasons}", flush=True)
 
 
 def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> tuple[int, int]:
@@ -77,61 +88,63 @@ def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> 
     Raises `StageError` where nothing is left.
     """
     read = require(prepared / SAMPLES)
-    with staged(folder) as partial:
-        examined = partial / "examined.parquet"
+    with staged(folder) as staging:
+        examined = staging / "examined.parquet"
         write_batches(examined, _examined(line, parameters, prepared / SAMPLES), EXAMINED_SCHEMA)
-        reasons = verdicts(examined, parameters.low_percentile, parameters.high_percentile)
-        kept = write_batches(partial / SAMPLES, _with_reason(examined, reasons, kept=True), SCHEMA)
-        rejected = write_batches(partial / REJECTS, _with_reason(examined, reasons, kept=False), REJECT_SCHEMA)
+        drops = verdicts(examined, parameters.low_percentile, parameters.high_percentile)
+        kept = write_batches(staging / SAMPLES, _kept(examined, drops), SCHEMA)
+        rejected = write_batches(staging / REJECTS, _rejected(examined, drops), REJECT_SCHEMA)
         if kept + rejected != read:
             raise AssertionError(f"read {read} samples, kept {kept} and rejected {rejected}")
         if kept == 0:
-            first = first_reasons(partial / REJECTS)
+            first = first_reasons(staging / REJECTS)
             raise StageError(f"clean.{line}: all {read} samples were rejected, the first ones because: {first}")
         examined.unlink()
-        shutil.copyfile(prepared / SOURCES, partial / SOURCES)
+        shutil.copyfile(prepared / SOURCES, staging / SOURCES)
     return kept, rejected
 
 
-def examine(
-    text: str, image: bytes | None, meta: str, *, tokenizer: Tokenizer | None, max_pixels: int, min_side: int
-) -> dict[str, Any]:
-    """One row judged by itself: its picture, the length and digest that compare it, and a reason or none.
+def examine(text: str, image: bytes | None, meta: str, *, filters: Sequence[Filter[[Candidate]]]) -> dict[str, Any]:
+    """One row judged by itself: its picture, the length and digest that compare it, and why it is dropped, if it is.
 
-    With a `tokenizer` it is one of the image line, else one of the text line. Text is normalised for the comparison
-    alone: what a model shall learn to write is what the source holds, byte for byte.
+    Text is normalised for the comparison alone: what a model shall learn to write is what the source holds, byte for
+    byte. A picture that stays becomes an RGB PNG of at most `LARGEST_SIDE` pixels.
     """
-    text = filters.normalise(text)
-    completion = filters.normalise(str(json.loads(meta).get("completion", "")))
-    reason = filters.empty(text, "text")
-    if tokenizer is None:
-        reason = reason or filters.empty(completion, "completion")
-    else:
-        reason = reason or filters.unknown_pieces(text, tokenizer)
-        if not reason:
-            image, reason = filters.picture(image, max_pixels=max_pixels, min_side=min_side)
-    digest = hashlib.sha256(b"\0".join([text.encode(), completion.encode(), image or b""])).hexdigest()
-    return {"image": image, "length": len(text) + len(completion), "digest": digest, "reason": reason}
+    candidate = Candidate(normalise(text), normalise(str(json.loads(meta).get("completion", ""))), image)
+    drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
+    if image is not None and not drop.slug:
+        candidate.picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+        image = encode_png(candidate.picture)
+    texts = candidate.text, candidate.completion
+    digest = hashlib.sha256(b"\0".join([*(part.encode() for part in texts), image or b""])).hexdigest()
+    return {"image": image, "length": sum(map(len, texts)), "digest": digest, **drop._asdict()}
 
 
-def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, str]:
-    """The reason of every row that is dropped, by id, in the order of ids: its own, its length or an earlier copy."""
-    frame = daft.read_parquet(str(examined)).select("id", "length", "digest", "reason").collect()
-    bounds = filters.length_bounds(_histogram(frame), low_percentile, high_percentile)
-    outlier = daft.func(bind(_outlier, bounds=bounds), return_dtype=DataType.string(), use_process=False)
-    frame = frame.with_column("reason", outlier(col("reason"), col("length")))
-    alike = daft.Window().partition_by("digest", "reason")
-    frame = frame.with_column("first", col("id").min().over(alike))
-    repeated = daft.func(_repeated, return_dtype=DataType.string(), use_process=False)
-    frame = frame.with_column("reason", repeated(col("reason"), col("id"), col("first")))
-    dropped = frame.where(col("reason").length() > 0).select("id", "reason").sort("id").to_pydict()
-    return dict(zip(dropped["id"], dropped["reason"], strict=True))
+def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, Drop]:
+    """Why each row that is dropped goes, by id, in the order of ids: its own fault, its length or an earlier copy."""
+    frame = daft.read_parquet(str(examined)).select("id", "length", "digest", "slug", "reason").collect()
+    frame = _judged(frame, LengthOutlier.of(_histogram(frame), low_percentile, high_percentile), "length")
+    alike = daft.Window().partition_by("digest", "slug")
+    frame = _judged(frame.with_column("first", col("id").min().over(alike)), Duplicate(), "id", "first")
+    dropped = frame.where(col("slug").length() > 0).select("id", "slug", "reason").sort("id").to_pydict()
+    return dict(zip(dropped["id"], map(Drop, dropped["slug"], dropped["reason"]), strict=True))
+
+
+def _judged(frame: daft.DataFrame, judge: Filter[...], *columns: str) -> daft.DataFrame:
+    """`frame` with the verdict of one more filter of these columns on what no earlier one has dropped."""
+
+    def verdict(slug: str, reason: str, *values: Any) -> dict[str, str]:
+        return (Drop(slug, reason) if slug else judge(*values) or _STAYS)._asdict()
+
+    column = daft.func(verdict, return_dtype=DataType.struct(_VERDICT), use_process=False)
+    frame = frame.with_column("verdict", column(col("slug"), col("reason"), *map(col, columns)))
+    return frame.with_columns({name: col("verdict").get(name) for name in _VERDICT}).exclude("verdict")
 
 
 def _examined(line: str, parameters: config.Clean, path: Path) -> Iterator[pa.RecordBatch]:
     """Every row judged by itself, in the order of the file, a few at a time."""
-    tokenizer = _tokenizer() if line == "image" else None
-    judge = bind(examine, tokenizer=tokenizer, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
+    filters = text_filters() if line == "text" else picture_filters(_tokenizer(), parameters)
+    judge = partial(examine, filters=filters)
     judged = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
     rest = [name for name in SCHEMA.names if name not in _FIELDS]
     frame = daft.read_parquet(str(path)).with_column("judged", judged(col("text"), col("image"), col("meta")))
@@ -148,27 +161,33 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _with_reason(examined: Path, reasons: dict[str, str], *, kept: bool) -> Iterator[pa.RecordBatch]:
-    """The rows that are kept, or those that are not beside their reasons, in the order of the file."""
+def _kept(examined: Path, drops: dict[str, Drop]) -> Iterator[pa.RecordBatch]:
+    """The rows that stay, in the order of the file."""
+    for batch, dropped in _batches(examined, drops):
+        yield batch.filter(pc.invert(dropped))
+
+
+def _rejected(examined: Path, drops: dict[str, Drop]) -> Iterator[pa.RecordBatch]:
+    """The other rows, each beside its reason and slug."""
+    for batch, dropped in _batches(examined, drops):
+        rows = batch.filter(dropped)
+        verdicts = [drops[identity] for identity in rows.column("id").to_pylist()]
+        for name in ("reason", "slug"):
+            rows = rows.append_column(name, pa.array([getattr(drop, name) for drop in verdicts], pa.large_string()))
+        yield rows
+
+
+def _batches(examined: Path, drops: dict[str, Drop]) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray]]:
+    """A few rows at a time, and which of them are dropped."""
     with pq.ParquetFile(examined) as file:
         for batch in file.iter_batches(columns=SCHEMA.names):
-            found = pa.array([reasons.get(i, "") for i in batch.column("id").to_pylist()], pa.large_string())
-            rows = batch if kept else batch.append_column("reason", found)
-            yield rows.filter(pc.equal(found, "") if kept else pc.not_equal(found, ""))
+            yield batch, pa.array([identity in drops for identity in batch.column("id").to_pylist()])
 
 
 def _histogram(frame: daft.DataFrame) -> dict[int, int]:
-    kept = frame.where(col("reason").length() == 0)
+    kept = frame.where(col("slug").length() == 0)
     counts = kept.groupby("length").agg(col("id").count().alias("count")).to_pydict()
     return dict(zip(counts["length"], counts["count"], strict=True))
-
-
-def _outlier(reason: str, length: int, *, bounds: tuple[int, int]) -> str:
-    return reason or filters.length_outlier(length, *bounds)
-
-
-def _repeated(reason: str, identity: str, first: str) -> str:
-    return reason or ("" if identity == first else f"duplicate of {first}")
 
 
 if __name__ == "__main__":

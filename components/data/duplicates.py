@@ -54,8 +54,8 @@ def similar_texts(texts: Sequence[str], similarity: float) -> Iterator[Pair]:
     while start < len(texts):
         prefixes_NV = _undecided(prefixes_NV, group_N)
         end = _block_end(prefixes_NV, start)
-        found = (prefixes_NV[start:end] @ prefixes_NV.T).tocoo()
-        left, right = found.row + start, found.col
+        candidates = (prefixes_NV[start:end] @ prefixes_NV.T).tocoo()
+        left, right = candidates.row + start, candidates.col
         short, long = np.minimum(sizes_N[left], sizes_N[right]), np.maximum(sizes_N[left], sizes_N[right])
         possible = (left < right) & (group_N[left] != group_N[right]) & (short >= similarity * long - 1e-9)
         pairs = list(_verified(shingles_NV, sizes_N, left[possible], right[possible], similarity))
@@ -138,7 +138,7 @@ def _verified(
 ) -> Iterator[Pair]:
     """Those of the pairs whose Jaccard similarity is `bound` or more."""
     for start in range(0, len(left), _VERIFIED):
-        one, other = left[start : start + _VERIFIED], right[start : start + _VERIFIED]
-        common = shingles_NV[one].multiply(shingles_NV[other]).sum(axis=1)
-        similar = common >= bound * (sizes_N[one] + sizes_N[other] - common) - 1e-9
-        yield from zip(one[similar].tolist(), other[similar].tolist(), strict=True)
+        first, second = left[start : start + _VERIFIED], right[start : start + _VERIFIED]
+        common = shingles_NV[first].multiply(shingles_NV[second]).sum(axis=1)
+        similar = common >= bound * (sizes_N[first] + sizes_N[second] - common) - 1e-9
+        yield from zip(first[similar].tolist(), second[similar].tolist(), strict=True)

@@ -18,7 +18,7 @@ def digest(folder: Path) -> str | None:
     return read_manifest(folder).digest if (folder / MANIFEST).exists() else None
 
 
-def known_pairs(folder: Path) -> set[str]:
+def pair_ids(folder: Path) -> set[str]:
     """Ids of the pairs in the version at hand; none where nothing was ever learned."""
     return {row["id"] for row in _read(folder / PAIRS)} if digest(folder) else set()
 

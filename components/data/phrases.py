@@ -43,11 +43,11 @@ _TAG_PHRASES = 2
 def samples(assets: Path, limit: int | None) -> list[Sample]:
     """The pairs in a fixed order, `limit` of them spread evenly; `text` is the phrase, `meta.completion` the prompt."""
     drawn = [entry for entry in catalogue(assets) if not entry.tone and entry.subgroup not in FLAGS]
-    found = list(_pairs(drawn))
+    pairs = list(_pairs(drawn))
     if limit is None:
-        return found
-    kept = {sample.id for sample in sorted(found, key=lambda sample: draw(sample.id, seed=0))[:limit]}
-    return [sample for sample in found if sample.id in kept]
+        return pairs
+    kept = {sample.id for sample in sorted(pairs, key=lambda sample: draw(sample.id, seed=0))[:limit]}
+    return [sample for sample in pairs if sample.id in kept]
 
 
 def phrases(entry: Entry) -> list[str]:

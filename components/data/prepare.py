@@ -32,8 +32,8 @@ def main(line: config.Line) -> None:
     parameters = getattr(config.load().prepare, line)
     kept, rejected = prepare(line, parameters, DATA / line / "prepared")
     first = first_reasons(DATA / line / "prepared" / REJECTS)
-    told = f"prepare {line}: {kept} samples from {parameters.source}, {rejected} rejected"
-    print(told + (f": {first}" if first else ""), flush=True)
+    summary = f"prepare {line}: {kept} samples from {parameters.source}, {rejected} rejected"
+    print(summary + (f": {first}" if first else ""), flush=True)
 
 
 def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +36,9 @@ SCHEMA = pa.schema(
         pa.field("meta", pa.large_string(), nullable=False),
     ]
 )
-REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=False))
+REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=False)).append(
+    pa.field("slug", pa.large_string(), nullable=False)
+)
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reject:
-    """A sample that was dropped, or as much of it as could be read, and the reason in words."""
+    """A sample that was dropped, or as much of it as could be read: the reason in words, and a slug to count it by."""
 
     sample: Sample
+    slug: str
     reason: str
 
     def row(self) -> dict[str, Any]:
-        return {**self.sample.row(), "reason": self.reason}
+        return {**self.sample.row(), "reason": self.reason, "slug": self.slug}
 
 
 def write(path: Path, rows: Iterable[Sample | Reject], schema: pa.Schema = SCHEMA) -> int:
@@ -106,15 +110,6 @@ def iterate(path: Path) -> Iterator[Sample]:
                 yield Sample(**{**row, "meta": json.loads(row["meta"])})
 
 
-def read_rejects(path: Path) -> list[Reject]:
-    """All rejects of a file beside their reasons."""
-    with _open(path) as file:
-        rows = file.read().to_pylist()
-    reasons = [row.pop("reason") for row in rows]
-    samples = (Sample(**{**row, "meta": json.loads(row["meta"])}) for row in rows)
-    return [Reject(sample, reason) for sample, reason in zip(samples, reasons, strict=True)]
-
-
 def first_reasons(path: Path) -> str:
     """Three of a file's rejects in words, each by where it came from; empty where there is none."""
     with _open(path) as file:
@@ -122,6 +117,13 @@ def first_reasons(path: Path) -> str:
         count = file.metadata.num_rows
     reasons = [f"{row['source']}: {row['reason']}" for row in (batch.to_pylist() if batch else [])]
     return "; ".join(reasons) + (f"; and {count - len(reasons)} more" if count > len(reasons) else "")
+
+
+def count_slugs(path: Path) -> dict[str, int]:
+    """How many of a file's rejects each slug counts, the most frequent first."""
+    with _open(path) as file:
+        slugs = file.read(columns=["slug"])["slug"].to_pylist()
+    return dict(Counter(slugs).most_common())
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

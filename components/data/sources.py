@@ -79,10 +79,10 @@ def _object(line: bytes, place: str) -> dict[str, Any] | Reject:
         document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
         json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
     except UnicodeDecodeError as error:
-        return Reject(broken, f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
+        return Reject(broken, "not_utf8", f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
     except (ValueError, RecursionError) as error:
-        return Reject(broken, f"not JSON: {error}")
-    return document if isinstance(document, dict) else Reject(broken, "not a JSON object")
+        return Reject(broken, "not_json", f"not JSON: {error}")
+    return document if isinstance(document, dict) else Reject(broken, "not_json", "not a JSON object")
 
 
 def _refuse_constant(name: str) -> None:
@@ -93,20 +93,20 @@ def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
     sample = Sample(id=place, text=_string(row, "text"), label=_string(row, "label"), source=place)
     problem = _missing(row, ("file_name", "text"))
     if problem:
-        return Reject(sample, problem)
+        return Reject(sample, "wrong_field", problem)
     path = folder / row["file_name"]
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            return Reject(sample, f"file_name {row['file_name']!r} points outside the folder")
+            return Reject(sample, "no_file", f"file_name {row['file_name']!r} points outside the folder")
         if not path.is_file():
-            return Reject(sample, f"file_name {row['file_name']!r} is not a file")
+            return Reject(sample, "no_file", f"file_name {row['file_name']!r} is not a file")
         if path.stat().st_size > _MAX_BYTES:
-            return Reject(sample, f"file_name {row['file_name']!r} is larger than {_MAX_BYTES} bytes")
+            return Reject(sample, "no_file", f"file_name {row['file_name']!r} is larger than {_MAX_BYTES} bytes")
         data = path.read_bytes()
     except FileNotFoundError:
-        return Reject(sample, f"file_name {row['file_name']!r} does not exist")
+        return Reject(sample, "no_file", f"file_name {row['file_name']!r} does not exist")
     except (OSError, ValueError, RuntimeError) as error:
-        return Reject(sample, f"file_name {row['file_name']!r} cannot be read: {error}")
+        return Reject(sample, "no_file", f"file_name {row['file_name']!r} cannot be read: {error}")
     meta = _rest(row, ("text", "label"))
     return Sample(**{**vars(sample), "id": _identity(data, row["text"].encode()), "image": data, "meta": meta})
 
@@ -115,7 +115,7 @@ def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
     sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
     problem = _missing(row, ("prompt", "completion"))
     if problem:
-        return Reject(sample, problem)
+        return Reject(sample, "wrong_field", problem)
     identity = _identity(row["prompt"].encode(), row["completion"].encode())
     return Sample(**{**vars(sample), "id": identity, "meta": _rest(row, ("prompt", "label"))})
 

@@ -77,7 +77,7 @@ def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> tup
         counts = {
             side: write(partial / f"{side}.parquet", _on(side, sides, group_of, reasons, clean)) for side in SIDES
         }
-        rejects = (Reject(s, reasons[s.id]) for s in iterate(clean / SAMPLES) if s.id in reasons)
+        rejects = (Reject(s, "other_side", reasons[s.id]) for s in iterate(clean / SAMPLES) if s.id in reasons)
         left_out = write(partial / REJECTS, rejects, REJECT_SCHEMA)
         seal(
             partial,

@@ -24,9 +24,9 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
-from components.evaluation.gate import ONE_SIDED_95, Check, refusals, verdict
+from components.evaluation.distances import kid_difference
+from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
-from components.evaluation.kid import kid_difference
 from components.evaluation.paired import Values, mean_difference
 from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
@@ -66,8 +66,8 @@ def image_checks(
     real_NF, candidate_NF, champion_NF = (judge(pictures_NCHW) for pictures_NCHW in (held_out.real_BCHW, *painted))
     kid, error = kid_difference(real_NF, candidate_NF, champion_NF, held_out.concepts)
     return [
-        Bound("recognition_gain_lower", gain_lower, "at least", -gate.max_recognition_loss, gain, count),
-        Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, "at most", gate.max_kid_increase, kid, count),
+        Bound("recognition_gain_lower", gain_lower, Relation.AT_LEAST, -gate.max_recognition_loss, gain, count),
+        Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, Relation.AT_MOST, gate.max_kid_increase, kid, count),
     ]
 
 
@@ -94,10 +94,10 @@ def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: in
         raise StageError("their tokenisers differ, and so does what one token's perplexity means")
     estimate, upper = np.exp(mean_difference(losses_N, other_losses_N, "upper", seed))
     threshold = 1 + gate.max_perplexity_increase
-    return [Bound("perplexity_ratio_upper", float(upper), "at most", threshold, float(estimate), len(pairs))]
+    return [Bound("perplexity_ratio_upper", float(upper), Relation.AT_MOST, threshold, float(estimate), len(pairs))]
 
 
-def one_of_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+def one_pair_per_concept(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """One pair of each concept: completions of one concept are alike and would count one observation several times."""
     shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
     return list({pair.concept: pair for pair in shuffled}.values())
@@ -107,7 +107,7 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
     """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
     if line == "text":
-        pairs = one_of_each(read_pairs(test), params.evaluate.text.seed)
+        pairs = one_pair_per_concept(read_pairs(test), params.evaluate.text.seed)
         require(test, len(pairs), 2)
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
     samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
@@ -117,25 +117,25 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
     return image_checks(samplers[0], samplers[1], judges.load(), held_out, Painting.served(params), params.gate.image)
 
 
-def require(test: Path, found: int, needed: int) -> None:
-    if found < needed:
-        raise StageError(f"{test}: {found} held-out concepts, {needed} are needed; give the split a larger share")
+def require(test: Path, available: int, needed: int) -> None:
+    if available < needed:
+        raise StageError(f"{test}: {available} held-out concepts, {needed} are needed; give the split a larger share")
 
 
 def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
     """Write the verdict to `output`; a refusal is a verdict like any other and no failure."""
     params = config.load()
-    asked = {
+    question = {
         "candidate": verify(candidate).digest,
         "champion": verify(champion).digest,
         "data": verify(DATA / line / "split").digest,
         "settings": {stage: getattr(getattr(params, stage), line).model_dump() for stage in ("evaluate", "gate")},
     }
     if line == "image":
-        asked["painting"] = asdict(Painting.served(params))
-    if asked["candidate"] == asked["champion"]:
+        question["painting"] = asdict(Painting.served(params))
+    if question["candidate"] == question["champion"]:
         return print(f"{candidate} and {champion} are the same {line} package: nothing to compare")
-    if output.exists() and asked.items() <= json.loads(output.read_bytes()).items():
+    if output.exists() and question.items() <= json.loads(output.read_bytes()).items():
         return print(f"{output}: judged already")
     try:
         checks = compare(line, candidate, champion, params)
@@ -145,7 +145,7 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
             "same: atelier release start --force 'the reason'"
         ) from error
     document = verdict(checks, parity=True)  # without it there would be no package
-    write_text(output, canonical(asked | document))
+    write_text(output, canonical(question | document))
     print(
         f"compare {line}: " + ("not worse" if document["passed"] else "may be worse: " + "; ".join(refusals(document)))
     )

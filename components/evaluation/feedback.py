@@ -9,7 +9,6 @@ the liked ones alone, in nats per token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +19,11 @@ from components.artifact import canonical, verify, write_text
 from components.data.feedback import held_out
 from components.data.pairs import Pair
 from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
-from components.paths import FEEDBACK, TEXT_BASE
+from components.paths import FEEDBACK, TEXT_BASE, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.stage import run
 
-METRICS = Path("metrics/text/feedback.json")
+METRICS = TEXT_METRICS / "feedback.json"
 ANSWERS = 256  # of the newest: the stage stays below a minute on a CPU
 
 Answer = tuple[Pair, bool]  # and whether it was liked

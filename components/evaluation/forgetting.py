@@ -19,7 +19,7 @@ from components.evaluation.image import Painting, paint
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
-from components.paths import ASSETS
+from components.paths import ASSETS, IMAGE_METRICS
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_EXPORT as EXPORT
@@ -27,7 +27,7 @@ from components.runtimes.base import ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import run
 
-METRICS = Path("metrics/image/forgetting.json")
+METRICS = IMAGE_METRICS / "forgetting.json"
 CAPTIONS = 100  # among whose names each picture's is to be recognised
 
 

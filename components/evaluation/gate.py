@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from components import config
 from components.artifact import canonical, write_text
@@ -21,18 +22,23 @@ from components.stage import StageError, run
 ONE_SIDED_95 = 1.645  # standard errors
 
 
+class Relation(StrEnum):
+    AT_MOST = "at most"
+    AT_LEAST = "at least"
+
+
 @dataclass(frozen=True)
 class Check:
     """One comparison and its outcome; `relation` is how `value` must stand to `threshold`."""
 
     name: str
     value: float
-    relation: Literal["at most", "at least"]
+    relation: Relation
     threshold: float
 
     @property
     def passed(self) -> bool:
-        return self.value <= self.threshold if self.relation == "at most" else self.value >= self.threshold
+        return self.value <= self.threshold if self.relation is Relation.AT_MOST else self.value >= self.threshold
 
     def row(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
@@ -46,9 +52,9 @@ def text_checks(evaluation: dict[str, Any], gate: GateText) -> list[Check]:
     least_loss = min(evaluation[name]["loss"] for name in ("before", "unigram"))
     gain = evaluation["gain"]
     return [
-        Check("loss_ratio", evaluation["after"]["loss"] / least_loss, "at most", gate.max_loss_ratio),
-        Check("chrf_gain_lower", gain["chrf_lower"], "at least", gate.min_chrf_gain),
-        Check("exact_gain", gain["exact"], "at least", gate.min_exact_gain),
+        Check("loss_ratio", evaluation["after"]["loss"] / least_loss, Relation.AT_MOST, gate.max_loss_ratio),
+        Check("chrf_gain_lower", gain["chrf_lower"], Relation.AT_LEAST, gate.min_chrf_gain),
+        Check("exact_gain", gain["exact"], Relation.AT_LEAST, gate.min_exact_gain),
     ]
 
 
@@ -59,11 +65,12 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
     `named_shortfall` is how much less often the judge names generated pictures than real ones, by point estimate.
     """
     after, real = evaluation["after"], evaluation["judge_on_real_pictures"]
+    kid_upper = after["kid"] + ONE_SIDED_95 * after["kid_standard_error"]
     shortfall = real["seen_captions"]["top1"] - after["seen_captions"]["top1"]
     return [
-        Check("kid_upper", after["kid"] + ONE_SIDED_95 * after["kid_standard_error"], "at most", gate.max_kid_upper),
-        Check("alignment", after["alignment"], "at least", gate.min_alignment),
-        Check("named_shortfall", shortfall, "at most", gate.max_named_shortfall),
+        Check("kid_upper", kid_upper, Relation.AT_MOST, gate.max_kid_upper),
+        Check("alignment", after["alignment"], Relation.AT_LEAST, gate.min_alignment),
+        Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall),
     ]
 
 

@@ -1,8 +1,8 @@
 """Stage `evaluate` of the image line: pictures of seen and held-out captions, before and after fine-tuning, judged.
 
-KID (`components.evaluation.kid`) and FID (Heusel et al. 2017) between generated and held-out pictures, on the features
-of this project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and how often
-the name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. FID is biased,
+KID and FID (`components.evaluation.distances`) between generated and held-out pictures, on the features of this
+project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and how often the
+name is the best among all, by the same judge. Seeds are fixed, and the sheet leaves no picture out. FID is biased,
 upwards by few pictures and downwards by captions that both sets share: it compares models on equal captions and is
 shown with its N; the gate uses KID, which is not biased. Captions of the training side are counted apart from held-out
 ones, and of these the concepts that the base has seen in other styles from those it has never seen. Beside them stands
@@ -13,30 +13,28 @@ paints with the fine-tuned model; the base's export is made alike and not measur
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import random
+import textwrap
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from components import config
-from components.artifact import canonical, file_digest, write_text
+from components.artifact import canonical, file_digest, write_csv, write_text
 from components.config import Params
 from components.data import sample
 from components.data.concept import concept
 from components.data.pixels import pixels
 from components.data.sample import Sample
-from components.evaluation import inception
-from components.evaluation.kid import LEAST, kid
-from components.evaluation.sheets import sheet
+from components.evaluation.distances import LEAST, frechet, inception_features, inception_scores, kid
 from components.models import inception as inceptions
 from components.models import judge as judges
 from components.models.judge import FEATURES, NAME, Judge, alignment
@@ -44,14 +42,15 @@ from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_METRICS, SHEETS
 from components.paths import IMAGE_SPLIT as SPLIT
-from components.paths import SHEETS
 from components.runtimes.base import ImageRequest, ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import StageError, run
 
-METRICS = Path("metrics/image/evaluate.json")
-PICTURES = Path("metrics/image/pictures.csv")
+METRICS = IMAGE_METRICS / "evaluate.json"
+PICTURES = IMAGE_METRICS / "pictures.csv"
+COLUMNS, CELL, WORDS = 8, 128, 44  # of a sheet: pictures per row; pixels of a picture's side and of the words below it
 NAMES = 100  # among which seen captions are to be recognised
 
 
@@ -86,7 +85,7 @@ def distances(judge: Judge, real_BCHW: Tensor, generated_BCHW: Tensor, concepts:
     """KID, its standard error and FID between uint8 pictures; the i-th of both sets shows `concepts[i]`."""
     real_BF, generated_BF = judge(real_BCHW), judge(generated_BCHW)
     value, standard_error = kid(real_BF, generated_BF, concepts)
-    return {"kid": value, "kid_standard_error": standard_error, "fid": inception.frechet(real_BF, generated_BF)}
+    return {"kid": value, "kid_standard_error": standard_error, "fid": frechet(real_BF, generated_BF)}
 
 
 @dataclass(frozen=True)
@@ -210,10 +209,10 @@ def main() -> None:
     document, painted = evaluate(runtimes, judge, seen, held_out, base_concepts(), Painting.served(params))
     if network and settings.inception:
         document["inception_weights"] = file_digest(settings.inception)
-        real_BD = inception.features(network, held_out.real_BCHW)
+        real_BD = inception_features(network, held_out.real_BCHW)
         for name in runtimes:
-            generated_BD = inception.features(network, painted[name][1])
-            document[name] |= inception.scores(network, real_BD, generated_BD, settings.seed)
+            generated_BD = inception_features(network, painted[name][1])
+            document[name] |= inception_scores(network, real_BD, generated_BD, settings.seed)
     training = sample.read(SPLIT / "train.parquet")
     training_BCHW = pixels(training, shape.size)
     document |= without_model(judge, encoder, held_out, training, training_BCHW)
@@ -239,12 +238,12 @@ def write(
 ) -> None:
     """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows."""
     errors, indices = nearest(painted[1], training[1])
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("id", "caption", "nearest_training_id", "nearest_training_rmse"))
-    for s, error, index in zip(held_out, errors.tolist(), indices.tolist(), strict=True):
-        rows.writerow((s.id, s.text, training[0][index].id, f"{error:.4f}"))
-    write_text(PICTURES, table.getvalue())
+    nearest_ids = [training[0][index].id for index in indices.tolist()]
+    rows = [
+        {"id": s.id, "caption": s.text, "nearest_training_id": near, "nearest_training_rmse": f"{error:.4f}"}
+        for s, near, error in zip(held_out, nearest_ids, errors.tolist(), strict=True)
+    ]
+    write_csv(PICTURES, rows)
     write_text(METRICS, canonical(document))
     pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
     pages["nearest"] = (training[1][indices], [training[0][index] for index in indices.tolist()])
@@ -252,6 +251,19 @@ def write(
     for name, (pictures_BCHW, samples) in pages.items():
         shown_BHWC = pictures_BCHW[:shown].permute(0, 2, 3, 1).numpy()
         sheet(list(shown_BHWC), [s.text for s in samples[:shown]]).save(SHEETS / f"{name}.png")
+
+
+def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> Image.Image:
+    """All pictures in rows, enlarged without smoothing, each above the start of its caption."""
+    rows = -(-len(pictures) // COLUMNS)
+    page = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + WORDS)), "white")
+    draw = ImageDraw.Draw(page)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left, top = number % COLUMNS * CELL, number // COLUMNS * (CELL + WORDS)
+        page.paste(Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.NEAREST), (left, top))
+        words = textwrap.wrap(caption.partition(":")[0], 20)[:3]
+        draw.multiline_text((left + 4, top + CELL + 2), "\n".join(words), fill="black", spacing=1)
+    return page
 
 
 if __name__ == "__main__":

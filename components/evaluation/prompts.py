@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from components import config
@@ -19,12 +18,13 @@ from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_METRICS
 from components.paths import WRITTEN_PROMPTS as WRITTEN
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import StageError, run
 
-METRICS = Path("metrics/image/prompts.json")
+METRICS = IMAGE_METRICS / "prompts.json"
 PROMPTS = {  # as `WRITTEN` calls them
     "phrase": "phrase",
     "nearest_answer": "nearest_answer",

@@ -9,12 +9,9 @@ captions.
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import get_args
 
@@ -22,18 +19,19 @@ import torch
 from torch import Tensor
 
 from components import config
-from components.artifact import verify, write_text
+from components.artifact import verify, write_csv
 from components.data.sample import Sample
+from components.evaluation.distances import kid
 from components.evaluation.image import NAMES, Captions, Painting, chosen, paint
-from components.evaluation.kid import kid
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_METRICS
 from components.runtimes.image import Sampler, Solver, load_sampler
 from components.stage import run
 
-STEPS_CSV, GUIDANCE_CSV = Path("metrics/image/steps.csv"), Path("metrics/image/guidance.csv")
+STEPS_CSV, GUIDANCE_CSV = IMAGE_METRICS / "steps.csv", IMAGE_METRICS / "guidance.csv"
 STEPS = (4, 6, 8, 10, 12, 16, 20)
 MANY_STEPS = 100
 GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0)
@@ -91,7 +89,7 @@ def judged(judge: Judge, painted_BCHW: Tensor, captions: Captions) -> Row:
     return {"alignment": round(named["alignment"], 4), "named": round(named["top1"], 4), "kid": round(near, 5)}
 
 
-def one_picture(runtime: Sampler, caption: str, painting: Painting) -> float:
+def seconds_per_picture(runtime: Sampler, caption: str, painting: Painting) -> float:
     """Median seconds of one picture at the default setting, after one that does not count."""
     seconds = []
     for _ in range(REPEATS + 1):
@@ -99,14 +97,6 @@ def one_picture(runtime: Sampler, caption: str, painting: Painting) -> float:
         paint(runtime, [caption], painting)
         seconds.append(time.perf_counter() - started)
     return median(seconds[1:])
-
-
-def write_rows(path: Path, rows: list[Row]) -> None:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, table.getvalue())
 
 
 def main() -> None:
@@ -118,9 +108,9 @@ def main() -> None:
     verify(EXPORT)
     runtime, judge = load_sampler(EXPORT, "openvino"), judges.load()
     reference = load_sampler(EXPORT, "pytorch")
-    print(f"one picture through PyTorch: {one_picture(reference, captions.texts[0], painting):.3f} s")
-    write_rows(STEPS_CSV, by_steps(runtime, judge, captions, painting))
-    write_rows(GUIDANCE_CSV, by_guidance(runtime, judge, captions, painting))
+    print(f"one picture through PyTorch: {seconds_per_picture(reference, captions.texts[0], painting):.3f} s")
+    write_csv(STEPS_CSV, by_steps(runtime, judge, captions, painting))
+    write_csv(GUIDANCE_CSV, by_guidance(runtime, judge, captions, painting))
 
 
 if __name__ == "__main__":

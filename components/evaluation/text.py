@@ -3,41 +3,43 @@
 Every figure stands beside what needs no model: `echo` returns the phrase, `nearest_answer` what training has for the
 phrase most like it, `unigram` knows how often each token is written. Loss and perplexity are taken over a seeded sample
 of held-out pairs. The answers to the first phrases of that sample, written as they are served, are compared with the
-wanted ones (`components.evaluation.answers`), and the gate looks at that: `gain` is by how much the fine-tuned model's
-chrF exceeds that of the best answers without a model, with the lower bound of its one-sided 95 % interval over phrases.
-`naming` is the share of answers whose MiniLM cosine with the concept's name
-reaches a threshold: to repeat a phrase that contains the name wins there, so that such phrases are counted apart.
+wanted ones, and the gate looks at that. `chrf` is the F-score of their character n-grams (Popovic 2015, torchmetrics):
+1 for the same text, 0 for nothing in common, whatever the language; what is missing counts more than what is too much.
+`exact` asks for the same text. `gain` is by how much the fine-tuned model's chrF exceeds that of the best answers
+without a model, with the lower bound of its one-sided 95 % interval over phrases. `naming` is the share of answers
+whose MiniLM cosine with the concept's name reaches a threshold: to repeat a phrase that contains the name wins there,
+so that such phrases are counted apart.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchmetrics.functional.text import chrf_score
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import EvaluateText, Serving
 from components.data.pairs import Pair, read_pairs
-from components.evaluation.answers import chrf, exact, names, nearest_answers, unigram_loss
 from components.evaluation.paired import Values, mean_difference
-from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer, write
+from components.models.language import IGNORED, encode, held_out_loss, load_base, load_merged, load_tokenizer, write
 from components.models.text_encoder import TextEncoder
-from components.paths import TEXT_BASE
+from components.paths import TEXT_BASE, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.paths import WRITTEN_PROMPTS as WRITTEN
 from components.stage import StageError, run
 
-METRICS = Path("metrics/text/evaluate.json")
+METRICS = TEXT_METRICS / "evaluate.json"
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
 BASELINES = ("echo", "nearest_answer")
 
@@ -73,9 +75,9 @@ class Answers:
     exact_N: Values
 
     @classmethod
-    def of(cls, texts: list[str], asked: Sequence[Pair], encoder: TextEncoder) -> Answers:
-        similar = similarities(encoder, texts, [pair.concept for pair in asked])
-        wanted = [pair.completion for pair in asked]
+    def of(cls, texts: list[str], pairs: Sequence[Pair], encoder: TextEncoder) -> Answers:
+        similar = similarities(encoder, texts, [pair.concept for pair in pairs])
+        wanted = [pair.completion for pair in pairs]
         same = [exact(*both) for both in zip(texts, wanted, strict=True)]
         return cls(texts, np.array(similar), np.array(chrf(texts, wanted)), np.array(same))
 
@@ -119,26 +121,64 @@ def evaluate(
     """
     count = min(max(LOSS_PAIRS, settings.samples), len(sides["test"]))
     test = random.Random(settings.seed).sample(sides["test"], count)  # noqa: S311 – a sample
-    asked, shown = not_learned(test)[: settings.samples], not_learned(sides["train"])
-    if len(asked) < 2 or not shown:
+    pairs, shown = not_learned(test)[: settings.samples], not_learned(sides["train"])
+    if len(pairs) < 2 or not shown:
         raise StageError(
-            f"{SPLIT}: {len(asked)} held-out phrases and {len(shown)} to train on; 2 and 1 are "
+            f"{SPLIT}: {len(pairs)} held-out phrases and {len(shown)} to train on; 2 and 1 are "
             "needed: raise split.text.test or evaluate.text.samples"
         )
-    phrases = [pair.phrase for pair in asked]
+    phrases = [pair.phrase for pair in pairs]
     texts = {"echo": phrases, "nearest_answer": nearest_answers(encoder, phrases, shown)}
     texts |= {name: as_served(model, tokenizer, phrases, settings.seed, serving) for name, model in models.items()}
-    answers = {name: Answers.of(written, asked, encoder) for name, written in texts.items()}
-    named_N = np.array([names(pair.phrase, pair.concept) for pair in asked])
+    answers = {name: Answers.of(written, pairs, encoder) for name, written in texts.items()}
+    named_N = np.array([names(pair.phrase, pair.concept) for pair in pairs])
     document: dict[str, Any] = {n: by_phrase(row, named_N, settings.similarity) for n, row in answers.items()}
     losses = {name: held_out_loss(model, tokenizer, test) for name, model in models.items()}
     losses["unigram"] = unigram_loss(tokenizer, sides["train"], test)
     for name, loss in losses.items():
         document[name] = {"loss": loss, "perplexity": math.exp(loss), **document.get(name, {})}
     document["gain"] = gain(answers["after"], {name: answers[name] for name in BASELINES}, settings.seed)
-    document |= {"pairs": len(test), "samples": len(asked), "threshold": settings.similarity}
+    document |= {"pairs": len(test), "samples": len(pairs), "threshold": settings.similarity}
     document["samples_with_the_name"] = int(named_N.sum())
-    return document, evidence(asked, answers)
+    return document, evidence(pairs, answers)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def chrf(answers: Sequence[str], references: Sequence[str]) -> list[float]:
+    """The score of each answer beside its reference; a reference of under six characters keeps all below 1."""
+    wanted = [[reference] for reference in references]
+    _, scores_N = chrf_score(answers, wanted, n_word_order=0, return_sentence_level_score=True)
+    return scores_N.tolist()
+
+
+def exact(answer: str, reference: str) -> float:
+    """1 for the same text, white space around it aside, else 0."""
+    return float(answer.strip() == reference.strip())
+
+
+def names(phrase: str, concept: str) -> bool:
+    """Whether the concept's name stands in the phrase, word by word."""
+    return f" {' '.join(words(concept))} " in f" {' '.join(words(phrase))} "
+
+
+def nearest_answers(encoder: TextEncoder, phrases: Sequence[str], training: Sequence[Pair]) -> list[str]:
+    """For each phrase the completion of the training pair whose phrase is most like it."""
+    cosines_PT = encoder.embed(phrases) @ encoder.embed([pair.phrase for pair in training]).T
+    return [training[number].completion for number in cosines_PT.argmax(1).tolist()]
+
+
+def unigram_loss(tokenizer: PreTrainedTokenizerBase, training: Sequence[Pair], test: Sequence[Pair]) -> float:
+    """Loss in nats per completion token of who knows how often each token is written in training, and nothing else."""
+
+    def tokens(pairs: Sequence[Pair]) -> torch.Tensor:
+        rows = (encode(tokenizer, pair)[1] for pair in pairs)
+        return torch.tensor([token for row in rows for token in row if token != IGNORED])
+
+    counts_V = torch.bincount(tokens(training), minlength=len(tokenizer)).double() + 1  # none is impossible
+    return float(-(counts_V / counts_V.sum()).log()[tokens(test)].mean())
 
 
 def not_learned(pairs: Sequence[Pair]) -> list[Pair]:
@@ -161,7 +201,7 @@ def as_served(
     )
 
 
-def evidence(asked: Sequence[Pair], answers: dict[str, Answers]) -> list[Written]:
+def evidence(pairs: Sequence[Pair], answers: dict[str, Answers]) -> list[Written]:
     """A row for every phrase, none left out."""
     return [
         Written(
@@ -175,7 +215,7 @@ def evidence(asked: Sequence[Pair], answers: dict[str, Answers]) -> list[Written
             similarity_before=float(answers["before"].similarity_N[i]),
             similarity_after=float(answers["after"].similarity_N[i]),
         )
-        for i, pair in enumerate(asked)
+        for i, pair in enumerate(pairs)
     ]
 
 
@@ -197,8 +237,8 @@ def main() -> None:
     print(f"loss {document['before']['loss']:.3f} → {document['after']['loss']:.3f} of {document['pairs']} pairs")
     for name in ("before", "after", *BASELINES):
         row = document[name]
-        told = f"chrF {row['chrf']:.2f}, exact {row['exact']:.0%}, names the picture {row['naming']:.0%}"
-        print(f"{name}: {told} of {len(written)}")
+        scores = f"chrF {row['chrf']:.2f}, exact {row['exact']:.0%}, names the picture {row['naming']:.0%}"
+        print(f"{name}: {scores} of {len(written)}")
 
 
 if __name__ == "__main__":

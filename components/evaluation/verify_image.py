@@ -17,29 +17,29 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import Serving, VerifyImage
 from components.data import sample
-from components.export.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.paths import IMAGE_EXPORT as EXPORT
-from components.paths import IMAGE_SPLIT
-from components.runtimes.base import ImageRequest
-from components.runtimes.image import Engine, Floats, Sampler, load_sampler
+from components.paths import IMAGE_METRICS, IMAGE_SPLIT
+from components.runtimes.base import Floats, ImageRequest
+from components.runtimes.image import Engine, Sampler, load_sampler
+from components.runtimes.trajectories import Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.stage import StageError, run
 
 TEST = IMAGE_SPLIT / "test.parquet"
-METRICS = Path("metrics/image/verify.json")
+METRICS = IMAGE_METRICS / "verify.json"
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
 PEAK = 255.0
 
 
 def lowest_cosine(one_BCHW: Floats, other_BCHW: Floats) -> float:
     """The smallest cosine between two batches of velocities, row by row."""
-    one, other = (array.reshape(len(array), -1).astype(np.float64) for array in (one_BCHW, other_BCHW))
-    products = (one * other).sum(axis=1)
-    return float((products / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1) + 1e-12)).min())
+    left, right = (array.reshape(len(array), -1).astype(np.float64) for array in (one_BCHW, other_BCHW))
+    products = (left * right).sum(axis=1)
+    return float((products / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1) + 1e-12)).min())
 
 
-def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+def psnr(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio of two uint8 pictures in dB, at most 100 (equal pictures have no noise)."""
-    error = np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2)
+    error = np.mean((left.astype(np.float64) - right.astype(np.float64)) ** 2)
     return 100.0 if error == 0 else float(min(100.0, 10 * np.log10(PEAK**2 / error)))
 
 

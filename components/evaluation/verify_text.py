@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import config
 from components.artifact import canonical, verify, write_text
+from components.chat import conversation
 from components.config import VerifyText
 from components.data.pairs import Pair, read_pairs
 from components.models.language import (
@@ -35,14 +36,13 @@ from components.models.language import (
     load_merged,
     load_tokenizer,
 )
-from components.paths import TEXT_BASE, TEXT_EXPORT
+from components.paths import TEXT_BASE, TEXT_EXPORT, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
-from components.runtimes.chat import conversation
 from components.runtimes.text import PRECISION, OpenVinoText, load_text
 from components.stage import StageError, run
 
-METRICS = Path("metrics/text/verify.json")
+METRICS = TEXT_METRICS / "verify.json"
 PARITY_PAIRS_PER_PROMPT = 16  # so that top-1 agreement rests on over a thousand tokens, not on a hundred
 
 

@@ -20,16 +20,6 @@ from components.config import ExportImage, Serving
 from components.data import sample
 from components.export.onnx import TracedDenoiser, TracedEncoder, export_onnx
 from components.export.openvino import export_openvino
-from components.export.trajectories import (
-    GOLDEN,
-    Inputs,
-    requests_for,
-    rows_taken,
-    rows_there_are,
-    split_rows,
-    trajectory_inputs,
-    write_golden,
-)
 from components.models import denoiser
 from components.models.denoiser import CHANNELS, TEXT_WIDTH, Denoiser
 from components.models.text_encoder import TextEncoder
@@ -39,6 +29,16 @@ from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_EXPORT as EXPORT
 from components.runtimes.pytorch import PyTorchBackend
+from components.runtimes.trajectories import (
+    GOLDEN,
+    Inputs,
+    requests_for,
+    rows_taken,
+    rows_there_are,
+    split_rows,
+    trajectory_inputs,
+    write_golden,
+)
 from components.stage import StageError, run
 
 TRAIN = IMAGE_SPLIT / "train.parquet"

@@ -141,8 +141,8 @@ def load(path: Path) -> Inception:
         weights = {name: tensor for name, tensor in load_file(path).items() if "num_batches" not in name}
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path}: cannot be read as safetensors: {error}; {hint}") from error
-    found = {name: tensor.shape for name, tensor in weights.items()}
-    if wrong := sorted(dict(expected.items() ^ found.items())):
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    if wrong := sorted(dict(expected.items() ^ shapes.items())):
         raise ArtifactError(
             f"{path}: {len(wrong)} tensors are missing, unknown or of another shape: {wrong[0]}; {hint}"
         )

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from components.chat import ChatEncoder, Turn, conversation
 from components.data.pairs import Pair
-from components.runtimes.chat import ChatEncoder, Turn, conversation
 from components.stage import StageError
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of a pair

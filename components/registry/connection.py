@@ -70,9 +70,9 @@ def without_credentials(uri: str) -> str:
 
 def experiment_id(client: MlflowClient, settings: config.Registry) -> str:
     """The configured experiment, made if need be; files go below `artifact_root` unless a server keeps them."""
-    found = client.get_experiment_by_name(settings.experiment)
-    if found is not None:
-        return str(found.experiment_id)
+    experiment = client.get_experiment_by_name(settings.experiment)
+    if experiment is not None:
+        return str(experiment.experiment_id)
     location = None
     if not settings.tracking_uri.startswith("http"):
         root = settings.artifact_root

@@ -16,17 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
+from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from components import config
 from components.artifact import ArtifactError, Manifest, verify
 from components.registry.connection import RegistryError, connect, experiment_id
-from components.registry.signature import signature_of
+from components.stage import StageError
 
 DIGEST = "atelier.digest"
 LINE = "atelier.line"
@@ -72,12 +74,12 @@ def register(folder: Path, settings: config.Registry) -> Version:
 
 def version_of(client: MlflowClient, name: str, digest: str) -> Version | None:
     """The registered version of a digest; the oldest where somebody made a second one by hand."""
-    found = client.search_model_versions(f"name = '{name}' and tag.`{DIGEST}` = '{digest}'")
-    return min(map(as_version, found), key=lambda version: version.number, default=None)
+    versions = client.search_model_versions(f"name = '{name}' and tag.`{DIGEST}` = '{digest}'")
+    return min(map(as_version, versions), key=lambda version: version.number, default=None)
 
 
-def as_version(found: ModelVersion) -> Version:
-    return Version(found.name, int(found.version), str(found.run_id), found.tags.get(DIGEST, ""))
+def as_version(version: ModelVersion) -> Version:
+    return Version(version.name, int(version.version), str(version.run_id), version.tags.get(DIGEST, ""))
 
 
 def run_of(client: MlflowClient, experiment: str, manifest: Manifest) -> Run:
@@ -191,3 +193,16 @@ def project_aliases(
             else:
                 client.set_registered_model_alias(name, alias, str(version.number))
         return changes
+
+
+def signature_of(line: str) -> ModelSignature:
+    """Inputs as in `components.runtimes.base`; outputs: pictures [batch, height, width, 3], or text."""
+    if line == "image":
+        names = {"prompt": DataType.string, "seed": DataType.long, "steps": DataType.long, "guidance": DataType.double}
+        outputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "pictures")])
+    elif line == "text":
+        names = {"messages": DataType.string, "max_new_tokens": DataType.long, "temperature": DataType.double}
+        outputs = Schema([ColSpec(DataType.string, "text")])
+    else:
+        raise StageError(f"line {line!r} has no signature: expected 'text' or 'image'")
+    return ModelSignature(Schema([ColSpec(kind, name) for name, kind in names.items()]), outputs)

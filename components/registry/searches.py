@@ -22,10 +22,10 @@ def log_search(search: Search, settings: config.Registry) -> str:
     digest = hashlib.sha256(canonical(search.model_dump(mode="json")).encode()).hexdigest()
     with connect(settings) as client:
         experiment = experiment_id(client, settings)
-        found = client.search_runs([experiment], f"tags.`{SEARCH}` = '{digest}'", max_results=1)
-        if found and found[0].info.status == "FINISHED":
-            return str(found[0].info.run_id)
-        for left in found:  # an interrupted attempt: its trials may be incomplete
+        runs = client.search_runs([experiment], f"tags.`{SEARCH}` = '{digest}'", max_results=1)
+        if runs and runs[0].info.status == "FINISHED":
+            return str(runs[0].info.run_id)
+        for left in runs:  # an interrupted attempt: its trials may be incomplete
             discard(client, experiment, left.info.run_id)
         return write(client, experiment, search, digest)
 

@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class ImageRequest:
@@ -59,6 +61,18 @@ class NotFiniteError(ArithmeticError):
             f"{bad[0].guidance:g} in {bad[0].steps} steps from seed {bad[0].seed}: verify the artifact"
         )
         self.pictures = pictures
+
+
+class ImageBackend(Protocol):
+    """What an engine provides: prompts to states, and the network's forward pass."""
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
+        """(states_BLD, mask_BL): caption states and which of them are tokens (1) or padding (0)."""
+        ...
+
+    def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
+        """Velocity BCHW at each sample's own time, for RGB in [-1, 1]."""
+        ...
 
 
 class ImageRuntime(Protocol):

@@ -10,30 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.artifact import ArtifactError, verify
-from components.runtimes.base import ImageRequest, ImageRuntime, NotFiniteError
+from components.runtimes.base import Floats, ImageBackend, ImageRequest, ImageRuntime, NotFiniteError
 
-Floats = NDArray[np.float32]
 Engine = Literal["pytorch", "onnxruntime", "openvino"]
 Solver = Literal["euler", "multistep"]
 CHANNELS = 3
-
-
-class ImageBackend(Protocol):
-    """What an engine provides: prompts to states, and the network's forward pass."""
-
-    def encode(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
-        """(states_BLD, mask_BL): caption states and which of them are tokens (1) or padding (0)."""
-        ...
-
-    def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
-        """Velocity BCHW at each sample's own time, for RGB in [-1, 1]."""
-        ...
 
 
 class Sampler:

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnxruntime as ort
 
 from components.artifact import ArtifactError
+from components.runtimes.base import Floats
 from components.runtimes.captions import CaptionTokenizer
-from components.runtimes.image import Floats
 
 # In order of preference; an ordinary installation has the last one only.
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")

@@ -9,8 +9,8 @@ from threading import Lock
 import openvino as ov
 
 from components.artifact import ArtifactError
+from components.runtimes.base import Floats
 from components.runtimes.captions import CaptionTokenizer
-from components.runtimes.image import Floats
 
 
 class OpenVinoBackend:

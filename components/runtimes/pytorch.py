@@ -13,7 +13,7 @@ import torch
 from components.models import denoiser
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
-from components.runtimes.image import Floats
+from components.runtimes.base import Floats
 
 
 class PyTorchBackend:

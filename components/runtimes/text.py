@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from components.artifact import ArtifactError, verify
+from components.chat import ChatEncoder, Message, Turn
 from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.chat import ChatEncoder, Message, Turn
 from components.runtimes.fairness import LONG_PROMPT, admissible
 
 READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them

@@ -31,12 +31,12 @@ from components.training.trainer import discard, state_key
 STATE = TRAINING_STATE / "adapter"
 
 
-def known(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:
+def find(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:
     """The adapter that `make` would make, if there is one."""
     wanted = parents_of(learned), _parameters(segment, _schedule(_pairs(learned, settings)[0], settings)[1])
     made = (read_manifest(path.parent) for path in ADAPTERS.glob(f"*/{MANIFEST}"))
-    found = (manifest for manifest in made if (manifest.parents, manifest.parameters) == wanted)
-    return next((manifest for manifest in found if (ADAPTERS / manifest.digest).is_dir()), None)
+    same = (manifest for manifest in made if (manifest.parents, manifest.parameters) == wanted)
+    return next((manifest for manifest in same if (ADAPTERS / manifest.digest).is_dir()), None)
 
 
 def parents_of(learned: Path) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 Reads data/image/split and (with `start_from_base`) the shipped base; writes artifacts/image/checkpoint and
 metrics/image/train.{json,csv}. Captions are encoded once, before training. Knows nothing of sampling.
+
+Flow matching with straight paths (Lipman et al. 2023, arXiv:2210.02747): x_t = (1 - t) x_0 + t x_1 and velocity =
+x_1 - x_0, with data x_0 (t = 0) and noise x_1 (t = 1). Logit-normal times are those of Esser et al. 2024
+(arXiv:2403.03206). The adapter is LoRA (Hu et al. 2021, arXiv:2106.09685), merged into plain weights afterwards.
 """
 
 from __future__ import annotations
@@ -12,32 +16,34 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
 from components.config import TrainImage, load
-from components.data import picture, sample
+from components.data import sample
+from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
-from components.models import flow_matching
-from components.models.adapter import adapted, merged
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
+from components.paths import IMAGE_METRICS as METRICS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.paths import TRAINING_STATE
 from components.stage import StageError, run
 from components.training import trainer
-from components.training.module import TrainingModule
+from components.training.trainer import TrainingModule
 
-METRICS = Path("metrics/image")
 STATE = TRAINING_STATE / "image"
+TIME_SHIFT = 0.6  # of the normal distribution of which times are drawn: densest around 2/3
 MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all
+# Of the adapter: every linear layer of the transformer.
+LAYERS = r".*\.(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|linear|linear_1|linear_2|proj_out)"
 
 
 class Batch(NamedTuple):
@@ -91,7 +97,7 @@ class FlowMatching(TrainingModule):
         count = len(batch.pictures) * self.trainer.world_size
         chosen = torch.randint(batch.states.shape[1], (count,), generator=generator, device=device)
         dropped = torch.rand(count, generator=generator, device=device) < self.config.caption_dropout
-        time = flow_matching.logit_normal_times(count, device, generator)
+        time = logit_normal_times(count, device, generator)
         noise = torch.randn((count, *batch.pictures.shape[1:]), generator=generator, device=device)
         return chosen, dropped, time, noise
 
@@ -111,10 +117,28 @@ def flow_loss(
     denoiser: nn.Module, data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor, text_BLD: Tensor, mask_BL: Tensor
 ) -> Tensor:
     """Mean squared error of the predicted velocity at each sample's time; below `MIN_TIME`, as at that time."""
-    noisy_BCHW = flow_matching.interpolate(data_BCHW, noise_BCHW, time_B)
+    noisy_BCHW = interpolate(data_BCHW, noise_BCHW, time_B)
     velocity_BCHW = denoiser(noisy_BCHW, time_B, text_BLD, mask_BL)
-    error_BCHW = velocity_BCHW.float() - flow_matching.velocity_target(data_BCHW, noise_BCHW)
+    error_BCHW = velocity_BCHW.float() - velocity_target(data_BCHW, noise_BCHW)
     return (error_BCHW * (time_B / MIN_TIME).clamp_max(1).view(-1, 1, 1, 1)).square().mean()
+
+
+def logit_normal_times(
+    count: int, device: torch.device | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """`count` times in (0, 1), densest where it is decided what a picture shows."""
+    return torch.sigmoid(torch.randn(count, device=device, generator=generator) + TIME_SHIFT)
+
+
+def interpolate(data_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:
+    """The point of the straight path at each sample's own time."""
+    time_B111 = time_B.view(-1, 1, 1, 1)
+    return (1 - time_B111) * data_BCHW + time_B111 * noise_BCHW
+
+
+def velocity_target(data_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
+    """The constant velocity of the straight path from data to noise."""
+    return noise_BCHW - data_BCHW
 
 
 @torch.inference_mode()
@@ -147,10 +171,9 @@ def batch_of(
     """All samples as one batch, pictures decoded and captions encoded; raises `StageError` where there are none."""
     if not samples:
         raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
-    pictures = np.stack([picture.decode(s.image or b"", size) for s in samples])
     states, masks = encoder.encode([text for s in samples for text in captions(s)])
     return Batch(
-        torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),
+        pixels(samples, size),
         states.view(len(samples), -1, *states.shape[1:]),
         masks.view(len(samples), -1, masks.shape[-1]),
     )
@@ -163,6 +186,19 @@ def captions_cut(samples: list[Sample], encoder: TextEncoder) -> int:
         pieces = encoder.tokens - 2  # without the marks of beginning and end
         print(f"train image: {cut} of {len(samples)} captions are cut after {pieces} word pieces", flush=True)
     return cut
+
+
+def adapted(denoiser: Denoiser, rank: int) -> PeftModel:
+    """`denoiser` with an adapter, which alone is trainable and changes nothing yet; scaled so that rank is no gain."""
+    return get_peft_model(denoiser, LoraConfig(r=rank, lora_alpha=rank, target_modules=LAYERS))
+
+
+def merged(network: PeftModel) -> Denoiser:
+    """The denoiser with the adapter's product added to its weights."""
+    denoiser = network.merge_and_unload()
+    if not isinstance(denoiser, Denoiser):
+        raise TypeError(f"expected a Denoiser under the adapter, found {type(denoiser).__name__}")
+    return denoiser
 
 
 def fit(

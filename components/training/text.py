@@ -36,12 +36,11 @@ from components.models.language import (
 )
 from components.paths import TEXT_BASE, TRAINING_STATE
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
+from components.paths import TEXT_METRICS as METRICS
 from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import run
-from components.training.module import TrainingModule
-from components.training.trainer import Fitted, discard, fit, is_writer, state_key, write_losses
+from components.training.trainer import Fitted, TrainingModule, discard, fit, is_writer, state_key, write_losses
 
-METRICS = Path("metrics/text")
 STATE = TRAINING_STATE / "text"
 
 

@@ -8,9 +8,7 @@ it takes bitwise the path of one that was never killed. Knows nothing of either 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 import shutil
 import sys
@@ -29,17 +27,50 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from components.artifact import canonical, write_text
+from components.artifact import canonical, write_csv, write_text
 from components.config import TrainBase
 from components.stage import StageError
 from components.training import strategy
-from components.training.module import TrainingModule, step_seed
 
 WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
 PROGRESS_SECONDS = 10.0
 LATEST = "latest.txt"
+STATE_LAYOUT = 2  # of checkpoints; a run does not go on from one of another layout
 
 BatchOf = Callable[[list[int], list[int]], Any]
+
+
+class TrainingModule(pl.LightningModule):
+    """A line defines `loss` and its optimizer.
+
+    The same code runs on every rank whatever its batch holds: under ZeRO-3 each forward pass is a collective operation,
+    and a rank that makes one more than another waits for ever.
+    """
+
+    def __init__(self, config: TrainBase) -> None:
+        super().__init__()
+        self.config = config
+
+    def loss(self, batch: Any) -> Tensor:
+        """The loss of this rank's share, weighted so that the mean over ranks is the loss of the step's whole batch."""
+        raise NotImplementedError
+
+    @property
+    def share(self) -> slice:
+        """Which samples of the step are this rank's."""
+        return slice(self.trainer.global_rank, None, self.trainer.world_size)
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of the step, equal on every rank: draw for all of its samples, then take this rank's share."""
+        seed = step_seed(self.config.seed, self.trainer.global_step, 0)
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        # Weights stay float32 under every strategy. DeepSpeed's own bf16 would round them, and its engine ends an
+        # autocast that began outside of it, as Lightning's would.
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+            return self.loss(batch)
 
 
 @dataclass(frozen=True)
@@ -58,28 +89,6 @@ class Fitted:
         if missed := weights.keys() ^ {name for name, p in network.named_parameters() if p.requires_grad}:
             raise StageError(f"training returned other weights than it was to train: {sorted(missed)}")
         network.load_state_dict(weights, strict=False)
-
-
-def state_key(parameters: object, data_digest: str) -> str:
-    """Names a run by what decides its result, so that another run's state is never resumed."""
-    return hashlib.sha256(canonical([parameters, data_digest]).encode()).hexdigest()[:16]
-
-
-def learning_rate(base: float, step: int, max_steps: int) -> float:
-    """Linear rise over the first steps, then linear fall to 0 at `max_steps`."""
-    rise = max(1, round(WARM_UP * max_steps))
-    return base * min((step + 1) / rise, (max_steps - step) / max(1, max_steps - rise), 1.0)
-
-
-def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int]:
-    """Which of `count` samples make up the global batch of a step: every sample once per epoch, in a new order each."""
-    indices: list[int] = []
-    epoch, position = divmod(step * batch_size, count)
-    while len(indices) < batch_size:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(step_seed(seed, epoch, -1)))
-        indices += order[position : position + batch_size - len(indices)].tolist()
-        epoch, position = epoch + 1, 0
-    return indices
 
 
 def fit(
@@ -102,11 +111,22 @@ def fit(
     """
     if config.batch_size % config.devices:
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
-    folder = state_dir / key
+    run = _Run(config, state_dir / key, type(module).__name__, ema_decay)
+    trainer = _lightning(config, run, logger)
+    loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        trainer.fit(module, loader, ckpt_path=run.latest(), weights_only=True)
+    if trainer.global_step < config.max_steps:
+        raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
+    return Fitted(list(enumerate(run.losses, start=1)), run.weights)
+
+
+def _lightning(config: TrainBase, run: _Run, logger: Logger | None) -> pl.Trainer:
+    """Lightning's loop over the steps; `run` says what happens around each."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    history = _Losses(config, module.__class__.__name__)
-    averages = _Weights(ema_decay)
-    trainer = pl.Trainer(
+    return pl.Trainer(
         max_steps=config.max_steps,
         max_epochs=-1,
         accelerator="auto",
@@ -114,47 +134,13 @@ def fit(
         strategy=strategy.build(config.strategy, config.batch_size // config.devices),
         precision="32-true",  # of the weights; of the step see `TrainingModule`
         gradient_clip_val=1.0,
-        callbacks=[_Schedule(config), history, averages, _Checkpoints(folder, config)],
+        callbacks=[run],
         logger=logger or False,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        trainer.fit(module, loader, ckpt_path=_latest(folder), weights_only=True)
-    if trainer.global_step < config.max_steps:
-        raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
-    return Fitted(list(enumerate(history.losses, start=1)), averages.weights)
-
-
-def is_writer() -> bool:
-    """Whether this process is the one that writes results."""
-    return rank_zero_only.rank == 0
-
-
-def discard(state_dir: Path) -> None:
-    """Remove the resumable state of runs under `state_dir`, once their result is written or superseded."""
-    shutil.rmtree(state_dir, ignore_errors=True)
-
-
-def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
-    """A CSV of `step,loss` for plots."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("step", "loss"))
-    rows.writerows((step, f"{loss:.6f}") for step, loss in losses)
-    write_text(path, text.getvalue())
-
-
-def _latest(folder: Path) -> Path | None:
-    try:
-        return folder / (folder / LATEST).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
 
 
 class _Steps(IterableDataset[Any]):
@@ -170,43 +156,59 @@ class _Steps(IterableDataset[Any]):
             yield self.batch_of(indices[rank::ranks], indices)
 
 
-class _Schedule(pl.Callback):
-    """Sets the learning rate and the random state of each step from the step's number."""
+class _Run(pl.Callback):
+    """A run from top to bottom: load, then step after step (begin, [train], record, average, save), then finish.
 
-    def __init__(self, config: TrainBase) -> None:
-        self.config = config
+    Lightning calls these methods in this order and takes the step itself: `TrainingModule.training_step`, the backward
+    pass, clipping and the optimizer. `weights` are the trainable parameters, whole on every rank.
+    """
+
+    def __init__(self, config: TrainBase, folder: Path, name: str, ema_decay: float | None) -> None:
+        self.config, self.folder, self.name, self.ema_decay = config, folder, name, ema_decay
+        self.losses: list[float] = []
+        self.weights: dict[str, Tensor] = {}
+        self._started = (0, 0.0)
+        self._printed = 0.0
+
+    def latest(self) -> Path | None:
+        """The last complete checkpoint, from which Lightning loads module, optimizer, step and this object's state."""
+        try:
+            return self.folder / (self.folder / LATEST).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses, self.weights = list(state_dict["losses"]), state_dict["weights"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._started = (trainer.global_step, time.monotonic())
+        self.weights = {name: value.to(module.device) for name, value in self.weights.items()}
+        if self.ema_decay is not None and not self.weights:
+            self._read_weights(module, 0.0)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Begin: the step's number decides its random numbers and its learning rate."""
         step = trainer.global_step
         torch.manual_seed(step_seed(self.config.seed, step, trainer.global_rank))
         rate = learning_rate(self.config.learning_rate, step, self.config.max_steps)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-
-class _Losses(pl.Callback):
-    """Collects the loss of each step and prints progress now and then."""
-
-    def __init__(self, config: TrainBase, name: str) -> None:
-        self.config, self.name = config, name
-        self.losses: list[float] = []
-        self._started = (0, 0.0)
-        self._printed = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.losses)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.losses = list(state_dict["losses"])
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._started = (trainer.global_step, time.monotonic())
-
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        loss = float(trainer.strategy.reduce(outputs["loss"].detach().float(), reduce_op="mean"))
+        """Record, average, save; the trainer already counts the step that has just been taken."""
         step = trainer.global_step
+        self._record(trainer, step, outputs["loss"])
+        if self.ema_decay is not None:
+            # A rising decay forgets the untrained weights of the first steps (as in TensorFlow's EMA).
+            self._read_weights(module, min(self.ema_decay, (1 + step) / (10 + step)))
+        if step % self.config.checkpoint_every == 0 or step == self.config.max_steps:
+            self._save(trainer, f"step-{step:08d}.ckpt")
+
+    def _record(self, trainer: pl.Trainer, step: int, own_loss: Tensor) -> None:
+        """Keep and log the mean loss over ranks, and print progress now and then."""
+        loss = float(trainer.strategy.reduce(own_loss.detach().float(), reduce_op="mean"))
         if loss != loss:
             raise StageError(f"the loss is not a number at step {step}; lower the learning rate")
         self.losses.append(loss)
@@ -215,9 +217,9 @@ class _Losses(pl.Callback):
         now = time.monotonic()
         if trainer.is_global_zero and (now - self._printed >= PROGRESS_SECONDS or step == self.config.max_steps):
             self._printed = now
-            self._print(step, now)
+            self._print_progress(step, now)
 
-    def _print(self, step: int, now: float) -> None:
+    def _print_progress(self, step: int, now: float) -> None:
         first, since = self._started
         left = (now - since) / (step - first) * (self.config.max_steps - step)
         recent = self.losses[-50:]
@@ -227,39 +229,9 @@ class _Losses(pl.Callback):
         )
         print(line, file=sys.stderr, flush=True)
 
-
-class _Weights(pl.Callback):
-    """The trainable parameters, whole on every rank: as they are after the last step, or averaged over the steps."""
-
-    def __init__(self, ema_decay: float | None) -> None:
-        self.ema_decay = ema_decay
-        self.weights: dict[str, Tensor] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"weights": self.weights}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.weights = state_dict["weights"]
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.weights = {name: value.to(module.device) for name, value in self.weights.items()}
-        if self.ema_decay is not None and not self.weights:
-            self._read(module, 0.0)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        if self.ema_decay is not None:
-            # A rising decay forgets the untrained weights of the first steps (as in TensorFlow's EMA).
-            self._read(module, min(self.ema_decay, (1 + trainer.global_step) / (10 + trainer.global_step)))
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.ema_decay is None:
-            self._read(module, 0.0)
-        self.weights = {name: value.cpu() for name, value in self.weights.items()}
-
     @torch.no_grad()
-    def _read(self, module: pl.LightningModule, decay: float) -> None:
+    def _read_weights(self, module: pl.LightningModule, decay: float) -> None:
+        """Take the trainable parameters into `weights`: as they are, or with `decay` of what is there already."""
         trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         with strategy.gathered(trained.values()):
             values = {name: p.detach().float() for name, p in trained.items()}
@@ -269,20 +241,8 @@ class _Weights(pl.Callback):
             else:
                 self.weights = {name: value.clone() for name, value in values.items()}
 
-
-class _Checkpoints(pl.Callback):
-    """Saves the whole state every so many steps; `latest.txt` names the last complete one, the others are removed."""
-
-    def __init__(self, folder: Path, config: TrainBase) -> None:
-        self.folder, self.config = folder, config
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        step = trainer.global_step
-        if step % self.config.checkpoint_every and step != self.config.max_steps:
-            return
-        name = f"step-{step:08d}.ckpt"
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        """Save the whole state; `latest.txt` names the last complete one, the others are removed."""
         trainer.save_checkpoint(self.folder / name)
         trainer.strategy.barrier()
         if trainer.is_global_zero:
@@ -290,3 +250,54 @@ class _Checkpoints(pl.Callback):
             for old in self.folder.glob("step-*.ckpt"):
                 if old.name != name:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": list(self.losses), "weights": self.weights}
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Finish: without averages, the weights are those of the last step."""
+        if self.ema_decay is None:
+            self._read_weights(module, 0.0)
+        self.weights = {name: value.cpu() for name, value in self.weights.items()}
+
+
+def learning_rate(base: float, step: int, max_steps: int) -> float:
+    """Linear rise over the first steps, then linear fall to 0 at `max_steps`."""
+    rise = max(1, round(WARM_UP * max_steps))
+    return base * min((step + 1) / rise, (max_steps - step) / max(1, max_steps - rise), 1.0)
+
+
+def batch_indices(seed: int, step: int, count: int, batch_size: int) -> list[int]:
+    """Which of `count` samples make up the global batch of a step: every sample once per epoch, in a new order each."""
+    indices: list[int] = []
+    epoch, position = divmod(step * batch_size, count)
+    while len(indices) < batch_size:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(step_seed(seed, epoch, -1)))
+        indices += order[position : position + batch_size - len(indices)].tolist()
+        epoch, position = epoch + 1, 0
+    return indices
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """An independent seed for each step on each rank."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "little") >> 1
+
+
+def state_key(parameters: object, data_digest: str) -> str:
+    """Names a run by what decides its result, so that another run's state is never resumed."""
+    return hashlib.sha256(canonical([STATE_LAYOUT, parameters, data_digest]).encode()).hexdigest()[:16]
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes results."""
+    return rank_zero_only.rank == 0
+
+
+def discard(state_dir: Path) -> None:
+    """Remove the resumable state of runs under `state_dir`, once their result is written or superseded."""
+    shutil.rmtree(state_dir, ignore_errors=True)
+
+
+def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
+    """A CSV of `step,loss` for plots."""
+    write_csv(path, [{"step": step, "loss": f"{loss:.6f}"} for step, loss in losses])

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,19 +25,18 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from components import config
-from components.artifact import canonical, read_manifest, write_text
+from components.artifact import canonical, read_manifest, write_csv, write_text
+from components.chat import conversation
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.image import Painting, paint
-from components.evaluation.sampling import Row, write_rows
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as IMAGE
-from components.paths import JUDGE
+from components.paths import JUDGE, SAMPLING_METRICS
 from components.paths import TEXT_EXPORT as TEXT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.base import ImageRuntime, TextRequest, TextRuntime
-from components.runtimes.chat import conversation
 from components.runtimes.image import load_image
 from components.runtimes.text import load_text
 from components.stage import StageError, run
@@ -46,7 +44,7 @@ from components.tuning.search import STATE, search
 from components.tuning.space import Choice, Space, Uniform
 from components.tuning.trials import Search
 
-CURVE, RESULT = Path("metrics/sampling/search.csv"), Path("metrics/sampling/search.json")
+CURVE, RESULT = SAMPLING_METRICS / "search.csv", SAMPLING_METRICS / "search.json"
 # The reward sees one answer per phrase, so no lack of variety: the least temperature still lets two answers differ.
 SPACE: Space = {
     "temperature": Uniform(0.2, 1.2),
@@ -112,11 +110,11 @@ def compare(chain: Chain, pairs: Sequence[Pair], winner: Sampling, default: Samp
     return {"phrases": len(pairs), **{name: float(v.mean()) for name, v in means.items()}, "interval": interval}
 
 
-def curve(found: Search, step_cost: float) -> list[Row]:
+def curve(result: Search, step_cost: float) -> list[dict[str, float]]:
     """A row per trial, with the best reward so far."""
-    rewards = [-trial.loss for trial in found.trials if trial.loss is not None]  # no `TrialError` here, so none is None
-    rows: list[Row] = []
-    for trial, reward, best in zip(found.trials, rewards, accumulate(rewards, max), strict=True):
+    rewards = [-trial.loss for trial in result.trials if trial.loss is not None]  # all: no `TrialError` here
+    rows = []
+    for trial, reward, best in zip(result.trials, rewards, accumulate(rewards, max), strict=True):
         row = {**trial.parameters, "alignment": reward + step_cost * trial.parameters["steps"]}
         row |= {"reward": reward, "best": best}
         rows.append({"trial": trial.number, **{name: round(value, 4) for name, value in row.items()}})
@@ -148,11 +146,11 @@ def main() -> None:
             return settings.step_cost * sampling["steps"] - aligned
 
         measured, trials, seed = "step cost less alignment", settings.trials, settings.seed
-        found = search(SPACE, loss, line="sampling", measured=measured, trials=trials, seed=seed, state=state)
-        winner = found.best.parameters
+        result = search(SPACE, loss, line="sampling", measured=measured, trials=trials, seed=seed, state=state)
+        winner = result.best.parameters
         compared = {side: compare(chain, pairs, winner, default, settings.seed) for side, pairs in sides.items()}
-    write_rows(CURVE, curve(found, settings.step_cost))
-    document = found.model_dump(mode="json")
+    write_csv(CURVE, curve(result, settings.step_cost))
+    document = result.model_dump(mode="json")
     write_text(RESULT, canonical({**document, "winner": winner, "default": default, **compared}) + "\n")
     state.unlink()
     print(f"{RESULT}: {winner}")

@@ -73,8 +73,8 @@ def search(
         done.append(attempt(objective, len(done), parameters))
         write_text(state, canonical([trial.model_dump() for trial in done]))
         last = done[-1]
-        told = ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
-        print(f"trial {len(done)}/{trials}: {told}: {last.error or f'loss {last.loss:.4f}'}", flush=True)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in parameters.items())
+        print(f"trial {len(done)}/{trials}: {values}: {last.error or f'loss {last.loss:.4f}'}", flush=True)
     return Search(line=line, seed=seed, objective=measured, trials=tuple(done[:trials]))
 
 
@@ -123,8 +123,8 @@ def train(line: str, folder: Path) -> None:
     command = [sys.executable, "-m", f"components.training.{line}"]
     done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        words = done.stderr.strip().splitlines() or [f"training ended with exit code {done.returncode}"]
-        raise TrialError(words[-1].removeprefix("error: "))
+        lines = done.stderr.strip().splitlines() or [f"training ended with exit code {done.returncode}"]
+        raise TrialError(lines[-1].removeprefix("error: "))
 
 
 def state_name(line: str, params: config.Params, data: str, measured: str) -> str:
@@ -142,7 +142,7 @@ def main() -> None:
     data = read_manifest(paths.DATA / tune.line / "split").digest
     objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"), measured.of)
     state = STATE / state_name(tune.line, params, data, measured.name)
-    found = search(
+    result = search(
         SPACES[tune.line],
         objective,
         line=tune.line,
@@ -153,8 +153,8 @@ def main() -> None:
     )
     target = paths.METRICS / tune.line / "tune.json"
     state.unlink()  # before the verdict: a search that only failed starts anew once the cause is gone
-    write_search(target, found)
-    print(f"{target}: best loss {found.best.loss:.4f} with {found.best.parameters}")
+    write_search(target, result)
+    print(f"{target}: best loss {result.best.loss:.4f} with {result.best.parameters}")
 
 
 if __name__ == "__main__":

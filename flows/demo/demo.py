@@ -85,6 +85,7 @@ def summary(traffic: dict[str, Any], report: dict[str, Any]) -> Table:
 
 
 def text_rows() -> list[tuple[str, str]]:
+    """What training and export made of the text line, as (title, figures)."""
     trained, quality, verified = (metrics("text", stage) for stage in ("train", "evaluate", "verify"))
     before, after = quality["before"], quality["after"]
     return [
@@ -100,6 +101,7 @@ def text_rows() -> list[tuple[str, str]]:
 
 
 def image_rows() -> list[tuple[str, str]]:
+    """The same of the image line."""
     trained, quality, verified = (metrics("image", stage) for stage in ("train", "evaluate", "verify"))
     before, after = quality["before"], quality["after"]
     real, kept = quality["judge_on_real_pictures"], metrics("image", "forgetting")
@@ -127,6 +129,7 @@ def image_rows() -> list[tuple[str, str]]:
 
 
 def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the simulated audience did, and what each experiment says of it."""
     rows = [
         (
             "simulated audience",
@@ -134,12 +137,12 @@ def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[
             f"{traffic['likes']} likes",
         )
     ]
-    for experiment in (told["analysis"] for told in report["experiments"]):
+    for experiment in (result["analysis"] for result in report["experiments"]):
         low, high = experiment["interval"]
-        told = f"{experiment['words']}: difference {experiment['difference']:+.3f}"
+        result = f"{experiment['words']}: difference {experiment['difference']:+.3f}"
         users = sum(arm["users"] for arm in experiment["arms"])
-        told += f", interval {low:+.3f} to {high:+.3f}; {users} users count, {experiment['still_open']} do not yet"
-        rows.append((f"experiment {experiment['experiment']}", told))
+        result += f", interval {low:+.3f} to {high:+.3f}; {users} users count, {experiment['still_open']} do not yet"
+        rows.append((f"experiment {experiment['experiment']}", result))
     return rows
 
 

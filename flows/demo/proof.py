@@ -120,8 +120,8 @@ def prove(params: Params, page: Path) -> Timeline:
         before = drift(proof)
         recover(proof, before)
         harm(proof)
-        told = f"{proof.failed} of {proof.sent} requests failed, of all that the simulated audience sent"
-        proof.timeline.add("end", told, expected="no request failed", held=proof.failed == 0)
+        failures = f"{proof.failed} of {proof.sent} requests failed, of all that the simulated audience sent"
+        proof.timeline.add("end", failures, expected="no request failed", held=proof.failed == 0)
     except StageError as error:
         proof.timeline.add("stopped", str(error), expected="every step can be taken", held=False)
     finally:
@@ -136,9 +136,9 @@ def begin(proof: Proof) -> None:
     deployments = release()
     proof.timeline.add("service runs", f"champions: {', '.join(deployments.values())}")
     since = time.time()
-    found = prompts_drift(proof.window(drift=0.0))
+    prompts = prompts_drift(proof.window(drift=0.0))
     proof.timeline.add(
-        "usual traffic", f"liked: {described(proof.liked(since))}; drift {found['severity']}: {found['words']}"
+        "usual traffic", f"liked: {described(proof.liked(since))}; drift {prompts['severity']}: {prompts['words']}"
     )
 
 
@@ -149,13 +149,13 @@ def drift(proof: Proof) -> NDArray[np.float64]:
     acted = False
     for number in range(1, PATIENCE + 1):
         report = proof.window(drift=1.0)
-        acted, found = prompts_moved(report), prompts_drift(report)
-        proof.timeline.add(f"window {number} of the drift", f"{found['severity']}: {found['words']}")
+        acted, prompts = prompts_moved(report), prompts_drift(report)
+        proof.timeline.add(f"window {number} of the drift", f"{prompts['severity']}: {prompts['words']}")
         if acted:
             break
     disliked = proof.liked(since)
-    told = f"after {time.time() - since:.0f} s; liked since it began: {described(disliked)}"
-    proof.timeline.add("drift detected", told, expected=f"detected within {PATIENCE} windows", held=acted)
+    result = f"after {time.time() - since:.0f} s; liked since it began: {described(disliked)}"
+    proof.timeline.add("drift detected", result, expected=f"detected within {PATIENCE} windows", held=acted)
     return disliked
 
 
@@ -181,9 +181,9 @@ def recover(proof: Proof, before: NDArray[np.float64]) -> None:
     proof.window(drift=1.0)
     after, unseen = proof.liked(since), proof.liked(since, without=labelled)
     low, high = stats.ttest_ind(after, before, equal_var=False).confidence_interval(0.95)
-    told = f"liked: {described(after)}, of phrases that nobody labelled {described(unseen)}; "
-    told += f"{low:+.1%} to {high:+.1%} (95 %) against the drift before"
-    proof.timeline.add("recovery", told, expected="users like the answers more", held=bool(low > 0))
+    result = f"liked: {described(after)}, of phrases that nobody labelled {described(unseen)}; "
+    result += f"{low:+.1%} to {high:+.1%} (95 %) against the drift before"
+    proof.timeline.add("recovery", result, expected="users like the answers more", held=bool(low > 0))
 
 
 def harm(proof: Proof) -> None:
@@ -195,19 +195,19 @@ def harm(proof: Proof) -> None:
     change(environment.ROOT, {"train": {"text": settings.model_dump()}})
     pipeline(["package@text"])
     passed = bool(read_metrics(METRICS / "gate.json")["passed"])
-    told = (
+    result = (
         f"what was learned is deleted; the model trained on the rest in {steps} steps is verified, gated and packaged"
     )
-    proof.timeline.add("a model that knows no German", told, expected="the offline gates pass it", held=passed)
+    proof.timeline.add("a model that knows no German", result, expected="the offline gates pass it", held=passed)
     with opened(proof.params.events.url) as engine:
         champion = champion_of(store.current(engine, "text"))
     deployment = release(["text"], canary=True)["text"]
     ended = proof.trial(deployment)
     with opened(proof.params.events.url) as engine:
         same = champion_of(store.current(engine, "text")) == champion
-    told = f"ended as {ended}; the champion is {'the one' if same else 'another than'} before it"
+    result = f"ended as {ended}; the champion is {'the one' if same else 'another than'} before it"
     held = ended is State.ROLLED_BACK and same
-    proof.timeline.add("trial of that model", told, expected="it goes back by itself", held=held)
+    proof.timeline.add("trial of that model", result, expected="it goes back by itself", held=held)
 
 
 def moves_of_newest(deployment: str, moves: Sequence[Move]) -> list[Move]:
@@ -219,8 +219,8 @@ def moves_of_newest(deployment: str, moves: Sequence[Move]) -> list[Move]:
 def prompts_drift(report: Path) -> dict[str, Any]:
     """What a report says of the text line's prompts."""
     summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = next(drift for drift in summary["drift"] if drift["name"] == "text prompts")
-    return found
+    prompts: dict[str, Any] = next(drift for drift in summary["drift"] if drift["name"] == "text prompts")
+    return prompts
 
 
 def answered_phrases(params: Params) -> set[str]:
@@ -245,9 +245,9 @@ def proof(params: Params) -> Path:
         raise StageError(f"{environment.ROOT} is no workspace of a proof, and it would lose what it has learned")
     page = environment.ROOT / params.monitor.report / "proof.html"
     timeline = prove(params, page)
-    for one in timeline.steps:
-        mark = {None: " ", True: "+", False: "-"}[one.held]
-        print(f"{mark} {time.strftime('%H:%M:%S', time.gmtime(one.time))} {one.title}: {one.words}")
+    for entry in timeline.steps:
+        mark = {None: " ", True: "+", False: "-"}[entry.held]
+        print(f"{mark} {time.strftime('%H:%M:%S', time.gmtime(entry.time))} {entry.title}: {entry.words}")
     if timeline.broken:
-        raise StageError(f"not as expected: {', '.join(one.title for one in timeline.broken)}; see {page}")
+        raise StageError(f"not as expected: {', '.join(entry.title for entry in timeline.broken)}; see {page}")
     return page

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.events.schema import Kind
-from monitoring.descriptors import words
+from monitoring.columns import words
 
 # Words that carry no meaning of their own in a phrase such as "can you make an apple for me?".
 PLAIN = frozenset(
@@ -41,10 +41,10 @@ def taste(rng: np.random.Generator) -> Taste:
 
 def like_text(person: Taste, phrase: str, answer: str) -> float:
     """Probability of a like: higher where the answer names what was asked, says enough and does not repeat itself."""
-    asked, written = set(words(phrase)) - PLAIN, words(answer)
+    wanted, written = set(words(phrase)) - PLAIN, words(answer)
     if not written:
         return 0.0
-    named = len(asked & set(written)) / max(len(asked), 1)
+    named = len(wanted & set(written)) / max(len(wanted), 1)
     enough = min(len(set(written)) / USUAL_WORDS, 1.0)
     repeated = 1 - len(set(written)) / len(written)
     return _logistic(person.mood - 1.6 + 2.4 * named + 1.2 * enough - 3.0 * repeated)

@@ -45,7 +45,7 @@ class Timeline:
         at: float | None = None,
     ) -> Step:
         step = Step(time.time() if at is None else at, title, words, dict(figures or {}), expected, held)
-        self.steps = sorted([*self.steps, step], key=lambda one: one.time)
+        self.steps = sorted([*self.steps, step], key=lambda step: step.time)
         self._write()
         return step
 

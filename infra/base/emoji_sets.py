@@ -227,6 +227,7 @@ def own(side: str) -> list[Sample]:
 
 
 def main() -> None:
+    """Write `data/image/styles` from the fetched packages."""
     data = split_openmoji(OPENMOJI)
     held_out = own("test")
     held_out = [replace(s, meta={**s.meta, "unseen": unseen(s.meta["concept"])}) for s in held_out]

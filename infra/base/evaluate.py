@@ -4,7 +4,7 @@
 `infra.base.emoji_sets` writes and which stays OpenMoji in colour whatever the image line learns from. Every
 caption is asked with OpenMoji's style and without one; a picture is named where its own name is the judge's best of
 100. The real drawings' row is the judge's ceiling. Intervals are of 95 %: exact binomial ones (Clopper and Pearson
-1934), and for KID 1.96 of its standard errors to either side (`components.evaluation.kid`).
+1934), and for KID 1.96 of its standard errors to either side (`components.evaluation.distances`).
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.data import openmoji, sample
 from components.data.sample import Sample
-from components.evaluation import kid as kids
-from components.evaluation.image import NAMES, Captions, Painting, paint
-from components.evaluation.sheets import sheet
+from components.evaluation import distances as kids
+from components.evaluation.image import NAMES, Captions, Painting, paint, sheet
 from components.models import denoiser
 from components.models import judge as judges
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
+from components.paths import IMAGE_METRICS
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import Sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 from infra.base import emoji_sets
 
-METRICS = Path("metrics/image/base.json")
+METRICS = IMAGE_METRICS / "base.json"
 HELD_OUT = ("combinations", "unseen")
 TWO_SIDED_95 = 1.96  # standard errors
 
@@ -118,17 +118,17 @@ def kid(judge: Judge, generated: Painted, by_name: dict[str, Group]) -> dict[str
 def measure(judge: Judge, painted: dict[str, Painted], by_name: dict[str, Group]) -> dict[str, Any]:
     """A row per way of asking, by group; KID for generated pictures alone."""
     rows: dict[str, Any] = {}
-    for asked, pictures in painted.items():
-        rows[asked] = {name: named(judge, pictures[name], g) for name, g in by_name.items()}
-        if asked != "real":
-            rows[asked]["kid"] = kid(judge, pictures, by_name)
+    for style, pictures in painted.items():
+        rows[style] = {name: named(judge, pictures[name], g) for name, g in by_name.items()}
+        if style != "real":
+            rows[style]["kid"] = kid(judge, pictures, by_name)
     return rows
 
 
 def table(rows: dict[str, Any]) -> str:
     """The rows for people: shares in per cent, intervals in brackets, how many pictures after "of"."""
     lines = []
-    for asked, row in rows.items():
+    for style, row in rows.items():
         cells = [
             f"{name} {c['named']:.0%} [{c['low']:.0%}, {c['high']:.0%}] of {c['pictures']}"
             for name, c in row.items()
@@ -136,7 +136,7 @@ def table(rows: dict[str, Any]) -> str:
         ]
         if c := row.get("kid"):
             cells.append(f"KID {c['kid']:.3f} [{c['low']:.3f}, {c['high']:.3f}] of {c['pictures']}")
-        lines.append(f"{asked}: " + "; ".join(cells))
+        lines.append(f"{style}: " + "; ".join(cells))
     return "\n".join(lines)
 
 
@@ -156,6 +156,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = METRICS,
     sheets: Annotated[Path | None, typer.Option(help="Where sheet.png and held_out.png go, if anywhere.")] = None,
 ) -> None:
+    """Paint, measure, write the figures to `out` and print them."""
     params = config.load()
     settings, shape, painting = params.evaluate.image, params.train.image.model, Painting.served(params)
     base = verify(model)
@@ -166,8 +167,10 @@ def main(
     network = denoiser.load(model)
     painted = paint_all(Sampler(PyTorchBackend(network, encoder), network.shape.size), by_name, painting)
     rows = measure(judge, painted, by_name)
-    asked = {"steps": painting.steps, "guidance": painting.guidance, "seed": painting.seed}
-    write_text(out, canonical(rows | asked | {"base": base.digest, "data": data.digest, "features": judges.NAME}))
+    painted_with = {"steps": painting.steps, "guidance": painting.guidance, "seed": painting.seed}
+    write_text(
+        out, canonical(rows | painted_with | {"base": base.digest, "data": data.digest, "features": judges.NAME})
+    )
     if sheets:
         write_sheets(sheets, painted, by_name, settings.sheet)
     print(table(rows))

@@ -58,6 +58,7 @@ def main(
     data: Annotated[Path, typer.Option(help="What infra.base.emoji_sets wrote.")] = emoji_sets.STYLES,
     out: Annotated[Path, typer.Option(help="Where the finished base goes.")] = IMAGE_BASE,
 ) -> None:
+    """Train the base and seal it in `out`."""
     config = RECIPE.model_copy(update={"max_steps": steps})
     pl.seed_everything(config.seed, verbose=False)
     parent = verify(data).digest

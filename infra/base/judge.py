@@ -125,6 +125,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Training steps.")] = JudgeTraining.steps,
     data: Annotated[Path, typer.Option(help="What infra.base.emoji_sets wrote.")] = emoji_sets.STYLES,
 ) -> None:
+    """Train the judge and seal it in components/models/base/judge."""
     parent = verify(data).digest
     training = JudgeTraining(steps=steps)
     drawn = sample.read(data / "train.parquet") + sample.read(data / "judged.parquet")

@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from components.artifact import canonical, seal, verify, write_text
+from components.chat import conversation
 from components.config import load
 from components.data.pairs import read_pairs
 from components.models.language import add_adapter, load_base
 from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.chat import conversation
 from components.runtimes.text import OpenVinoText, load_text
 from components.training.text import save
 from tests.bench.timing import Load, paired_ratio

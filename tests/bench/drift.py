@@ -27,6 +27,7 @@ from sqlalchemy import insert
 from statsmodels.stats.proportion import proportion_confint
 
 from components.artifact import ArtifactError, read_manifest, write_text
+from components.chat import conversation
 from components.config import Line, Monitor, Params, load
 from components.events.database import connect, migrate
 from components.events.ledger import Note
@@ -36,15 +37,13 @@ from components.experiments import store, versions
 from components.experiments.assignment import Placed, inside, variant_of
 from components.paths import ARTIFACTS, IMAGE_PACKAGE, TEXT_PACKAGE, TEXT_SPLIT
 from components.runtimes.base import TextRequest
-from components.runtimes.chat import conversation
 from components.runtimes.text import load_text
 from components.stage import StageError, run
 from monitoring.drift import Drift, compare
 from monitoring.embedding import Embed, load_embed
-from monitoring.reference import Texts, samples
+from monitoring.line_drift import Served, TrainingTexts, comparisons_of, hashed_samples, texts_of
 from monitoring.report import write_report
 from monitoring.severity import Past, grade, worst
-from monitoring.watch import Served, comparisons_of, texts_of
 from tests.bench.synthetic import KINDS, Pair, Planted, Row, requests
 from tests.bench.timing import Load
 
@@ -180,7 +179,7 @@ def windows(
 ) -> Iterator[list[Drift]]:
     """The graded drifts of one window after another, of a deployment whose reference is drawn by `seed`."""
     known, unseen = halves[0], [(phrase.prompt, phrase.output) for phrase in halves[1]]
-    texts = Texts([phrase.prompt for phrase in known], [phrase.group for phrase in known], "the training data")
+    texts = TrainingTexts([phrase.prompt for phrase in known], [phrase.group for phrase in known], "the training data")
     first = list(requests([seed, 0], unseen, REFERENCE, 0.0, DAY, "text", Planted()))
     references = texts_of(Served("text", "text-1", [], [r for r, _ in first], [], texts), embed)
     history: list[Past] = []
@@ -288,7 +287,7 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Run the benchmark on this machine's training phrases and write its figures."""
     params = load()
-    known = [(prompt, group) for _, prompt, group in samples(TEXT_SPLIT / "train.parquet")]
+    known = [(prompt, group) for _, prompt, group in hashed_samples(TEXT_SPLIT / "train.parquet")]
     known = known[:: max(len(known) // PHRASES, 1)][:PHRASES]
     outputs = written([prompt for prompt, _ in known])
     phrases = [Phrase(prompt, output, group) for (prompt, group), output in zip(known, outputs, strict=True)]

@@ -23,20 +23,20 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from components import config
 from components.artifact import canonical, verify, write_text
+from components.chat import conversation
 from components.data import sample
 from components.data.pairs import read_pairs
 from components.evaluation import verify_image
-from components.export.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.models.denoiser import Denoiser
 from components.models.language import load_merged, load_tokenizer, prompt_batch
 from components.paths import IMAGE_EXPORT, TEXT_BASE, TEXT_EXPORT
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.runtimes.base import TextRequest
-from components.runtimes.chat import conversation
 from components.runtimes.image import Sampler, load_sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.runtimes.text import OpenVinoText, load_text
+from components.runtimes.trajectories import NAMES, Inputs, forward, requests_for, rows_taken, trajectory_inputs
 from components.stage import run
 from tests.bench.timing import Load, interleaved_seconds, paired_ratio
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from components.config import load
-from components.export.trajectories import requests_for, trajectory_inputs
 from components.models.language import load_base, load_tokenizer
 from components.runtimes.image import load_sampler
 from components.runtimes.text import load_text
+from components.runtimes.trajectories import requests_for, trajectory_inputs
 from tests.bench.engines import EAGER, image_speed, text_speed
 from tests.conftest import ROOT
 from tests.tiny_image import CAPTIONS

@@ -11,7 +11,7 @@ from components.artifact import Manifest, seal
 from components.events.database import opened
 from components.events.read import record_deployment
 from components.events.store import EventStore, commit
-from components.lineage import explain, why
+from components.lineage import explain, trace
 from components.stage import StageError
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
 
@@ -69,7 +69,7 @@ def test_the_adapter_that_wrote_an_answer_is_told_of(root: Path) -> None:
 
 
 def test_a_response_leads_to_deployment_parameters_parents_and_licences(root: Path) -> None:
-    answer = why("chatcmpl-1", serve(root), root / "artifacts")
+    answer = trace("chatcmpl-1", serve(root), root / "artifacts")
     assert answer["deployment"]["bento"] == "text:1"
     assert answer["artifact"]["parameters"] == {"weight_format": "int8"}
     assert answer["parents"]["checkpoint"]["parameters"] == {"lora_rank": 8}
@@ -88,7 +88,7 @@ def test_the_explanation_names_each_link(root: Path) -> None:
 def test_an_artifact_made_again_since_is_not_taken_for_the_one_that_answered(root: Path) -> None:
     url = serve(root)
     artifact(root / "artifacts" / "text" / "package", "package", {}, {"weight_format": "int4"})
-    answer = why("chatcmpl-1", url, root / "artifacts")
+    answer = trace("chatcmpl-1", url, root / "artifacts")
     assert answer["artifact"]["parameters"] is None
     assert "made again since" in explain("chatcmpl-1", url, root / "artifacts")
 
@@ -99,7 +99,7 @@ def test_without_a_recorded_deployment_the_chain_says_where_it_ends(root: Path) 
 
 def test_an_unknown_response_is_refused(root: Path) -> None:
     with pytest.raises(StageError, match="no response 'chatcmpl-2'"):
-        why("chatcmpl-2", serve(root), root / "artifacts")
+        trace("chatcmpl-2", serve(root), root / "artifacts")
 
 
 def test_14_after_a_fallback_the_deployment_that_answered_is_named(root: Path) -> None:
@@ -109,6 +109,6 @@ def test_14_after_a_fallback_the_deployment_that_answered_is_named(root: Path) -
     with opened(url) as engine:
         commit(engine, [asked, finished("r2").model_copy(update={"answered_by": "text-1"})])
         commit(engine, [asked.model_copy(update={"request_id": "r3"})])  # still at work: nobody else is known
-    assert why("r2", url, root / "artifacts")["artifact"]["state"] == "here"
+    assert trace("r2", url, root / "artifacts")["artifact"]["state"] == "here"
     assert "asked        text-2, which failed; text-1 answered instead" in explain("r2", url, root / "artifacts")
-    assert why("r3", url, root / "artifacts")["deployment"]["deployment"] == "text-2"
+    assert trace("r3", url, root / "artifacts")["deployment"]["deployment"] == "text-2"

@@ -15,11 +15,12 @@ from PIL import Image
 from components import config
 from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
-from components.data.sample import REJECTS, SAMPLES, read, read_rejects
+from components.data.sample import REJECTS, SAMPLES, read
 from components.evaluation import image as evaluation
 from components.export import image as export
 from components.stage import StageError
 from components.training import image as training
+from tests.components.data.rejects import read_rejects
 from tests.conftest import ROOT
 
 WORDS = " ".join(f"word{n}" for n in range(500))

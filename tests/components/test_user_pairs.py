@@ -12,9 +12,10 @@ from components import config
 from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
 from components.data.pairs import Pair, read_pairs
-from components.data.sample import REJECTS, read_rejects
+from components.data.sample import REJECTS
 from components.models.language import IGNORED, encode, load_tokenizer
 from components.training import text as training
+from tests.components.data.rejects import read_rejects
 from tests.conftest import ROOT
 
 # Every kind of white space and Unicode form that normalising would change.

@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from flows.beats import STILL
 from flows.processes import MARK
-from flows.watch import SILENT
+from flows.watch import SILENT, STILL
 from tests.flows.supervised import listeners, project, restarted
 from tests.infra.prometheus.test_delivery import eventually
 
@@ -41,7 +40,7 @@ def test_29_bentos_that_are_killed_or_hang_come_back(tiny_export: Path, tmp_path
 
 def test_29_30_the_servers_of_flows_come_back_and_scheduled_flows_run_with_the_password(tmp_path: Path) -> None:
     with project(tmp_path) as own:
-        patience = tmp_path / "flows/beats.py"  # less of it: a drill is short
+        patience = tmp_path / "flows/watch.py"  # less of it: a drill is short
         patience.write_text(patience.read_text().replace(dumps(STILL), dumps(SHORT)))
         own.start("mlflow")
         own.start("prefect")

@@ -14,7 +14,7 @@ import pytest
 
 from components.config import load
 from components.stage import StageError
-from flows import environment, serve, stack, visible
+from flows import environment, program_environment, serve, stack
 from tests.components.events.examples import DEPLOYMENT
 
 
@@ -62,7 +62,7 @@ def test_30_a_gateway_that_is_started_by_a_release_alone_accepts_the_keys_of_its
     (state / "deployed" / "gateway.txt").write_text("atelier-gateway:abc")
     command = serve.gateway(load())
     os.close(int(command[command.index("--fd") + 1]))
-    assert Path(visible.seen_by("gateway")["ATELIER_API_KEYS_FILE"]).read_text() == "default:mine"
+    assert Path(program_environment.environment_of("gateway")["ATELIER_API_KEYS_FILE"]).read_text() == "default:mine"
 
 
 @pytest.mark.parametrize("program", ["text", "image-b", "gateway"])

@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
-from flows import beats, watch
+from flows import watch
 from flows.stack import LIVE_PATHS, READY_PATHS
 from flows.watch import SILENT, STARTING, Watch, answers
 from tests.monitoring.test_probes import server as server
@@ -73,8 +73,8 @@ def test_29_a_process_answers_where_it_was_started_whatever_params_say_later(mon
 def test_29_a_worker_and_housekeeping_that_stand_still_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beats, "HOUSEKEEPING", tmp_path / "housekeeping.beat")
-    monkeypatch.setattr(beats, "ui_login", lambda: str(PREFECT_API_AUTH_STRING.value()))
+    monkeypatch.setattr(watch, "HOUSEKEEPING", tmp_path / "housekeeping.beat")
+    monkeypatch.setattr(watch, "ui_login", lambda: str(PREFECT_API_AUTH_STRING.value()))
     api = str(PREFECT_API_URL.value()).removesuffix("/api")
     own = {"worker": os.getpid(), "housekeeping": os.getpid()}
 
@@ -83,14 +83,14 @@ def test_29_a_worker_and_housekeeping_that_stand_still_are_noticed(
 
     assert lives() == {"worker": None, "housekeeping": False}  # no such pool, so that nobody can tell
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=beats.POOL, type="process"))
+        client.create_work_pool(WorkPoolCreate(name=watch.POOL, type="process"))
         assert lives() == {"worker": False, "housekeeping": False}
         beat = {"name": "w"}
-        client.request("POST", "/work_pools/{name}/workers/heartbeat", path_params={"name": beats.POOL}, json=beat)
-    beats.HOUSEKEEPING.touch()
+        client.request("POST", "/work_pools/{name}/workers/heartbeat", path_params={"name": watch.POOL}, json=beat)
+    watch.HOUSEKEEPING.touch()
     assert lives() == {"worker": True, "housekeeping": True}
     assert lives("http://127.0.0.1:9") == {"worker": None, "housekeeping": True}
-    monkeypatch.setattr(beats, "STILL", {"worker": -1.0, "housekeeping": -1.0})
+    monkeypatch.setattr(watch, "STILL", {"worker": -1.0, "housekeeping": -1.0})
     assert lives() == {"worker": False, "housekeeping": False}
     monkeypatch.undo()
     monkeypatch.setattr(watch, "beating", lambda process, _: process[0] == "worker")
@@ -103,10 +103,10 @@ def test_29_a_worker_and_housekeeping_that_stand_still_are_noticed(
 
 
 def test_29_signs_of_the_process_before_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beats, "HOUSEKEEPING", tmp_path / "housekeeping.beat")
-    beats.HOUSEKEEPING.touch()
+    monkeypatch.setattr(watch, "HOUSEKEEPING", tmp_path / "housekeeping.beat")
+    watch.HOUSEKEEPING.touch()
     with subprocess.Popen(["sleep", "60"]) as later:
-        os.utime(beats.HOUSEKEEPING, (time.time() - 5, time.time() - 5))
+        os.utime(watch.HOUSEKEEPING, (time.time() - 5, time.time() - 5))
         assert watch.beating(("housekeeping", later.pid), None) is False
         later.kill()
 

@@ -20,7 +20,7 @@ from components.events.database import opened, writing
 from components.events.schema import ACCEPTED, FEEDBACK
 from components.experiments.exposures import by_closing
 from components.experiments.statistics import Analysis, analyse
-from monitoring.trials import users_of
+from monitoring.experiments import users_of
 from tests.components.events.examples import accepted, like
 from tests.components.experiments.examples import in_force as declare
 

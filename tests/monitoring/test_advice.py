@@ -5,7 +5,7 @@ from dataclasses import replace
 from components.experiments.comparison import Verdict
 from components.experiments.exposures import Exposure
 from monitoring.advice import advise
-from monitoring.drift import ColumnTest, Drift
+from monitoring.drift import ColumnTest, Drift, Severity
 from monitoring.traffic import by_line
 from tests.components.experiments.examples import analysed, experiment
 from tests.monitoring.examples import counted, row, running
@@ -17,7 +17,7 @@ WON = analysed(
 UNDECIDED = analysed(experiment(), [])
 ONE = by_line(counted([row("r")]), {}, 200.0)
 MOVED = ColumnTest("meaning 1", True, True, "moved", windows=3)
-PROMPTS = Drift("text prompts", "the training data (0123abcd)", "act", "", 90, 90, (MOVED,))
+PROMPTS = Drift("text prompts", "the training data (0123abcd)", Severity.ACT, "", 90, 90, (MOVED,))
 
 
 def test_failures_come_first_with_their_statuses() -> None:
@@ -43,7 +43,10 @@ def test_each_column_has_its_remedy() -> None:
 
 
 def test_drift_of_one_window_is_watched_and_missing_data_is_no_all_clear() -> None:
-    drifts = [replace(PROMPTS, severity="watch"), Drift("image prompts", "x", "not enough data", "", 3, 90)]
+    drifts = [
+        replace(PROMPTS, severity=Severity.WATCH),
+        Drift("image prompts", "x", Severity.NOT_ENOUGH_DATA, "", 3, 90),
+    ]
     found = [
         advice for advice in advise(ONE, drifts, [UNDECIDED], simulated=False) if "text: 1 of 1" not in advice.words
     ]

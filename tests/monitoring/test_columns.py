@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitoring.columns import REACTION_S, TextReference, once_per_user, service
+from monitoring.columns import (
+    REACTION_S,
+    TextReference,
+    leave_group_out,
+    once_per_user,
+    service,
+    text_columns,
+    vocabulary_of,
+)
 from tests.monitoring.examples import like, row, running
 
 
@@ -59,3 +67,20 @@ def test_late_reactions_and_those_before_the_request_do_not_count() -> None:
 def test_only_the_text_line_writes_tokens(line: str, written: bool) -> None:
     assert ("output tokens" in service([row("r", line=line)], [], 1000.0).columns) == written
     assert "latency (s)" in service([], [], 1000.0).columns
+
+
+def test_a_text_is_described_by_length_script_and_words() -> None:
+    frame = text_columns(["Red fox red", "狐 fox", ""], vocabulary_of(["a red fox"]))
+    assert frame["words"].tolist() == [3, 2, 0]
+    assert frame["unknown word share"].tolist() == [0, 0.5, 0]
+    assert frame["non-ASCII share"][1] == pytest.approx(0.2)
+    assert frame["repeated word share"].tolist() == [pytest.approx(1 / 3), 0, 0]
+
+
+def test_the_reference_does_not_know_its_own_words_by_construction() -> None:
+    assert leave_group_out(["red fox", "red hen"], ["1", "2"])["unknown word share"].tolist() == [0.5, 0.5]
+
+
+def test_17_what_only_the_texts_about_one_thing_say_is_unknown_to_the_reference() -> None:
+    found = leave_group_out(["a red fox", "the red fox", "a hen"], ["fox", "fox", "hen"])
+    assert found["unknown word share"].tolist() == [pytest.approx(2 / 3), 1.0, 0.5]

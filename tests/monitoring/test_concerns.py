@@ -47,7 +47,7 @@ WELL = Situation(NOW, SERVICES, [LINE], "", [RUN])
 
 def told(situation: Situation) -> tuple[str, list[tuple[str, str]]]:
     found = concerns(situation)
-    return verdict(found), [(concern.urgency, concern.words) for concern in found]
+    return verdict(found), [(concern.urgency, concern.message) for concern in found]
 
 
 def with_line(**changes: object) -> Situation:
@@ -63,12 +63,12 @@ def test_all_is_well_with_an_empty_second_place_and_an_undecided_experiment() ->
 
 
 def test_a_line_that_nobody_serves_or_another_deployment_serves_is_looked_at_now() -> None:
-    down = replace(PLACE, problem="no answer within 2 s", said=None)
+    down = replace(PLACE, problem="no answer within 2 s", answer=None)
     assert told(with_line(places=[down, EMPTY])) == (
         "Look at the text line",
         [("act", "No text model answers (no answer within 2 s).")],
     )
-    ((urgency, words),) = told(with_line(places=[replace(PLACE, said="text-0"), EMPTY]))[1]
+    ((urgency, words),) = told(with_line(places=[replace(PLACE, answer="text-0"), EMPTY]))[1]
     assert (urgency, words[:54]) == ("act", "text is served by text-0, not by its champion text-1: ")
 
 
@@ -78,7 +78,7 @@ def test_a_candidate_that_nobody_serves_or_that_is_to_go_back_is_looked_at() -> 
     bad = replace(STANDING, candidate=candidate, plan=plan, decision=Decision(Action.ROLL_BACK, "failed in 9 of 20"))
     assert [urgency for urgency, _ in told(with_line(standing=bad))[1]] == ["act", "watch"]
     held = replace(bad, decision=Decision(Action.HOLD, "too few"))
-    both = [PLACE, replace(EMPTY, problem="", said="text-2")]
+    both = [PLACE, replace(EMPTY, problem="", answer="text-2")]
     assert told(with_line(standing=held, places=both))[0] == "All well"
 
 
@@ -105,7 +105,7 @@ def test_without_alertmanager_prometheus_says_what_fires() -> None:
         Alert("Slow", "text", "page", "", NOW - 900, NOW - 600),
     )
     services = {
-        "prometheus": replace(SERVICES["prometheus"], said=Metrics({}, {}, [firing, over])),
+        "prometheus": replace(SERVICES["prometheus"], answer=Metrics({}, {}, [firing, over])),
         "alertmanager": Service("alertmanager", "http://here/", "nothing listens on its port"),
     }
     situation = replace(WELL, services=SERVICES | services)

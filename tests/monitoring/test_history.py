@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from monitoring.drift import ColumnTest, Drift
+from monitoring.drift import ColumnTest, Drift, Severity
 from monitoring.history import load, remove, trends, write_index
 
 EXPERIMENT = {
@@ -25,7 +25,7 @@ EXPERIMENT = {
 
 def drift(size: float | None, moved: bool = False) -> Drift:
     column = ColumnTest("<words>", size is not None, moved, "moved" if moved else "few", size=size)
-    return Drift("text prompts", "the training data", "watch" if moved else "none", "", 90, 90, (column,))
+    return Drift("text prompts", "the training data", Severity.WATCH if moved else Severity.NONE, "", 90, 90, (column,))
 
 
 def write(reports: Path, name: str, until: float, *drifts: Drift, **changes: Any) -> None:

@@ -48,7 +48,7 @@ def test_each_service_s_answer_is_told_in_words(server: str) -> None:
     paths = {"prefect": "/-/ready"}
     seen = look({name: server + paths.get(name, "/readyz") for name in names})
     assert seen["gateway"].problem == "answers with status 503"
-    assert (seen["text"].problem, seen["text"].said) == ("", "text-1")
+    assert (seen["text"].problem, seen["text"].answer) == ("", "text-1")
     assert (seen["prefect"].problem, seen["prefect"].url) == ("", f"{server}/")
     assert seen["prometheus"].problem == "its answer is not understood (KeyError: 'data')"
     assert seen["alertmanager"].problem.startswith("its answer is not understood (JSONDecodeError")

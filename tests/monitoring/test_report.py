@@ -16,9 +16,9 @@ from components.events.database import DatabaseError
 from components.events.read import record_deployment
 from components.events.schema import Accepted, Event, Feedback
 from components.events.store import EventStore
+from monitoring.experiments import users_of
 from monitoring.report import write_report
 from monitoring.simulated import AudienceRun, SimulatedPicture, audience_folder, write_run
-from monitoring.trials import users_of
 from tests.components.events.examples import DEPLOYMENT, accepted, finished, like
 from tests.components.experiments.examples import in_force
 

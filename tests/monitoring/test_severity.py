@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from monitoring.drift import ColumnTest, Drift
+from monitoring.drift import ColumnTest, Drift, Severity
 from monitoring.severity import Past, grade, worst
 
 MOVED = ColumnTest("words", True, True, "moved")
-DRIFT = Drift("prompts", "the training data", "watch", "words moved (1 of 1 columns).", 90, 90, (MOVED,))
-QUIET = replace(DRIFT, severity="none", tests=(ColumnTest("words", True, False, "the same"),))
-FEW = replace(DRIFT, severity="not enough data", tests=(ColumnTest("words", False, False, "the window has 3 values"),))
+DRIFT = Drift("prompts", "the training data", Severity.WATCH, "words moved (1 of 1 columns).", 90, 90, (MOVED,))
+QUIET = replace(DRIFT, severity=Severity.NONE, tests=(ColumnTest("words", True, False, "the same"),))
+FEW = replace(
+    DRIFT, severity=Severity.NOT_ENOUGH_DATA, tests=(ColumnTest("words", False, False, "the window has 3 values"),)
+)
 
 
 def past(*drifts: Drift, hours: int = 1) -> list[Past]:
@@ -52,7 +54,7 @@ def test_the_worst_severity_is_the_run_s() -> None:
 
 
 def test_a_column_under_suspicion_has_moved_again_if_it_moved_before() -> None:
-    suspect = replace(DRIFT, severity="none", tests=(ColumnTest("words", True, False, "could be chance", True),))
+    suspect = replace(DRIFT, severity=Severity.NONE, tests=(ColumnTest("words", True, False, "could be chance", True),))
     assert grade([suspect], [], 0.0, 3)[0] == suspect
     again = grade([suspect], past(DRIFT, DRIFT), 0.0, 3)[0]
     assert (again.severity, again.tests[0].words, again.tests[0].windows) == ("act", "still moved", 3)

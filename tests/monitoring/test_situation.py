@@ -29,6 +29,6 @@ def test_prometheus_numbers_become_an_hour_s_requests_and_what_is_left_of_three_
 
 def test_a_place_s_role_is_that_of_the_deployment_it_says_it_serves() -> None:
     trial = replace(LINE, standing=replace(STANDING, plan=replace(PLAN, candidate="text-2", share=0.05)))
-    other = replace(EMPTY, problem="", said="text-2")
+    other = replace(EMPTY, problem="", answer="text-2")
     assert [trial.role(place) for place in (PLACE, other, EMPTY)] == ["champion", "candidate", ""]
     assert (LINE.role(other), trial.nowhere("candidate"), LINE.nowhere("candidate")) == ("other", "text-2", None)

@@ -57,8 +57,8 @@ def said(name: str) -> st.SearchStrategy[Any]:
 
 
 def service(name: str) -> st.SearchStrategy[Service]:
-    down = st.builds(Service, name=st.just(name), problem=st.just("nothing listens on its port"), said=st.none())
-    return down | st.builds(Service, name=st.just(name), problem=st.just(""), said=said(name))
+    down = st.builds(Service, name=st.just(name), problem=st.just("nothing listens on its port"), answer=st.none())
+    return down | st.builds(Service, name=st.just(name), problem=st.just(""), answer=said(name))
 
 
 @st.composite
@@ -125,7 +125,7 @@ def test_42_a_week_of_hourly_reports_in_which_a_line_is_idle_at_times() -> None:
         history.Run(f"run{i}", history.Past(NOW - 3600 * (i + 1), NOW - 3600 * i, ()), "none", 0, 0, (), ())
         for i in range(168)
     ]
-    seen = history.Drift("text prompts", "the training data", "none", "nothing moved", 90, 90)
+    seen = history.Drift("text prompts", "the training data", history.Severity.NONE, "nothing moved", 90, 90)
     kept[3] = replace(kept[3], past=replace(kept[3].past, drifts=(seen,)))
     services = {name: Service(name, "", "down") for name in ("gateway", *PLACES, "mlflow", "prefect")}
     services |= {name: Service(name, "", "down") for name in ("prometheus", "alertmanager")}

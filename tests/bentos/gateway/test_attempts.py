@@ -18,7 +18,7 @@ from components.events.database import opened
 from components.events.read import finished, read, request
 from components.events.schema import Reason, hash_user
 from components.experiments.assignment import uniform
-from components.lineage import explain, why
+from components.lineage import explain, trace
 from components.releases import store
 from components.releases.evidence import calls
 from components.releases.leases import held
@@ -138,7 +138,7 @@ def test_14_who_answered_for_a_candidate_is_on_record_and_why_names_it(line: Lin
     streamed = line.gateway.post("/v1/chat/completions", json=body).headers["x-request-id"]
     by = {row["request_id"]: row["deployment"] for row in window.sample(line.gateway.events, 0, 1e12, **TEXT)}
     for request_id, expected in ((own, "text-b"), (identifier, answered), (streamed, "text-b")):
-        found = why(request_id, line.gateway.events, tmp_path)
+        found = trace(request_id, line.gateway.events, tmp_path)
         assert found["deployment"]["deployment"] == by[request_id] == expected
         assert found["response"]["deployment"] == "text-b"
     assert answered == "text-a"

@@ -15,12 +15,12 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from bentos.gateway.chat import sampling
 from bentos.gateway.schemas import ChatRequest
+from components.chat import conversation
 from components.config import load
 from components.events.database import connect
 from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
 from components.models.language import chat_encoder, load_tokenizer
-from components.runtimes.chat import conversation
 from tests.bentos.gateway.conftest import KEY, TOP_P, Running, serve_gateway
 from tests.bentos.processes import bento_command, free_port, running, workspace
 from tests.components.experiments.examples import placed

@@ -11,8 +11,8 @@ import pytest
 
 from bentos.protocol import TextLine
 from components import engine_token
+from components.chat import conversation
 from components.models.language import chat_encoder, load_tokenizer
-from components.runtimes.chat import conversation
 from monitoring.probes import look
 
 

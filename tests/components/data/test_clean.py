@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from components.config import Clean
-from components.data.clean import clean
-from components.data.picture import encode_png
-from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, first_reasons, read, read_rejects, write
+from components.data.clean import clean, examine
+from components.data.filters import UnreadablePicture
+from components.data.picture import decode, encode_png, header
+from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, count_slugs, first_reasons, read, write
 from components.stage import StageError
+from tests.components.data.rejects import read_rejects
 from tests.components.data.test_picture import claiming, encoded
 
 PARAMETERS = Clean(low_percentile=0.0, high_percentile=99.5, max_pixels=1_000_000, min_side=8)
@@ -72,6 +74,14 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
     assert {r.sample.id: r.sample.image for r in read_rejects(tmp_path / "out" / REJECTS)}["text"] == b"hello"
 
 
+def test_a_good_picture_becomes_a_bounded_png() -> None:
+    wide = encode_png(Image.new("RGB", (1000, 400), "red"))
+    row = examine("a red box", wide, "{}", filters=[UnreadablePicture(max_pixels=10**6)])
+    assert (row["slug"], row["reason"]) == ("", "") and row["image"].startswith(b"\x89PNG")
+    assert header(row["image"]) == (512, 205)
+    assert decode(row["image"], 8)[4, 4].tolist() == [255, 0, 0]
+
+
 def test_empty_or_repeated_text_is_rejected_and_what_is_kept_stays_as_it_came(tmp_path: Path) -> None:
     samples = [
         pair("a", "something  sweet\n"),
@@ -94,6 +104,7 @@ def test_empty_or_repeated_text_is_rejected_and_what_is_kept_stays_as_it_came(tm
         "e": "completion is empty",
         "f": "completion is empty",
     }
+    assert count_slugs(tmp_path / "out" / REJECTS) == {"empty_completion": 2, "duplicate": 1, "empty_text": 1}
 
 
 def test_outliers_of_length_are_rejected_and_no_row_is_lost_or_reordered(tmp_path: Path) -> None:

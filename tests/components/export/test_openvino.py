@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 
 from components.export.openvino import export_openvino
-from components.export.trajectories import NAMES, split_rows
+from components.runtimes.trajectories import NAMES, split_rows
 
 
 def test_int8_is_smaller_close_and_reproducible(tiny_image_export: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.artifact import ArtifactError, Manifest, seal, verify
-from components.export.package import package
+from components.export.package import attribution, package
 from components.stage import StageError
 
 PASSED: dict[str, Any] = {"passed": True, "parity": True, "checks": []}
@@ -82,3 +82,14 @@ def test_a_stage_that_has_not_run_is_named(tmp_path: Path) -> None:
     (metrics / "verify.json").unlink()
     with pytest.raises(StageError, match=r"verify\.json: no readable metrics"):
         package("image", "openmoji", artifacts, metrics)
+
+
+def test_each_line_names_its_models_and_its_data() -> None:
+    text, image = attribution("text", "openmoji"), attribution("image", "openmoji")
+    assert "SmolLM2" in text and "OpenMoji" in text and "MiniLM" not in text
+    assert "MiniLM" in image and "OpenMoji" in image and "SmolLM2" not in image
+
+
+def test_own_data_is_named_as_such_and_the_image_base_keeps_its_source() -> None:
+    assert "operator's own" in attribution("text", "jsonl") and "OpenMoji" not in attribution("text", "jsonl")
+    assert "OpenMoji" in attribution("image", "folder")  # the shipped base was trained on it

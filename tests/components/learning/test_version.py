@@ -60,7 +60,7 @@ def test_what_annotators_prefer_counts_more_than_likes_and_less_than_what_they_w
 
 def test_equal_material_is_the_same_version(tmp_path: Path) -> None:
     folder = tmp_path / "text"
-    assert feedback.known_pairs(folder) == set() and feedback.digest(folder) is None
+    assert feedback.pair_ids(folder) == set() and feedback.digest(folder) is None
     first = version.write_version([], harvest([], SETTINGS), SETTINGS, folder)
     assert version.write_version([], harvest([], SETTINGS), SETTINGS, folder).digest == first.digest
 

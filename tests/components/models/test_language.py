@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
+from components.chat import SYSTEM_PROMPT, conversation
 from components.data.pairs import Pair
 from components.models import language
 from components.models.language import (
@@ -28,7 +29,6 @@ from components.models.language import (
     preference_losses,
     write,
 )
-from components.runtimes.chat import SYSTEM_PROMPT, conversation
 from components.stage import StageError
 
 PAIRS = [

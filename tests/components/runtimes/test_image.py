@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from components.artifact import ArtifactError, seal
 from components.runtimes import image
-from components.runtimes.base import ImageRequest, NotFiniteError
-from components.runtimes.image import Engine, Floats, Sampler, Solver, load_image, load_sampler, starting_noise
+from components.runtimes.base import Floats, ImageRequest, NotFiniteError
+from components.runtimes.image import Engine, Sampler, Solver, load_image, load_sampler, starting_noise
 from components.runtimes.pytorch import PyTorchBackend
 from tests.tiny_image import SHAPE, StraightBackend, tiny_denoiser
 

@@ -38,9 +38,9 @@ def test_it_is_named_by_its_digest_and_names_what_it_was_made_of(tiny_adapter: P
 
 def test_it_is_known_by_what_it_was_made_of(tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_adapter.parents[3])
-    assert adapter.known(SEGMENT, LEARNED, TRAINING) == verify(tiny_adapter)
-    assert adapter.known({"plan": "free"}, LEARNED, TRAINING) is None
-    assert adapter.known(SEGMENT, LEARNED, TRAINING.model_copy(update={"seed": 9})) is None
+    assert adapter.find(SEGMENT, LEARNED, TRAINING) == verify(tiny_adapter)
+    assert adapter.find({"plan": "free"}, LEARNED, TRAINING) is None
+    assert adapter.find(SEGMENT, LEARNED, TRAINING.model_copy(update={"seed": 9})) is None
 
 
 def test_3_what_was_run_is_sealed(tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,7 @@ def test_3_what_was_run_is_sealed(tiny_adapter: Path, monkeypatch: pytest.Monkey
     assert manifest.metrics["steps"] - manifest.metrics["steps_for_learned"] == TRAINING.max_steps
     monkeypatch.chdir(tiny_adapter.parents[3])
     spread = TRAINING.model_copy(update={"strategy": "deepspeed_stage_3", "devices": 2})
-    assert adapter.known(SEGMENT, LEARNED, spread) == manifest
+    assert adapter.find(SEGMENT, LEARNED, spread) == manifest
     assert (manifest.parameters["strategy"], manifest.parameters["devices"]) == ("auto", 1)
 
 

@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from components.artifact import ArtifactError, seal, verify
 from components.config import ImageModel, TrainImage
 from components.data import picture, sample
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
-from components.models.denoiser import TEXT_WIDTH
+from components.models.denoiser import TEXT_WIDTH, Denoiser
 from components.stage import StageError
 from components.training import image
+from components.training.image import adapted, merged
+from tests.tiny_image import SHAPE as TINY
+from tests.tiny_image import tiny_denoiser
 
 SHAPE = ImageModel(size=8, patch=4, hidden=32, layers=1, heads=2, text_tokens=4)
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
@@ -177,3 +181,64 @@ def test_13_the_loss_of_a_perfect_network_is_zero_at_every_time_and_bounded_near
     assert loss(0.0, times) == pytest.approx(0, abs=1e-6)
     expected = [(0.1 / max(time, 0.05)) ** 2 for time in times.tolist()]
     assert loss(0.1, times) == pytest.approx(sum(expected) / 4, rel=1e-3)
+
+
+INPUTS = (torch.ones(1, 3, 8, 8), torch.tensor([0.5]), torch.ones(1, 4, TEXT_WIDTH), torch.ones(1, 4))
+
+
+def test_it_trains_few_weights_and_merges_into_the_same_network() -> None:
+    torch.manual_seed(0)
+    before = tiny_denoiser()
+    expected = before(*INPUTS)
+    network = adapted(tiny_denoiser(), rank=2)
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    assert torch.equal(network(*INPUTS), expected)
+    assert all("lora_" in name for name in trained)
+    for name, p in trained.items():
+        if "lora_B" in name:
+            nn.init.normal_(p, std=0.1)
+    changed = network(*INPUTS)
+    denoiser = merged(network)
+    assert denoiser.state_dict().keys() == before.state_dict().keys()
+    assert not torch.allclose(changed, expected) and torch.allclose(denoiser(*INPUTS), changed, atol=1e-5)
+
+
+def test_every_linear_layer_of_the_transformer_has_one() -> None:
+    linear = [name for name, m in tiny_denoiser().named_modules() if isinstance(m, nn.Linear)]
+    adapters = [n for n, _ in adapted(Denoiser(TINY), rank=2).named_parameters() if "lora_A" in n]
+    assert len(adapters) == len(linear)
+
+
+def test_only_a_denoisers_adapter_is_merged() -> None:
+    class Other(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.ModuleDict({"to_q": nn.Linear(4, 4)})
+
+    with pytest.raises(TypeError, match="found Other"):
+        merged(adapted(Other(), rank=2))  # type: ignore[arg-type]
+
+
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(3, 3, 4, 4, generator=generator), torch.randn(3, 3, 4, 4, generator=generator)
+
+
+def test_path_runs_from_data_to_noise() -> None:
+    data, noise = pair()
+    path = image.interpolate(data, noise, torch.tensor([0.0, 1.0, 0.5]))
+    assert torch.equal(path[0], data[0])
+    assert torch.equal(path[1], noise[1])
+    assert torch.allclose(path[2], (data[2] + noise[2]) / 2)
+
+
+def test_the_target_velocity_leads_from_noise_back_to_the_data() -> None:
+    data, noise = pair()
+    assert torch.allclose(noise - image.velocity_target(data, noise), data, atol=1e-5)
+
+
+def test_times_lie_inside_the_path_and_lean_towards_noise() -> None:
+    torch.manual_seed(0)
+    times = image.logit_normal_times(2000)
+    assert times.min() > 0 and times.max() < 1
+    assert abs(times.median() - torch.sigmoid(torch.tensor(image.TIME_SHIFT))) < 0.02

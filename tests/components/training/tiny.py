@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from components.config import TrainBase
 from components.training import trainer
-from components.training.module import TrainingModule
+from components.training.trainer import TrainingModule
 
 COUNT = 10
 DEFAULTS = {

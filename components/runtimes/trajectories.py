@@ -13,8 +13,8 @@ import numpy as np
 
 from components.artifact import canonical, write_text
 from components.config import Serving
-from components.runtimes.base import ImageRequest
-from components.runtimes.image import Floats, ImageBackend, Sampler
+from components.runtimes.base import Floats, ImageBackend, ImageRequest
+from components.runtimes.image import Sampler
 
 NAMES = ("latents", "time", "text", "mask")  # of the exported graphs' inputs, in the order of `ImageBackend.velocity`
 Inputs = dict[str, Floats]

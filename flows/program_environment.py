@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from fnmatch import fnmatchcase
+from functools import partial
 
 from components import engine_token, lines
 from components.api_keys import KEYS_FILE
@@ -46,9 +47,9 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def seen_by(program: str) -> dict[str, str]:
+def environment_of(program: str) -> dict[str, str]:
     """The part of this process' environment that a program starts with; all of it for one that is not of the stack."""
     if program not in PROGRAMS:
         return dict(os.environ)
     patterns = (*SYSTEM, *PROGRAMS[program])
-    return {name: value for name, value in os.environ.items() if any(fnmatchcase(name, one) for one in patterns)}
+    return {name: value for name, value in os.environ.items() if any(map(partial(fnmatchcase, name), patterns))}

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from flows import environment, serve, visible
+from flows import environment, program_environment, serve
 
 GIVEN = {
     "ATELIER_API_KEYS": "key",
@@ -42,7 +42,7 @@ SEES: dict[str, set[str]] = {
 @pytest.mark.parametrize("program", serve.PROGRAMS)
 def test_30_a_program_sees_the_secrets_that_it_needs_alone(program: str) -> None:
     with mock.patch.dict(os.environ, GIVEN | {"LC_ALL": "C.UTF-8", "https_proxy": "http://proxy"}):
-        seen = visible.seen_by(program)
+        seen = program_environment.environment_of(program)
     assert {name for name in GIVEN if name in seen} == SEES[program]
     assert {"PATH", "HOME", "LC_ALL", "https_proxy"} <= seen.keys()
 

@@ -54,8 +54,8 @@ class Late:
 
 
 @dataclass(frozen=True)
-class Told:
-    """One experiment. `changes` come oldest first, the newest of them; `worth` is told where weights follow likes."""
+class ExperimentReport:
+    """One experiment. `changes` come oldest first, the newest of them; `worth` is known where weights follow likes."""
 
     line: str
     policy: str
@@ -73,24 +73,24 @@ def in_force(url: str) -> list[list[Version]]:
     by_name: dict[str, list[Version]] = {}
     for version in versions.history(url):
         by_name.setdefault(version.name, []).append(version)
-    return [found for found in by_name.values() if found[-1].state is State.RUNNING]
+    return [history for history in by_name.values() if history[-1].state is State.RUNNING]
 
 
-def told(
+def report_on(
     url: str,
-    found: Sequence[Version],
+    history: Sequence[Version],
     until: float,
     segments: Sequence[str],
     left_out: AbstractSet[str] = frozenset(),
-) -> Told:
+) -> ExperimentReport:
     """What the experiment of these versions said until then, without the requests `left_out`."""
-    experiment = found[-1].experiment
-    everyone = users_of(url, experiment, versions.epochs(found), until, left_out)
+    experiment = history[-1].experiment
+    everyone = users_of(url, experiment, versions.epochs(history), until, left_out)
     users, still_open = by_closing(everyone, experiment.attribution_seconds, until)
     late = Late(*window.after_closing(url, experiment.name, until, experiment.attribution_seconds))
     fixed = experiment.policy == "fixed"
-    changes = [Change(v.time, v.experiment.share, v.experiment.weights, v.who, v.why) for v in found[-SHOWN:]]
-    return Told(
+    changes = [Change(v.time, v.experiment.share, v.experiment.weights, v.who, v.why) for v in history[-SHOWN:]]
+    return ExperimentReport(
         line=experiment.line,
         policy=experiment.policy,
         dwell_cap_s=experiment.dwell_cap_s,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from transformers import GemmaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, T5TokenizerFast
 
+from components.chat import SYSTEM_PROMPT, conversation, with_system
 from components.models.language import chat_encoder
-from components.runtimes.chat import SYSTEM_PROMPT, conversation, with_system
 from tests.tiny_language import TEMPLATE, tiny_tokenizer
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz<>|_/. ABCDEFGHIJKLMNOPQRSTUVWXYZ"]

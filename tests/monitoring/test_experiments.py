@@ -9,7 +9,7 @@ from components.events.ledger import Note
 from components.experiments import store
 from components.experiments.exposures import by_closing
 from components.experiments.versions import newest
-from monitoring.trials import Late, in_force, told, users_of
+from monitoring.experiments import Late, in_force, report_on, users_of
 from tests.components.experiments.examples import experiment
 from tests.components.experiments.examples import in_force as declare
 from tests.monitoring.returning import DAY, Looks, visits
@@ -28,7 +28,7 @@ def test_every_running_experiment_is_told_with_its_changes_and_ended_ones_are_no
     with opened(url) as engine:
         weights = {"control": 0.4, "treatment": 0.6}
         store.reweigh(engine, newest(engine), "colours", weights, Note("bob", "it is liked"))
-    colours, shapes = (told(url, versions, NOW, ["plan=paid"]) for versions in in_force(url))
+    colours, shapes = (report_on(url, versions, NOW, ["plan=paid"]) for versions in in_force(url))
     assert [change.weights["treatment"] for change in colours.changes] == [0.5, 0.6]
     assert (colours.changes[-1].who, colours.changes[-1].share) == ("bob", 0.5)
     assert sum(arm.users for arm in colours.analysis.arms) == 40  # all of them under the first weights
@@ -43,7 +43,7 @@ def test_before_the_first_request_no_variant_can_be_valued(tmp_path: Path) -> No
     url = f"sqlite:///{tmp_path / 'events.db'}"
     declare(url, COLOURS.model_copy(update={"policy": "thompson"}))
     (versions,) = in_force(url)
-    found = told(url, versions, NOW, [])
+    found = report_on(url, versions, NOW, [])
     assert {one.variant: one.refused for one in found.worth} == dict.fromkeys(
         ("control", "treatment"), "a log needs columns of one length of at least 1, not [0]"
     )
@@ -72,11 +72,11 @@ def test_06_an_outcome_that_has_counted_once_never_changes(tmp_path: Path) -> No
     assert len(before) == 60 and {outcome for *_, outcome, _ in before} == {0.0, 1 / 3, 0.5, 2 / 3, 1.0}
 
 
-def test_06_who_does_not_count_yet_and_what_came_too_late_is_told(tmp_path: Path) -> None:
+def test_06_who_does_not_count_yet_and_what_came_too_late_is_report_on(tmp_path: Path) -> None:
     looks, seen = Looks(tmp_path, TWO_DAYS), visits(4, users=60, days=8)
     url = looks.filled(seen)
     (versions,) = in_force(url)
-    early, late = told(url, versions, 2.3 * DAY, []), told(url, versions, 12 * DAY, [])
+    early, late = report_on(url, versions, 2.3 * DAY, []), report_on(url, versions, 12 * DAY, [])
     counted = sum(arm.users for arm in early.analysis.arms)
     assert counted == (seen.at[:, 0] + 2 < 2.3 - 5 / 86_400).sum() and early.analysis.still_open == 60 - counted
     closes = seen.at[:, :1] + 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.config import load
-from components.export.trajectories import requests_for, rows_there_are, split_rows, trajectory_inputs
+from components.runtimes.trajectories import requests_for, rows_there_are, split_rows, trajectory_inputs
 from tests.conftest import ROOT
 from tests.tiny_image import StraightBackend
 
