@@ -3,6 +3,7 @@
 Two Bentos with small models and random weights serve as champions, an experiment runs, people have labelled, users have
 asked. `events.sql` is the database of such a workspace, without Bentos.
 """
+# ruff: noqa: I001 - its imports name that commit's modules: whoever renames one here leaves them as they are
 
 from __future__ import annotations
 
@@ -35,14 +36,14 @@ def serve_packages() -> None:
     """Build the Bentos, make them champions and say where each is served."""
     from components.artifact import read_manifest, write_text
     from components.config import load
-    from components.events.database import opened
-    from components.events.ledger import Note
     from components.events.read import record_deployment
     from components.events.schema import Deployment
+    from components.events.transactions import opened
     from components.releases import leases, store
     from components.releases.machine import State
+    from components.releases.schema import Note
     from flows.environment import STATE
-    from flows.stack import place
+    from flows.slots import place
 
     url = load().events.url
     for name in (*LINES, "gateway"):
@@ -65,14 +66,13 @@ def serve_packages() -> None:
 
 def write_people() -> None:
     """An experiment, labels, and users' requests with what they thought of the answers."""
-    from components.annotation.tiers import Answer, Tier
-
     from components.annotation import tier_store
+    from components.annotation.tiers import Answer, Tier
     from components.config import load
-    from components.events.database import opened
-    from components.events.ledger import Note
+    from components.events.transactions import opened
     from components.experiments import store
     from components.learning import labels
+    from components.releases.schema import Note
 
     params = load()
     with opened(params.events.url) as engine:
