@@ -106,7 +106,7 @@ def summarise(
     url = params.events.url
     first, width, counts = window.counts(url, since, until, SLICES)
     samples = {line: window.sample(url, since, until, line=line, rows=SAMPLE) for line in lines_of(counts)}
-    simulated = window.known(
+    simulated = window.count_accepted(
         url, sorted({i for a_run in runs for i in (*a_run.request_ids, *a_run.failed_ids)}), since, until
     )
     feedback, liked = window.reactions(url, since, until)

@@ -121,7 +121,7 @@ def reactions_to(url: str, request_ids: Sequence[str]) -> list[Row]:
     return rows
 
 
-def known(url: str, request_ids: Sequence[str], since: float, until: float) -> int:
+def count_accepted(url: str, request_ids: Sequence[str], since: float, until: float) -> int:
     """How many of these requests were accepted in the window."""
     within = (ACCEPTED.c.time >= since, ACCEPTED.c.time < until)
     with reading(url) as connection:

@@ -74,7 +74,7 @@ def test_the_last_word_of_each_user_counts(url: str) -> None:
 def test_ids_are_looked_up_in_parts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic(url)
     monkeypatch.setattr(window, "BATCH", 7)
-    assert window.known(url, [f"r{i}" for i in range(25)], 10, 30) == 15
+    assert window.count_accepted(url, [f"r{i}" for i in range(25)], 10, 30) == 15
 
 
 def test_an_experiment_is_streamed_in_order(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
