@@ -11,6 +11,7 @@ import pytest
 from components.artifact import verify
 from components.tuning.search import TrialError, training
 from tests.components.training.layouts import losses, set_parameters, train, write_project
+from tests.conftest import ROOT
 
 STRATEGIES = ("auto", "ddp", "deepspeed_stage_2", "deepspeed_stage_3")
 # Of eight pairs, of which a rank takes two each step.
@@ -76,9 +77,12 @@ def test_1_two_killed_processes_go_on_where_they_stopped(case: str, strategy: st
 
 
 @pytest.mark.parametrize("line", ["text", "image"])
-def test_1_a_trial_of_a_search_trains_on_two_devices(line: str, tmp_path: Path) -> None:
+def test_1_a_trial_of_a_search_trains_on_two_devices(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = write_project(tmp_path, line)
-    (project / "components").mkdir(exist_ok=True)
+    (project / "components").mkdir(exist_ok=True)  # without code: what trains is this checkout's
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     set_parameters(project, line, strategy="deepspeed_stage_2", devices=2)
     objective = training(line, 3, project, project / "params.yaml", lambda metrics: metrics["validation_loss"])
     assert objective({"learning_rate": 0.001}) > 0
