@@ -72,7 +72,7 @@ def test_06_an_outcome_that_has_counted_once_never_changes(tmp_path: Path) -> No
     assert len(before) == 60 and {outcome for *_, outcome, _ in before} == {0.0, 1 / 3, 0.5, 2 / 3, 1.0}
 
 
-def test_06_who_does_not_count_yet_and_what_came_too_late_is_report_on(tmp_path: Path) -> None:
+def test_06_who_does_not_count_yet_and_what_came_too_late_is_reported(tmp_path: Path) -> None:
     looks, seen = Looks(tmp_path, TWO_DAYS), visits(4, users=60, days=8)
     url = looks.filled(seen)
     (versions,) = in_force(url)
