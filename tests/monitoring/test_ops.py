@@ -126,7 +126,7 @@ def test_a_locked_database_is_waited_for_two_seconds(params: Params, tmp_path: P
     with closing(sqlite3.connect(tmp_path / "events.db")) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        assert "database is locked" in words(page(params, nobody()))
+        assert "another process keeps it locked" in words(page(params, nobody()))
     assert time.monotonic() - began < 5
 
 

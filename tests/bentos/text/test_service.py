@@ -92,7 +92,7 @@ async def test_concurrent_callers_are_written_together(text_bento: str) -> None:
 
 def test_the_ops_page_reads_what_it_serves(text_bento: str) -> None:
     seen = look({"text": f"{text_bento}/readyz"})["text"]
-    assert (seen.problem, seen.said) == ("", "text-7")
+    assert (seen.problem, seen.answer) == ("", "text-7")
 
 
 def test_its_process_is_measured(text_bento: str) -> None:
