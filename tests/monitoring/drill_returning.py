@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.monitoring.returning import Looks
-from tests.monitoring.test_trials import TWO_DAYS
+from tests.monitoring.test_experiments import TWO_DAYS
 
 REPLAYS, ALPHA = 400, TWO_DAYS.alpha
 
