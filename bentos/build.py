@@ -24,7 +24,7 @@ def carried(name: str, root: Path = ROOT) -> list[Path]:
 def digest(name: str, root: Path = ROOT) -> str:
     """Twelve hex digits of what the Bento carries but for its model: code, packages, the parameters that it reads."""
     folder = root / "bentos" / name
-    files = {*carried(name, root), folder / "bentofile.yaml", folder / "requirements.txt"} - {root / "params.yaml"}
+    files = {*carried(name, root), folder / "bentofile.yaml"} - {root / "params.yaml"}
     tree = {file.relative_to(root).as_posix(): file_digest(file) for file in files}
     document = read_yaml(root / "params.yaml")
     parameters = {namespace: document[namespace] for namespace in NAMES[name]}

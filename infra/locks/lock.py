@@ -4,7 +4,7 @@ supported Python, and pins each package by version and by the SHA-256 of its fil
 Nothing is installed. Versions that are locked stay, unless `pyproject.toml` excludes them; `--upgrade` resolves without
 them. A new lock is only a candidate: it is good once the test suite has passed in an environment installed from it.
 
-Each Bento's `requirements.txt` pins what its code imports to the same versions.
+Each `bentofile.yaml` pins what its Bento's code imports to the same versions.
 
 `build.txt` is installed first (installers and build backends), then `torch-cpu.txt` or, where pip is offered no such
 build and for GPUs, `torch.txt` with `cuda.txt`, then `cpu.txt` or `gpu.txt`. torchvision is left out: optimum-intel
@@ -50,6 +50,7 @@ GPU_NOTE = """\
 EVERYWHERE = " ; python_full_version < '3.13' and sys_platform == 'linux'"
 
 Entries = dict[str, str]  # text of a requirement with its hashes, by canonical name
+PACKAGES = "  packages:  # by `make lock`, of what these files import\n"  # the end of a bentofile.yaml
 
 
 def entries(lock: str) -> Entries:
@@ -107,10 +108,14 @@ def imported(bento: str) -> list[str]:
 
 
 def write_pins(bento: str, packages: Entries) -> None:
-    """Write what a Bento is installed with: versions without digests, as BentoML adds a line that has none."""
-    path = f"bentos/{bento}/requirements.txt"
+    """Write what a Bento is installed with: versions without digests, as BentoML adds a line that has none.
+
+    Not as a file of requirements beside it: BentoML reads none in a project that lies below a hidden folder.
+    """
+    path = f"bentos/{bento}/bentofile.yaml"
     pins = re.findall(r"^[a-z0-9].*?(?= \\$)", "".join(packages.values()), re.MULTILINE)
-    (ROOT / path).write_text("\n".join(["# Written by `python infra/locks/lock.py`.", *pins, ""]), encoding="utf-8")
+    head = (ROOT / path).read_text(encoding="utf-8").partition(PACKAGES)[0]
+    (ROOT / path).write_text(head + PACKAGES + "".join(f"  - {pin}\n" for pin in pins), encoding="utf-8")
     print(f"{path}: {len(pins)} packages")
 
 

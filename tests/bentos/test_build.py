@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -42,7 +44,7 @@ def pins(text: str) -> dict[str, str]:
 
 
 def requirements(name: str) -> dict[str, str]:
-    return pins((ROOT / "bentos" / name / "requirements.txt").read_text())
+    return pins("\n".join(read_yaml(ROOT / "bentos" / name / "bentofile.yaml")["python"]["packages"]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,6 +79,20 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_20_a_bento_is_built_in_a_project_below_a_hidden_folder(tree: Path, tmp_path: Path) -> None:
+    """As the proof's workspace lies below `.atelier`."""
+    project = tmp_path / ".hidden" / "project"
+    project.mkdir(parents=True)
+    for folder in (*OURS, "params.yaml"):
+        (tree / folder).rename(project / folder)
+    command = ["bentoml", "build", "-f", "bentos/gateway/bentofile.yaml", "--version", "v1", "."]
+    environment = os.environ | {"BENTOML_HOME": str(tmp_path / "store")}
+    ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    installed = (tmp_path / "store/bentos/atelier-gateway/v1/env/python/requirements.txt").read_text()
+    assert requirements("gateway").items() <= pins(installed).items()
+
+
 def changed(tree: Path, path: str, key: str = "", value: object = None) -> set[str]:
     """The Bentos that a change of a file, or of a parameter, gives another digest."""
     before = {name: digest(name, tree) for name in NAMES}
@@ -97,9 +113,7 @@ def test_21_a_bento_is_built_anew_for_what_it_carries_and_for_nothing_else(tree:
     assert changed(tree, "components/training/text.py") == changed(tree, "monitoring/drift.py") == set()
     assert changed(tree, "bentos/gateway/admission.py") == {"gateway"}
     assert changed(tree, "components/events/migrations/versions/r0001_events.py") == {"gateway"}
-    assert (
-        changed(tree, "components/runtimes/openvino.py") == changed(tree, "bentos/image/requirements.txt") == {"image"}
-    )
+    assert changed(tree, "components/runtimes/openvino.py") == changed(tree, "bentos/image/bentofile.yaml") == {"image"}
     assert changed(tree, "components/artifact.py") == {"gateway", "text", "image"}
 
 
