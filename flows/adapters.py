@@ -184,8 +184,13 @@ def _write_version(params: Params, segment: dict[str, str]) -> str:
     since = until - DAY * params.learning.window_days
     answers = read_judged_answers(params.events.url, since, until, segment)
     simulated = of_simulated_users(params, since, until)
-    training = [pair.phrase for pair in read_pairs(SPLIT / "train.parquet")]
-    return write_segment_version(answers, params.learning, simulated, training, _folder(segment))
+    return write_segment_version(
+        answers,
+        params.learning,
+        simulated,
+        lambda: [pair.phrase for pair in read_pairs(SPLIT / "train.parquet")],
+        _folder(segment),
+    )
 
 
 def _adapter(params: Params, segment: dict[str, str]) -> Manifest:

@@ -15,7 +15,7 @@ from prefect.logging import get_logger
 from sqlalchemy import Engine
 
 from components.config import Line, Params
-from components.events.database import DatabaseError, opened
+from components.events.database import NoDatabaseError, opened
 from components.events.read import get_deployment
 from components.releases import store
 from components.releases.leases import held
@@ -42,7 +42,7 @@ def driving(line: Line, params: Params, patience: float = PATIENCE_SECONDS) -> I
 
 def plan(line: Line, params: Params) -> TrafficPlan:
     """Who is champion and who is on trial; nobody, before there is a database."""
-    with suppress(DatabaseError), opened(params.events.url, create=False) as engine:
+    with suppress(NoDatabaseError), opened(params.events.url, create=False) as engine:
         return traffic_plan(line, store.current(engine, line))
     return traffic_plan(line, [])
 

@@ -20,7 +20,7 @@ from components.artifact import read_manifest
 from components.config import Params, load
 from components.data import feedback
 from components.events import window
-from components.events.database import opened
+from components.events.database import DatabaseError, opened
 from components.learning import data_version
 from components.learning.harvest import for_annotators, harvest, read_judged_answers
 from components.paths import FEEDBACK, TEXT_SPLIT
@@ -139,6 +139,8 @@ def _learn(params: Params) -> Learned:
     try:
         pipeline(["package@text", "evaluate_feedback"])
         deployment = release(["text"], canary=True)["text"]
+    except DatabaseError:
+        raise
     except StageError as error:
         return Learned(f"the model made from {counts['pairs']} pairs is not released: {error}")
     return Learned(f"learned from {counts['pairs']} pairs, {counts['changed']} of them changed; released", deployment)

@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from components.config import load
+from components.events.database import DatabaseError
 from components.stage import StageError
 from flows.learn import ask_annotators, prompts_moved
 from flows.ops import ops
@@ -39,6 +40,8 @@ def monitor(window_minutes: int | None = None) -> str:
         since = until - 60 * (window_minutes or load().monitor.window_minutes)
         try:
             ask_annotators(since, until)
+        except DatabaseError:
+            raise
         except StageError as error:  # the training data may be on another machine: the report is what counts here
             logger.warning("nobody was asked for labels: %s", error)
     return str(page)

@@ -28,7 +28,7 @@ from supervisor import childutils
 from supervisor.states import ProcessStates
 
 from components.config import load
-from components.stage import StageError
+from components.errors import AtelierError
 from flows.environment import STATE, service_urls, ui_login
 from flows.processes import end_orphans, end_with_parent
 from flows.stack import LIVE_PATHS
@@ -138,10 +138,10 @@ def running(supervisor: Any) -> dict[str, int]:
 
 
 def live_urls() -> dict[str, str]:
-    """Where each program answers as params.yaml has it now; nowhere while that cannot be read."""
+    """Where each program answers as params.yaml had it when it was first read; nowhere until that can be done."""
     try:
         return {name: url + LIVE_PATHS[name] for name, url in service_urls(load()).items()}
-    except StageError:
+    except AtelierError:
         return {}
 
 

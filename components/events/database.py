@@ -49,6 +49,10 @@ class DatabaseError(StageError):
     """
 
 
+class NoDatabaseError(DatabaseError):
+    """There is no SQLite file yet."""
+
+
 @contextmanager
 def opened(url: str, *, create: bool = True) -> Iterator[Engine]:
     """The database at its newest schema; `create` makes a missing SQLite file."""
@@ -87,7 +91,7 @@ def described(what: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        reason = next(iter(str(getattr(error, "orig", None) or error).splitlines()), type(error).__name__)
         if "is locked" in reason:
             reason = "another process keeps it locked"
         raise DatabaseError(f"{what}: {reason}; try again once the database answers") from error
@@ -96,7 +100,11 @@ def described(what: str) -> Iterator[None]:
 def engine_of(url: str, *, create: bool = False) -> Engine:
     """This process's engine for `url`; `create` makes a missing SQLite file, whose absence is an error otherwise."""
     _require_file(url, create)
-    return _engine(url)
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        # A relative path means another file in another working directory.
+        parsed = parsed.set(database=str(Path(str(parsed.database)).absolute()))
+    return _engine(parsed.render_as_string(hide_password=False))
 
 
 @lru_cache(maxsize=8)  # a process of the stack has one or two
@@ -140,7 +148,7 @@ def _require_file(url: str, create: bool) -> None:
         return
     path = Path(parsed.database or "")
     if not create and not path.is_file():
-        raise DatabaseError(f"no events database at {path}; it is made when the gateway first starts")
+        raise NoDatabaseError(f"no events database at {path}; it is made when the gateway first starts")
     if create and parsed.database not in (None, "", ":memory:"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -102,14 +102,16 @@ def _read(database: Database, *conditions: Any) -> list[Version]:
 def _version(row: Any) -> Version:
     try:
         experiment = Experiment.model_validate_json(json.dumps(row["definition"]))
-    except ValidationError as error:
-        problem = f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+        state = State(row["state"])
+    except ValueError as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        problem = f"{first['loc']}: {first['msg']}" if first else str(error)
         name = f"version {row['version']} of experiment {row['experiment']}"
         raise ExperimentRefusedError(f"{name} was written by other code ({problem}); run that") from error
     places: Mapping[str, Any] = row["places"]
     variants = {name: _intervals(intervals) for name, intervals in places["variants"].items()}
     placed = Placed(experiment, _intervals(places["users"]), variants)
-    return Version(row["number"], row["version"], State(row["state"]), placed, row["time"], row["who"], row["why"])
+    return Version(row["number"], row["version"], state, placed, row["time"], row["who"], row["why"])
 
 
 def _intervals(document: Sequence[Sequence[int]]) -> Intervals:

@@ -7,7 +7,7 @@ nearly all of the segment and is watched as before. Both end with the champion t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from pathlib import Path
@@ -117,17 +117,17 @@ def write_segment_version(
     answers: Iterable[JudgedAnswer],
     settings: Learning,
     simulated: AbstractSet[str],
-    training: Sequence[str],
+    training: Callable[[], Sequence[str]],
     folder: Path,
 ) -> str:
     """Write a segment's data version where it differs enough from the one at hand; says why there is none, else "".
 
-    `training`: the phrases that the champion was trained on, which test nothing.
+    `training` reads the phrases that the champion was trained on, which test nothing; only where enough is new.
     """
     result = harvest(answers, settings, simulated)
     pairs, enough = pairs_of(result, ()), settings.min_new
     if len(pairs) >= enough and changed_pairs(pairs, folder) >= enough:
-        taught = {pair["prompt"] for pair in pairs} | set(training)
+        taught = {pair["prompt"] for pair in pairs} | set(training())
         apart = set_apart(result, {prompt_key(prompt) for prompt in taught})
         checks = sum(answer.liked for answer in apart.held_out)
         if checks < MIN_CHECKS:

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from components.annotation.task_store import METADATA  # that of the events, with the tables of labelling tasks
-from components.events.database import DatabaseError, bounded, connect, migrate
+from components.events.database import DatabaseError, bounded, connect, migrate, opened
 from components.events.store import EventStore
 from components.experiments.versions import EXPERIMENTS
 from components.releases.schema import RELEASES
@@ -69,3 +69,11 @@ async def test_33_events_are_for_their_owner_alone_whatever_the_mask(tmp_path: P
             path.chmod(0o644)  # as older versions left it
     finally:
         os.umask(mask)
+
+
+def test_a_relative_path_is_another_file_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "a"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        with opened("sqlite:///events.db") as engine, engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA database_list").all()[0][2] == str(tmp_path / name / "events.db")
