@@ -91,7 +91,7 @@ def apply() -> None:
 
 def ui_login() -> str:
     """User and password for the pages of Prefect and MLflow, with a colon between."""
-    return f"{UI_USER}:{kept(STATE / UI_PASSWORD)}"
+    return f"{UI_USER}:{read_or_create(STATE / UI_PASSWORD)}"
 
 
 def provide_secrets(*variables: str) -> None:
@@ -101,7 +101,7 @@ def provide_secrets(*variables: str) -> None:
     """
     for variable in variables or SECRETS:
         if not os.environ.get(variable, "").strip():
-            os.environ[variable] = kept(STATE / SECRETS[variable])
+            os.environ[variable] = read_or_create(STATE / SECRETS[variable])
 
 
 def accept_keys() -> None:
@@ -115,7 +115,7 @@ def accept_keys() -> None:
     partial.replace(path)
 
 
-def kept(path: Path) -> str:
+def read_or_create(path: Path) -> str:
     """The secret in a file, made where there is none."""
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -17,7 +17,7 @@ from components.annotation.label_studio import TOKEN, connect, errors_explained
 from components.config import Params
 from components.stage import StageError
 from flows import stack
-from flows.environment import ROOT, STATE, kept, ports
+from flows.environment import ROOT, STATE, ports, read_or_create
 
 LOCKS = ROOT / "infra" / "locks"
 BUILD_LOCK, LOCK = LOCKS / "build.txt", LOCKS / "label-studio.txt"
@@ -69,7 +69,7 @@ def account(token: str, password: str) -> dict[str, str]:
 
 def server(params: Params) -> list[str]:
     """What `atelier serve label-studio` becomes."""
-    os.environ.update(SETTINGS | account(kept(TOKEN_FILE), kept(PASSWORD_FILE)))
+    os.environ.update(SETTINGS | account(read_or_create(TOKEN_FILE), read_or_create(PASSWORD_FILE)))
     return command(ports(params)["label-studio"], DATA)
 
 
@@ -81,7 +81,7 @@ def is_ours(params: Params) -> bool:
 def provide_token(params: Params) -> None:
     """Where the server is our own, hand over its token."""
     if is_ours(params) and TOKEN_FILE.exists():
-        os.environ[TOKEN] = kept(TOKEN_FILE)
+        os.environ[TOKEN] = read_or_create(TOKEN_FILE)
 
 
 def invitation(url: str) -> str:
@@ -98,7 +98,7 @@ def start(params: Params) -> str:
         provide_token(params)
         return f"the server at {url}, with the token in {TOKEN}"
     install()
-    kept(TOKEN_FILE), kept(PASSWORD_FILE)
+    read_or_create(TOKEN_FILE), read_or_create(PASSWORD_FILE)
     stack.start(params, ["label-studio"])
     provide_token(params)
     if not os.environ.get(TOKEN):

@@ -44,10 +44,15 @@ class Learned:
     deployment: str | None = None
 
 
-def prompts_moved(report: Path) -> bool:
-    """Whether a report says that what text users ask for has moved for long enough to act."""
+def prompts_drift(report: Path) -> dict[str, Any]:
+    """What a report says of the drift of the text line's prompts; empty where it says nothing."""
     summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
-    return any(drift["name"] == "text prompts" and drift["severity"] == "act" for drift in summary["drift"])
+    return next((drift for drift in summary["drift"] if drift["name"] == "text prompts"), {})
+
+
+def prompts_moved(report: Path) -> bool:
+    """Whether what text users ask for has moved for long enough to act."""
+    return prompts_drift(report).get("severity") == "act"
 
 
 def of_simulated_users(params: Params, since: float, until: float) -> set[str]:

@@ -10,7 +10,6 @@ happen; its timeline is `.atelier/reports/proof.html` there.
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -42,7 +41,7 @@ from flows.demo.annotators import answer_all
 from flows.demo.audience import run_audience
 from flows.demo.timeline import Timeline
 from flows.demo.workspace import change, create, run
-from flows.learn import FOLDER, learn, prompts_moved
+from flows.learn import FOLDER, learn, prompts_drift, prompts_moved
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
@@ -214,13 +213,6 @@ def moves_of_newest(deployment: str, moves: Sequence[Move]) -> list[Move]:
     """The moves of a deployment's newest release: it may have been champion before, under another number."""
     own = [move for move in moves if move.release.rpartition(".")[0] == deployment]
     return [move for move in own if move.release == own[-1].release]
-
-
-def prompts_drift(report: Path) -> dict[str, Any]:
-    """What a report says of the text line's prompts."""
-    summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
-    prompts: dict[str, Any] = next(drift for drift in summary["drift"] if drift["name"] == "text prompts")
-    return prompts
 
 
 def answered_phrases(params: Params) -> set[str]:

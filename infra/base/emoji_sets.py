@@ -193,7 +193,7 @@ def _files(package: Path, emoji_set: EmojiSet) -> Iterator[tuple[str, str | byte
         yield openmoji.bare(path.stem), path.read_text(encoding="utf-8") if vector else path.read_bytes()
 
 
-def known_names() -> dict[str, openmoji.Entry]:
+def emoji_by_name() -> dict[str, openmoji.Entry]:
     """OpenMoji's entries by code point, by name and by iconify's name; flags and skin tones left out."""
     kept = [e for e in openmoji.catalogue(ASSETS) if not e.tone and e.subgroup not in openmoji.FLAGS]
     names = {_squeezed(entry.name): entry for entry in kept} | {entry.hexcode: entry for entry in kept}
@@ -232,7 +232,7 @@ def main() -> None:
     held_out = own("test")
     held_out = [replace(s, meta={**s.meta, "unseen": unseen(s.meta["concept"])}) for s in held_out]
     never = {s.meta["concept"] for s in held_out if s.meta["unseen"]}
-    names = known_names()
+    names = emoji_by_name()
     drawn = {"train": own("train"), "judged": []}
     for side, sets in (("train", BASE_SETS), ("judged", JUDGE_SETS)):
         for style, emoji_set in sets.items():
