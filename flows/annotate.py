@@ -28,11 +28,12 @@ from components.annotation.label_studio import Project, title
 from components.annotation.quality import concerns, doubts_about_captions, report
 from components.annotation.task_store import Task
 from components.annotation.template import Template
-from components.annotation.workflow import OvertakenError, State
+from components.annotation.workflow import State
 from components.chat import conversation
 from components.config import Params, load
 from components.events import window
 from components.events.database import opened
+from components.events.ledger import OvertakenError
 from components.learning.harvest import for_annotators
 from components.runtimes.base import TextRequest
 from components.stage import StageError

@@ -29,10 +29,12 @@ from flows.driver import logger, plan
 from flows.environment import ROOT, STATE
 from flows.pipeline import pipeline
 from flows.release import release
+from monitoring.drift import Severity
 from monitoring.simulated import audience_folder, read_runs
 
 FOLDER = ROOT / FEEDBACK / "text"
 SPLIT = ROOT / TEXT_SPLIT
+PROMPTS = "text prompts"  # the drift's name in a report: the line and what of it was compared
 DAY = 86_400.0
 
 
@@ -47,12 +49,12 @@ class Learned:
 def prompts_drift(report: Path) -> dict[str, Any]:
     """What a report says of the drift of the text line's prompts; empty where it says nothing."""
     summary = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
-    return next((drift for drift in summary["drift"] if drift["name"] == "text prompts"), {})
+    return next((drift for drift in summary["drift"] if drift["name"] == PROMPTS), {})
 
 
 def prompts_moved(report: Path) -> bool:
     """Whether what text users ask for has moved for long enough to act."""
-    return prompts_drift(report).get("severity") == "act"
+    return prompts_drift(report).get("severity") == Severity.ACT
 
 
 def of_simulated_users(params: Params, since: float, until: float) -> set[str]:

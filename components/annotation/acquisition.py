@@ -17,8 +17,6 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 
-from components.errors import AtelierError
-
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -31,10 +29,6 @@ NEIGHBOURS = 20  # of TypiClust, as in the paper
 CANDIDATES, LANDMARKS, UNCERTAIN_SHARE, PER_PLACE = 1000, 2000, 0.1, 10
 
 
-class SelectionError(AtelierError):
-    """An argument of `select` cannot be used; the message names it, the value and what was expected."""
-
-
 def select(
     strategy: Strategy,
     probabilities_MNC: Floats,
@@ -45,33 +39,14 @@ def select(
 ) -> Rows:
     """The next `count` rows to label by the strategy, or all that are left where those are fewer.
 
-    Never a labelled row and never one twice. Where no model exists yet, any constant probabilities will do. Raises
-    `SelectionError`, naming the argument, where shapes disagree, values are not finite or rows do not sum to 1.
+    Never a labelled row and never one twice. Where no model exists yet, any constant probabilities will do.
     """
-    rows = len(embeddings_ND)
-    _check("probabilities", probabilities_MNC, (None, rows, None))
-    _check("embeddings", embeddings_ND, (rows, None))
-    _check("labelled", labelled_N, (rows,))
-    if labelled_N.dtype != np.bool_:
-        raise SelectionError(f"labelled: {labelled_N.dtype}, expected a mask of bool, True where a row has its label")
-    if np.any(probabilities_MNC < 0) or not np.allclose(probabilities_MNC.sum(2), 1, atol=1e-3):
-        raise SelectionError("probabilities: negative, or rows that do not sum to 1; expected members x rows x classes")
     free = np.flatnonzero(~labelled_N)
     if count >= len(free):  # nothing is left to choose between
         return rng.permutation(free)
     if count < 1:
         return np.empty(0, np.intp)
     return strategy(probabilities_MNC, embeddings_ND, labelled_N, count, rng)
-
-
-def _check(name: str, values: Floats | Mask, shape: tuple[int | None, ...]) -> None:
-    wanted = " x ".join("any" if size is None else str(size) for size in shape)
-    fits = len(shape) == values.ndim and all(s in (None, v) for s, v in zip(shape, values.shape, strict=True))
-    if not fits:
-        raise SelectionError(f"{name}: shape {values.shape}, expected {wanted}")
-    broken = np.argwhere(~np.isfinite(values))
-    if len(broken):
-        raise SelectionError(f"{name}: {len(broken)} values are NaN or infinite, the first at {tuple(broken[0])}")
 
 
 def least_covered(candidates_BD: Floats, covered_RD: Floats, count: int, near: float) -> list[int]:

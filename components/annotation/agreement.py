@@ -78,8 +78,7 @@ def alpha(given: Given, labels: Sequence[str], seed: int = 7) -> Estimate | None
 
 def fleiss(given: Given, labels: Sequence[str], size: int) -> tuple[float, int] | None:
     """Fleiss' kappa of the tasks that have `size` answers, and their number; None where it has no value."""
-    place = {label: i for i, label in enumerate(labels)}
-    ratings = [[place[label] for _, label in pairs] for pairs in given.values() if len(pairs) == size]
+    ratings = [[labels.index(label) for _, label in pairs] for pairs in given.values() if len(pairs) == size]
     if size < 2 or not ratings:
         return None
     table, _ = aggregate_raters(np.array(ratings), n_cat=len(labels))
@@ -124,8 +123,7 @@ def suspects(labels: Sequence[str], probable_TC: Floats, names: Sequence[str]) -
 
     Confident learning; `probable_TC`: what a model that never saw an example says of it, columns in order of `names`.
     """
-    place = {name: i for i, name in enumerate(names)}
-    given = np.array([place[label] for label in labels])
+    given = np.array([names.index(label) for label in labels])
     wrong = find_label_issues(given, probable_TC, return_indices_ranked_by="self_confidence", n_jobs=1)
     quality = get_label_quality_scores(given, probable_TC)
     return [(int(i), names[int(probable_TC[i].argmax())], float(quality[i])) for i in wrong]
@@ -133,12 +131,8 @@ def suspects(labels: Sequence[str], probable_TC: Floats, names: Sequence[str]) -
 
 def _counts(given: Given, labels: Sequence[str]) -> NDArray[np.int64]:
     """How often each task (row) was given each label."""
-    place = {label: i for i, label in enumerate(labels)}
-    counts_TC = np.zeros((len(given), len(labels)), dtype=np.int64)
-    for row, pairs in zip(counts_TC, given.values(), strict=True):
-        for _, label in pairs:
-            row[place[label]] += 1
-    return counts_TC
+    counts = [Counter(label for _, label in pairs) for pairs in given.values()]
+    return np.array([[count[label] for label in labels] for count in counts], dtype=np.int64)
 
 
 def _pair(people: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Pair:

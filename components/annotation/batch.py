@@ -47,14 +47,6 @@ COMPONENTS = 64  # principal components of the embedded captions
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A category and how likely it is; an empty one where all are equally likely."""
-
-    category: str
-    score: float
-
-
-@dataclass(frozen=True)
 class Pool:
     """Every sample of the data version, by its id among labelling tasks: its label (or none) and its caption.
 
@@ -75,7 +67,7 @@ def identity(sample: Sample) -> str:
 
 def read_pool(split: Path, template: str) -> Pool:
     """The samples of a data version; raises `StageError` where they carry fewer than two labels to choose from."""
-    rows = [(identity(s), s.label, s.text) for s in _samples(split)]
+    rows = [(identity(s), s.label, s.text) for s in samples_of(split)]
     ids, labels, texts = zip(*rows, strict=True) if rows else ((), (), ())
     if fixed := LABELS[template]:
         return Pool(ids, ("",) * len(ids), texts, fixed)  # whether a sample is good, its own label does not say
@@ -101,10 +93,11 @@ def choose(
     return {pool.ids[row]: "" for row in rows} | gold_labels
 
 
-def propose(pool: Pool, likely_NC: Floats, samples: Mapping[str, str]) -> dict[str, Proposal]:
-    """What is proposed for these samples; `samples`: the gold label of each, empty where it has none.
+def propose(pool: Pool, likely_NC: Floats, samples: Mapping[str, str]) -> dict[str, tuple[str, float]]:
+    """The category proposed for each of these samples (empty where all are equally likely), and how likely it is.
 
-    Every other gold sample proposes what is wrong, as confidently: it shows who only submits what is proposed.
+    `samples`: the gold label of each, empty where it has none. Every other gold sample proposes what is wrong, as
+    confidently: it shows who only submits what is proposed.
     """
     proposals = {}
     for name, likely_C in zip(pool.ids, likely_NC, strict=True):
@@ -113,7 +106,7 @@ def propose(pool: Pool, likely_NC: Floats, samples: Mapping[str, str]) -> dict[s
             wrong = samples[name] and hashlib.sha256(name.encode()).digest()[0] % 2
             score = float(likely_C[likeliest[0]])
             category = pool.categories[likeliest[1 if wrong else 0]] if score > likely_C.min() else ""
-            proposals[name] = Proposal(category, round(score, 3))
+            proposals[name] = category, round(score, 3)
     return proposals
 
 
@@ -160,9 +153,19 @@ def expected_gain(pool: Pool, x_ND: Floats, settled: Mapping[str, str]) -> Outlo
         return None
 
 
-def payloads(split: Path, proposals: Mapping[str, Proposal]) -> Iterator[NewTask]:
+def payloads(split: Path, proposals: Mapping[str, tuple[str, float]]) -> Iterator[NewTask]:
     """The tasks of these samples, with their pictures: an iterator, as all of them would not fit into memory."""
-    return (_payload(s, proposals[identity(s)]) for s in _samples(split) if identity(s) in proposals)
+    for sample in samples_of(split):
+        if proposal := proposals.get(identity(sample)):
+            image = load(sample.image or b"")
+            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            picture = "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
+            yield NewTask(identity(sample), {"image": picture}, sample.text, *proposal)
+
+
+def samples_of(split: Path) -> Iterator[Sample]:
+    """Every sample of a data version."""
+    return (sample for file in sorted(split.glob("*.parquet")) for sample in iterate(file))
 
 
 def reduced(x_ND: Floats) -> Floats:
@@ -250,10 +253,6 @@ class SampleSource:
         return x_ND, likely(self.pool, x_ND, self.settled, self.settings.tiers.expected[Tier.ANNOTATE])
 
 
-def _samples(split: Path) -> Iterator[Sample]:
-    return (sample for file in sorted(split.glob("*.parquet")) for sample in iterate(file))
-
-
 def _rows(pool: Pool, settled: Mapping[str, str]) -> Rows:
     """The rows of samples whose settled label is one of the pool's categories."""
     return np.array([row for row, name in enumerate(pool.ids) if settled.get(name) in pool.categories], np.intp)
@@ -267,10 +266,3 @@ def _gold(pool: Pool, x_ND: Floats, excluded_N: Mask, count: int, rng: np.random
     near_NK = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(x_ND).kneighbors()[1]
     alike_N = (labels_N[near_NK] == labels_N[:, None]).all(axis=1) & (labels_N != "")
     return rng.permutation(np.flatnonzero(alike_N & ~excluded_N))[:count]
-
-
-def _payload(sample: Sample, proposal: Proposal) -> NewTask:
-    image = load(sample.image or b"")
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    picture = "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
-    return NewTask(identity(sample), {"image": picture}, sample.text, proposal.category, proposal.score)

@@ -112,9 +112,13 @@ class ComparisonSource:
         return ""
 
     def payloads(self, missing: Sequence[Task]) -> list[NewTask]:
-        """What annotators see of these tasks; nothing of a comparison that was deleted to forget a user."""
+        """What annotators see of these tasks; nothing of a comparison that was deleted to forget a user.
+
+        No origins, and nothing is proposed, as no model here can tell which answer is better.
+        """
         stored = read_comparisons(self.engine)
-        return [payload(stored[task.sample]) for task in missing if task.sample in stored]
+        shown = [stored[task.sample] for task in missing if task.sample in stored]
+        return [NewTask(c.sample, {"left": c.left, "right": c.right}, c.phrase, "", 0.0) for c in shown]
 
 
 def distinct(urgent: Sequence[Candidate], others: Sequence[Candidate]) -> dict[str, list[Candidate]]:
@@ -122,8 +126,7 @@ def distinct(urgent: Sequence[Candidate], others: Sequence[Candidate]) -> dict[s
 
     Those of `urgent` come before the others, and among equals those that got more than one answer.
     """
-    first = _grouped(urgent)
-    groups = _grouped([*urgent, *others])
+    first, groups = _grouped(urgent), _grouped([*urgent, *others])
     return {name: groups[name] for name in sorted(groups, key=lambda name: (name not in first, len(groups[name]) < 2))}
 
 
@@ -156,12 +159,6 @@ def read_comparisons(engine: Engine) -> dict[str, Comparison]:
     with reading(engine, "comparisons") as connection:
         rows = connection.execute(select(COMPARISONS)).mappings()
         return {row["sample"]: Comparison(**row) for row in rows}
-
-
-def payload(comparison: Comparison) -> NewTask:
-    """The task that people see: no origins, and nothing proposed, as no model here can tell which answer is better."""
-    sides = {"left": comparison.left, "right": comparison.right}
-    return NewTask(comparison.sample, sides, comparison.phrase, "", 0.0)
 
 
 def settled(engine: Engine, settings: Annotation) -> list[Preference]:

@@ -49,8 +49,8 @@ class Crowd:
     def _place(self) -> dict[str, int]:
         return {label: i for i, label in enumerate(self.labels)}
 
-    def posterior(self, answers: Sequence[Answer]) -> Floats:
-        """Probability of each label (C), every label as likely as another before the first answer."""
+    def aggregate(self, answers: Sequence[Answer]) -> tuple[str, float]:
+        """The likeliest label, and how likely it is; every label is as likely before the first answer."""
         log_C = np.zeros(len(self.labels))
         for answer in answers:
             if answer.label in self._place:
@@ -60,11 +60,7 @@ class Crowd:
                 likelihood_C[place] = right
                 log_C += np.log(likelihood_C)
         likelihood_C = np.exp(log_C - log_C.max())
-        return likelihood_C / likelihood_C.sum()
-
-    def aggregate(self, answers: Sequence[Answer]) -> tuple[str, float]:
-        """The likeliest label, and how likely it is."""
-        posterior_C = self.posterior(answers)
+        posterior_C = likelihood_C / likelihood_C.sum()
         best = int(posterior_C.argmax())
         return self.labels[best], float(posterior_C[best])
 

@@ -93,11 +93,11 @@ def write_version(
     settled: Sequence[Verdict], prepared: Path, split: Path, root: Path, template: str
 ) -> tuple[Path, Manifest]:
     """Seal the prepared samples as they were settled as `root/<digest>`; a version that is there stays untouched."""
+    partial = root / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left is no version
     rows, parent = "".join(_line(asdict(v)) for v in settled), verify(split).digest
     if same := _same(root, rows, parent):
         return same, verify(same)
-    partial = root / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
     (partial / "pictures").mkdir(parents=True)
     try:
         count, discarded, corrected = _write_samples(partial, {v.sample_id: v.new for v in settled}, prepared, template)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -89,14 +90,6 @@ class RemoteTask:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Tasks that changed since a time, or all; `until` is where the next reading goes on."""
-
-    tasks: tuple[RemoteTask, ...]
-    until: str
-
-
-@dataclass(frozen=True)
 class TaskView:
     """What a task shows those who open it: the tier that it waits for, and what the tiers before said."""
 
@@ -132,6 +125,7 @@ class Project:
         self.url = settings.url
         self.template, self.title = Template(settings.template), title(settings)
         self._client = connect(settings.url)
+        self._errors_explained = partial(errors_explained, self.url, self.title)
 
     def check(self) -> None:
         """Raises `StageError` where the server does not answer or refuses the token."""
@@ -215,8 +209,11 @@ class Project:
                     body = {"value_name": field, "value_type": "String", "value": value}
                     act_on_tasks(self._client, project, "add_data_field", numbers, **body)
 
-    def changed_since(self, time: str) -> Changes:
-        """Tasks that changed since then, all where it is empty; skipped annotations and drafts are no annotations."""
+    def changed_since(self, time: str) -> tuple[list[RemoteTask], str]:
+        """Tasks that changed since then, all where it is empty, and the time from which the next reading goes on.
+
+        Skipped annotations and drafts are no annotations.
+        """
         with self._errors_explained():
             project = self._require()
             # The newest time is read before the tasks: what changes meanwhile is for the next reading.
@@ -224,31 +221,26 @@ class Project:
             pager = self._client.tasks.list(project=project.id, page_size=1, include=_LISTED, query=newest_first)
             newest = next(iter(pager.items or ()), None)
             if newest is None:
-                return Changes((), "")
+                return [], ""
             until = (newest.updated_at.astimezone(UTC) - _LATE).strftime(_TIME)
             tasks = self._list(project.id, include=_LISTED, fields="all", query=_updated_since(time) if time else None)
-            return Changes(tuple(self._remote_task(task) for task in tasks), until)
+            return [self._remote_task(task) for task in tasks], until
 
     def _labels(self, project: Any) -> set[str]:
         control = (project.parsed_label_config or {}).get(template.CONTROL, {})
         return set(template.LABELS[self.template] or control.get("labels", ()))
 
     def _remote_task(self, task: Any) -> RemoteTask:
-        counted = [annotation for annotation in task.annotations or () if not annotation["was_cancelled"]]
-        return RemoteTask(_name(task), _sample_id(task), tuple(self._annotation(task, each) for each in counted))
-
-    def _annotation(self, task: Any, annotation: dict[str, Any]) -> RemoteAnnotation:
-        caption = str((task.meta or {}).get("text", ""))
-        label, why = template.parse(self.template, annotation["result"], caption)
-        return RemoteAnnotation(
-            task=_name(task),
-            annotation=annotation["id"],
-            sample_id=_sample_id(task),
-            category=label,
-            annotator=annotation["updated_by"] or annotation["completed_by"] or 0,
-            time=annotation["updated_at"],
-            why=why,
-        )
+        name = f"{task.id}@{task.created_at.timestamp():.0f}"
+        annotations = []
+        for given in task.annotations or ():
+            if not given["was_cancelled"]:
+                label, why = template.parse(self.template, given["result"], _caption(task))
+                annotator = given["updated_by"] or given["completed_by"] or 0
+                annotations.append(
+                    RemoteAnnotation(name, given["id"], _sample_id(task), label, annotator, given["updated_at"], why)
+                )
+        return RemoteTask(name, _sample_id(task), tuple(annotations))
 
     def _payload(self, task: NewTask) -> dict[str, Any]:
         result = template.proposal(self.template, task.category, task.text)
@@ -281,7 +273,7 @@ class Project:
         tasks = self._client.tasks.list(
             project=project, page_size=len(numbers), include="id,meta", fields="task_only", query=query
         )
-        return {task.id: str((task.meta or {}).get("text", "")) for task in tasks}
+        return {task.id: _caption(task) for task in tasks}
 
     def _list(self, project: int, **options: Any) -> list[Any]:
         tasks = list(self._client.tasks.list(project=project, page_size=_PAGE, **options))
@@ -300,9 +292,6 @@ class Project:
                 f"no project {self.title!r} at {self.url}: never created, or deleted; run `atelier label upload`"
             )
         return project
-
-    def _errors_explained(self) -> AbstractContextManager[None]:
-        return errors_explained(self.url, self.title)
 
 
 def act_on_tasks(client: LabelStudio, project: int, action: str, numbers: Sequence[int], **body: Any) -> None:
@@ -357,8 +346,8 @@ def _sample_id(task: Any) -> str:
     return str((task.meta or {}).get("sample_id", ""))
 
 
-def _name(task: Any) -> str:
-    return f"{task.id}@{task.created_at.timestamp():.0f}"
+def _caption(task: Any) -> str:
+    return str((task.meta or {}).get("text", ""))
 
 
 def _tab(name: str, tier: Tier) -> dict[str, Any]:

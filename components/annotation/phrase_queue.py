@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Engine, Select, and_, func, select
+from sqlalchemy import Engine, Select, func, select
 
 from components.data.filters import normalise
 from components.events.database import insert_new, opened
@@ -166,15 +166,11 @@ def record_answers(engine: Engine, answers: Sequence[PhraseAnswer], now: float) 
 
 def read_labels(engine: Engine) -> list[Label]:
     """The newest answer of every answered task, in the order of tasks."""
-    newest = (
-        select(LABEL_ANSWERS.c.task, func.max(LABEL_ANSWERS.c.number).label("number"))
-        .group_by(LABEL_ANSWERS.c.task)
-        .subquery()
-    )
+    newest = select(func.max(LABEL_ANSWERS.c.number)).group_by(LABEL_ANSWERS.c.task)
     query = (
         select(LABEL_TASKS.c.task, LABEL_TASKS.c.phrase, LABEL_ANSWERS.c.completion, LABEL_ANSWERS.c.annotator)
         .join(LABEL_ANSWERS, LABEL_ANSWERS.c.task == LABEL_TASKS.c.task)
-        .join(newest, and_(newest.c.task == LABEL_ANSWERS.c.task, newest.c.number == LABEL_ANSWERS.c.number))
+        .where(LABEL_ANSWERS.c.number.in_(newest))
         .order_by(LABEL_TASKS.c.task)
     )
     with engine.connect() as connection:

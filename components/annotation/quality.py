@@ -26,12 +26,11 @@ from components.annotation.agreement import (
     pairs,
     suspects,
 )
-from components.annotation.batch import identity
+from components.annotation.batch import identity, samples_of
 from components.annotation.crowd import DISPUTED, Crowd, estimate_crowd
 from components.annotation.task_store import Move, RecordedAnswer, Task, current_answers
 from components.annotation.workflow import State, Tier, highest_tier
 from components.config import Tiers
-from components.data.sample import iterate
 
 FOLDS = 5
 LISTED = 25  # rows of a list at most: pairs, suspicions, moves
@@ -168,8 +167,7 @@ def doubts_about_captions(tasks: Sequence[Task], split: Path, encoder: Path) -> 
         return []
     from components.models.text_encoder import TextEncoder  # imports PyTorch
 
-    samples = (sample for file in sorted(split.glob("*.parquet")) for sample in iterate(file))
-    texts = {identity(s): s.text for s in samples if identity(s) in settled}
+    texts = {identity(s): s.text for s in samples_of(split) if identity(s) in settled}
     if not texts:  # preferences are about answers, not about samples
         return []
     vectors_BD = TextEncoder(encoder).embed([*texts.values()]).numpy()

@@ -22,15 +22,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from components.annotation import task_store
 from components.annotation.crowd import Crowd
-from components.annotation.label_studio import (
-    Changes,
-    NewTask,
-    Project,
-    RemoteAnnotation,
-    RemoteTask,
-    TaskUpdate,
-    TaskView,
-)
+from components.annotation.label_studio import NewTask, Project, RemoteAnnotation, RemoteTask, TaskUpdate, TaskView
 from components.annotation.task_store import ANSWERS, PROJECTS, SHOWN, TASKS, RecordedAnswer, Task
 from components.annotation.template import CHANGE, wording
 from components.annotation.workflow import (
@@ -38,7 +30,6 @@ from components.annotation.workflow import (
     ORDER,
     Answer,
     MoveKind,
-    OvertakenError,
     State,
     Tier,
     TierError,
@@ -48,6 +39,7 @@ from components.annotation.workflow import (
 )
 from components.config import Tiers
 from components.events.database import insert_new, writing
+from components.events.ledger import OvertakenError
 
 SERVER = "label-studio"  # recorded as who deleted an annotation: the server does not say
 MOVED_AT_ONCE = 250
@@ -156,26 +148,25 @@ class Summary:
     new: int = 0
     edited: int = 0
     deleted: int = 0
-    changed_tasks: int = 0
     refused: list[str] = field(default_factory=list)
 
 
 def reconcile(
     engine: Engine,
     project: str,
-    changed_since: Callable[[str], Changes],
+    changed_since: Callable[[str], tuple[Sequence[RemoteTask], str]],
     labels: Sequence[str],
     tiers: Tiers,
 ) -> Summary:
     """Bring the tasks up to date with the annotations that changed since the last reconcile.
 
-    Raises `OvertakenError` where a later one has begun.
+    `changed_since` is a `Project`'s. Raises `OvertakenError` where a later reconcile has begun.
     """
     token, since = begin_reconcile(engine, project)
-    changes = changed_since(since)
+    changed, until = changed_since(since)
     remote: dict[str, list[RemoteTask]] = {}
-    for changed in changes.tasks:
-        remote.setdefault(changed.sample_id, []).append(changed)
+    for there in changed:
+        remote.setdefault(there.sample_id, []).append(there)
     crowd = task_store.read_crowd(engine, project, labels, tiers)
     answers = task_store.read_answers(engine, project)
     summary = Summary()
@@ -187,10 +178,11 @@ def reconcile(
             for task in due[start : start + AT_ONCE]:
                 locked = task_store.lock_task(connection, task.task)
                 _bring_up_to_date(connection, locked, remote.get(task.sample, []), crowd, tiers, summary)
-    answered = {changed.sample_id for changed in changes.tasks if changed.annotations}
-    strange = answered - {task.sample for task in tasks}
+    strange = {there.sample_id for there in changed if there.annotations} - {task.sample for task in tasks}
     summary.refused += [f"sample {sample or '(none)'}: the project has no such task" for sample in sorted(strange)]
-    _finish(engine, project, token, changes.until)
+    with writing(engine, f"reconcile of {project}") as connection:
+        _require_newest(connection, project, token)
+        connection.execute(update(PROJECTS).where(PROJECTS.c.project == project).values(read_until=until))
     return summary
 
 
@@ -204,13 +196,6 @@ def begin_reconcile(engine: Engine, project: str) -> tuple[int, str]:
         mine = PROJECTS.c.project == project
         connection.execute(update(PROJECTS).where(mine).values(token=token))
         return token, str(connection.scalar(select(PROJECTS.c.read_until).where(mine)))
-
-
-def _finish(engine: Engine, project: str, token: int, until: str) -> None:
-    """Record where the next reconcile reads on."""
-    with writing(engine, f"reconcile of {project}") as connection:
-        _require_newest(connection, project, token)
-        connection.execute(update(PROJECTS).where(PROJECTS.c.project == project).values(read_until=until))
 
 
 def _require_newest(connection: Connection, project: str, token: int) -> None:
@@ -247,17 +232,16 @@ def _bring_up_to_date(
     tiers: Tiers,
     summary: Summary,
 ) -> None:
-    now, before = time.time(), task.version
+    now = time.time()
     answers = task_store.select_answers(connection, ANSWERS.c.task == task.task)
     if deleted := task_store.end_answers(connection, _deleted(answers, remote), now, "deleted"):
         summary.deleted += len(deleted)
         task = _reopen(connection, task, deleted, SERVER, "deleted", now)
     task = task_store.settle_task(connection, task, SERVER, crowd, tiers, now)
     taken = {(answer.source, answer.stamp) for answer in answers}
-    for annotation in sorted(_annotations(remote), key=_order):
+    for annotation in sorted(_annotations(remote), key=lambda a: (datetime.fromisoformat(a.time), a.annotation)):
         if (_source(annotation), annotation.time) not in taken:
             task = _take(connection, task, annotation, crowd, tiers, summary, now)
-    summary.changed_tasks += task.version != before
 
 
 def _take(
@@ -327,7 +311,3 @@ def _annotations(remote: Iterable[RemoteTask]) -> list[RemoteAnnotation]:
 
 def _source(annotation: RemoteAnnotation) -> str:
     return f"{SERVER}:{annotation.task}:{annotation.annotation}"
-
-
-def _order(annotation: RemoteAnnotation) -> tuple[datetime, int]:
-    return datetime.fromisoformat(annotation.time), annotation.annotation

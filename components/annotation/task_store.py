@@ -38,16 +38,14 @@ from components.annotation.crowd import Crowd, estimate_crowd
 from components.annotation.workflow import (
     Answer,
     MoveKind,
-    OvertakenError,
     State,
     Tier,
     TierError,
-    check_allowed,
-    check_listed,
     next_step,
 )
 from components.config import Tiers
 from components.events.database import insert_new, writing
+from components.events.ledger import OvertakenError
 from components.events.schema import METADATA, storable
 
 
@@ -180,9 +178,8 @@ def add_tasks(engine: Engine, project: str, samples: Mapping[str, str], who: str
             new = {"project": project, "sample": sample, "gold": gold, "state": State.ANNOTATE, "label": ""}
             made = connection.execute(insert(TASKS).values(new | {"version": 1, "since": now}))
             task = made.inserted_primary_key[0]  # type: ignore[index]
-            _insert_move(
-                connection, Move(task, 1, None, State.ANNOTATE, MoveKind.CREATE, "", now, who, "a sample to label")
-            )
+            move = Move(task, 1, None, State.ANNOTATE, MoveKind.CREATE, "", now, who, "a sample to label")
+            connection.execute(insert(MOVES).values(vars(move)))
         return len(missing)
 
 
@@ -226,35 +223,18 @@ def current_answers(recorded: Mapping[int, Sequence[RecordedAnswer]]) -> dict[in
     return {task: given for task, given in current.items() if given}
 
 
-def submit(engine: Engine, seen: Task, answer: Answer, crowd: Crowd, tiers: Tiers) -> Task:
-    """Record an answer to a task as its giver saw it; returns the task after the moves that the answer made due.
-
-    Raises `OvertakenError` for a verdict about a task that has changed; an annotation judges no earlier answer, so it
-    always counts. The same person's earlier answer in the tier is replaced.
-    """
-    with writing(engine, f"answer of {answer.person} to {seen.sample}") as connection:
-        task, now = lock_task(connection, seen.task), time.time()
-        if answer.tier is not Tier.ANNOTATE and task.version != seen.version:
-            raise _overtaken(task, seen.version)
-        if task.state.value != answer.tier.value:
-            raise TierError(f"task {task.sample} is at {task.state} and takes nobody's answer to {answer.tier}")
-        check_listed(answer, tiers)
-        earlier = select_answers(connection, ANSWERS.c.task == task.task)
-        check_allowed(answer, [r.answer for r in earlier], crowd.labels)
-        end_answers(connection, [r for r in earlier if r.person == answer.person], now, "replaced by a newer answer")
-        insert_answer(connection, task, answer, now)
-        return settle_task(connection, update_task(connection, task, now), answer.person, crowd, tiers, now)
-
-
-def settle_gold(engine: Engine, seen: Task, label: str, who: str, why: str) -> Task:
+def settle_gold(engine: Engine, seen: Task, label: str, who: str, why: str) -> None:
     """Give a gold task the label that a lead decided on, or none, which makes the task an ordinary one."""
     with writing(engine, f"gold label of {seen.sample}") as connection:
         task = lock_task(connection, seen.task)
         if task.version != seen.version:
-            raise _overtaken(task, seen.version)
+            raise OvertakenError(
+                f"task {task.sample} is not at version {seen.version}, but at {task.version} ({task.state}): somebody "
+                "changed it first; look at it again and decide anew"
+            )
         reason = f"gold {task.gold or '(none)'} → {label or '(none)'}: {why}"
         task = replace(task, gold=label)
-        return move_task(connection, task, State.ANNOTATE, MoveKind.REOPEN, "", who, reason, time.time())
+        move_task(connection, task, State.ANNOTATE, MoveKind.REOPEN, "", who, reason, time.time())
 
 
 def lock_task(connection: Connection, task: int) -> Task:
@@ -271,9 +251,7 @@ def select_answers(connection: Connection, condition: ColumnElement[bool]) -> li
     return [RecordedAnswer(**{**row, "tier": Tier(row["tier"])}) for row in rows]
 
 
-def insert_answer(
-    connection: Connection, task: Task, answer: Answer, now: float, source: str | None = None, stamp: str | None = None
-) -> None:
+def insert_answer(connection: Connection, task: Task, answer: Answer, now: float, source: str, stamp: str) -> None:
     """Store an answer; `source` names the annotation in Label Studio that it comes from, `stamp` its last edit."""
     values = {"task": task.task, **vars(answer), "why": storable(answer.why), "time": now}
     connection.execute(insert(ANSWERS).values(values | {"source": source, "stamp": stamp, "ended_why": ""}))
@@ -307,18 +285,15 @@ def move_task(
 ) -> Task:
     """Move a locked task, and record the move."""
     moved = update_task(connection, replace(task, state=to, label=label), now)
-    _insert_move(
-        connection, Move(task.task, moved.version, task.state, to, kind, label, now, storable(who), storable(why))
-    )
+    move = Move(task.task, moved.version, task.state, to, kind, label, now, storable(who), storable(why))
+    connection.execute(insert(MOVES).values(vars(move)))
     return moved
 
 
 def update_task(connection: Connection, task: Task, now: float) -> Task:
     """Write a locked task as its next version, so that nobody's verdict about the version before counts."""
     changed = replace(task, version=task.version + 1, since=now)
-    same = (TASKS.c.task == task.task) & (TASKS.c.version == task.version)
-    if connection.execute(update(TASKS).where(same).values(vars(changed))).rowcount != 1:
-        raise _overtaken(task, task.version)
+    connection.execute(update(TASKS).where(TASKS.c.task == task.task).values(vars(changed)))
     return changed
 
 
@@ -336,18 +311,7 @@ def _select_tasks(connection: Connection, condition: ColumnElement[bool], *, loc
     return [Task(**{**row, "state": State(row["state"])}) for row in rows]
 
 
-def _insert_move(connection: Connection, move: Move) -> None:
-    connection.execute(insert(MOVES).values(vars(move)))
-
-
 def _move(row: Any) -> Move:
     fields = {name: value for name, value in row.items() if name != "id"}
     source = State(row["source"]) if row["source"] else None
     return Move(**fields | {"source": source, "target": State(row["target"]), "kind": MoveKind(row["kind"])})
-
-
-def _overtaken(task: Task, seen: int) -> OvertakenError:
-    return OvertakenError(
-        f"task {task.sample} is not at version {seen}, but at {task.version} ({task.state}): somebody changed it "
-        "first; look at it again and decide anew"
-    )

@@ -19,14 +19,6 @@ class TierError(StageError):
     """Nothing of the call is recorded; the message names the task, the value and what to do."""
 
 
-class OwnWorkError(TierError):
-    """Somebody would review or adjudicate a task that they have answered before."""
-
-
-class OvertakenError(TierError):
-    """Somebody has changed the task, or begun a newer reconcile, since this one was read."""
-
-
 class Tier(StrEnum):
     ANNOTATE = "annotate"
     REVIEW = "review"
@@ -60,15 +52,15 @@ class MoveKind(StrEnum):
 
 ORDER = tuple(State)
 ENDED = (State.DONE, State.DISCARDED)
-TRANSITIONS: dict[MoveKind, tuple[State, State]] = {
-    MoveKind.AGREE: (State.ANNOTATE, State.DONE),
-    MoveKind.SUBMIT: (State.ANNOTATE, State.REVIEW),
-    MoveKind.ACCEPT: (State.REVIEW, State.DONE),
-    MoveKind.FIX: (State.REVIEW, State.DONE),
-    MoveKind.REJECT: (State.REVIEW, State.ANNOTATE),
-    MoveKind.DISPUTE: (State.REVIEW, State.ARBITRATE),
-    MoveKind.DECIDE: (State.ARBITRATE, State.DONE),
-    MoveKind.DISCARD: (State.ARBITRATE, State.DISCARDED),
+TARGETS = {
+    MoveKind.AGREE: State.DONE,
+    MoveKind.SUBMIT: State.REVIEW,
+    MoveKind.ACCEPT: State.DONE,
+    MoveKind.FIX: State.DONE,
+    MoveKind.REJECT: State.ANNOTATE,
+    MoveKind.DISPUTE: State.ARBITRATE,
+    MoveKind.DECIDE: State.DONE,
+    MoveKind.DISCARD: State.DISCARDED,
 }
 
 
@@ -92,7 +84,7 @@ class Step:
 
     @property
     def target(self) -> State:
-        return TRANSITIONS[self.kind][1]
+        return TARGETS[self.kind]
 
 
 Aggregate = Callable[[Sequence[Answer]], tuple[str, float]]  # the likeliest label of some answers, and how likely
@@ -124,19 +116,10 @@ def highest_tier(person: str, tiers: Tiers) -> Tier:
     return Tier.REVIEW if person in tiers.reviewers else Tier.ANNOTATE
 
 
-def check_listed(answer: Answer, tiers: Tiers) -> None:
-    """Refuse a verdict of somebody who is not listed for its tier."""
-    listed = {Tier.REVIEW: tiers.reviewers, Tier.ARBITRATE: tiers.arbiters}.get(answer.tier)
-    if listed is not None and answer.person not in listed:
-        raise TierError(
-            f"{answer.person} is not among those who {answer.tier}; they are listed in annotation.tiers of params.yaml"
-        )
-
-
 def check_allowed(answer: Answer, earlier: Iterable[Answer], labels: Sequence[str]) -> None:
     """Refuse an answer that breaks a rule; `earlier`: every answer that the task ever had, also those set aside."""
     if any(other.person == answer.person and other.tier is not answer.tier for other in earlier):
-        raise OwnWorkError(
+        raise TierError(
             f"{answer.person} has had a hand in this task and cannot {answer.tier} it; somebody else has to"
         )
     if answer.label and answer.label not in labels:

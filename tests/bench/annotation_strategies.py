@@ -8,7 +8,6 @@ from components.annotation.acquisition import (
     Floats,
     Mask,
     Rows,
-    SelectionError,
     Strategy,
     least_covered,
     mixed,
@@ -28,9 +27,9 @@ def select(
     count: int,
     rng: np.random.Generator,
 ) -> Rows:
-    """The next rows by the strategy of that name; raises `SelectionError` for a name that is none."""
+    """The next rows by the strategy of that name; raises `ValueError` for a name that is none."""
     if name not in STRATEGIES:
-        raise SelectionError(f"strategy {name!r}: not one of {', '.join(STRATEGIES)}")
+        raise ValueError(f"strategy {name!r}: not one of {', '.join(STRATEGIES)}")
     return select_by(STRATEGIES[name], probabilities_MNC, embeddings_ND, labelled_N, count, rng)
 
 

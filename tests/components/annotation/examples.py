@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from sqlalchemy import Engine
 
 from components.annotation import task_store
 from components.annotation.crowd import unknown_crowd
-from components.annotation.label_studio import Changes, RemoteAnnotation, RemoteTask
+from components.annotation.label_studio import RemoteAnnotation, RemoteTask
+from components.annotation.sync import reconcile
 from components.annotation.task_store import Move, Task
-from components.annotation.workflow import Answer, MoveKind, State, Tier
+from components.annotation.workflow import MoveKind, State
 from components.config import Tiers
 
 PROJECT = "stickers"
@@ -37,10 +39,10 @@ def annotation(number: int, sample: str, person: int, label: str, minute: int = 
     return RemoteAnnotation(TASK, number, sample, label, person, f"2026-01-01T10:{minute:02}:00+00:00")
 
 
-def changes(given: Sequence[RemoteAnnotation], samples: Sequence[str] = ()) -> Changes:
+def changes(given: Sequence[RemoteAnnotation], samples: Sequence[str] = ()) -> tuple[list[RemoteTask], str]:
     """Every task of those samples, and of those with annotations, as the server has them."""
     names = dict.fromkeys([*samples, *(one.sample_id for one in given)])
-    return Changes(tuple(RemoteTask(TASK, name, tuple(a for a in given if a.sample_id == name)) for name in names), "")
+    return [RemoteTask(TASK, name, tuple(a for a in given if a.sample_id == name)) for name in names], ""
 
 
 def only_task(engine: Engine) -> Task:
@@ -48,9 +50,13 @@ def only_task(engine: Engine) -> Task:
     return task
 
 
-def answer(engine: Engine, person: str, tier: Tier, label: str, why: str = "") -> Task:
-    """A person answers the only task, as it stands."""
-    return task_store.submit(engine, only_task(engine), Answer(person, tier, label, why), CROWD, TIERS)
+def answer(engine: Engine, person: str, label: str, why: str = "") -> Task:
+    """A person answers the only task, in a copy of it on the server: the answers before stay as they are."""
+    number = sum(map(len, task_store.read_answers(engine, PROJECT).values())) + 1
+    sample, copy = only_task(engine).sample, f"{number}@1700000000"
+    given = replace(annotation(number, sample, int(person), label, number), task=copy, why=why)
+    reconcile(engine, PROJECT, lambda _: ([RemoteTask(copy, sample, (given,))], ""), LABELS, TIERS)
+    return only_task(engine)
 
 
 def kinds(engine: Engine) -> list[MoveKind]:

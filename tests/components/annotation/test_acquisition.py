@@ -1,4 +1,4 @@
-"""What the project's own strategies look for on data where it is plain, and what they refuse.
+"""What the project's own strategies look for on data where it is plain.
 
 What a batch promises whatever the strategy is tested with all of them, in `tests/bench/test_annotation_strategies.py`.
 """
@@ -6,27 +6,9 @@ What a batch promises whatever the strategy is tested with all of them, in `test
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from components.annotation.acquisition import SelectionError, least_covered, mixed, select, typiclust
+from components.annotation.acquisition import least_covered, mixed, select, typiclust
 from tests.bench.test_annotation_strategies import blobs, drawn, rng
-
-
-@pytest.mark.parametrize(
-    ("argument", "value", "said"),
-    [
-        ("probabilities", np.full((1, 5, 2), np.nan), r"probabilities: 10 values are NaN or infinite, the first at"),
-        ("probabilities", np.full((5, 2), 0.5), r"probabilities: shape \(5, 2\), expected any x 5 x any"),
-        ("probabilities", np.full((1, 5, 2), 0.7), "probabilities: negative, or rows that do not sum to 1"),
-        ("embeddings", np.full((5, 3), np.inf), "embeddings: 15 values are NaN or infinite"),
-        ("labelled", np.zeros(4, bool), r"labelled: shape \(4,\), expected 5"),
-        ("labelled", np.zeros(5), "labelled: float64, expected a mask of bool"),
-    ],
-)
-def test_what_cannot_be_used_is_refused_by_its_name(argument: str, value: np.ndarray, said: str) -> None:
-    good = {"probabilities": np.full((1, 5, 2), 0.5), "embeddings": np.ones((5, 3)), "labelled": np.zeros(5, bool)}
-    with pytest.raises(SelectionError, match=said):
-        select(mixed, *(good | {argument: value}).values(), 2, rng())
 
 
 def test_typiclust_asks_the_largest_heap_first_and_its_middle_rather_than_its_edge() -> None:

@@ -17,7 +17,6 @@ from components.annotation.comparisons import (
     Preference,
     compare,
     distinct,
-    payload,
     settled,
 )
 from components.annotation.label_studio import RemoteAnnotation
@@ -111,7 +110,11 @@ def test_a_choice_that_the_template_does_not_know_counts_for_nothing(url: str) -
         assert "does not know the label 'the middle'" in refused
 
 
-def test_people_see_two_answers_and_not_where_they_are_from() -> None:
-    shown = payload(BOAT)
+def test_people_see_two_answers_and_not_where_they_are_from(url: str) -> None:
+    with opened(url) as engine:
+        comparisons.store_comparisons(engine, [BOAT])
+        task_store.add_tasks(engine, PROJECT, {BOAT.sample: ""}, "the chooser")
+        tasks = task_store.read_tasks(engine, PROJECT)
+        (shown,) = ComparisonSource(SETTINGS, engine, tasks, lambda: ([], []), lambda _: []).payloads(tasks)
     assert shown.data == {"left": "boat: sea", "right": "boat: toy"}
     assert (shown.text, shown.category) == ("a boat", "")

@@ -15,10 +15,9 @@ from typing import Literal
 import pytest
 
 from components.annotation import label_studio as module
-from components.annotation.batch import Proposal, payloads
+from components.annotation.batch import payloads, samples_of
 from components.annotation.label_studio import PROPOSED_BY, TABS, TOKEN, NewTask, Project, TaskUpdate, TaskView
 from components.annotation.template import LABELS, chosen
-from components.data.sample import iterate
 from components.stage import StageError
 from tests.components.annotation.faulty import Faulty
 from tests.components.annotation.simulated import WRONG, SimulatedAnnotator, settings
@@ -31,9 +30,8 @@ on_a_server = pytest.mark.timeout(900)  # the first run on a machine installs th
 
 def six(data: Path) -> list[NewTask]:
     """Six samples, the one with the wrong label among them, each with its own label proposed."""
-    samples = [s for file in sorted((data / "split").glob("*.parquet")) for s in iterate(file)]
-    chosen_ones = sorted(samples, key=lambda s: (s.text != WRONG, s.id))[:6]
-    return list(payloads(data / "split", {s.id: Proposal(s.label, 0.8) for s in chosen_ones}))
+    chosen_ones = sorted(samples_of(data / "split"), key=lambda s: (s.text != WRONG, s.id))[:6]
+    return list(payloads(data / "split", {s.id: (s.label, 0.8) for s in chosen_ones}))
 
 
 def upload(project: Project, wanted: Sequence[NewTask]) -> dict[str, int]:
@@ -71,9 +69,7 @@ def test_tasks_go_up_pre_labelled_and_answers_come_back(
     simulated.answer(WRONG, ANIMAL, "it neighs")
     simulated.skip(others[0])
     simulated.answer(others[1], "Robots")
-    answers = {
-        (a.sample_id, a.category, a.why) for polled in project.changed_since("").tasks for a in polled.annotations
-    }
+    answers = {(a.sample_id, a.category, a.why) for polled in project.changed_since("")[0] for a in polled.annotations}
     ids = {task.text: task.sample_id for task in wanted}
     assert answers == {(ids[WRONG], FOOD, ""), (ids[WRONG], ANIMAL, "it neighs"), (ids[others[1]], "Robots", "")}
     assert project.categories() == {ANIMAL, FOOD}
@@ -90,13 +86,13 @@ def test_a_reading_goes_on_where_the_last_one_ended(
     upload(project, wanted)
     simulated = SimulatedAnnotator(label_studio, project)
     monkeypatch.setattr(module, "_LATE", timedelta())
-    before = project.changed_since("")
+    _, before = project.changed_since("")
     number = simulated.answer(WRONG, ANIMAL)
-    (changed,) = [task for task in project.changed_since(before.until).tasks if task.annotations]
+    (changed,) = [task for task in project.changed_since(before)[0] if task.annotations]
     assert changed.annotations[0].category == ANIMAL
-    after = project.changed_since(before.until)
+    _, after = project.changed_since(before)
     simulated.delete(number)
-    (emptied,) = [p for p in project.changed_since(after.until).tasks if p.sample_id == changed.sample_id]
+    (emptied,) = [p for p in project.changed_since(after)[0] if p.sample_id == changed.sample_id]
     assert (emptied.task, emptied.annotations) == (changed.task, ())
 
 
@@ -205,7 +201,7 @@ def test_tasks_move_to_the_tabs_of_their_tiers_and_only_there_are_they_offered(
     proposed = {t.id: [(chosen(p.result), p.score) for p in t.predictions] for t in simulated.tasks()}
     assert [proposed[update.number] for update in updates[:3]] == [[(t.category, t.score)] for t in updates[:3]]
     assert len(proposed[updates[3].number]) == 1  # what was proposed to annotators
-    assert [len(p.annotations) for p in project.changed_since("").tasks if p.sample_id == sample] == [1]
+    assert [len(p.annotations) for p in project.changed_since("")[0] if p.sample_id == sample] == [1]
     assert project.changed_since("").until == until  # a move is no news
 
 

@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 
 from components.annotation.workflow import (
-    TRANSITIONS,
     Answer,
     MoveKind,
-    OwnWorkError,
     State,
     Tier,
     TierError,
@@ -58,7 +56,6 @@ def test_an_arbiter_is_asked_only_where_the_tiers_disagree(
     step = next_step(State.REVIEW, [*annotations(*labels), verdict], rejections, CROWD.aggregate, TIERS)
     assert step
     assert (step.kind, step.label) == (kind, label)
-    assert TRANSITIONS[kind][0] is State.REVIEW
 
 
 def test_the_arbiters_word_ends_a_task() -> None:
@@ -74,16 +71,16 @@ def test_the_arbiters_word_ends_a_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "words"),
+    ("answer", "words"),
     [
-        (Answer("annotator 0", Tier.REVIEW, "food"), OwnWorkError, "annotator 0 has had a hand in this task"),
-        (Answer("annotator 1", Tier.ARBITRATE, "food"), OwnWorkError, "cannot arbitrate it"),
-        (Answer("somebody", Tier.ANNOTATE, "sports"), TierError, "does not know the label 'sports'; it knows animal"),
-        (Answer("somebody", Tier.ANNOTATE, ""), TierError, "exactly one label"),
-        (Answer("somebody", Tier.REVIEW, ""), TierError, "to reject a task needs a reason"),
-        (Answer("somebody", Tier.ARBITRATE, ""), TierError, "to discard a task needs a reason"),
+        (Answer("annotator 0", Tier.REVIEW, "food"), "annotator 0 has had a hand in this task"),
+        (Answer("annotator 1", Tier.ARBITRATE, "food"), "cannot arbitrate it"),
+        (Answer("somebody", Tier.ANNOTATE, "sports"), "does not know the label 'sports'; it knows animal"),
+        (Answer("somebody", Tier.ANNOTATE, ""), "exactly one label"),
+        (Answer("somebody", Tier.REVIEW, ""), "to reject a task needs a reason"),
+        (Answer("somebody", Tier.ARBITRATE, ""), "to discard a task needs a reason"),
     ],
 )
-def test_what_nobody_may_answer_is_refused_in_words(answer: Answer, kind: type[TierError], words: str) -> None:
-    with pytest.raises(kind, match=words):
+def test_what_nobody_may_answer_is_refused_in_words(answer: Answer, words: str) -> None:
+    with pytest.raises(TierError, match=words):
         check_allowed(answer, annotations("food", "food"), LABELS)
