@@ -3,8 +3,7 @@
 Each call is one transaction on one task, recorded with who, when and why. Nothing is ever deleted: an answer that no
 longer counts carries when and why it ended. The database itself refuses a second current answer of a person on a task
 (so nobody can review their own work), and the same edit of an annotation twice. Whoever comes second to a task waits
-for the first and then reads what that one made of it. A call that raises (`TierError`, or `DatabaseError` where
-the database is away) has changed nothing. Times are epoch seconds.
+for the first and then reads what that one made of it. A call that raises has changed nothing. Times are epoch seconds.
 """
 
 from __future__ import annotations

@@ -100,6 +100,12 @@ def test_the_same_verdicts_write_nothing_new_and_a_damaged_version_is_named(data
         write_version(corrected(data), data / "prepared", data / "split", tmp_path, "category")
 
 
+def test_what_a_killed_run_left_is_no_version(data: Path, tmp_path: Path) -> None:
+    folder, manifest = write_version(corrected(data), data / "prepared", data / "split", tmp_path, "category")
+    folder.rename(tmp_path / ".partial")  # as far as a run may come that is killed
+    assert write_version(corrected(data), data / "prepared", data / "split", tmp_path, "category") == (folder, manifest)
+
+
 def test_the_pipeline_takes_a_version_and_people_know_its_samples_again(data: Path, tmp_path: Path) -> None:
     folder, _ = write_version(corrected(data), data / "prepared", data / "split", tmp_path, "category")
     second = write_data(folder, tmp_path / "second")
