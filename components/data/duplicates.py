@@ -28,7 +28,7 @@ def groups(count: int, pairs: Iterable[Pair]) -> list[int]:
         csr_array((np.ones(len(left)), (left, right)), (count, count)), directed=False
     )
     _, smallest, index_N = np.unique(component_N, return_index=True, return_inverse=True)
-    return smallest[index_N].tolist()
+    return [int(position) for position in smallest[index_N]]
 
 
 def same_key(keys: Sequence[str]) -> Iterator[Pair]:

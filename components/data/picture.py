@@ -61,7 +61,7 @@ def encode_png(pixels: Pixels | Image.Image) -> bytes:
 
 def crop_to_drawing(image: Image.Image, margin: float = 0.02) -> Image.Image:
     """The part of a picture on white that is not white, with a margin of that share of its longer side."""
-    box = image.convert("L").point(lambda grey: grey < 250).getbbox()
+    box = image.convert("L").point([grey < 250 for grey in range(256)]).getbbox()
     if box is None:
         return image
     left, top, right, bottom = box

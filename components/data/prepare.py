@@ -42,7 +42,7 @@ def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, i
     rejects: list[Reject] = []
     with staged(folder) as partial:
         # What users and annotators taught (the text line alone learns from them), beside the source and its limit.
-        taught = feedback.samples(FEEDBACK / line) if line == "text" else ()
+        taught: Iterable[Sample] = feedback.samples(FEEDBACK / line) if line == "text" else ()
         samples = _unique(_split_off(chain(_records(line, parameters), taught), rejects))
         kept = write(partial / SAMPLES, samples)
         write(partial / REJECTS, rejects, REJECT_SCHEMA)
