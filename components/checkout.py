@@ -22,16 +22,12 @@ def is_git_checkout(root: Path) -> bool:
     return subprocess.run(listed, cwd=root, capture_output=True, check=False).returncode == 0
 
 
-def does_without_git(root: Path) -> bool:
-    """Whether DVC is told, on this machine, that there is no git."""
-    settings = ConfigParser(strict=False, interpolation=None)
-    settings.read(root / ".dvc" / "config.local")
-    return settings.getboolean("core", "no_scm", fallback=False)
-
-
 def prepare(root: Path) -> None:
     """Tell DVC where there is no git, without which it refuses every command. Nothing else is changed."""
-    if (root / ".dvc").is_dir() and not does_without_git(root) and not is_git_checkout(root):
+    settings = ConfigParser(strict=False, interpolation=None)
+    settings.read(root / ".dvc" / "config.local")
+    told = settings.getboolean("core", "no_scm", fallback=False)
+    if (root / ".dvc").is_dir() and not told and not is_git_checkout(root):
         command = [sys.executable, "-m", "dvc", "config", "--quiet", "--local", "core.no_scm", "true"]
         subprocess.run(command, cwd=root, check=False)  # it says itself what is wrong
 

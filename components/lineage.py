@@ -108,11 +108,9 @@ def explain(response_id: str, events_url: str, artifact_root: Path) -> str:
         )
     lines.append(f"deployment   {deployment['deployment']} (Bento {deployment['bento']})")
     lines.append(f"model        {deployment['model']} version {deployment['version']} in MLflow")
-    lines += _artifact("artifact", answer["artifact"])
-    if "adapter" in answer:
-        lines += _artifact("adapter", answer["adapter"])
-    for role, parent in answer["parents"].items():
-        lines += _artifact(role, parent)
+    artifacts = {role: answer[role] for role in ("artifact", "adapter") if role in answer}
+    for role, artifact in [*artifacts.items(), *answer["parents"].items()]:
+        lines += _artifact(role, artifact)
     lines += [f"licence      {count} samples: {name}" for name, count in (answer["licences"] or {}).items()]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -70,77 +70,65 @@ def installed_versions() -> dict[str, str]:
     return {canonical_name(d.name): d.version for d in metadata.distributions() if d.name}
 
 
-def python_problems(version: tuple[int, int]) -> list[Problem]:
+def python_problems(version: tuple[int, int]) -> Iterator[Problem]:
     """Whether this Python is in the supported range."""
-    if OLDEST <= version <= NEWEST:
-        return []
-    present, oldest, newest = (".".join(map(str, v)) for v in (version, OLDEST, NEWEST))
-    return [Problem(f"Python {present} is not supported: make the environment with Python {oldest} to {newest}")]
+    if not OLDEST <= version <= NEWEST:
+        present, oldest, newest = (".".join(map(str, v)) for v in (version, OLDEST, NEWEST))
+        yield Problem(f"Python {present} is not supported: make the environment with Python {oldest} to {newest}")
 
 
-def lock_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock: str) -> list[Problem]:
+def lock_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock: str) -> Iterator[Problem]:
     """What is missing or has another version than the lock; packages the lock does not name are allowed."""
     wrong = [
         f"{name} is {installed[name]}, locked is {version}" if name in installed else f"{name} {version} is missing"
         for name, version in locked.items()
         if name not in RUNTIMES and installed.get(name) != version
     ]
-    if not wrong:
-        return []
-    more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    return [Problem(f"{'; '.join(wrong[:SHOWN])}{more}: run `pip install {HASHED} -r {lock}`")]
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        yield Problem(f"{'; '.join(wrong[:SHOWN])}{more}: run `pip install {HASHED} -r {lock}`")
 
 
-def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock: str) -> list[Problem]:
+def runtime_problems(locked: Mapping[str, str], installed: Mapping[str, str], lock: str) -> Iterator[Problem]:
     """ONNX Runtime's two packages install the same module: only the locked one may be there, in its version."""
     present = [name for name in RUNTIMES if name in installed]
+    found = " ".join(f"{name} {installed[name]}" for name in present)
+    expected = " ".join(f"{name} {locked[name]}" for name in RUNTIMES if name in locked)
     if len(present) == 2:
-        return [
-            Problem(
-                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: "
-                f"run `pip uninstall -y {' '.join(RUNTIMES)}` and `pip install {HASHED} -r {lock}`"
-            )
-        ]
-    wanted = [name for name in RUNTIMES if name in locked]
-    if [(name, installed[name]) for name in present] == [(name, locked[name]) for name in wanted]:
-        return []
-    installed_now = " ".join(f"{name} {installed[name]}" for name in present) or "no ONNX Runtime"
-    expected = " ".join(f"{name} {locked[name]}" for name in wanted)
-    return [Problem(f"{installed_now} is installed, {lock} has {expected}: run `pip install {HASHED} -r {lock}`")]
+        yield Problem(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files: "
+            f"run `pip uninstall -y {' '.join(RUNTIMES)}` and `pip install {HASHED} -r {lock}`"
+        )
+    elif found != expected:
+        found = found or "no ONNX Runtime"
+        yield Problem(f"{found} is installed, {lock} has {expected}: run `pip install {HASHED} -r {lock}`")
 
 
-def torch_problems(version: str | None, import_error: str | None) -> list[Problem]:
+def torch_problems(version: str | None, import_error: str | None) -> Iterator[Problem]:
     """Whether torch is there in the pinned version and imports; `import_error` is the last line of a failed import."""
     remedy = f"run `pip install {HASHED} -r infra/locks/torch-cpu.txt`, or torch.txt and cuda.txt"
     if version is None:
-        return [Problem(f"torch is missing: {remedy}")]
-    problems = []
+        yield Problem(f"torch is missing: {remedy}")
+        return
     pinned = read_lock(TORCH_LOCK.read_text(encoding="utf-8"))["torch"]
     if version.split("+")[0] != pinned:
-        problems.append(Problem(f"torch is {version}, pinned is {pinned}: {remedy}"))
+        yield Problem(f"torch is {version}, pinned is {pinned}: {remedy}")
     if import_error and re.search(r"lib(cu|nv|nccl)|CUDA", import_error):
-        problems.append(
-            Problem(
-                f"torch {version} is a CUDA build and its CUDA libraries are not on this machine ({import_error}): "
-                f"run `pip install {HASHED} -r infra/locks/cuda.txt`"
-            )
+        yield Problem(
+            f"torch {version} is a CUDA build and its CUDA libraries are not on this machine ({import_error}): "
+            f"run `pip install {HASHED} -r infra/locks/cuda.txt`"
         )
     elif import_error:
-        problems.append(Problem(f"torch {version} cannot be imported ({import_error}): install it again"))
-    return problems
+        yield Problem(f"torch {version} cannot be imported ({import_error}): install it again")
 
 
-def machine_problems(compiler: str | None, free_gib: float) -> list[Problem]:
+def machine_problems(compiler: str | None, free_gib: float) -> Iterator[Problem]:
     """A C compiler and disk space."""
-    problems = []
     if compiler is None:
         text = "no C compiler (cc, gcc or clang): DeepSpeed and torch.compile cannot build their kernels"
-        problems.append(Problem(text, fatal=False))
+        yield Problem(text, fatal=False)
     if free_gib < NEEDED_GIB:
-        problems.append(
-            Problem(f"{free_gib:.1f} GiB of disk are free, the pipeline needs {NEEDED_GIB:.0f} GiB: free some")
-        )
-    return problems
+        yield Problem(f"{free_gib:.1f} GiB of disk are free, the pipeline needs {NEEDED_GIB:.0f} GiB: free some")
 
 
 def import_error(module: str) -> str | None:

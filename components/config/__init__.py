@@ -112,9 +112,8 @@ class Params(Settings):
                     raise ValueError(f"experiments: {experiment.name}: feedback.segments has no {key}={value}")
         for layer in {experiment.layer for experiment in self.experiments}:
             shares = {experiment.name: experiment.share for experiment in self.experiments if experiment.layer == layer}
-            if sum(shares.values()) > 1 + 1e-9:
+            if (total := sum(shares.values())) > 1 + 1e-9:
                 terms = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
-                total = sum(shares.values())
                 raise ValueError(f"experiments: shares of {layer} users sum to {total:g}, over 1: {terms}")
         return self
 

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
 
 import daft
@@ -62,9 +61,8 @@ _STAYS = Drop("", "")
 _VERDICT = {"slug": DataType.string(), "reason": DataType.string()}
 # What `examine` finds out about a row, by column.
 _FIELDS = {"image": DataType.binary(), "length": DataType.int64(), "digest": DataType.string(), **_VERDICT}
-EXAMINED_SCHEMA = REJECT_SCHEMA.append(pa.field("length", pa.int64(), nullable=False)).append(
-    pa.field("digest", pa.large_string(), nullable=False)
-)
+_COMPARED = pa.field("length", pa.int64(), nullable=False), pa.field("digest", pa.large_string(), nullable=False)
+EXAMINED_SCHEMA = pa.schema([*REJECT_SCHEMA, *_COMPARED])
 
 
 def main(line: config.Line) -> None:
@@ -74,9 +72,8 @@ def main(line: config.Line) -> None:
         kept, rejected = clean(line, getattr(config.load().clean, line), root / "prepared", root / "clean")
     except KeyboardInterrupt:
         print(f"error: clean {line}: interrupted, nothing was written; run it again", file=sys.stderr, flush=True)
-        os._exit(
-            130
-        )  # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error
+        # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error.
+        os._exit(130)
     slugs = ", ".join(f"{slug} {count}" for slug, count in count_slugs(root / "clean" / REJECTS).items())
     reasons = f": {first_reasons(root / 'clean' / REJECTS)} ({slugs})" if rejected else ""
     print(f"clean {line}: {kept} kept, {rejected} rejected{reasons}", flush=True)
@@ -163,8 +160,7 @@ def _tokenizer() -> Tokenizer:
 
 def _kept(examined: Path, drops: dict[str, Drop]) -> Iterator[pa.RecordBatch]:
     """The rows that stay, in the order of the file."""
-    for batch, dropped in _batches(examined, drops):
-        yield batch.filter(pc.invert(dropped))
+    return (batch.filter(pc.invert(dropped)) for batch, dropped in _batches(examined, drops))
 
 
 def _rejected(examined: Path, drops: dict[str, Drop]) -> Iterator[pa.RecordBatch]:

@@ -5,12 +5,12 @@ Pure: texts and pixels in, pairs of positions out. No pair at or above the simil
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 Pair = tuple[int, int]
 # Four characters rather than words: independent of whether a language puts spaces between its words.
@@ -22,12 +22,13 @@ _CANDIDATES, _VERIFIED = 4_000_000, 50_000
 
 
 def groups(count: int, pairs: Iterable[Pair]) -> list[int]:
-    """The group of each of `count` positions, named by its smallest member: union-find over the pairs."""
-    parent = list(range(count))
-    for left, right in pairs:
-        low, high = sorted((_root(parent, left), _root(parent, right)))
-        parent[high] = low
-    return [_root(parent, position) for position in range(count)]
+    """The group of each of `count` positions, named by its smallest member."""
+    left, right = np.array([*pairs], np.int64).reshape(-1, 2).T
+    _, component_N = connected_components(
+        csr_array((np.ones(len(left)), (left, right)), (count, count)), directed=False
+    )
+    _, smallest, index_N = np.unique(component_N, return_index=True, return_inverse=True)
+    return [int(position) for position in smallest[index_N]]
 
 
 def same_key(keys: Sequence[str]) -> Iterator[Pair]:
@@ -79,13 +80,6 @@ def similar_pictures(thumbnails: NDArray[np.float32], similarity: float) -> Iter
                 yield int(start + left), int(right)
 
 
-def _root(parent: list[int], position: int) -> int:
-    while parent[position] != position:
-        parent[position] = parent[parent[position]]
-        position = parent[position]
-    return position
-
-
 def _shingles(text: str) -> set[str]:
     folded = text.casefold()
     return {folded[i : i + _SHINGLE] for i in range(max(len(folded) - _SHINGLE + 1, 1))}
@@ -106,7 +100,7 @@ def _shingle_matrix(texts: Sequence[str]) -> csr_array:
 
 def _prefixes(shingles_NV: csr_array, sizes_N: NDArray[np.int64], similarity: float) -> csr_array:
     """Of each row those shingles, from the rarest on, of which two similar rows have one in common."""
-    lengths_N = sizes_N - np.array([math.ceil(similarity * size - 1e-9) for size in sizes_N.tolist()]) + 1
+    lengths_N = sizes_N - np.ceil(similarity * sizes_N - 1e-9) + 1
     place = np.arange(shingles_NV.nnz) - np.repeat(shingles_NV.indptr[:-1], sizes_N)
     return _only(shingles_NV, place < np.repeat(lengths_N, sizes_N))
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from components import config
 from components.artifact import staged, write_text
 from components.data.concept import draw
-from components.data.openmoji import FLAGS, LICENCE, SVG, Entry, bare, catalogue, render
+from components.data.openmoji import FLAGS, LICENCE, SVG, bare, catalogue, render
 from components.data.sample import METADATA
 from components.paths import ASSETS, EXAMPLE
 from components.stage import StageError, run
@@ -39,7 +39,8 @@ def main() -> None:
 def write_drawings(assets: Path, count: int, folder: Path) -> Iterator[dict[str, object]]:
     """Write `count` drawings as PNG files into `folder` and give the row of each; raises `StageError` for too few."""
     drawings = {bare(path.stem): path for path in (assets / SVG).glob("*.svg")}
-    entries = [entry for entry in catalogue(assets) if entry.hexcode in drawings and _drawn_in_lines(entry)]
+    plain = [entry for entry in catalogue(assets) if not entry.tone and entry.subgroup not in COLOUR_ALONE]
+    entries = [entry for entry in plain if entry.hexcode in drawings]
     if len(entries) < count:
         raise StageError(f"example.drawings: {count}, but only {len(entries)} are there; lower it or fetch again")
     for entry in sorted(entries, key=lambda entry: draw(entry.hexcode, seed=0))[:count]:
@@ -55,10 +56,6 @@ def outline(svg: str) -> str:
         if layer.get("id") not in LINES:
             root.remove(layer)
     return ElementTree.tostring(root, encoding="unicode")
-
-
-def _drawn_in_lines(entry: Entry) -> bool:
-    return not entry.tone and entry.subgroup not in COLOUR_ALONE
 
 
 if __name__ == "__main__":

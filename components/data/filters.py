@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, ParamSpec
 
+import numpy as np
 from PIL.Image import Image
 from tokenizers import Tokenizer
 
@@ -151,12 +152,13 @@ class LengthOutlier(Filter[[int]]):
         rest (beyond Tukey's outer fences of the logarithm, and by a factor of `_FAR` at least): of a set without
         outliers nothing is dropped, however large it is.
         """
-        lengths = sorted(histogram)
-        total = sum(histogram.values())
-        lower, upper = (max(_at_rank(lengths, histogram, share * total), 1) for share in (0.25, 0.75))
+        lengths = np.array(sorted(histogram) or [0])
+        counts = [histogram.get(length, 0) for length in lengths]
+        ranks = np.array([0.25, 0.75, low / 100, high / 100]) * sum(counts)
+        lower, upper, rare, frequent = lengths[np.searchsorted(np.cumsum(counts), ranks)].tolist()
+        lower, upper = max(lower, 1), max(upper, 1)
         factor = max((upper / lower) ** 3, _FAR)
-        shortest = min(_at_rank(lengths, histogram, low / 100 * total), math.ceil(lower / factor))
-        return cls(shortest, max(_at_rank(lengths, histogram, high / 100 * total), math.floor(upper * factor)))
+        return cls(min(rare, math.ceil(lower / factor)), max(frequent, math.floor(upper * factor)))
 
     def fault(self, length: int) -> str:
         if self.shortest <= length <= self.longest:
@@ -197,12 +199,3 @@ def normalise(text: str) -> str:
     """
     composed = unicodedata.normalize("NFC", text)
     return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in composed).split())
-
-
-def _at_rank(lengths: list[int], histogram: dict[int, int], rank: float) -> int:
-    seen = 0
-    for length in lengths:
-        seen += histogram[length]
-        if seen >= rank:
-            return length
-    return lengths[-1] if lengths else 0

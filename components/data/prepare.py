@@ -6,6 +6,7 @@ Writes `samples.parquet`, `rejects/rejects.parquet` and `sources.json` (SHA-256 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -40,10 +41,13 @@ def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, i
     """Write the samples and rejects below `folder`, whole or not at all; returns how many of each."""
     rejects: list[Reject] = []
     with staged(folder) as partial:
-        samples = _unique(_split_off(chain(_records(line, parameters), _learned(line)), rejects))
+        # What users and annotators taught (the text line alone learns from them), beside the source and its limit.
+        taught: Iterable[Sample] = feedback.samples(FEEDBACK / line) if line == "text" else ()
+        samples = _unique(_split_off(chain(_records(line, parameters), taught), rejects))
         kept = write(partial / SAMPLES, samples)
         write(partial / REJECTS, rejects, REJECT_SCHEMA)
-        write_text(partial / SOURCES, canonical(_digests(line, parameters)))
+        learned = feedback.digest(FEEDBACK / line)
+        write_text(partial / SOURCES, canonical(_source(line, parameters) | ({"feedback": learned} if learned else {})))
         if kept == 0:
             first = first_reasons(partial / REJECTS) or "empty source"
             raise StageError(f"prepare.{line}: no usable sample ({len(rejects)} rejected: {first})")
@@ -62,11 +66,6 @@ def _records(line: str, parameters: config.Prepare) -> Iterable[Sample | Reject]
     return islice(rows, parameters.limit)
 
 
-def _learned(line: str) -> Iterable[Sample]:
-    """What users and annotators taught (the text line alone learns from them), beside the source and its limit."""
-    return feedback.samples(FEEDBACK / line) if line == "text" else ()
-
-
 def _split_off(records: Iterable[Sample | Reject], rejects: list[Reject]) -> Iterator[Sample]:
     for record in records:
         if isinstance(record, Reject):
@@ -80,16 +79,11 @@ def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
     seen: dict[str, int] = {}
     for sample in samples:
         seen[sample.id] = copies = seen.get(sample.id, 0) + 1
-        yield sample if copies == 1 else Sample(**{**vars(sample), "id": f"{sample.id}-{copies}"})
-
-
-def _digests(line: str, parameters: config.Prepare) -> dict[str, str]:
-    """SHA-256 of what the samples derive from: the wheels or the user's file, and what was learned from users."""
-    learned = feedback.digest(FEEDBACK / line)
-    return _source(line, parameters) | ({"feedback": learned} if learned else {})
+        yield sample if copies == 1 else replace(sample, id=f"{sample.id}-{copies}")
 
 
 def _source(line: str, parameters: config.Prepare) -> dict[str, str]:
+    """SHA-256 of what the samples derive from: the wheels or the user's file."""
     if parameters.source != "openmoji":
         path = parameters.path / METADATA if line == "image" else parameters.path
         return {path.name: file_digest(path)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from mimetypes import guess_type
 from pathlib import Path
@@ -35,8 +36,8 @@ def image_folder(folder: Path) -> Iterator[Sample | Reject]:
             f"{folder}: no {METADATA}; {_content(folder)}; write {METADATA}: one JSON object with file_name and text "
             "per line, per picture"
         )
-    for number, row in _lines(metadata):
-        yield row if isinstance(row, Reject) else _picture(folder, row, f"{METADATA}:{number}")
+    for place, row in _rows(metadata):
+        yield row if isinstance(row, Reject) else _picture(folder, row, place)
 
 
 def _content(folder: Path) -> str:
@@ -61,16 +62,17 @@ def pairs(path: Path) -> Iterator[Sample | Reject]:
     """Rows `{"prompt", "completion", "label"?, ...}` of a JSONL file; further fields are kept in `meta`."""
     if not path.is_file():
         raise StageError(f"prepare.text.path: {path} is not a file")
-    for number, row in _lines(path):
-        yield row if isinstance(row, Reject) else _pair(row, f"{path.name}:{number}")
+    for place, row in _rows(path):
+        yield row if isinstance(row, Reject) else _pair(row, place)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Reject]]:
-    """Every line that is not blank, numbered from 1: an object, or a reject that holds what could be read of it."""
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
+    """Every line that is not blank, by file and number: an object, or a reject that holds what could be read of it."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield number, _object(line, f"{path.name}:{number}")
+                place = f"{path.name}:{number}"
+                yield place, _object(line, place)
 
 
 def _object(line: bytes, place: str) -> dict[str, Any] | Reject:
@@ -108,7 +110,7 @@ def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
     except (OSError, ValueError, RuntimeError) as error:
         return Reject(sample, "no_file", f"file_name {row['file_name']!r} cannot be read: {error}")
     meta = _rest(row, ("text", "label"))
-    return Sample(**{**vars(sample), "id": _identity(data, row["text"].encode()), "image": data, "meta": meta})
+    return replace(sample, id=_identity(data, row["text"].encode()), image=data, meta=meta)
 
 
 def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
@@ -117,7 +119,7 @@ def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
     if problem:
         return Reject(sample, "wrong_field", problem)
     identity = _identity(row["prompt"].encode(), row["completion"].encode())
-    return Sample(**{**vars(sample), "id": identity, "meta": _rest(row, ("prompt", "label"))})
+    return replace(sample, id=identity, meta=_rest(row, ("prompt", "label")))
 
 
 def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:

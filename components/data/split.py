@@ -90,7 +90,7 @@ def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> tup
     return counts, left_out
 
 
-def bounds(draws: Sequence[float], parameters: config.Split, fewest_tests: int = 1) -> tuple[float, float]:
+def bounds(draws: Sequence[float], parameters: config.Split, fewest_tests: int) -> tuple[float, float]:
     """The draws below which a group is a test, and below which it is held out at all.
 
     They are the shares asked for. Where chance left the test side of a small set fewer than `fewest_tests` groups, or

@@ -15,11 +15,11 @@ LOCKED = {"numpy": "2.4.6", "onnxruntime": "1.31.1", "pandas": "2.3.3"}
 
 
 def test_an_installation_that_matches_its_lock_has_no_problem() -> None:
-    assert preflight.lock_problems(LOCKED, LOCKED | {"ipython": "9"}, "cpu.txt") == []
-    assert preflight.runtime_problems(LOCKED, LOCKED, "cpu.txt") == []
-    assert preflight.python_problems((3, 11)) == preflight.python_problems((3, 12)) == []
-    assert preflight.torch_problems("2.13.0+cpu", None) == []
-    assert preflight.machine_problems("/usr/bin/cc", 100.0) == []
+    assert not list(preflight.lock_problems(LOCKED, LOCKED | {"ipython": "9"}, "cpu.txt"))
+    assert not list(preflight.runtime_problems(LOCKED, LOCKED, "cpu.txt"))
+    assert not [*preflight.python_problems((3, 11)), *preflight.python_problems((3, 12))]
+    assert not list(preflight.torch_problems("2.13.0+cpu", None))
+    assert not list(preflight.machine_problems("/usr/bin/cc", 100.0))
 
 
 def test_another_version_and_a_missing_package_are_named_with_the_remedy() -> None:
@@ -59,7 +59,8 @@ def test_a_cuda_torch_without_cuda_libraries_is_told_from_a_broken_one() -> None
 
 
 def test_python_compiler_and_disk_are_judged() -> None:
-    assert "Python 3.10 is not supported" in preflight.python_problems((3, 10))[0].text
+    [python] = preflight.python_problems((3, 10))
+    assert "Python 3.10 is not supported" in python.text
     compiler, disk = preflight.machine_problems(None, 1.0)
     assert not compiler.fatal
     assert disk.fatal and "1.0 GiB of disk are free" in disk.text

@@ -10,7 +10,7 @@ from PIL import Image
 from components.config import Clean
 from components.data.clean import clean, examine
 from components.data.filters import UnreadablePicture
-from components.data.picture import decode, encode_png, header
+from components.data.picture import decode, encode_png, load
 from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, count_slugs, first_reasons, read, write
 from components.stage import StageError
 from tests.components.data.rejects import read_rejects
@@ -78,7 +78,7 @@ def test_a_good_picture_becomes_a_bounded_png() -> None:
     wide = encode_png(Image.new("RGB", (1000, 400), "red"))
     row = examine("a red box", wide, "{}", filters=[UnreadablePicture(max_pixels=10**6)])
     assert (row["slug"], row["reason"]) == ("", "") and row["image"].startswith(b"\x89PNG")
-    assert header(row["image"]) == (512, 205)
+    assert load(row["image"]).size == (512, 205)
     assert decode(row["image"], 8)[4, 4].tolist() == [255, 0, 0]
 
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.data import duplicates
 from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
 
 
+@settings(deadline=None)  # the first call loads SciPy's graphs
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
 def test_pairs_share_a_group_and_groups_are_named_by_their_smallest_member(
     case: tuple[int, list[tuple[int, int]]],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.data.example import COLOUR_ALONE, SIZE, outline, write_drawings
-from components.data.picture import decode, header
+from components.data.picture import decode, load
 from components.data.sample import Sample
 from components.data.sources import METADATA, image_folder
 from components.stage import StageError
@@ -21,7 +21,7 @@ def test_every_drawing_is_black_lines_of_a_named_concept(assets: Path, tmp_path:
     samples = list(image_folder(tmp_path))
     assert len(samples) == 12 and all(isinstance(s, Sample) and s.meta["concept"] and s.meta["name"] for s in samples)
     for s in samples:
-        assert s.image is not None and header(s.image) == (SIZE, SIZE)
+        assert s.image is not None and load(s.image).size == (SIZE, SIZE)
         pixels = decode(s.image, SIZE).astype(int)
         assert np.ptp(pixels, axis=2).max() < 8, f"{s.text} has colours left"
         assert 0.01 < (pixels < 128).mean() < 0.5, f"{s.text} is blank or filled"

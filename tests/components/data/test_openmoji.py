@@ -7,7 +7,7 @@ import pytest
 
 from components.data import openmoji
 from components.data.openmoji import Entry, catalogue, render, samples
-from components.data.picture import decode, header
+from components.data.picture import decode, load
 from components.data.sample import Reject, Sample
 from components.stage import StageError
 
@@ -42,7 +42,7 @@ def test_every_drawing_is_a_sample_or_a_reject_and_the_limit_spreads(assets: Pat
     reasons = {record.reason.partition(":")[0] for record in found if isinstance(record, Reject)}
     assert reasons == {"no name", "a flag of a country or region"}
     assert not any(s.meta["subgroup"] in openmoji.FLAGS for s in kept)
-    assert all(sample.image and header(sample.image) == (32, 32) for sample in kept)
+    assert all(sample.image and load(sample.image).size == (32, 32) for sample in kept)
     assert all("CC BY-SA 4.0" in str(sample.meta["licence"]) for sample in kept)
     assert found == list(samples(assets, 32, limit=60))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data.picture import PictureError, crop_to_drawing, decode, encode_png, header
+from components.data.picture import PictureError, crop_to_drawing, decode, encode_png
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -83,10 +83,6 @@ def test_truncated_and_foreign_bytes_are_refused_with_a_reason() -> None:
     for junk in (b"", b"\x89PNG\r\n\x1a\n", b"<svg/>", whole[:20]):
         with pytest.raises(PictureError):
             decode(junk, 16)
-
-
-def test_header_tells_the_size_without_pixels() -> None:
-    assert header(claiming(300, 200)) == (300, 200)
 
 
 def test_crop_finds_the_drawing_and_leaves_an_empty_sheet_alone() -> None:

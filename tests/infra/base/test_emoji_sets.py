@@ -11,7 +11,7 @@ import pytest
 from components import config
 from components.data.concept import draw
 from components.data.openmoji import Entry
-from components.data.picture import header
+from components.data.picture import load
 from components.stage import StageError
 from infra.base import emoji_sets
 from infra.base.emoji_sets import ICONS, EmojiSet, drawings
@@ -40,7 +40,7 @@ def test_icons_are_found_by_their_english_names_once_per_concept(packages: Path)
     (sample,) = drawings("artist", emoji_set, NAMES)
     assert (sample.id, sample.text) == ("artist-1F680", "rocket: ship")
     assert (sample.meta["style"], sample.meta["concept"], sample.meta["licence"]) == ("artist", "1F680", "MIT")
-    assert sample.image and header(sample.image) == (64, 64)
+    assert sample.image and load(sample.image).size == (64, 64)
 
 
 def test_files_are_found_by_code_points_and_damaged_ones_left_out(packages: Path) -> None:
