@@ -17,14 +17,12 @@ Row = dict[str, Any]
 
 def request(url: str, request_id: str) -> Row | None:
     """One accepted request (the response's id) with its deployment, or None."""
-    rows = _rows(url, select(ACCEPTED).where(ACCEPTED.c.request_id == request_id))
-    return rows[0] if rows else None
+    return next(iter(_rows(url, select(ACCEPTED).where(ACCEPTED.c.request_id == request_id))), None)
 
 
 def finished(url: str, request_id: str) -> Row | None:
     """How one request finished, or None while it has not."""
-    rows = _rows(url, select(FINISHED).where(FINISHED.c.request_id == request_id))
-    return rows[0] if rows else None
+    return next(iter(_rows(url, select(FINISHED).where(FINISHED.c.request_id == request_id))), None)
 
 
 def feedback_on(url: str, request_id: str) -> list[Row]:

@@ -31,7 +31,6 @@ from components.stage import StageError
 
 DIGEST = "atelier.digest"
 LINE = "atelier.line"
-PARENT = "atelier.parent."
 FILES = "package"
 MAX_VALUE = 500  # characters of a parameter kept by every MLflow backend
 
@@ -51,7 +50,8 @@ def register(folder: Path, settings: config.Registry) -> ModelVersion:
             return existing
         run = run_of(client, experiment_id(client, settings), manifest)
         log_package(client, run, manifest, folder)
-        create_model(client, name, manifest.line)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name, tags={LINE: manifest.line})
         source = f"{run.info.artifact_uri}/{FILES}"
         made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags_of(manifest))
         client.set_terminated(run.info.run_id)
@@ -74,14 +74,15 @@ def run_of(client: MlflowClient, experiment: str, manifest: Manifest) -> Run:
 
 
 def tags_of(manifest: Manifest) -> dict[str, str]:
-    parents = {f"{PARENT}{kind}": digest for kind, digest in manifest.parents.items()}
+    parents = {f"atelier.parent.{kind}": digest for kind, digest in manifest.parents.items()}
     return {DIGEST: manifest.digest, LINE: manifest.line, **parents}
 
 
 def log_package(client: MlflowClient, run: Run, manifest: Manifest, folder: Path) -> None:
     """Parameters, metrics, signature and files; writing them a second time changes nothing."""
     time = run.info.start_time
-    metrics = [Metric(key, value, time, 0) for key, value in numbers(manifest.metrics)]
+    numbers = [(key, float(value)) for key, value in leaves(manifest.metrics) if isinstance(value, bool | int | float)]
+    metrics = [Metric(key, value, time, 0) for key, value in numbers]  # truth values as 0 and 1
     params = [Param(key, str(value)[:MAX_VALUE]) for key, value in leaves(manifest.parameters)]
     signature = signature_of(manifest.line)
     tags = [RunTag("atelier.signature", json.dumps(signature.to_dict()))]
@@ -100,18 +101,6 @@ def leaves(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def numbers(document: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numeric leaves, truth values as 0 and 1."""
-    for key, value in leaves(document):
-        if isinstance(value, bool | int | float):
-            yield key, float(value)
-
-
-def create_model(client: MlflowClient, name: str, line: str) -> None:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, tags={LINE: line})
 
 
 def fetch(line: str, digest: str, destination: Path, settings: config.Registry) -> Manifest:
