@@ -18,7 +18,6 @@ from components.events.ledger import Note, OvertakenError
 from components.experiments import store, thompson
 from components.experiments.exposures import ExperimentError
 from components.experiments.replay import Estimate
-from components.experiments.thompson import Tally
 from components.experiments.versions import State, Version, history, newest, running
 from components.releases.report import clock
 from components.stage import StageError
@@ -83,7 +82,7 @@ def allocate(engine: Engine, params: Params, name: str) -> str:
     unit = experiment.dwell_cap_s if experiment.metric == "dwell" else 1.0
     tallies = window.tallies(params.events.url, name, experiment.metric, unit, time.time() - REACTION_SECONDS)
     rewards = {variant: tallies.get(variant, (0.0, 0)) for variant in experiment.variants}
-    weights = thompson.weights({v: Tally(got, users - got) for v, (got, users) in rewards.items()}, experiment.floor)
+    weights = thompson.weights({v: (got, users - got) for v, (got, users) in rewards.items()}, experiment.floor)
     if all(abs(weights[v] - weight) < WORTH_IT for v, weight in experiment.weights.items()):
         return f"{name}: the weights stay"
     counted = ", ".join(f"{variant} {got:.1f} of {users}" for variant, (got, users) in rewards.items())

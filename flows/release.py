@@ -108,11 +108,11 @@ def require_no_other_on_trial(line: Line, deployment: str, params: Params) -> No
 @task(task_run_name="register-{line}", retries=2, retry_delay_seconds=5, persist_result=False)
 def register_package(line: Line) -> tuple[str, str]:
     """Register the package of a line with MLflow; returns its registered model and version."""
-    from components.registry.registry import register
+    from components.registry.registry import DIGEST, register
 
     version = register(package_folder(line), load().registry)
-    get_run_logger().info("%s is version %d of %s", version.digest[:12], version.number, version.name)
-    return version.name, str(version.number)
+    get_run_logger().info("%s is version %s of %s", version.tags[DIGEST][:12], version.version, version.name)
+    return version.name, str(version.version)
 
 
 @task(task_run_name="compare-{line}", persist_result=False)

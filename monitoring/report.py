@@ -16,7 +16,7 @@ from markupsafe import Markup
 from components.artifact import write_text
 from components.config import Params, load
 from components.events import window
-from components.events.read import read
+from components.events.read import deployments
 from components.events.schema import OTHER
 from components.experiments.statistics import Analysis
 from components.paths import IMAGE_PACKAGE
@@ -132,7 +132,7 @@ def summarise(
         drift=drifts,
         notes=notes,
         experiments=experiments,
-        deployments=served_by(counts, read(url, "deployments")),
+        deployments=served_by(counts, deployments(url)),
         advice=advise(traffic, drifts, [report.analysis for report in experiments], bool(simulated)),
     )
 

@@ -99,62 +99,43 @@ def described(what: str) -> Iterator[None]:
 
 def engine_of(url: str, *, create: bool = False) -> Engine:
     """This process's engine for `url`; `create` makes a missing SQLite file, whose absence is an error otherwise."""
-    _require_file(url, create)
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        # A relative path means another file in another working directory.
-        parsed = parsed.set(database=str(Path(str(parsed.database)).absolute()))
-    return _engine(parsed.render_as_string(hide_password=False))
-
-
-@lru_cache(maxsize=8)  # a process of the stack has one or two
-def _engine(url: str) -> Engine:
-    return connect(url)
-
-
-def connect(url: str, *, create: bool = False) -> Engine:
-    """An engine of the caller's own, who disposes of it."""
-    _require_file(url, create)
-    parsed = _parsed(url)
     try:
+        parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            engine = create_engine(parsed)
-            patience = float(str(parsed.query.get("timeout", BUSY_SECONDS)))
-            event.listen(engine, "connect", partial(_sqlite_pragmas, patience))
-            return engine
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, pool_pre_ping=True)
-    except (SQLAlchemyError, ImportError) as error:
-        raise _unusable(url, error) from error
+            parsed = _with_its_file(parsed, create)
+        return _engine(parsed.render_as_string(hide_password=False))
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        # Without the password that the URL may hold.
+        raise DatabaseError(f"events database {url.split('@')[-1]}: {error}") from error
 
 
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except SQLAlchemyError as error:
-        raise _unusable(url, error) from error
+def connect(url: str) -> Engine:
+    """An engine of the caller's own, who disposes of it."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed)
+        patience = float(str(parsed.query.get("timeout", BUSY_SECONDS)))
+        event.listen(engine, "connect", partial(_sqlite_pragmas, patience))
+        return engine
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return create_engine(parsed, pool_pre_ping=True)
 
 
-def _unusable(url: str, error: Exception) -> DatabaseError:
-    """Without the password that the URL may hold."""
-    return DatabaseError(f"events database {url.split('@')[-1]}: {error}")
+_engine = lru_cache(maxsize=8)(connect)  # a process of the stack has one or two
 
 
-def _require_file(url: str, create: bool) -> None:
-    """Of SQLite; another database is there, or is found out not to be when it is asked."""
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite":
-        return
-    path = Path(parsed.database or "")
+def _with_its_file(url: URL, create: bool) -> URL:
+    """SQLite's URL with an absolute path: a relative one means another file in another working directory."""
+    path = Path(url.database or "")
     if not create and not path.is_file():
         raise NoDatabaseError(f"no events database at {path}; it is made when the gateway first starts")
-    if create and parsed.database not in (None, "", ":memory:"):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _for_its_owner_alone(path)
-        except OSError as error:
-            raise _unusable(url, error) from error
+    if url.database in (None, "", ":memory:"):
+        return url
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _for_its_owner_alone(path)
+    return url.set(database=str(path.absolute()))
 
 
 def _for_its_owner_alone(path: Path) -> None:
@@ -195,15 +176,14 @@ def _md5(text: str) -> str:
 
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest version, in one transaction that other processes wait for."""
+    lock = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
     try:
         with engine.connect() as connection:
-            if _version(connection) == _newest_version():
+            if MigrationContext.configure(connection).get_current_revision() == _newest_version():
                 return
         with engine.connect() as connection:
-            _lock(connection)
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            connection.exec_driver_sql(lock)
+            command.upgrade(_alembic(connection=connection), "head")
             connection.commit()
     except CommandError as error:
         raise DatabaseError(f"the events database was made by newer code ({error}); run that") from error
@@ -211,8 +191,8 @@ def migrate(engine: Engine) -> None:
         raise DatabaseError(f"events database {engine.url.render_as_string()}: {error}") from error
 
 
-def _alembic() -> Config:
-    config = Config()
+def _alembic(**attributes: Connection) -> Config:
+    config = Config(attributes=attributes)
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
 
@@ -220,17 +200,6 @@ def _alembic() -> Config:
 @lru_cache
 def _newest_version() -> str | None:
     return ScriptDirectory.from_config(_alembic()).get_current_head()
-
-
-def _version(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _lock(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
 
 
 def insert_new(engine: Engine, table: Table) -> Insert:

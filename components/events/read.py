@@ -1,66 +1,28 @@
-"""The reading side of events: plain rows by kind and time, one response's rows, and deployments.
+"""The reading side of events: one response's rows, and deployments.
 
 Synchronous and read-only but for `record_deployment`; raises `DatabaseError` where the database is absent or fails.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import select
 
 from components.events.database import DatabaseError, insert_new, opened, reading, writing
-from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, TRIALS, Deployment
+from components.events.schema import ACCEPTED, DEPLOYMENTS, FEEDBACK, FINISHED, Deployment
 
 Row = dict[str, Any]
-TABLES = {
-    "accepted": ACCEPTED,
-    "finished": FINISHED,
-    "feedback": FEEDBACK,
-    "trials": TRIALS,
-    "deployments": DEPLOYMENTS,
-}
-Kind = Literal["accepted", "finished", "feedback", "trials", "deployments"]
-
-
-def read(url: str, kind: Kind, since: float = 0.0, until: float = float("inf")) -> list[Row]:
-    """Rows of `kind` with since <= time < until (epoch seconds), oldest first."""
-    table = TABLES[kind]
-    query = select(table).where(table.c.time >= since).order_by(table.c.time)
-    if until != float("inf"):
-        query = query.where(table.c.time < until)
-    return _rows(url, query)
-
-
-def requests(url: str, since: float = 0.0, until: float = float("inf"), experiment: str | None = None) -> list[Row]:
-    """Requests accepted in the window (of one experiment) with how they finished; None in all that, where they did not.
-
-    The time at which they finished is `finished`.
-    """
-    finished = [c for c in FINISHED.c if c.name not in ("request_id", "time")]
-    query = (
-        select(ACCEPTED, FINISHED.c.time.label("finished"), *finished)
-        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
-        .where(ACCEPTED.c.time >= since)
-        .order_by(ACCEPTED.c.time)
-    )
-    if until != float("inf"):
-        query = query.where(ACCEPTED.c.time < until)
-    if experiment is not None:
-        query = query.where(ACCEPTED.c.experiment == experiment)
-    return _rows(url, query)
 
 
 def request(url: str, request_id: str) -> Row | None:
     """One accepted request (the response's id) with its deployment, or None."""
-    rows = _rows(url, select(ACCEPTED).where(ACCEPTED.c.request_id == request_id))
-    return rows[0] if rows else None
+    return next(iter(_rows(url, select(ACCEPTED).where(ACCEPTED.c.request_id == request_id))), None)
 
 
 def finished(url: str, request_id: str) -> Row | None:
     """How one request finished, or None while it has not."""
-    rows = _rows(url, select(FINISHED).where(FINISHED.c.request_id == request_id))
-    return rows[0] if rows else None
+    return next(iter(_rows(url, select(FINISHED).where(FINISHED.c.request_id == request_id))), None)
 
 
 def feedback_on(url: str, request_id: str) -> list[Row]:
@@ -82,6 +44,11 @@ def get_deployment(url: str, deployment: str) -> Deployment | None:
     """What a deployment id stands for, or None."""
     rows = _rows(url, select(DEPLOYMENTS).where(DEPLOYMENTS.c.deployment == deployment))
     return Deployment(**rows[0]) if rows else None
+
+
+def deployments(url: str) -> list[Row]:
+    """What every deployment id stands for, oldest first."""
+    return _rows(url, select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.time))
 
 
 def _rows(url: str, query: Any) -> list[Row]:

@@ -165,7 +165,7 @@ def hash_user(user: str, secret: str) -> str:
 METADATA = MetaData()
 
 
-def _text(name: str) -> Column[str]:
+def text_column(name: str) -> Column[str]:
     return Column(name, Text, nullable=False)
 
 
@@ -174,7 +174,7 @@ ACCEPTED = Table(
     METADATA,
     Column("request_id", String(200), primary_key=True),
     Column("time", Float(53), nullable=False, index=True),
-    *(_text(name) for name in ("user_key", "line", "deployment", "model", "experiment", "variant")),
+    *(text_column(name) for name in ("user_key", "line", "deployment", "model", "experiment", "variant")),
     Column("propensity", Float(53), nullable=False),
     Column("segments", Text, nullable=False, server_default="{}"),
     Column("messages", Integer, nullable=False, server_default="0"),
@@ -185,10 +185,10 @@ FINISHED = Table(
     Column("request_id", String(200), primary_key=True),
     Column("time", Float(53), nullable=False, index=True),
     Column("latency_s", Float(53), nullable=False),
-    _text("outcome"),
+    text_column("outcome"),
     Column("status", Integer, nullable=False),
     Column("batch_size", Integer, nullable=False),
-    *(_text(name) for name in ("prompt", "output")),
+    *(text_column(name) for name in ("prompt", "output")),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
     Column("adapter", Text, nullable=False, server_default=""),
@@ -203,7 +203,7 @@ FEEDBACK = Table(
     Column("key", String(300), primary_key=True),
     Column("request_id", String(200), nullable=False, index=True),
     Column("time", Float(53), nullable=False, index=True),
-    *(_text(name) for name in ("user_key", "kind")),
+    *(text_column(name) for name in ("user_key", "kind")),
     Column("value", Float(53), nullable=False),
     Column("received", Float(53), nullable=False, server_default="0"),
     Column("clock", Text, nullable=False, server_default=""),
@@ -216,34 +216,34 @@ TRIALS = Table(
     Column("request_id", String(250), primary_key=True),
     Column("kind", String(20), primary_key=True),
     Column("time", Float(53), nullable=False, index=True),
-    *(_text(name) for name in ("line", "deployment", "reason")),
+    *(text_column(name) for name in ("line", "deployment", "reason")),
     Column("latency_s", Float(53), nullable=False),
 )
 DEPLOYMENTS = Table(
     "deployments",
     METADATA,
     Column("deployment", String(200), primary_key=True),
-    *(_text(name) for name in ("line", "digest", "model", "version", "bento")),
+    *(text_column(name) for name in ("line", "digest", "model", "version", "bento")),
     Column("time", Float(53), nullable=False, index=True),
 )
 LABEL_TASKS = Table(
     "label_tasks",
     METADATA,
     Column("task", String(32), primary_key=True),
-    *(_text(name) for name in ("phrase", "written", "why")),
+    *(text_column(name) for name in ("phrase", "written", "why")),
     Column("time", Float(53), nullable=False, index=True),
 )
 COMPARISONS = Table(
     "comparisons",
     METADATA,
     Column("sample", String(32), primary_key=True),
-    *(_text(name) for name in ("phrase", "left", "right", "left_origin", "right_origin")),
+    *(text_column(name) for name in ("phrase", "left", "right", "left_origin", "right_origin")),
 )
 LABEL_ANSWERS = Table(
     "label_answers",
     METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("task", String(32), ForeignKey("label_tasks.task"), nullable=False, index=True),
-    *(_text(name) for name in ("completion", "annotator")),
+    *(text_column(name) for name in ("completion", "annotator")),
     Column("time", Float(53), nullable=False),
 )

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Table, case, func, literal, select, text
+from sqlalchemy import Engine, Select, Table, case, func, literal, select, text
 
 from components.events.database import DatabaseError, described, engine_of, insert_new, migrate, reading
 from components.events.schema import (
@@ -67,7 +67,8 @@ class EventStore:
     @classmethod
     async def open(cls, url: str, capacity: int = 4096) -> EventStore:
         """Connect, migrate and start the writer; `capacity` events wait at most, further appends wait to enter."""
-        engine = await asyncio.to_thread(_prepare, url)
+        engine = engine_of(url, create=True)
+        await asyncio.to_thread(migrate, engine)
         return cls(engine, capacity)
 
     async def append(self, event: Event) -> bool:
@@ -83,15 +84,25 @@ class EventStore:
 
     async def who_asked(self, request_id: str) -> tuple[str, float] | None:
         """Who asked (user key) and when (epoch s), None for an unknown id; raises `DatabaseError` if unreadable."""
-        return await self._read(who_asked, request_id)
+        query = select(ACCEPTED.c.user_key, ACCEPTED.c.time).where(ACCEPTED.c.request_id == storable(request_id))
+        row = await self._first(query)
+        return (row.user_key, row.time) if row else None
 
     async def reactions(self, request_id: str, key: str) -> tuple[int, bool]:
-        """How many reactions to a response are stored, and whether one has this key; raises as `who_asked` does."""
-        return await self._read(reactions, request_id, key)
+        """How many reactions to a response are stored, and whether one has this idempotency key; raises as above."""
+        same = func.coalesce(func.max(case((FEEDBACK.c.key == key, 1), else_=0)), 0)
+        query = select(func.count().label("total"), same.label("same"))
+        row = await self._first(query.where(FEEDBACK.c.request_id == storable(request_id)))
+        return row.total, bool(row.same)
 
-    async def _read(self, read: Callable[..., T], *arguments: str) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, partial(read, self.engine, *arguments))
+    async def _first(self, query: Select[Any]) -> Any:
+        """The first row, or None."""
+
+        def read() -> Any:
+            with reading(self.engine) as connection:
+                return connection.execute(query).first()
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     async def watch(self) -> None:
         """Keep `failing` true to the disk while nothing is written, until cancelled."""
@@ -161,12 +172,6 @@ class EventStore:
                 _fail([item], DatabaseError("the event store is closed"))
 
 
-def _prepare(url: str) -> Engine:
-    engine = engine_of(url, create=True)
-    migrate(engine)
-    return engine
-
-
 def _fail(group: Sequence[_Waiting], error: Exception) -> None:
     for waiting in group:
         if not waiting.written.done():
@@ -182,23 +187,6 @@ def commit(engine: Engine, events: Sequence[Event]) -> list[bool]:
             connection.execute(insert_new(engine, TABLES[type(event)]), event.model_dump()).rowcount == 1
             for event in events
         ]
-
-
-def who_asked(engine: Engine, request_id: str) -> tuple[str, float] | None:
-    """Who asked (user key) and when (epoch s), or None where no request of this id was accepted."""
-    query = select(ACCEPTED.c.user_key, ACCEPTED.c.time).where(ACCEPTED.c.request_id == storable(request_id))
-    with reading(engine) as connection:
-        row = connection.execute(query).first()
-        return (row.user_key, row.time) if row else None
-
-
-def reactions(engine: Engine, request_id: str, key: str) -> tuple[int, bool]:
-    """How many reactions to a response are stored, and whether one of them has this idempotency key."""
-    same = func.coalesce(func.max(case((FEEDBACK.c.key == key, 1), else_=0)), 0)
-    query = select(func.count(), same).where(FEEDBACK.c.request_id == storable(request_id))
-    with reading(engine) as connection:
-        count, same_key = connection.execute(query).one()
-        return count, bool(same_key)
 
 
 def rewrite(engine: Engine) -> None:

@@ -73,14 +73,21 @@ def later(url: str, time: float) -> int:
 
 def sample(url: str, since: float, until: float, *, line: str, rows: int, deployment: str | None = None) -> list[Row]:
     """At most `rows` requests of a line with how they finished, in order of their hash: a prefix is a sample too."""
-    order = func.md5(ACCEPTED.c.request_id)
+    order, same = func.md5(ACCEPTED.c.request_id), ACCEPTED.c.request_id == FINISHED.c.request_id
     within = [ACCEPTED.c.time >= since, ACCEPTED.c.time < until, ACCEPTED.c.line == line]
     # Sampled before it is joined: the texts of requests that are not in the sample are never read.
     chosen = select(ACCEPTED.c.request_id).where(*within).order_by(order).limit(rows)
     if deployment is not None:
-        ended = ACCEPTED.c.request_id == FINISHED.c.request_id
-        chosen = chosen.join(FINISHED, ended, isouter=True).where(ANSWERED_BY == deployment)  # noqa: SIM300 - a column
-    query = _requests().where(ACCEPTED.c.request_id.in_(chosen)).order_by(order)
+        chosen = chosen.join(FINISHED, same, isouter=True).where(ANSWERED_BY == deployment)  # noqa: SIM300 - a column
+    # With who answered and how they finished, None in all that where they have not.
+    accepted = [c for c in ACCEPTED.c if c.name != "deployment"]
+    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time", "answered_by")]
+    query = (
+        select(*accepted, ANSWERED_BY.label("deployment"), *ended)
+        .join(FINISHED, same, isouter=True)
+        .where(ACCEPTED.c.request_id.in_(chosen))
+        .order_by(order)
+    )
     with reading(url) as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -221,15 +228,6 @@ def tallies(url: str, experiment: str, kind: str, unit: float, until: float) -> 
     query = select(each.c.variant, func.sum(each.c.mean), func.count()).group_by(each.c.variant)
     with reading(url) as connection:
         return {variant: (float(total), users) for variant, total, users in connection.execute(query)}
-
-
-def _requests() -> Select[Any]:
-    """Requests with who answered and how they finished, None in all that where they have not."""
-    accepted = [c for c in ACCEPTED.c if c.name != "deployment"]
-    ended = [c for c in FINISHED.c if c.name not in ("request_id", "time", "answered_by")]
-    return select(*accepted, ANSWERED_BY.label("deployment"), *ended).join(
-        FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True
-    )
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:

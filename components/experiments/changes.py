@@ -6,7 +6,6 @@ What runs and is not declared goes on and is only reported: ending one cannot be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from components.config import Experiment
 from components.experiments.assignment import UNITS, Placed, allocate, in_units, place
@@ -16,16 +15,11 @@ FIXED = ("line", "segment", "salt", "metric", "attribution_hours")  # who is in,
 Seen = Callable[[str], set[str]]  # the variants of an experiment that have had users
 
 
-@dataclass(frozen=True)
-class Changes:
-    """New versions to write, and messages about all that an operator should know."""
+def changes(declared: Sequence[Experiment], newest: Sequence[Version], seen: Seen) -> tuple[list[Placed], list[str]]:
+    """(new versions to write, messages about all that an operator should know).
 
-    placed: tuple[Placed, ...]
-    messages: tuple[str, ...]
-
-
-def changes(declared: Sequence[Experiment], newest: Sequence[Version], seen: Seen) -> Changes:
-    """Raises `ExperimentRefusedError`, by name, for what would spoil a running experiment or does not fit."""
+    Raises `ExperimentRefusedError`, by name, for what would spoil a running experiment or does not fit.
+    """
     ended = {version.name: version for version in newest if version.state is State.ENDED}
     running = {version.name: version.placed for version in newest if version.name not in ended}
     wanted = {experiment.name: experiment for experiment in declared if experiment.name not in ended}
@@ -41,7 +35,7 @@ def changes(declared: Sequence[Experiment], newest: Sequence[Version], seen: See
     messages += [_difference(running.get(placed.experiment.name), placed) for placed in changed]
     undeclared = running.keys() - wanted.keys()
     messages += [f"{name} runs and is not declared: it goes on; {ending(name)}" for name in undeclared]
-    return Changes(tuple(changed), tuple(messages))
+    return changed, messages
 
 
 def ending(name: str) -> str:

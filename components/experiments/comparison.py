@@ -94,13 +94,13 @@ def compare(
     for treatment in treatments:
         two = pair(users, control, treatment)
         outcomes = np.array([user.outcome(measure) for user in two.users], dtype=np.float64)
-        unknown = np.full_like(outcomes, np.nan)
-        before = np.array([user.before(measure) for user in two.users], dtype=np.float64) if cuped else unknown
+        before = np.array([user.before(measure) for user in two.users], dtype=np.float64) if cuped else None
         each = alpha / len(treatments)
         difference, low, high = confidence_sequence(outcomes, two.treated, two.share, each, before)
-        x = effects(outcomes, two.treated, two.share, predictions(outcomes, before))
+        expected = predictions(outcomes, before)
+        x = effects(outcomes, two.treated, two.share, expected)
         turned = shift(x, 1 / np.minimum(two.share, 1 - two.share), two.times, each)
-        without, left = (np.sum((outcomes - predictions(outcomes, past)) ** 2) for past in (unknown, before))
+        without, left = (np.sum((outcomes - guess) ** 2) for guess in (predictions(outcomes), expected))
         explained = float(1 - left / without) if without else 0.0
         comparisons.append(Comparison(treatment, difference, (low, high), explained, turned))
     return tuple(comparisons)
@@ -122,13 +122,12 @@ def confidence_sequence(
     """
     if not outcomes.size:
         return 0.0, -1.0, 1.0
-    past = np.full(outcomes.size, np.nan) if before is None else before
-    x = effects(outcomes, treated, share, predictions(outcomes, past))
+    x = effects(outcomes, treated, share, predictions(outcomes, before))
     low, high = interval(x, 1 / np.minimum(share, 1 - share), alpha)
     return float(x.mean()), low, high
 
 
-def predictions(outcomes: Floats, before: Floats) -> Floats:
+def predictions(outcomes: Floats, before: Floats | None = None) -> Floats:
     """Each user's predicted outcome (n,) in [0, 1], from `before` (n,; NaN without a past) and earlier users only.
 
     Without a past, or where `before` never varies, it is the mean outcome so far; 0.5 for the first user.
@@ -139,8 +138,9 @@ def predictions(outcomes: Floats, before: Floats) -> Floats:
     [0, 1] as outcomes are, so what remains is bounded as without it, and the exact sequence for bounded numbers stays
     valid: no asymptotic one is needed.
     """
-    has_past = np.isfinite(before)
-    x = np.where(has_past, before, 0.0)
+    past = np.full_like(outcomes, np.nan) if before is None else before
+    has_past = np.isfinite(past)
+    x = np.where(has_past, past, 0.0)
     n, all_n = _earlier(has_past.astype(float)), np.arange(outcomes.size)
     mean_x, mean_y = (_earlier(v) / np.maximum(n, 1) for v in (x, np.where(has_past, outcomes, 0.0)))
     sxx = _earlier(x * x) - n * mean_x**2

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -117,15 +118,13 @@ def fold(rows: Iterable[Exposure], epochs: Sequence[Epoch]) -> list[User]:
     which a sequence of equals allows. Raises `ExperimentError` for a value outside [0, 1], a time that is no number and
     a propensity outside (0, 1].
     """
-    users: dict[str, User] = {}
+    users: defaultdict[str, User] = defaultdict(User)
     held = _by_propensity(epochs)
     for row in rows:
         if not row.past and row.variant not in epochs[-1][1]:
             continue
         _check(row)
-        user = users.get(row.user_key)
-        if user is None:
-            user = users[row.user_key] = User()
+        user = users[row.user_key]
         if row.past:
             _add(user.past, row.values)
         else:

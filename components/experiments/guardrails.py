@@ -58,19 +58,12 @@ def guard(
     )
 
 
-def _guard(
-    users: Sequence[User],
-    control: str,
-    treatment: str,
-    name: str,
-    margin: float,
-    alpha: float,
-) -> Guard:
+def _guard(users: Sequence[User], control: str, treatment: str, name: str, margin: float, alpha: float) -> Guard:
     two = pair([user for user in users if name in user.counted.sums], control, treatment)
     shares = np.array([user.outcome(name) for user in two.users], dtype=np.float64)
     # Two one-sided bounds at alpha are a two-sided interval at 2 alpha.
     _, low, high = confidence_sequence(shares, two.treated, two.share, min(2 * alpha, 0.99))
-    x = effects(shares, two.treated, two.share, predictions(shares, np.full_like(shares, np.nan)))
+    x = effects(shares, two.treated, two.share, predictions(shares))
     turned = exceeding(x, margin, 1 / np.minimum(two.share, 1 - two.share), two.times, alpha)
     status = Status.HARM if low > margin or turned else Status.SAFE if high < margin else Status.UNDECIDED
     of_control, of_treatment = (float(shares[m].mean()) if m.any() else 0.0 for m in (~two.treated, two.treated))

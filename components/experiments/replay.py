@@ -1,8 +1,9 @@
 """Off-policy replay: what a policy that never ran would have earned, from what a logged one did. Pure.
 
 Inverse propensity scores (Horvitz and Thompson 1952), self-normalised (Swaminathan and Joachims 2015) and doubly robust
-(Dudik, Langford and Li 2011), the last with a ridge model of rewards fitted on other users than it is used for. Users'
-requests hang together, so standard errors are over users. The intervals are for one look at a finished log.
+(Dudik, Langford and Li 2011), the latter with a ridge model of rewards fitted on other users than it is used for.
+Users' requests hang together, so standard errors are over users. The intervals, at 95 %, are for one look at a finished
+log.
 No library: the one for this, obp, had its last release in April 2023.
 """
 
@@ -56,15 +57,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Value:
-    """A policy's value by three estimators and the number of unweighted decisions that its log is worth."""
+    """A policy's value by two estimators and the number of unweighted decisions that its log is worth."""
 
-    ips: Estimate
     snips: Estimate
     doubly_robust: Estimate
     effective: float
 
 
-def evaluate(log: Log, policy_nK: Floats, alpha: float = 0.05) -> Value:
+def evaluate(log: Log, policy_nK: Floats) -> Value:
     """Value of the policy that takes action k in logged context i with probability `policy_nK[i, k]`.
 
     Raises `ExperimentError` for a policy that is none and `OverlapError` where the log cannot tell.
@@ -78,17 +78,14 @@ def evaluate(log: Log, policy_nK: Floats, alpha: float = 0.05) -> Value:
     correction = w * (log.reward - modelled[rows, log.action])
     snips = float(np.sum(w * log.reward) / w.sum())
     return Value(
-        ips=_estimate(log, w * log.reward, alpha),
         # Linearised: a ratio's error is that of its numerator less the ratio times that of its denominator.
-        snips=_estimate(log, snips + w * (log.reward - snips) / w.mean(), alpha),
-        doubly_robust=_estimate(log, (policy_nK * modelled).sum(axis=1) + correction, alpha),
+        snips=_estimate(log, snips + w * (log.reward - snips) / w.mean()),
+        doubly_robust=_estimate(log, (policy_nK * modelled).sum(axis=1) + correction),
         effective=effective,
     )
 
 
-def rank(
-    log: Log, policies: Mapping[str, Floats], alpha: float = 0.05
-) -> tuple[list[tuple[str, Value]], dict[str, str]]:
+def rank(log: Log, policies: Mapping[str, Floats]) -> tuple[list[tuple[str, Value]], dict[str, str]]:
     """Policies by the lower end of their doubly robust interval, best first, and those refused with the reason.
 
     The lower end, as the best of many estimates is mostly the luckiest.
@@ -97,7 +94,7 @@ def rank(
     refused: dict[str, str] = {}
     for name, policy in policies.items():
         try:
-            values[name] = evaluate(log, policy, alpha)
+            values[name] = evaluate(log, policy)
         except OverlapError as error:
             refused[name] = str(error)
     return sorted(values.items(), key=lambda item: -item[1].doubly_robust.interval[0]), refused
@@ -134,7 +131,7 @@ def _rewards(log: Log, actions: int) -> Floats:
     return modelled
 
 
-def _estimate(log: Log, values: Floats, alpha: float) -> Estimate:
+def _estimate(log: Log, values: Floats, alpha: float = 0.05) -> Estimate:
     """Mean of `values` (n,) with a normal interval whose standard error sums each user's deviations first."""
     mean = float(values.mean())
     _, who = np.unique(log.user, return_inverse=True)

@@ -177,12 +177,7 @@ def analyse(experiment: Experiment, everyone: Sequence[User], still_open: Sequen
 
 
 def decide(
-    control: str,
-    comparisons: Sequence[Comparison],
-    guards: Sequence[Guard],
-    srm: bool,
-    unexplained: bool,
-    more: str = MORE["like"],
+    control: str, comparisons: Sequence[Comparison], guards: Sequence[Guard], srm: bool, unexplained: bool, more: str
 ) -> Finding:
     """The verdict, of whom, and its reason, in which `more` says what a winner does; a broken experiment is
     inconclusive."""

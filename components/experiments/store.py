@@ -23,10 +23,10 @@ from components.experiments.versions import LEDGER, ExperimentRefusedError, Stat
 def apply(engine: Engine, declared: Sequence[Experiment], note: Note) -> list[str]:
     """Put what is declared in force; says in words what changed and what did not. Raises `ExperimentRefusedError`."""
     seen = newest(engine)
-    changed = changes(declared, seen, lambda name: variants_seen(engine, name))
-    if changed.placed:
-        _write(engine, seen, changed.placed, State.RUNNING, note)
-    return list(changed.messages)
+    changed, messages = changes(declared, seen, lambda name: variants_seen(engine, name))
+    if changed:
+        _write(engine, seen, changed, State.RUNNING, note)
+    return messages
 
 
 def end(engine: Engine, name: str, note: Note) -> Version:

@@ -9,42 +9,24 @@ the outcomes, so `analyse`, whose sequences assume weights that do not, compares
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from components.experiments.exposures import ExperimentError
-
+Tally = tuple[float, float]  # a variant's rewards and what is missing to one a user, so far: both may be fractions
 NODES = 256  # of the quadrature; its error is below 0.002 for posteriors of very different width
 
 
-@dataclass(frozen=True)
-class Tally:
-    """A variant's rewards so far; shares of a like may be added to both."""
-
-    liked: float
-    not_liked: float
-
-
 def weights(tallies: Mapping[str, Tally], floor: float) -> dict[str, float]:
-    """Each variant's propensity, at least `floor`, summing to 1: the floor for all, and the rest by who is best.
-
-    Raises `ExperimentError` for a floor that does not fit in or a tally that is no count.
-    """
-    if not 0 < floor * len(tallies) <= 1:
-        raise ExperimentError(f"floor {floor}: {len(tallies)} variants at least that likely do not fit into 1")
+    """Each variant's propensity, at least `floor`, summing to 1: the floor for all, and the rest by who is best."""
     rest = 1 - floor * len(tallies)
     return {name: float(floor + rest * p) for name, p in zip(tallies, best(tallies), strict=True)}
 
 
 def best(tallies: Mapping[str, Tally]) -> NDArray[np.float64]:
     """Probability (K,) that each variant has the highest rate: its mean over own quantiles of all others' CDFs."""
-    for name, tally in tallies.items():
-        if not (0 <= tally.liked < float("inf") and 0 <= tally.not_liked < float("inf")):
-            raise ExperimentError(f"variant {name}: {tally} holds no counts")
-    posteriors = [stats.beta(1 + tally.liked, 1 + tally.not_liked) for tally in tallies.values()]
+    posteriors = [stats.beta(1 + liked, 1 + not_liked) for liked, not_liked in tallies.values()]
     nodes, mass = np.polynomial.legendre.leggauss(NODES)
     chances = np.empty(len(posteriors))
     for k, mine in enumerate(posteriors):

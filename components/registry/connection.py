@@ -45,18 +45,16 @@ def connect(settings: config.Registry) -> Iterator[MlflowClient]:
 def check_reachable(uri: str) -> None:
     """Raise `RegistryError` where nothing listens at a server's address; make the folder of an SQLite file."""
     parts = urlsplit(uri)
+    address = without_credentials(uri)
     scheme = parts.scheme.split("+")[0]
     if scheme == "sqlite":
         Path(uri.removeprefix(f"{parts.scheme}:///")).parent.mkdir(parents=True, exist_ok=True)
         return
     if scheme not in PORTS or not parts.hostname:
-        raise RegistryError(
-            f"registry.tracking_uri {without_credentials(uri)!r}: expected sqlite, http(s) or a database"
-        )
+        raise RegistryError(f"registry.tracking_uri {address!r}: expected sqlite, http(s) or a database")
     try:
         socket.create_connection((parts.hostname, parts.port or PORTS[scheme]), timeout=CONNECT_TIMEOUT).close()
     except OSError as error:
-        address = without_credentials(uri)
         raise RegistryError(
             f"MLflow at {address} is unreachable ({error}); start it or set registry.tracking_uri"
         ) from error

@@ -12,7 +12,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,54 +31,37 @@ from components.stage import StageError
 
 DIGEST = "atelier.digest"
 LINE = "atelier.line"
-PARENT = "atelier.parent."
 FILES = "package"
 MAX_VALUE = 500  # characters of a parameter kept by every MLflow backend
 
 
-@dataclass(frozen=True)
-class Version:
-    """One registered model version and the digest of the package it holds."""
-
-    name: str
-    number: int
-    run_id: str
-    digest: str
-
-
 def model_name(settings: config.Registry, line: str) -> str:
-    """The registered model of a line."""
     return f"{settings.experiment}-{line}"
 
 
-def register(folder: Path, settings: config.Registry) -> Version:
+def register(folder: Path, settings: config.Registry) -> ModelVersion:
     """The version of a package, registered once per digest; raises `ArtifactError` or `RegistryError`."""
     manifest = verify(folder)
     if manifest.kind != "package":
         raise ArtifactError(f"{folder}: kind is {manifest.kind!r}, only a package is registered")
     name = model_name(settings, manifest.line)
     with connect(settings) as client:
-        existing = version_of(client, name, manifest.digest)
-        if existing is not None:
+        if (existing := version_of(client, name, manifest.digest)) is not None:
             return existing
         run = run_of(client, experiment_id(client, settings), manifest)
         log_package(client, run, manifest, folder)
-        create_model(client, name, manifest.line)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name, tags={LINE: manifest.line})
         source = f"{run.info.artifact_uri}/{FILES}"
-        tags = {DIGEST: manifest.digest, LINE: manifest.line, **parent_tags(manifest)}
-        made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags)
+        made = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags_of(manifest))
         client.set_terminated(run.info.run_id)
-        return as_version(made)
+        return made
 
 
-def version_of(client: MlflowClient, name: str, digest: str) -> Version | None:
+def version_of(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     """The registered version of a digest; the oldest where somebody made a second one by hand."""
     versions = client.search_model_versions(f"name = '{name}' and tag.`{DIGEST}` = '{digest}'")
-    return min(map(as_version, versions), key=lambda version: version.number, default=None)
-
-
-def as_version(version: ModelVersion) -> Version:
-    return Version(version.name, int(version.version), str(version.run_id), version.tags.get(DIGEST, ""))
+    return min(versions, key=lambda version: int(version.version), default=None)
 
 
 def run_of(client: MlflowClient, experiment: str, manifest: Manifest) -> Run:
@@ -87,18 +69,20 @@ def run_of(client: MlflowClient, experiment: str, manifest: Manifest) -> Run:
     left = client.search_runs([experiment], f"tags.`{DIGEST}` = '{manifest.digest}'", max_results=1)
     if left:
         return left[0]
-    tags = {DIGEST: manifest.digest, LINE: manifest.line, **parent_tags(manifest)}
-    return client.create_run(experiment, tags=tags, run_name=f"{manifest.line}-{manifest.digest[:12]}")
+    name = f"{manifest.line}-{manifest.digest[:12]}"
+    return client.create_run(experiment, tags=tags_of(manifest), run_name=name)
 
 
-def parent_tags(manifest: Manifest) -> dict[str, str]:
-    return {f"{PARENT}{kind}": digest for kind, digest in manifest.parents.items()}
+def tags_of(manifest: Manifest) -> dict[str, str]:
+    parents = {f"atelier.parent.{kind}": digest for kind, digest in manifest.parents.items()}
+    return {DIGEST: manifest.digest, LINE: manifest.line, **parents}
 
 
 def log_package(client: MlflowClient, run: Run, manifest: Manifest, folder: Path) -> None:
     """Parameters, metrics, signature and files; writing them a second time changes nothing."""
     time = run.info.start_time
-    metrics = [Metric(key, value, time, 0) for key, value in numbers(manifest.metrics)]
+    numbers = [(key, float(value)) for key, value in leaves(manifest.metrics) if isinstance(value, bool | int | float)]
+    metrics = [Metric(key, value, time, 0) for key, value in numbers]  # truth values as 0 and 1
     params = [Param(key, str(value)[:MAX_VALUE]) for key, value in leaves(manifest.parameters)]
     signature = signature_of(manifest.line)
     tags = [RunTag("atelier.signature", json.dumps(signature.to_dict()))]
@@ -119,18 +103,6 @@ def leaves(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def numbers(document: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numeric leaves, truth values as 0 and 1."""
-    for key, value in leaves(document):
-        if isinstance(value, bool | int | float):
-            yield key, float(value)
-
-
-def create_model(client: MlflowClient, name: str, line: str) -> None:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, tags={LINE: line})
-
-
 def fetch(line: str, digest: str, destination: Path, settings: config.Registry) -> Manifest:
     """Bring a registered package back into a new folder `destination`, every digest checked, whole or not at all."""
     if destination.exists():
@@ -144,18 +116,15 @@ def fetch(line: str, digest: str, destination: Path, settings: config.Registry) 
             files = Path(client.download_artifacts(version.run_id, f"{FILES}/files", scratch))
             manifest = verify(files)
             if manifest.digest != digest:
-                raise ArtifactError(f"version {version.number} of {version.name} holds {manifest.digest}, not {digest}")
+                raise ArtifactError(
+                    f"version {version.version} of {version.name} holds {manifest.digest}, not {digest}"
+                )
             shutil.move(files, destination)
             return manifest
 
 
-def aliases(line: str, settings: config.Registry) -> dict[str, str]:
-    """What MLflow says now: the digest behind each alias of a line's model."""
-    with connect(settings) as client:
-        return current_aliases(client, model_name(settings, line))
-
-
 def current_aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    """What MLflow says now: the digest behind each alias of a registered model."""
     try:
         model = client.get_registered_model(name)
     except MlflowException as error:
@@ -163,7 +132,7 @@ def current_aliases(client: MlflowClient, name: str) -> dict[str, str]:
             return {}
         raise
     versions = {alias: client.get_model_version(name, str(number)) for alias, number in model.aliases.items()}
-    return {alias: as_version(version).digest for alias, version in versions.items()}
+    return {alias: version.tags.get(DIGEST, "") for alias, version in versions.items()}
 
 
 def project_aliases(
@@ -182,16 +151,16 @@ def project_aliases(
             for alias in sorted(before.keys() | wanted.keys())
             if before.get(alias) != wanted.get(alias)
         }
-        numbers_by_alias = {alias: version_of(client, name, digest) for alias, digest in wanted.items()}
+        versions: dict[str, ModelVersion] = {}
         for alias, digest in wanted.items():
-            if numbers_by_alias[alias] is None:
+            if (version := version_of(client, name, digest)) is None:
                 raise RegistryError(f"alias {alias!r}: no registered {line} package has the digest {digest}")
+            versions[alias] = version
         for alias in changes:
-            version = numbers_by_alias.get(alias)
-            if version is None:
-                client.delete_registered_model_alias(name, alias)
+            if alias in versions:
+                client.set_registered_model_alias(name, alias, str(versions[alias].version))
             else:
-                client.set_registered_model_alias(name, alias, str(version.number))
+                client.delete_registered_model_alias(name, alias)
         return changes
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import and_, select
 
 from components.config import Line
 from components.config import Release as Rules
@@ -17,8 +16,6 @@ from components.experiments.exposures import Exposure, by_closing, fold
 from components.releases.decide import CANDIDATE, CHAMPION, Call, Evidence, weigh
 from components.releases.machine import State
 from components.releases.schema import Release
-
-ENDED = ("outcome", "status", "latency_s")
 
 
 def gather(database: Database, candidate: Release, champion: Release | None, rules: Rules) -> Evidence:
@@ -42,16 +39,22 @@ def calls(database: Database, release: Release, slow_seconds: float, now: float)
     hangs until users leave, or dies with its process, ends in no other way. One at which the champion failed alike says
     nothing.
     """
+    shadow = release.state is State.SHADOW
+    of_kind = select(TRIALS).where(
+        TRIALS.c.kind == (CallKind.SHADOW if shadow else CallKind.FAILURE),
+        TRIALS.c.deployment == release.deployment,
+        TRIALS.c.time >= release.since,
+    )
     with reading(database, "releases") as connection:
-        trials = _trials(connection, release)
-        if release.state is State.SHADOW:
+        trials = connection.execute(of_kind.order_by(TRIALS.c.time)).all()
+        if shadow:
             well = ("", Reason.SLOW)
             return [Call(row.reason not in well, row.latency_s > slow_seconds, row.time, row.time) for row in trials]
         # In the gateway, slow means far above the champion; here the line's own bound holds.
         made_good = {row.request_id: row.time for row in trials if row.reason not in (Reason.SLOW, Reason.BOTH)}
         alike = {row.request_id for row in trials if row.reason == Reason.BOTH}
         query = (
-            select(ACCEPTED.c.request_id, ACCEPTED.c.time, *(FINISHED.c[name] for name in ENDED))
+            select(ACCEPTED.c.request_id, ACCEPTED.c.time, FINISHED.c.outcome, FINISHED.c.status, FINISHED.c.latency_s)
             .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
             .where(ACCEPTED.c.deployment == release.deployment, ACCEPTED.c.time >= release.since)
             .order_by(ACCEPTED.c.time)
@@ -106,11 +109,3 @@ def breaker(database: Database, release: Release) -> str:
     query = select(TRIALS.c.reason).where(TRIALS.c.kind == CallKind.BREAKER, TRIALS.c.request_id == release.release)
     with reading(database, "releases") as connection:
         return connection.scalar(query) or ""
-
-
-def _trials(connection: Connection, release: Release) -> Sequence[Row[Any]]:
-    kind = CallKind.SHADOW if release.state is State.SHADOW else CallKind.FAILURE
-    query = select(TRIALS).where(
-        TRIALS.c.kind == kind, TRIALS.c.deployment == release.deployment, TRIALS.c.time >= release.since
-    )
-    return connection.execute(query.order_by(TRIALS.c.time)).all()

@@ -40,7 +40,7 @@ def _take(engine: Engine, line: str, holder: str, seconds: float) -> Lease:
                 f"{lease.holder} drives the releases of {line} for {left:.1f} s more; wait, or ask them"
             )
         taken = Lease(line, holder, lease.token + 1, now + seconds)
-        _write(connection, taken)
+        connection.execute(update(LEASES).where(LEASES.c.line == line).values(vars(taken)))
         return taken
 
 
@@ -76,8 +76,3 @@ def _lock(connection: Connection, line: str) -> Lease:
     if row is None:
         raise UnknownReleaseError(f"no line {line!r} has releases; a line begins with a row in the table leases")
     return Lease(**row)
-
-
-def _write(connection: Connection, lease: Lease) -> None:
-    values = {"holder": lease.holder, "token": lease.token, "expires": lease.expires}
-    connection.execute(update(LEASES).where(LEASES.c.line == lease.line).values(values))

@@ -34,6 +34,8 @@ class LeaseHeldError(ReleaseError):
 
 
 class State(StrEnum):
+    """In the order in which a release comes to them; the last two are where it ends."""
+
     REGISTERED = "registered"
     VALIDATED = "validated"
     SHADOW = "shadow"
@@ -56,17 +58,7 @@ class Kind(StrEnum):
     REINSTATEMENT = "reinstatement"
 
 
-WAY = (
-    State.REGISTERED,
-    State.VALIDATED,
-    State.SHADOW,
-    State.CANARY_1,
-    State.CANARY_5,
-    State.CANARY_25,
-    State.CANARY_50,
-    State.AB,
-    State.CHAMPION,
-)
+WAY = tuple(State)[:-2]
 OPEN = WAY[:-1]  # not decided yet
 TRIAL = OPEN[2:]  # sees requests beside the champion: at most one release of a line
 NEXT = dict(pairwise(WAY))

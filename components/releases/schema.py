@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint, text
 
 from components.events.ledger import Ledger
-from components.events.schema import METADATA
+from components.events.schema import METADATA, text_column
 from components.releases.machine import TRIAL, Kind, State
 
 
@@ -64,9 +64,8 @@ RELEASES = Table(
     "releases",
     METADATA,
     Column("release", String(250), primary_key=True),
-    Column("line", Text, nullable=False),
+    *(text_column(name) for name in ("line", "state")),
     Column("deployment", ForeignKey("deployments.deployment"), nullable=False),
-    Column("state", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("since", Float(53), nullable=False),
     _only_one("one_champion", (State.CHAMPION,)),
@@ -79,11 +78,8 @@ MOVES = Table(
     Column("release", ForeignKey("releases.release"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("source", Text),
-    Column("target", Text, nullable=False),
-    Column("kind", Text, nullable=False),
+    *(text_column(name) for name in ("target", "kind", "who", "why")),
     Column("time", Float(53), nullable=False),
-    Column("who", Text, nullable=False),
-    Column("why", Text, nullable=False),
     Column("evidence", JSON, nullable=False),
     Column("token", Integer, nullable=False),
     UniqueConstraint("release", "version", name="each_version_once"),
@@ -93,7 +89,7 @@ LEASES = Table(
     "leases",
     METADATA,
     Column("line", String(50), primary_key=True),
-    Column("holder", Text, nullable=False),
+    text_column("holder"),
     Column("token", Integer, nullable=False),
     Column("expires", Float(53), nullable=False),
 )

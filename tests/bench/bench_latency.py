@@ -15,10 +15,10 @@ import httpx
 import numpy as np
 
 from components.artifact import canonical, write_text
-from components.events.read import read
 from tests.bench.timing import before_work, paired_ratio
 from tests.bentos.collector import receiving
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
+from tests.components.events.examples import read
 from tests.conftest import ROOT
 
 PAIRS, WARM_UP = 400, 50

@@ -27,7 +27,6 @@ from sqlalchemy import Engine
 from components.artifact import canonical, write_text
 from components.config import Line, Params
 from components.events.database import opened
-from components.events.read import read
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import SHARES, WAY, State
@@ -37,6 +36,7 @@ from tests.bench.timing import before_work
 from tests.bentos.gateway.conftest import KEY, Running, named_standin, serve_gateway
 from tests.bentos.processes import bento_command, free_port, workspace
 from tests.bentos.processes import running as server
+from tests.components.events.examples import read
 from tests.components.releases.examples import NOTE, record, release_directly
 from tests.conftest import ROOT
 from tests.flows.releasing import Machine

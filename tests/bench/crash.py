@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from components.events.database import DatabaseError, reading
-from components.events.read import read
 from components.events.schema import Accepted
 from components.events.store import EventStore
+from tests.components.events.examples import read
 
 
 @dataclass(frozen=True)

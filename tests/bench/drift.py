@@ -29,7 +29,7 @@ from statsmodels.stats.proportion import proportion_confint
 from components.artifact import ArtifactError, read_manifest, write_text
 from components.chat import conversation
 from components.config import Line, Monitor, Params, load
-from components.events.database import connect, migrate
+from components.events.database import engine_of, migrate
 from components.events.ledger import Note
 from components.events.read import record_deployment
 from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Deployment
@@ -81,7 +81,7 @@ def written(prompts: Sequence[str]) -> list[str]:
 
 def fill(url: str, pairs: Sequence[Pair]) -> int:
     """Write the events of a day and of the hour after it; returns how many."""
-    engine, written = connect(url, create=True), 0
+    engine, written = engine_of(url, create=True), 0
     migrate(engine)
     store.apply(engine, load().experiments, Note("bench", "part of the cost"))
     running = [version.placed for version in versions.running(engine)]

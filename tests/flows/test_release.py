@@ -14,14 +14,14 @@ from prefect.logging import disable_run_logger
 from components.artifact import read_manifest, seal, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.events.database import opened
-from components.events.read import read
 from components.events.schema import Deployment
 from components.experiments.versions import history
-from components.registry.registry import register
+from components.registry.registry import DIGEST, register
 from components.stage import StageError
 from flows import driver, release, stack
 from flows.environment import ROOT
 from flows.experiments import declare
+from tests.components.events.examples import read
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
 
@@ -200,7 +200,7 @@ class Project:
 
     def serve(self, name: str) -> str:
         """Record a registered package as the one that serves; returns its digest."""
-        digest = register(self.packages[name], self.registry).digest
+        digest = register(self.packages[name], self.registry).tags[DIGEST]
         self.record(name, digest)
         return digest
 

@@ -11,10 +11,10 @@ from components.annotation import phrase_queue, task_store
 from components.config import ConfigError, Params, load
 from components.config.keys import REPLACED, nearest
 from components.events.database import opened
-from components.events.read import read
 from components.experiments.versions import running
 from components.releases import store
 from components.releases.machine import State
+from tests.components.events.examples import read
 
 HERE = Path(__file__).parent
 PROJECT = "atelier-stickers"
@@ -60,8 +60,8 @@ def test_the_experiment_runs_on_for_the_same_users(url: str) -> None:
     assert version.placed.users and set(version.placed.variants) == {"control", "treatment"}
     with opened(url) as engine:
         assert store.history(engine, "text")
-    accepted = read(url, "accepted", 0)
-    assert len(accepted) == len(read(url, "finished", 0)) == len(read(url, "feedback", 0)) == 12
+    accepted = read(url, "accepted")
+    assert len(accepted) == len(read(url, "finished")) == len(read(url, "feedback")) == 12
     assert {row["variant"] for row in accepted} == {"control", "treatment"}
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from components.events import window
 from components.events.database import opened
-from components.events.read import finished, read, request
+from components.events.read import finished, request
 from components.events.schema import Reason, hash_user
 from components.experiments.assignment import uniform
 from components.lineage import explain, trace
@@ -27,6 +27,7 @@ from components.releases.plan import chooses_candidate, traffic_plan
 from components.releases.schema import Release
 from tests.bentos.gateway.conftest import Running, named_standin, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
+from tests.components.events.examples import read
 from tests.components.releases.examples import NOTE, record, release_directly
 
 TEXT: dict[str, Any] = {"line": "text", "rows": 2000}

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 from bentos.gateway.background import COPIES, Background
-from components.events.read import read
 from components.events.schema import CandidateCall
 from components.events.store import EventStore
+from tests.components.events.examples import read
 
 TRIAL = CandidateCall(
     request_id="r", time=1.0, kind="shadow", line="text", deployment="text-b", reason="timeout", latency_s=1.0

@@ -14,12 +14,11 @@ import httpx
 import pytest
 
 from components.events.database import opened
-from components.events.read import read
 from components.events.store import commit
 from tests.bentos.gateway.conftest import Running, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
 from tests.bentos.processes import answering
-from tests.components.events.examples import accepted
+from tests.components.events.examples import accepted, read
 
 USER = "u" * 200  # fills a disk sooner
 CHAT = {"model": "atelier-text", "messages": [{"role": "user", "content": "a red boat"}]}

@@ -20,13 +20,13 @@ from components.config import Experiment, Guardrails, Variant
 from components.events import window
 from components.events.database import opened
 from components.events.ledger import Note
-from components.events.read import read
 from components.events.schema import hash_user
 from components.experiments import store
 from components.experiments.versions import newest
 from monitoring.outcomes import exposures
 from tests.bentos.gateway.conftest import KEY, Running, serve_gateway
 from tests.bentos.gateway.test_chat import eventually
+from tests.components.events.examples import read
 from tests.components.experiments.examples import COLOURS, experiment, in_force
 
 CLIENTS, USERS = 3, 240

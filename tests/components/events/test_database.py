@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from components.annotation.task_store import METADATA  # that of the events, with the tables of labelling tasks
-from components.events.database import DatabaseError, bounded, connect, migrate, opened
+from components.events.database import DatabaseError, bounded, connect, engine_of, migrate, opened
 from components.events.store import EventStore
 from components.experiments.versions import EXPERIMENTS
 from components.releases.schema import RELEASES
@@ -17,7 +17,7 @@ from tests.components.events.examples import accepted
 
 def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:
     assert RELEASES.metadata is METADATA and EXPERIMENTS.metadata is METADATA  # with those of both too
-    engine = connect(url, create=True)
+    engine = connect(url)
     migrate(engine)
     migrate(engine)
     with engine.connect() as connection:
@@ -26,7 +26,7 @@ def test_the_migrations_make_exactly_the_schema_and_run_once(url: str) -> None:
 
 
 def test_sqlite_commits_are_fsynced(tmp_path: Path) -> None:
-    engine = connect(f"sqlite:///{tmp_path / 'events.db'}", create=True)
+    engine = connect(f"sqlite:///{tmp_path / 'events.db'}")
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
@@ -34,7 +34,7 @@ def test_sqlite_commits_are_fsynced(tmp_path: Path) -> None:
 
 def test_a_wrong_url_is_refused_without_its_password() -> None:
     with pytest.raises(DatabaseError) as refused:
-        connect("postgresql+nothing://someone:secret@host/events")
+        engine_of("postgresql+nothing://someone:secret@host/events")
     assert "secret" not in str(refused.value)
 
 
@@ -46,7 +46,7 @@ def test_an_unreachable_server_is_said_without_its_password() -> None:
 
 
 def test_a_bounded_url_is_the_same_database_with_limits_beside_the_options_it_has(url: str) -> None:
-    engine = connect(bounded(url, 2), create=True)
+    engine = connect(bounded(url, 2))
     with engine.connect() as connection:
         limit = "PRAGMA busy_timeout" if engine.dialect.name == "sqlite" else "SHOW statement_timeout"
         assert connection.exec_driver_sql(limit).scalar() in (2000, "2s")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.events.database import DatabaseError
-from components.events.read import get_deployment, read, record_deployment
-from tests.components.events.examples import DEPLOYMENT
+from components.events.read import get_deployment, record_deployment
+from tests.components.events.examples import DEPLOYMENT, read
 
 
 def test_a_deployment_is_recorded_once_and_found_again(url: str) -> None:

@@ -27,18 +27,16 @@ def fitting(log: Log) -> Floats:
     return np.eye(3)[np.where(kind == 0, 1, 0)]
 
 
-def test_all_three_estimates_find_the_value_of_a_policy_that_never_ran() -> None:
+def test_both_estimates_find_the_value_of_a_policy_that_never_ran() -> None:
     value = evaluate(logged(0), fitting(logged(0)))
-    for estimate in (value.ips, value.snips, value.doubly_robust):
+    for estimate in (value.snips, value.doubly_robust):
         assert estimate.interval[0] < 0.55 < estimate.interval[1]
-    width = [e.interval[1] - e.interval[0] for e in (value.ips, value.snips, value.doubly_robust)]
-    assert width[2] < width[0]
     assert 1000 < value.effective < 1500
 
 
 def test_intervals_cover_at_their_level() -> None:
     values = [evaluate(log, fitting(log)) for log in (logged(seed, n=900) for seed in range(200))]
-    for name in ("ips", "snips", "doubly_robust"):
+    for name in ("snips", "doubly_robust"):
         covered = sum(getattr(v, name).interval[0] < 0.55 < getattr(v, name).interval[1] for v in values)
         assert 180 <= covered <= 198
 
@@ -46,7 +44,7 @@ def test_intervals_cover_at_their_level() -> None:
 def test_the_logged_policy_itself_is_worth_what_it_earned() -> None:
     log = logged(1)
     value = evaluate(log, np.tile([0.6, 0.3, 0.1], (3000, 1)))
-    assert value.ips.value == pytest.approx(log.reward.mean())
+    assert value.snips.value == pytest.approx(log.reward.mean(), abs=0.001)
     assert value.effective == pytest.approx(3000)
 
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from components.artifact import ArtifactError, read_manifest, seal
 from components.config import Registry
 from components.registry import registry
-from components.registry.connection import RegistryError
+from components.registry.connection import RegistryError, connect
 
 
 def sqlite(folder: Path) -> Registry:
@@ -40,12 +40,18 @@ def package(folder: Path, content: str, line: str = "image") -> str:
     return sealed.digest
 
 
+def said(line: str, settings: Registry) -> dict[str, str]:
+    """MLflow's aliases of a line's model."""
+    with connect(settings) as client:
+        return registry.current_aliases(client, registry.model_name(settings, line))
+
+
 def test_registering_twice_gives_one_version_with_everything_that_describes_it(
     tmp_path: Path, settings: Registry
 ) -> None:
     digest = package(tmp_path / "package", "one")
     first = registry.register(tmp_path / "package", settings)
-    assert registry.register(tmp_path / "package", settings) == first
+    assert registry.register(tmp_path / "package", settings).version == first.version
     client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
     [version] = client.search_model_versions(f"name = 'atelier-image' and tag.`atelier.digest` = '{digest}'")
     assert version.tags["atelier.parent.checkpoint"] == "c" * 64
@@ -95,7 +101,7 @@ def test_a_damaged_package_and_another_kind_are_refused(tmp_path: Path, settings
 
 def test_aliases_follow_the_release_state_and_outside_edits_are_reported(tmp_path: Path, settings: Registry) -> None:
     old, new = package(tmp_path / "old", "text 1", "text"), package(tmp_path / "new", "text 2", "text")
-    assert registry.aliases("text", settings) == {}
+    assert said("text", settings) == {}
     for name in ("old", "new"):
         registry.register(tmp_path / name, settings)
     assert registry.project_aliases("text", {"champion": old, "candidate": new}, settings) == {
@@ -109,7 +115,7 @@ def test_aliases_follow_the_release_state_and_outside_edits_are_reported(tmp_pat
         "candidate": (new, None),
         "champion": (new, old),
     }
-    assert registry.aliases("text", settings) == {"champion": old}
+    assert said("text", settings) == {"champion": old}
     with pytest.raises(RegistryError, match="alias 'champion': no registered text package"):
         registry.project_aliases("text", {"champion": "f" * 64}, settings)
 
@@ -128,7 +134,7 @@ def test_an_unreachable_server_and_a_wrong_address_are_named_at_once(tmp_path: P
             assert time.monotonic() - start < 6
             assert "secret" not in str(caught.value)
     with pytest.raises(RegistryError, match="expected sqlite"):
-        registry.aliases("image", Registry(tracking_uri="ftp://x", artifact_root="x", experiment="atelier"))
+        said("image", Registry(tracking_uri="ftp://x", artifact_root="x", experiment="atelier"))
 
 
 @pytest.fixture
@@ -168,8 +174,8 @@ def test_a_real_server_keeps_one_version_and_its_files(tmp_path: Path, server: s
     settings = Registry(tracking_uri=server, artifact_root="unused", experiment="atelier")
     digest = package(tmp_path / "package", "over http")
     first = registry.register(tmp_path / "package", settings)
-    assert registry.register(tmp_path / "package", settings) == first
+    assert registry.register(tmp_path / "package", settings).version == first.version
     registry.project_aliases("image", {"champion": digest}, settings)
-    assert registry.aliases("image", settings) == {"champion": digest}
+    assert said("image", settings) == {"champion": digest}
     registry.fetch("image", digest, tmp_path / "back", settings)
     assert (tmp_path / "back" / "denoiser" / "weights").read_text() == "over http"

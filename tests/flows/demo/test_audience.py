@@ -5,12 +5,12 @@ from pathlib import Path
 from openai import AsyncOpenAI
 
 from components.config import Audience
-from components.events.read import read, requests
 from components.events.schema import KINDS
 from components.experiments.statistics import analyse
 from flows.demo.audience import DRIFTED, visit
 from monitoring.experiments import users_of
 from monitoring.simulated import AudienceRun
+from tests.components.events.examples import read, requests
 from tests.components.experiments.examples import experiment
 from tests.flows.stub_gateway import good_or_lazy, stub_gateway
 

@@ -51,8 +51,3 @@ def upgrade() -> None:
     for table in ("accepted", "finished", "feedback", "deployments"):
         op.create_index(f"ix_{table}_time", table, ["time"])
     op.create_index("ix_feedback_request_id", "feedback", ["request_id"])
-
-
-def downgrade() -> None:
-    for table in ("deployments", "feedback", "finished", "accepted"):
-        op.drop_table(table)

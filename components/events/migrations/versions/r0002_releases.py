@@ -46,8 +46,3 @@ def upgrade() -> None:
     )
     # One row per line from the start: only a row that exists can be locked by the first two drivers.
     op.bulk_insert(leases, [{"line": line, "holder": "", "token": 0, "expires": 0.0} for line in ("text", "image")])
-
-
-def downgrade() -> None:
-    for table in ("leases", "moves", "releases"):
-        op.drop_table(table)

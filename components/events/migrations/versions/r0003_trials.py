@@ -18,7 +18,3 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text, nullable=False) for name in ("line", "deployment", "reason")),
         sa.Column("latency_s", sa.Float(53), nullable=False),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("trials")

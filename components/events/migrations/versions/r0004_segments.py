@@ -14,8 +14,3 @@ def upgrade() -> None:
     op.add_column("accepted", sa.Column("segments", sa.Text, nullable=False, server_default="{}"))
     op.add_column("feedback", sa.Column("received", sa.Float(53), nullable=False, server_default="0"))
     op.add_column("feedback", sa.Column("clock", sa.Text, nullable=False, server_default=""))
-
-
-def downgrade() -> None:
-    for table, column in (("feedback", "clock"), ("feedback", "received"), ("accepted", "segments")):
-        op.drop_column(table, column)

@@ -24,9 +24,3 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text, nullable=False) for name in ("completion", "annotator")),
         sa.Column("time", sa.Float(53), nullable=False),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("label_answers")
-    op.drop_table("label_tasks")
-    op.drop_column("accepted", "messages")

@@ -64,8 +64,3 @@ def upgrade() -> None:
         *_texts("who", "why"),
         sa.UniqueConstraint("task", "version", name="each_task_version_once"),
     )
-
-
-def downgrade() -> None:
-    for table in ("tier_moves", "tier_answers", "tier_tasks", "tier_projects"):
-        op.drop_table(table)

@@ -22,7 +22,3 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text, nullable=False) for name in ("who", "why")),
         sa.UniqueConstraint("experiment", "version", name="each_experiment_version_once"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("experiments")

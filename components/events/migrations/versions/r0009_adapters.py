@@ -12,7 +12,3 @@ down_revision = "0008"
 def upgrade() -> None:
     # A default in the database: a gateway of the version before may still be writing.
     op.add_column("finished", sa.Column("adapter", sa.Text, nullable=False, server_default=""))
-
-
-def downgrade() -> None:
-    op.drop_column("finished", "adapter")

@@ -12,7 +12,3 @@ down_revision = "0010"
 def upgrade() -> None:
     # A default in the database: a gateway of the version before may still be writing.
     op.add_column("finished", sa.Column("answered_by", sa.Text, nullable=False, server_default=""))
-
-
-def downgrade() -> None:
-    op.drop_column("finished", "answered_by")

@@ -12,7 +12,3 @@ down_revision = "0011"
 def upgrade() -> None:
     # A default in the database: a gateway of the version before may still be writing.
     op.add_column("finished", sa.Column("cut", sa.Boolean, nullable=False, server_default=sa.false()))
-
-
-def downgrade() -> None:
-    op.drop_column("finished", "cut")
