@@ -20,7 +20,6 @@ from components.errors import AtelierError
 from components.events import window
 from components.events.database import opened
 from components.events.ledger import Note
-from components.events.read import get_deployment
 from components.experiments import store, versions
 from components.experiments.versions import Version
 from components.learning.adapter_experiment import (
@@ -42,7 +41,7 @@ from components.paths import ADAPTERS, SEGMENTS, TEXT_PACKAGE
 from components.releases import store as releases
 from components.releases.plan import champion_of, traffic_plan
 from components.stage import StageError
-from flows.driver import logger, person
+from flows.driver import digest_of, logger, person
 from flows.environment import ROOT, STATE
 from flows.learn import DAY, SPLIT, of_simulated_users
 from monitoring import experiments
@@ -67,20 +66,15 @@ def adapt(train: bool = True) -> list[str]:
             logger().error("%s", failed[-1])
 
     with opened(params.events.url) as engine:
-        for name, history in running_experiments(params).items():
-            attempt(name, partial(decide, engine, params, history))
+        for history in experiments.in_force(params.events.url):
+            if adapter_of(history[-1].experiment):
+                attempt(history[-1].name, partial(decide, engine, params, history))
         segments = [{key: value} for key, values in params.feedback.segments.items() for value in values]
         for segment in segments if train else ():
             attempt(segment_name(segment), partial(_train_alone, engine, params, segment))
     if failed:
         raise StageError("; ".join(failed))
     return done
-
-
-def running_experiments(params: Params) -> dict[str, list[Version]]:
-    """The versions of each running experiment that tries an adapter."""
-    running = experiments.in_force(params.events.url)
-    return {history[-1].name: history for history in running if adapter_of(history[-1].experiment)}
 
 
 def decide(engine: Engine, params: Params, history: list[Version]) -> str:
@@ -133,8 +127,7 @@ def _earlier(engine: Engine, segment: Mapping[str, str], adapter: str) -> list[V
 def champions_package(engine: Engine, params: Params) -> str | None:
     """Digest of what the text line's champion was built from."""
     champion = champion_of(releases.current(engine, "text"))
-    record = get_deployment(params.events.url, champion.deployment) if champion else None
-    return record.digest if record else None
+    return digest_of(params, champion.deployment) if champion else None
 
 
 def _train_alone(engine: Engine, params: Params, segment: dict[str, str]) -> str:

@@ -62,20 +62,18 @@ def alertmanager(params: Params) -> list[str]:
 def write_prometheus(params: Params, path: Path) -> Path:
     """The repository's configuration with the addresses of params.yaml and the engines' token, a secret."""
     addresses = {name.replace("-", "_"): urlsplit(url).netloc for name, url in service_urls(params).items()}
-    text = Template((CONFIGURATION / "prometheus.yml").read_text())
-    given = {"rules": CONFIGURATION, "engine_token": json.dumps(engine_token.require())}
-    return write_secret(path, text.substitute(addresses, **given))
+    token = json.dumps(engine_token.require())
+    return write_secret("prometheus.yml", path, **addresses, rules=str(CONFIGURATION), engine_token=token)
 
 
 def write_configuration(webhook: str, path: Path) -> Path:
-    """The repository's configuration with the webhook's address, which is a secret: readable by its owner alone."""
-    text = Template((CONFIGURATION / "alertmanager.yml").read_text()).substitute(webhook=json.dumps(webhook))
-    return write_secret(path, text)
+    """The repository's configuration with the webhook's address, a secret."""
+    return write_secret("alertmanager.yml", path, webhook=json.dumps(webhook))
 
 
-def write_secret(path: Path, text: str) -> Path:
-    """A file that its owner alone can read, from its first byte on."""
+def write_secret(template: str, path: Path, **values: str) -> Path:
+    """Fill in a configuration of the repository; its owner alone can read it, from its first byte on."""
     path.touch(0o600)
     path.chmod(0o600)  # one that was there before
-    path.write_text(text)
+    path.write_text(Template((CONFIGURATION / template).read_text()).substitute(values))
     return path

@@ -17,7 +17,7 @@ from components.events.database import opened
 from components.events.ledger import Note
 from components.lines import LINES
 from components.releases import evidence, store
-from components.releases.decide import Action, Decision, decide
+from components.releases.decide import Action, decide
 from components.releases.machine import NEXT, TRIAL, LeaseHeldError, State
 from components.releases.plan import candidate_of, champion_of
 from components.releases.schema import Release
@@ -63,23 +63,17 @@ def on_trial(releases: Sequence[Release]) -> Release | None:
 
 def advance(engine: Engine, releases: Sequence[Release], params: Params, token: int) -> tuple[str, bool]:
     """Decide on the candidate under a lease; in words what was decided, and whether it was moved."""
-    candidate, champion = on_trial(releases), champion_of(releases)
+    candidate = on_trial(releases)
     if candidate is None:
         return "no candidate on trial", False
-    seen, decision = judged(engine, candidate, champion, params)
+    seen = evidence.gather(engine, candidate, champion_of(releases), params.release)
+    decision = decide(seen, params.release)
     if decision.action is Action.HOLD:
         return f"{candidate.release} holds: {decision.why}", False
     to = NEXT[candidate.state] if decision.action is Action.ADVANCE else State.ROLLED_BACK
-    note = Note(person(), decision.why, seen)
+    note = Note(person(), decision.why, asdict(seen))
     store.move(engine, candidate.release, candidate.version, to, note, token)
     return f"{candidate.release} is {to}: {decision.why}", True
-
-
-def judged(
-    engine: Engine, candidate: Release, champion: Release | None, params: Params
-) -> tuple[dict[str, object], Decision]:
-    seen = evidence.gather(engine, candidate, champion, params.release)
-    return asdict(seen), decide(seen, params.release)
 
 
 def follow(line: Line, before: Sequence[Release], after: Sequence[Release], params: Params) -> None:

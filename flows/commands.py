@@ -105,8 +105,7 @@ def pipeline_run(stages: Annotated[list[str] | None, typer.Argument(help="all by
     stack.use_server_if_running(load())
     from flows.pipeline import pipeline
 
-    for name, outcome in pipeline(stages).items():
-        typer.echo(f"{outcome:7} {name}")
+    say(f"{outcome:7} {name}" for name, outcome in pipeline(stages).items())
 
 
 def train_tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
@@ -126,8 +125,7 @@ def release_start(
     stack.use_server_if_running(load())
     from flows.release import release
 
-    for line, deployment in release(force=force, canary=canary).items():
-        typer.echo(f"{line}: {deployment}")
+    say(f"{line}: {deployment}" for line, deployment in release(force=force, canary=canary).items())
 
 
 def release_step() -> None:

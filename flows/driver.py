@@ -23,7 +23,6 @@ from components.releases.plan import TrafficPlan, candidate_of, champion_of, tra
 from components.releases.schema import Release
 from components.stage import StageError
 
-Alarm = dict[str, str | None]
 LEASE_SECONDS = 30.0
 PATIENCE_SECONDS = 60.0  # longer than the lease of a driver that was killed
 
@@ -54,24 +53,18 @@ def digest_of(params: Params, deployment: str) -> str:
     return record.digest
 
 
-def update_aliases(line: Line, before: Sequence[Release], after: Sequence[Release], params: Params) -> list[Alarm]:
-    """Make MLflow's aliases follow; returns, and logs as errors, what they said that was not set here.
+def update_aliases(line: Line, before: Sequence[Release], after: Sequence[Release], params: Params) -> None:
+    """Make MLflow's aliases follow; what they said that was not set here is logged as an error.
 
     `before` is what they followed last. An update that a kill cut short looks like an edit, and is reported like one.
     """
     from components.registry.registry import project_aliases
 
     expected = _aliases(params, before)
-    changes = project_aliases(line, _aliases(params, after), params.registry)
-    alarms: list[Alarm] = [
-        {"line": line, "alias": alias, "found": was, "expected": expected.get(alias), "set": made}
-        for alias, (was, made) in changes.items()
-        if was != expected.get(alias)
-    ]
-    for alarm in alarms:
-        message = "MLflow's alias %(alias)s of %(line)s said %(found)s, not %(expected)s as we had set it; now %(set)s"
-        logger().error(message, alarm)
-    return alarms
+    message = "MLflow's alias %s of %s said %s, not %s as we had set it; now %s"
+    for alias, (found, now) in project_aliases(line, _aliases(params, after), params.registry).items():
+        if found != expected.get(alias):
+            logger().error(message, alias, line, found, expected.get(alias), now)
 
 
 def _aliases(params: Params, releases: Sequence[Release]) -> dict[str, str]:

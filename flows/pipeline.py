@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from graphlib import TopologicalSorter
 
 import networkx as nx
@@ -29,11 +28,6 @@ from flows.environment import ROOT
 
 TAIL = 8
 _processes: set[subprocess.Popen[str]] = set()  # of the stages that run
-
-
-class Outcome(StrEnum):
-    RAN = "ran"
-    CACHED = "cached"
 
 
 class StageFailedError(StageError):
@@ -77,11 +71,10 @@ def halves() -> list[set[int]]:
     return [set(cores[:middle]), set(cores[middle:])] if middle else [set(cores)]
 
 
-def reproduce(stage: str, log: Callable[[str], None], cores: set[int] | None = None) -> Outcome:
-    """Bring one stage up to date in a process of its own, on `cores` (all by default), its output going to `log`.
+def reproduce(stage: str, log: Callable[[str], None], cores: set[int]) -> str:
+    """Bring one stage up to date in a process of its own, on `cores`, its output going to `log`: "ran" or "cached".
 
-    Raises `StageFailedError` with the last lines of the stage. An interrupt
-    reaches the stage as `SIGINT`, and is waited for.
+    Raises `StageFailedError` with its last lines. An interrupt reaches the stage as `SIGINT`, and is waited for.
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -97,7 +90,7 @@ def reproduce(stage: str, log: Callable[[str], None], cores: set[int] | None = N
         process_group=0,
     ) as process:
         assert process.stdout is not None
-        if cores and hasattr(os, "sched_setaffinity"):
+        if hasattr(os, "sched_setaffinity"):
             with suppress(OSError):  # a sandbox forbids it
                 os.sched_setaffinity(process.pid, cores)
         _processes.add(process)
@@ -114,8 +107,7 @@ def reproduce(stage: str, log: Callable[[str], None], cores: set[int] | None = N
             _processes.discard(process)
     if process.returncode != 0:
         raise StageFailedError(f"stage {stage} ended with exit code {process.returncode}:\n" + "\n".join(lines[-TAIL:]))
-    ran = any(line.startswith("Running stage") for line in lines)
-    return Outcome.RAN if ran else Outcome.CACHED
+    return "ran" if any(line.startswith("Running stage") for line in lines) else "cached"
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
@@ -125,7 +117,7 @@ def interrupt(process: subprocess.Popen[str]) -> None:
 
 
 @task(task_run_name="{stage}", persist_result=False)
-def run_stage(stage: str, cores: set[int], position: int, total: int) -> Outcome:
+def run_stage(stage: str, cores: set[int], position: int, total: int) -> str:
     """One stage of the graph as one task."""
     logger = get_run_logger()
     started = time.monotonic()
@@ -151,7 +143,7 @@ def pipeline(targets: list[str] | None = None) -> dict[str, str]:
     """
     stages = plan(targets or [])
     outcomes: dict[str, str] = {}
-    running: dict[PrefectFuture[Outcome], tuple[str, list[set[int]]]] = {}
+    running: dict[PrefectFuture[str], tuple[str, list[set[int]]]] = {}
     free, ready, sorter = halves(), list[str](), TopologicalSorter(stages.needs)
     sorter.prepare()
     try:

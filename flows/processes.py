@@ -40,14 +40,11 @@ def orphans() -> list[psutil.Process]:
 def end_orphans() -> None:
     """End them and wait until they are gone; those that do not end when they are told to are killed."""
     left = orphans()
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, left = psutil.wait_procs(left, timeout=PATIENCE)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=PATIENCE)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        _, left = psutil.wait_procs(left, timeout=PATIENCE)
 
 
 def _mark_of(process: psutil.Process) -> str:

@@ -39,7 +39,7 @@ from components.releases.plan import champion_of
 from components.releases.schema import Release
 from components.stage import StageError
 from flows import stack
-from flows.driver import Alarm, digest_of, driving, person, plan, update_aliases
+from flows.driver import digest_of, driving, person, plan, update_aliases
 from flows.environment import ROOT, STATE
 from flows.experiments import declare
 from flows.stack import deployed, place, served, slot_beside, slot_of
@@ -214,8 +214,8 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
 
 
 @task(task_run_name="try-{line}", persist_result=False)
-def record_candidate(line: Line, deployment: str, params: Params) -> list[Alarm]:
-    """Put a deployment that serves in the second slot on trial, unless it is; returns `update_aliases`' alarms."""
+def record_candidate(line: Line, deployment: str, params: Params) -> None:
+    """Put a deployment that serves in the second slot on trial, unless it is."""
     with driving(line, params) as (engine, token):
         before = store.current(engine, line)
         seen = evidence(line, deployment, champion_of(before), params)
@@ -223,21 +223,18 @@ def record_candidate(line: Line, deployment: str, params: Params) -> list[Alarm]
         if begun.state is State.VALIDATED:
             note = Note(person(), "its slot answers", seen)
             store.move(engine, begun.release, begun.version, State.SHADOW, note, token)
-        return update_aliases(line, before, store.current(engine, line), params)
+        update_aliases(line, before, store.current(engine, line), params)
 
 
 @task(task_run_name="record-{line}", persist_result=False)
-def record_release(line: Line, deployment: str, params: Params) -> list[Alarm]:
-    """Make a deployment that serves now the champion of its line, unless it is; returns `update_aliases`' alarms.
-
-    Continues where a killed flow stopped.
-    """
+def record_release(line: Line, deployment: str, params: Params) -> None:
+    """Make a deployment that serves now the champion of its line, unless it is; goes on where a killed flow stopped."""
     with driving(line, params) as (engine, token):
         before = store.current(engine, line)
         champion = champion_of(before)
         if champion is None or champion.deployment != deployment:
             promote(engine, deployment, evidence(line, deployment, champion, params), token)
-        return update_aliases(line, before, store.current(engine, line), params)
+        update_aliases(line, before, store.current(engine, line), params)
 
 
 def promote(engine: Engine, deployment: str, seen: dict[str, Any], token: int) -> None:

@@ -6,8 +6,6 @@ something else than the champion and only completes that.
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
-
 from components.config import Line, Params
 from components.events.database import opened
 from components.events.ledger import Note
@@ -16,7 +14,6 @@ from components.releases import store
 from components.releases.machine import TRIAL, State
 from components.releases.plan import candidate_of, champion_of
 from components.releases.report import summary
-from components.releases.schema import Release
 from components.stage import StageError
 from flows import stack
 from flows.driver import driving, person, update_aliases
@@ -27,14 +24,16 @@ def rollback(line: Line, why: str, params: Params) -> str:
     """Take back the candidate on trial or else the champion, and serve who is champion then; returns one line on it."""
     with driving(line, params) as (engine, token):
         before = store.current(engine, line)
-        champion = champion_of(before)
+        champion, candidate, note = champion_of(before), candidate_of(before), Note(person(), why)
         if champion is None or slot_of(line, champion.deployment):
-            take_back(engine, line, before, Note(person(), why), token)
+            if candidate is not None and candidate.state in TRIAL:
+                store.move(engine, candidate.release, candidate.version, State.ROLLED_BACK, note, token)
+            else:
+                store.rollback(engine, line, note, token)
         after = store.current(engine, line)
     champion = champion_of(after)
     if champion is not None:
         serve(line, champion.deployment, params)
-    candidate = candidate_of(before)
     if candidate is not None and candidate_of(after) != candidate:
         vacate(line, candidate.deployment)
     try:
@@ -42,14 +41,6 @@ def rollback(line: Line, why: str, params: Params) -> str:
     except StageError as error:  # calling again would go back one more: the rollback itself is done
         return f"{describe(line, params)}\nMLflow's aliases follow with the next release: {error}"
     return describe(line, params)
-
-
-def take_back(engine: Engine, line: Line, releases: list[Release], note: Note, token: int) -> None:
-    candidate = candidate_of(releases)
-    if candidate is not None and candidate.state in TRIAL:
-        store.move(engine, candidate.release, candidate.version, State.ROLLED_BACK, note, token)
-    else:
-        store.rollback(engine, line, note, token)
 
 
 def serve(line: Line, deployment: str, params: Params) -> None:

@@ -221,8 +221,7 @@ def place(program: str, record: Deployment) -> None:
 
 def slot_of(line: Line, deployment: str | None) -> str | None:
     """The program that serves a deployment, or None."""
-    records = {slot: record for slot in LINES[line].programs if (record := deployed(slot))}
-    return next((slot for slot, record in records.items() if record.deployment == deployment), None)
+    return next((s for s in LINES[line].programs if (record := deployed(s)) and record.deployment == deployment), None)
 
 
 def vacate(line: Line, deployment: str) -> None:

@@ -13,14 +13,15 @@ import signal
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.request import Request
 from xmlrpc.client import Fault
 
 import psutil
@@ -31,7 +32,7 @@ from components.config import load
 from components.errors import AtelierError
 from flows.environment import STATE, service_urls, ui_login
 from flows.processes import end_orphans, end_with_parent
-from flows.stack import LIVE_PATHS
+from flows.stack import DIRECT, LIVE_PATHS
 
 POOL = "atelier"  # of the worker
 HOUSEKEEPING = STATE / "housekeeping.beat"  # its sign of life
@@ -48,16 +49,13 @@ ASLEEP = 60.0  # seconds between two looks
 Process = tuple[str, int]  # a program and its process id
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
     """What is known of a program's process: whether it has ever answered, and for how many looks it has not."""
 
     pid: int
     answered: bool = False
     silent: int = 0
-
-    def after(self, answers: bool) -> Seen:
-        return replace(self, answered=self.answered or answers, silent=0 if answers else self.silent + 1)
 
     @property
     def hangs(self) -> bool:
@@ -66,7 +64,7 @@ class Seen:
 
 @dataclass
 class Watch:
-    """Looks at running programs (name → process id); one that was started anew begins afresh."""
+    """Looks at the processes of running programs; a program that was started anew begins afresh."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
     looked: float = 0.0  # epoch s
@@ -77,28 +75,27 @@ class Watch:
             self.seen = {}
         self.looked = now
 
-    def look(self, pids: Mapping[str, int], answering: Iterable[str]) -> dict[str, int]:
-        """Note who of `pids` answers; returns those that hang. Of whom nothing can be told now, all stays as it was."""
-        known = {name: seen for name, seen in self.seen.items() if seen.pid == pids.get(name)}
-        answers = set(answering)
-        self.seen |= {name: known.get(name, Seen(pid)).after(name in answers) for name, pid in pids.items()}
-        for name in answers:
-            if not known.get(name, Seen(0)).answered:
-                print(f"{name} (process {pids[name]}) answers", file=sys.stderr, flush=True)
-        return {name: pid for name, pid in pids.items() if self.seen[name].hangs}
+    def look(self, signs: Mapping[Process, bool]) -> dict[str, int]:
+        """Note which processes live; returns those that hang. Of whom nothing can be told now, all stays as it was."""
+        for (name, pid), lives in signs.items():
+            if name not in self.seen or self.seen[name].pid != pid:
+                self.seen[name] = Seen(pid)
+            seen = self.seen[name]
+            if lives and not seen.answered:
+                print(f"{name} (process {pid}) answers", file=sys.stderr, flush=True)
+            seen.answered = seen.answered or lives
+            seen.silent = 0 if lives else seen.silent + 1
+        return {name: pid for name, pid in signs if self.seen[name].hangs}
 
 
 def answers(url: str) -> bool:
     """Whether anything comes back over HTTP; never through a proxy."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
     try:
-        connection.request("GET", parts.path)
-        connection.getresponse()
+        DIRECT.open(url, timeout=SECONDS).close()
+    except HTTPError as refusal:
+        refusal.close()
     except (OSError, HTTPException):
         return False
-    finally:
-        connection.close()
     return True
 
 
@@ -110,19 +107,13 @@ def last_housekeeping() -> float:
 def last_heartbeat(prefect: str) -> float | None:
     """When a worker last told the server at this address that it lives (epoch s), 0 where none has; None where the
     server does not say."""
-    parts = urlsplit(prefect)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
     login = os.environ.get("PREFECT_API_AUTH_STRING") or ui_login()
     headers = {"authorization": f"Basic {b64encode(login.encode()).decode()}", "content-type": "application/json"}
+    request = Request(f"{prefect}/api/work_pools/{POOL}/workers/filter", b"{}", headers)  # noqa: S310 - our own server
     try:
-        connection.request("POST", f"/api/work_pools/{POOL}/workers/filter", "{}", headers)
-        answer = connection.getresponse()
-        workers = json.loads(answer.read()) if answer.status == 200 else None
+        with DIRECT.open(request, timeout=SECONDS) as answer:
+            workers = json.load(answer)
     except (OSError, HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    if workers is None:
         return None
     beats = [seen["last_heartbeat_time"] for seen in workers if seen["last_heartbeat_time"]]
     return max((datetime.fromisoformat(beat).timestamp() for beat in beats), default=0.0)
@@ -176,10 +167,6 @@ def look(pool: ThreadPoolExecutor, pids: Mapping[str, int], urls: Mapping[Proces
     return signs | {process: lives for process, lives in still.items() if lives is not None}
 
 
-def hanging(watch: Watch, signs: Mapping[Process, bool]) -> dict[str, int]:
-    return watch.look(dict(signs.keys()), [name for (name, _), lives in signs.items() if lives])
-
-
 def kill(program: str, pid: int) -> None:
     print(f"{program} (process {pid}) does not answer any more: killed, for supervisor to restart it", file=sys.stderr)
     with suppress(ProcessLookupError):
@@ -199,7 +186,7 @@ def main() -> None:
                 pids = running(supervisor)
                 urls = watched(pids, urls)
                 watch.wake(time.time())
-                for name, pid in hanging(watch, look(pool, pids, urls)).items():
+                for name, pid in watch.look(look(pool, pids, urls)).items():
                     kill(name, pid)
             else:  # a program has ended
                 end_orphans()

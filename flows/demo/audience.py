@@ -46,6 +46,8 @@ DRIFTED = {phrase: phrase for phrase in _FOREIGN}
 
 @dataclass
 class _Tally:
+    """What a visit came to so far; the part of its record that is not known beforehand."""
+
     request_ids: list[str] = field(default_factory=list)
     failed_ids: list[str] = field(default_factory=list)
     pictures: list[SimulatedPicture] = field(default_factory=list)
@@ -59,8 +61,8 @@ class Visit:
     """What every simulated user shares: the client, the phrases to choose from, where to keep pictures."""
 
     client: AsyncOpenAI
+    audience: Audience
     phrases: list[str]
-    image_share: float
     drift: float
     drifted: Mapping[str, str]
     folder: Path
@@ -68,12 +70,12 @@ class Visit:
     tally: _Tally
 
 
-def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] = DRIFTED) -> dict[str, Any]:
+def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] = DRIFTED) -> AudienceRun:
     """Send the configured audience to the gateway; `drift` (0 to 1) is the share of phrases unlike the training data.
 
     `drifted` has those phrases, and of each the words that its user hopes to find in the answer.
 
-    Returns counts for the demo's table. Raises `StageError` where no answer came at all.
+    Returns the run's record. Raises `StageError` where no answer came at all.
     """
     key = next(iter(accepted_keys(os.environ.get(KEYS, ""))))  # as every user needs one
     phrases = [pair.phrase for pair in read_pairs(TEXT_SPLIT / "test.parquet")]
@@ -84,17 +86,7 @@ def run_audience(params: Params, drift: float = 0.0, drifted: Mapping[str, str] 
     run = asyncio.run(visit(client, params.audience, phrases, folder, drift, drifted))
     if not run.request_ids:
         raise StageError(f"none of the simulated audience's {run.failed} requests was answered by {url}")
-    return {
-        "simulated": True,
-        "users": run.users,
-        "requests": len(run.request_ids) + run.failed,
-        "answered": len(run.request_ids),
-        "failed": run.failed,
-        "likes": run.likes,
-        "dislikes": run.dislikes,
-        "pictures": [str(folder / picture.file) for picture in run.pictures],
-        "seconds": run.ended - run.started,
-    }
+    return run
 
 
 async def visit(
@@ -110,42 +102,31 @@ async def visit(
     tally = _Tally()
     turn = asyncio.Semaphore(audience.concurrency)
     run = f"{int(started)}-{audience.seed}"
-    shared = Visit(client, phrases, audience.image_share, drift, drifted, folder, run, tally)
+    shared = Visit(client, audience, phrases, drift, drifted, folder, run, tally)
 
     async def user(number: int) -> None:
         async with turn:
-            await session(shared, audience, number)
+            await session(shared, number)
 
     try:
         async with client, asyncio.TaskGroup() as group:
             for number in range(audience.users):
                 group.create_task(user(number))
     finally:  # also of a visit that was cut short, or its requests would pass for people's
-        record = AudienceRun(
-            seed=audience.seed,
-            users=audience.users,
-            started=started,
-            ended=time.time(),
-            drift=drift,
-            request_ids=tally.request_ids,
-            failed_ids=tally.failed_ids,
-            failed=tally.failed,
-            likes=tally.likes,
-            dislikes=tally.dislikes,
-            pictures=tally.pictures,
-        )
+        record = AudienceRun(audience.seed, audience.users, started, time.time(), drift, **vars(tally))
         write_run(folder, record)
     return record
 
 
-async def session(shared: Visit, audience: Audience, number: int) -> None:
+async def session(shared: Visit, number: int) -> None:
     """One user's requests, one after the other; a user's choices depend only on the seed and their number."""
+    audience = shared.audience
     rng = np.random.default_rng([audience.seed, number])
     person, name = taste(rng), f"simulated-{audience.seed}-{number}"
     for _ in range(audience.requests_per_user):
         pool = list(shared.drifted) if rng.random() < shared.drift else shared.phrases
         phrase, seed = pool[int(rng.integers(len(pool)))], int(rng.integers(2**31))
-        wants_picture, rolls = bool(rng.random() < shared.image_share), rng.random(4)
+        wants_picture, rolls = bool(rng.random() < audience.image_share), rng.random(4)
         try:
             prompt = await ask_text(shared, person, name, phrase, seed, rolls[:2])
             if wants_picture and prompt:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.config import Params
+from components.evaluation.gate import read_metrics
 from components.paths import METRICS, SHEETS, STATE
 from flows import stack
 from flows.demo.audience import run_audience
@@ -21,7 +22,7 @@ from flows.environment import HOW_TO_SIGN_IN, ROOT, service_urls
 from flows.monitor import monitor
 from flows.pipeline import pipeline
 from flows.release import release
-from monitoring.simulated import audience_folder
+from monitoring.simulated import AudienceRun, audience_folder
 
 STEPS = ("start the servers", "pipeline", "release", "simulated audience", "monitor")
 console = Console()
@@ -72,11 +73,10 @@ def announce(step: int, started: float) -> None:
 
 
 def metrics(line: str, stage: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((ROOT / METRICS / line / f"{stage}.json").read_text())
-    return document
+    return read_metrics(ROOT / METRICS / line / f"{stage}.json")
 
 
-def summary(traffic: dict[str, Any], report: dict[str, Any]) -> Table:
+def summary(traffic: AudienceRun, report: dict[str, Any]) -> Table:
     """What was trained, how good it was before and after, what export gained, and the experiment's verdict."""
     table = Table("what", "result", title="Atelier demo", title_justify="left")
     for row in [*text_rows(), *image_rows(), *service_rows(traffic, report)]:
@@ -105,7 +105,11 @@ def image_rows() -> list[tuple[str, str]]:
     trained, quality, verified = (metrics("image", stage) for stage in ("train", "evaluate", "verify"))
     before, after = quality["before"], quality["after"]
     real, kept = quality["judge_on_real_pictures"], metrics("image", "forgetting")
-    rows = [
+    parities = (
+        f"{engine}, PSNR of pictures {parity['min_image_psnr']:.0f} dB at least"
+        for engine, parity in verified["parity"].items()
+    )
+    return [
         ("image: trained", f"flow matching, {trained['steps']} steps on {trained['samples']} pictures"),
         ("image: gained, KID to held-out pictures", f"{before['kid']:.4f} before, {after['kid']:.4f} after"),
         (
@@ -119,22 +123,17 @@ def image_rows() -> list[tuple[str, str]]:
                 for name, row in (("before", before), ("after", after), ("of real pictures", real))
             ),
         ),
+        ("image: served equals trained", "; ".join(parities)),
     ]
-    parities = (
-        f"{engine}, PSNR of pictures {parity['min_image_psnr']:.0f} dB at least"
-        for engine, parity in verified["parity"].items()
-    )
-    rows.append(("image: served equals trained", "; ".join(parities)))
-    return rows
 
 
-def service_rows(traffic: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str]]:
+def service_rows(traffic: AudienceRun, report: dict[str, Any]) -> list[tuple[str, str]]:
     """What the simulated audience did, and what each experiment says of it."""
     rows = [
         (
             "simulated audience",
-            f"{traffic['users']} users, {traffic['answered']} of {traffic['requests']} requests answered, "
-            f"{traffic['likes']} likes",
+            f"{traffic.users} users, {len(traffic.request_ids)} of {len(traffic.request_ids) + traffic.failed} "
+            f"requests answered, {traffic.likes} likes",
         )
     ]
     for experiment in (result["analysis"] for result in report["experiments"]):

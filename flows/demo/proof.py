@@ -79,7 +79,8 @@ class Proof:
         """One visit of new simulated users, of whose requests the share `drift` is German."""
         audience = self.params.audience.model_copy(update={"seed": next(self.seeds)})
         traffic = run_audience(self.params.model_copy(update={"audience": audience}), drift, self.meant)
-        self.sent, self.failed = self.sent + traffic["requests"], self.failed + traffic["failed"]
+        self.sent += len(traffic.request_ids) + traffic.failed
+        self.failed += traffic.failed
 
     def window(self, drift: float) -> Path:
         """Visits for as long as a window takes, and the monitoring flow's report of it."""
@@ -168,7 +169,8 @@ def recover(proof: Proof, before: NDArray[np.float64]) -> None:
     right = {phrase: prompts[concept] for phrase, concept in proof.meant.items()}
     answers = answer_all(proof.params.events.url, right, seed=proof.params.learning.seed)
     proof.timeline.add("simulated annotators answer", f"{answers['answered']} answers", answers)
-    labelled = answered_phrases(proof.params)
+    with opened(proof.params.events.url) as engine:
+        labelled = {label.phrase for label in phrase_queue.read_labels(engine)}
     learned = learn()
     proof.timeline.add("learned", learned.message)
     if learned.deployment is None:
@@ -213,11 +215,6 @@ def moves_of_newest(deployment: str, moves: Sequence[Move]) -> list[Move]:
     """The moves of a deployment's newest release: it may have been champion before, under another number."""
     own = [move for move in moves if move.release.rpartition(".")[0] == deployment]
     return [move for move in own if move.release == own[-1].release]
-
-
-def answered_phrases(params: Params) -> set[str]:
-    with opened(params.events.url) as engine:
-        return {label.phrase for label in phrase_queue.read_labels(engine)}
 
 
 def described(shares: NDArray[np.float64]) -> str:

@@ -43,20 +43,16 @@ class Timeline:
         expected: str = "",
         held: bool | None = None,
         at: float | None = None,
-    ) -> Step:
+    ) -> None:
         step = Step(time.time() if at is None else at, title, words, dict(figures or {}), expected, held)
         self.steps = sorted([*self.steps, step], key=lambda step: step.time)
-        self._write()
-        return step
+        write(self.page, self._page)
+        write_text(self.page.with_suffix(".json"), json.dumps([asdict(step) for step in self.steps], indent=1))
 
     @property
     def broken(self) -> list[Step]:
         """Steps whose expectation did not hold."""
         return [step for step in self.steps if step.held is False]
-
-    def _write(self) -> None:
-        write(self.page, self._page)
-        write_text(self.page.with_suffix(".json"), json.dumps([asdict(step) for step in self.steps], indent=1))
 
     def _page(self) -> str:
         return render("timeline.html", t=self, since=lambda epoch: _elapsed(epoch - self.steps[0].time))

@@ -20,34 +20,38 @@ from flows.watch import SILENT, STARTING, Watch, answers
 from tests.monitoring.test_probes import server as server
 
 
+def look(look_out: Watch, pids: dict[str, int], answering: list[str]) -> dict[str, int]:
+    return look_out.look({(name, pid): name in answering for name, pid in pids.items()})
+
+
 @pytest.mark.parametrize(("looks", "patience"), [(["yes"], SILENT), ([], STARTING)])
 def test_29_what_does_not_answer_hangs_after_so_many_looks(looks: list[str], patience: int) -> None:
     look_out = Watch()
     for _ in looks:
-        assert look_out.look({"text": 1}, ["text"]) == {}
-    told = [look_out.look({"text": 1}, []) for _ in range(patience)]
+        assert look(look_out, {"text": 1}, ["text"]) == {}
+    told = [look(look_out, {"text": 1}, []) for _ in range(patience)]
     assert told == [{}] * (patience - 1) + [{"text": 1}]
 
 
 def test_29_one_answer_or_a_new_process_begins_afresh() -> None:
     look_out = Watch()
-    look_out.look({"text": 1, "image": 2}, ["text", "image"])
+    look(look_out, {"text": 1, "image": 2}, ["text", "image"])
     for _ in range(SILENT - 1):
-        assert look_out.look({"text": 1, "image": 2}, []) == {}
-    assert look_out.look({"text": 1, "image": 3}, ["text"]) == {}
+        assert look(look_out, {"text": 1, "image": 2}, []) == {}
+    assert look(look_out, {"text": 1, "image": 3}, ["text"]) == {}
     for _ in range(SILENT - 1):
-        assert look_out.look({"text": 1, "image": 3}, []) == {}
-    assert look_out.look({"text": 1, "image": 3}, []) == {"text": 1}  # the other has never answered
+        assert look(look_out, {"text": 1, "image": 3}, []) == {}
+    assert look(look_out, {"text": 1, "image": 3}, []) == {"text": 1}  # the other has never answered
 
 
 def test_29_a_machine_that_has_slept_begins_afresh() -> None:
     look_out = Watch()
     for second in (0, 5, 10, 3600):
         look_out.wake(1e9 + second)
-        told = [look_out.look({"worker": 1}, ["worker"] if second == 0 else []) for _ in range(SILENT // 2)]
+        told = [look(look_out, {"worker": 1}, ["worker"] if second == 0 else []) for _ in range(SILENT // 2)]
     assert told == [{}] * (SILENT // 2)
     look_out.wake(1e9 + 3605)
-    assert [look_out.look({"worker": 1}, []) for _ in range(SILENT)] == [{}] * SILENT  # with the patience of a start
+    assert [look(look_out, {"worker": 1}, []) for _ in range(SILENT)] == [{}] * SILENT  # with the patience of a start
 
 
 def test_29_a_refusal_is_an_answer_and_silence_is_none(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +102,7 @@ def test_29_a_worker_and_housekeeping_that_stand_still_are_noticed(
         signs = watch.look(pool, own | {"canary": 1}, {})
     assert signs == {("worker", os.getpid()): True, ("housekeeping", os.getpid()): False}
     look_out = Watch()
-    told = [watch.hanging(look_out, signs) for _ in range(STARTING)]
+    told = [look_out.look(signs) for _ in range(STARTING)]
     assert told == [{}] * (STARTING - 1) + [{"housekeeping": os.getpid()}]
 
 

@@ -13,6 +13,7 @@ from components.config import load
 from components.stage import StageError
 from flows import stack
 from flows.demo import demo
+from monitoring.simulated import AudienceRun
 
 METRICS: dict[str, Any] = {
     "text/train": {"steps": 60, "pairs": 900},
@@ -31,7 +32,19 @@ METRICS: dict[str, Any] = {
     },
     "image/verify": {"parity": {"openvino": {"min_image_psnr": 29.3}}},
 }
-TRAFFIC = {"users": 60, "answered": 179, "requests": 180, "likes": 90}
+TRAFFIC = AudienceRun(
+    seed=7,
+    users=60,
+    started=0.0,
+    ended=60.0,
+    drift=0.0,
+    request_ids=[f"r{number}" for number in range(179)],
+    failed_ids=[],
+    failed=1,
+    likes=90,
+    dislikes=30,
+    pictures=[],
+)
 EXPERIMENT = {
     "experiment": "colours",
     "words": "no difference",
