@@ -90,7 +90,8 @@ def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
         what = f"{drift.name} moved away from {drift.against}: {named(drift.moved)}"
         if drift.severity is Severity.ACT:
             windows = max(test.windows for test in drift.moved)
-            advice.append(Advice(Urgency.ACT, f"{what}, for {windows} windows in a row. {' '.join(what_to_do(drift))}"))
+            remedies = dict.fromkeys(REMEDIES.get(test.column, RETRAIN) for test in drift.moved)
+            advice.append(Advice(Urgency.ACT, f"{what}, for {windows} windows in a row. {' '.join(remedies)}"))
         else:
             advice.append(Advice(Urgency.WATCH, f"{what}. Look again after the next window: one is no proof."))
     unchecked = [drift.name for drift in drifts if drift.severity is Severity.NOT_ENOUGH_DATA]
@@ -102,11 +103,6 @@ def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
     if drifts and not advice:
         advice.append(Advice(Urgency.FINE, "No drift was found in what was checked."))
     return advice
-
-
-def what_to_do(drift: Drift) -> list[str]:
-    """Sentences that say what to do about the columns that moved, each once."""
-    return list(dict.fromkeys(REMEDIES.get(test.column, RETRAIN) for test in drift.moved))
 
 
 def on_experiment(result: Analysis, simulated: bool) -> Advice:

@@ -35,10 +35,7 @@ class Keys:
 
     def __init__(self, tenants: Mapping[str, str], user_secret: str) -> None:
         self._user_secret = user_secret
-        self._accept(tenants)
-
-    def _accept(self, tenants: Mapping[str, str]) -> None:
-        self._tenants = {_digest(key): tenant for key, tenant in tenants.items()}
+        self._tenants = _by_digest(tenants)
 
     @classmethod
     def from_environment(cls) -> Keys:
@@ -55,7 +52,7 @@ class Keys:
         reported = ""
         while True:
             try:
-                self._accept(await asyncio.to_thread(_read))
+                self._tenants = _by_digest(await asyncio.to_thread(_read))
                 reported = ""
             except (StageError, OSError) as error:
                 if str(error) != reported:
@@ -92,11 +89,13 @@ class Keys:
         return hash_user(named if user else f"key:{api_key}", self._user_secret)
 
 
+def _by_digest(tenants: Mapping[str, str]) -> dict[bytes, str]:
+    return {_digest(key): tenant for key, tenant in tenants.items()}
+
+
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "replace")).digest()
 
 
 def _refusal(message: str) -> ApiError:
-    return ApiError(
-        401, message, kind="authentication_error", code="invalid_api_key", headers={"www-authenticate": "Bearer"}
-    )
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
