@@ -84,12 +84,10 @@ def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
     texts = {name: str(analysis[name]) for name in ("control", "treatment", "reason")}
     words = analysis.get("words")  # missing in reports whose verdict was in words: kept, for their drifts
-    users = sum(arm["users"] for arm in analysis["arms"])
-    difference = float(analysis["difference"])
     return Look(
         name=analysis["experiment"],
-        users=users,
-        difference=difference,
+        users=sum(arm["users"] for arm in analysis["arms"]),
+        difference=float(analysis["difference"]),
         interval=(low, high),
         verdict=Verdict.INCONCLUSIVE if words is None else Verdict(analysis["verdict"]),
         words=str(analysis["verdict"]) if words is None else str(words),
