@@ -13,7 +13,7 @@ import typer
 from bentoml.exceptions import BentoMLException
 
 from bentos.process import bind, command
-from components.config import Serving, load
+from components.config import load
 from components.loopback import LOOPBACK
 from components.stage import StageError, run
 
@@ -22,13 +22,6 @@ SERVICES = {
     "image": "bentos.image.service:ImageBento",
     "gateway": "bentos.gateway.service:GatewayBento",
 }
-
-
-def port_of(name: str, serving: Serving) -> int:
-    """The parameter's port; raises `StageError` for a Bento that does not exist."""
-    if name not in SERVICES:
-        raise StageError(f"no Bento {name!r}; there are {', '.join(SERVICES)}")
-    return int(getattr(serving, f"{name}_port"))
 
 
 def check(service: str) -> None:
@@ -45,9 +38,10 @@ def main(
     port: Annotated[int, typer.Option(min=0, max=65535, help="By default that of params.yaml.")] = 0,
 ) -> None:
     """Serve one Bento from this tree."""
+    if name not in SERVICES:
+        raise StageError(f"no Bento {name!r}; there are {', '.join(SERVICES)}")
     serving = load().serving
-    default = port_of(name, serving)
-    descriptor = bind(serving.host if name == "gateway" else LOOPBACK, port or default)
+    descriptor = bind(serving.host if name == "gateway" else LOOPBACK, port or getattr(serving, f"{name}_port"))
     check(SERVICES[name])
     worker = command(SERVICES[name], descriptor)
     os.execv(worker[0], worker)  # noqa: S606 - a fixed command, no shell

@@ -159,18 +159,10 @@ class _Watched:
 
 
 def _write(call: Call, method: str, route: str, seconds: float) -> None:
-    facts: dict[str, str | int] = {
-        "request_id": call.id,
-        "line": call.line,
-        "deployment": call.deployment,
-        "variant": call.variant,
-        "outcome": call.outcome,
-        "batch_size": call.batch_size,
-    }
-    call.span.set_attributes({f"atelier.{name}": value for name, value in facts.items()})
-    call.span.set_attributes(
-        {"http.request.method": method, "http.route": route, "http.response.status_code": call.status}
-    )
+    names = ("line", "deployment", "variant", "outcome", "batch_size")
+    facts = {"request_id": call.id} | {name: getattr(call, name) for name in names}
+    sent = {"http.request.method": method, "http.route": route, "http.response.status_code": call.status}
+    call.span.set_attributes({f"atelier.{name}": value for name, value in facts.items()} | sent)
     if call.outcome == "error":
         call.span.set_status(StatusCode.ERROR)
     context = call.span.get_span_context()

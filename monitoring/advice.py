@@ -52,9 +52,8 @@ def advise(
     advice = [a for line in traffic for a in on_traffic(line)]
     advice += [*on_drift(drifts), *(on_experiment(experiment, simulated) for experiment in experiments)]
     if not traffic:
-        advice.append(
-            Advice(Urgency.ACT, "No request arrived in this window: check that the gateway runs and is reachable.")
-        )
+        message = "No request arrived in this window: check that the gateway runs and is reachable."
+        advice.append(Advice(Urgency.ACT, message))
     return sorted(advice, key=lambda advice: ORDER.index(advice.urgency))
 
 
@@ -70,14 +69,11 @@ def on_traffic(line: LineTraffic) -> list[Advice]:
         message = f"{line.unfinished} {line.line} requests were accepted and have not ended"
         advice.append(Advice(Urgency.WATCH, f"{message}: still running, or the gateway was killed while they ran."))
     if line.p50 is not None and line.p95 is not None and line.p95 > TAIL * line.p50 and line.ok >= 20:
-        times = f"p95 is {line.p95 / line.p50:.1f} times the median"
-        advice.append(
-            Advice(Urgency.WATCH, f"{line.line}: {times}. Requests queue; add a replica or lower the concurrency.")
-        )
+        times = f"{line.line}: p95 is {line.p95 / line.p50:.1f} times the median"
+        advice.append(Advice(Urgency.WATCH, f"{times}. Requests queue; add a replica or lower the concurrency."))
     if line.requests and not advice:
-        advice.append(
-            Advice(Urgency.FINE, f"{line.line}: {line.ok} of {line.requests} requests answered; nothing to do.")
-        )
+        answered = f"{line.line}: {line.ok} of {line.requests} requests answered"
+        advice.append(Advice(Urgency.FINE, f"{answered}; nothing to do."))
     return advice
 
 
@@ -90,23 +86,17 @@ def on_drift(drifts: Sequence[Drift]) -> list[Advice]:
         what = f"{drift.name} moved away from {drift.against}: {named(drift.moved)}"
         if drift.severity is Severity.ACT:
             windows = max(test.windows for test in drift.moved)
-            advice.append(Advice(Urgency.ACT, f"{what}, for {windows} windows in a row. {' '.join(what_to_do(drift))}"))
+            remedies = dict.fromkeys(REMEDIES.get(test.column, RETRAIN) for test in drift.moved)
+            advice.append(Advice(Urgency.ACT, f"{what}, for {windows} windows in a row. {' '.join(remedies)}"))
         else:
             advice.append(Advice(Urgency.WATCH, f"{what}. Look again after the next window: one is no proof."))
     unchecked = [drift.name for drift in drifts if drift.severity is Severity.NOT_ENOUGH_DATA]
     if unchecked:
-        message = (
-            f"Not enough data to check drift of {', '.join(unchecked)}: widen the window or wait for more traffic."
-        )
-        advice.append(Advice(Urgency.WATCH, message))
+        message = f"Not enough data to check drift of {', '.join(unchecked)}"
+        advice.append(Advice(Urgency.WATCH, f"{message}: widen the window or wait for more traffic."))
     if drifts and not advice:
         advice.append(Advice(Urgency.FINE, "No drift was found in what was checked."))
     return advice
-
-
-def what_to_do(drift: Drift) -> list[str]:
-    """Sentences that say what to do about the columns that moved, each once."""
-    return list(dict.fromkeys(REMEDIES.get(test.column, RETRAIN) for test in drift.moved))
 
 
 def on_experiment(result: Analysis, simulated: bool) -> Advice:

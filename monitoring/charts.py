@@ -29,14 +29,14 @@ def ceiling(value: float) -> float:
 
 
 def _axes(starts: Sequence[float], top: float, unit: str) -> str:
-    """Horizontal grid at quarters of `top`, and the clock time of a few slices."""
+    """Horizontal grid at halves of `top`, and the clock time of a few slices."""
     plot = HEIGHT - BOTTOM - TOP
-    parts = []
-    for quarter in (0, 0.5, 1):
-        y = TOP + plot * (1 - quarter)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{top * quarter:g}{unit}", "end"))
-    return "".join([*parts, _clocks(starts)])
+    grid = ""
+    for share in (0, 0.5, 1):
+        y = TOP + plot * (1 - share)
+        grid += f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        grid += _text(LEFT - 6, y + 4, f"{top * share:g}{unit}", "end")
+    return grid + _clocks(starts)
 
 
 def _clocks(times: Sequence[float]) -> str:
@@ -140,10 +140,8 @@ def interval(low: float, high: float, estimate: float, left: str, right: str) ->
         _text(20, 86, f"← {left}", "start"),
         _text(WIDTH - 20, 86, f"{right} →", "end"),
     ]
-    ends = [
-        (low, "end" if high - low < reach / 4 else "middle"),
-        (high, "start" if high - low < reach / 4 else "middle"),
-    ]
+    anchors = ("end", "start") if high - low < reach / 4 else ("middle", "middle")
+    ends = zip((low, high), anchors, strict=True)
     parts += [_text(x(value), 34, f"{100 * value:+.1f}", anchor) for value, anchor in ends]
     return _svg("".join(parts), f"difference {estimate:+.3f}, interval {low:+.3f} to {high:+.3f}", height)
 
@@ -159,12 +157,15 @@ def intervals(times: Sequence[float], looks: Sequence[tuple[float, float, float]
     def y(value: float) -> float:
         return TOP + plot * (1 - min(max(value / reach, -1), 1)) / 2
 
-    parts = [_text(LEFT - 6, y(value) + 4, f"{100 * value:+.0f}", "end") for value in (-reach, reach)]
-    parts += [_text(LEFT - 6, y(0) + 4, "0", "end"), _clocks(times)]
-    # On the right, as the newest never reaches so far.
-    parts += [_text(WIDTH, TOP + 8, f"↑ {high} better", "end")]
-    parts += [_text(WIDTH, TOP + plot - 2, f"↓ {low} better", "end")]
-    parts += [f'<line class="zero" x1="{LEFT}" x2="{WIDTH}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>']
+    parts = [
+        *(_text(LEFT - 6, y(value) + 4, f"{100 * value:+.0f}", "end") for value in (-reach, reach)),
+        _text(LEFT - 6, y(0) + 4, "0", "end"),
+        _clocks(times),
+        # On the right, as the newest never reaches so far.
+        _text(WIDTH, TOP + 8, f"↑ {high} better", "end"),
+        _text(WIDTH, TOP + plot - 2, f"↓ {low} better", "end"),
+        f'<line class="zero" x1="{LEFT}" x2="{WIDTH}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>',
+    ]
     for i, (estimate, lower, upper) in enumerate(looks):
         x, colour = _x(i, len(looks)), "var(--fine)" if lower > 0 or upper < 0 else "var(--soft)"
         clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime(times[i]))

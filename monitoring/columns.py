@@ -6,7 +6,7 @@ Not here because events do not hold it: pictures (their digest only), hence thei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class TextReference:
     """
 
     def __init__(self, texts: Sequence[str], embed: Embed | None, groups: Sequence[str] | None = None) -> None:
-        self._vocabulary, self._meaning = vocabulary_of(texts), None
+        self._vocabulary, self._meaning = frozenset(word for text in texts for word in words(text)), None
         self.columns = leave_group_out(texts, groups or [str(number) for number in range(len(texts))])
         if embed is not None and len(texts) > AXES:
             vectors_ND = embed(texts[:EMBEDDED])
@@ -100,11 +100,6 @@ def _service(row: Row, liked: dict[tuple[str, str], float], until: float) -> tup
 
 def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
-
-
-def vocabulary_of(texts: Iterable[str]) -> frozenset[str]:
-    """Every word of the reference texts."""
-    return frozenset(word for text in texts for word in words(text))
 
 
 def text_columns(texts: Sequence[str], vocabulary: frozenset[str]) -> pd.DataFrame:

@@ -87,12 +87,11 @@ def _serving(line: LineState) -> Iterator[Concern]:
 
 
 def _numbers(line: LineState) -> Iterator[Concern]:
-    if line.numbers and line.numbers.requests >= FEW and line.numbers.failed_share >= ERROR_RATE_WATCH:
-        share = line.numbers.failed_share
-        message = f"{percent(share)} of {line.numbers.requests:.0f} {line.line} requests failed within an hour."
-        yield Concern(
-            Urgency.ACT if share >= ERROR_RATE_ACT else Urgency.WATCH, f"the {line.line} line", message, line.line
-        )
+    numbers = line.numbers
+    if numbers and numbers.requests >= FEW and numbers.failed_share >= ERROR_RATE_WATCH:
+        urgency = Urgency.ACT if numbers.failed_share >= ERROR_RATE_ACT else Urgency.WATCH
+        failed = f"{percent(numbers.failed_share)} of {numbers.requests:.0f} {line.line} requests"
+        yield Concern(urgency, f"the {line.line} line", f"{failed} failed within an hour.", line.line)
 
 
 def _releases(line: LineState, now: float) -> Iterator[Concern]:
@@ -102,22 +101,19 @@ def _releases(line: LineState, now: float) -> Iterator[Concern]:
     if known.champion is None:
         yield Concern(Urgency.WATCH, f"the {line.line} line", f"{line.line} has no champion yet.", line.line)
     if known.candidate and known.decision and known.decision.action is Action.ROLL_BACK:
-        message = (
-            f"{known.candidate.release} is to go back: {known.decision.why}. The next step does it, within a minute."
-        )
+        message = f"{known.candidate.release} is to go back: {known.decision.why}."
+        message += " The next step does it, within a minute."
         yield Concern(Urgency.ACT, f"the {line.line} candidate", message, line.line)
     for move in known.rolled_back:
         if now - move.time < DAY:
-            yield Concern(
-                Urgency.WATCH, "a rollback", f"{move.release} was rolled back by {move.who}: {move.why}", "releases"
-            )
+            message = f"{move.release} was rolled back by {move.who}: {move.why}"
+            yield Concern(Urgency.WATCH, "a rollback", message, "releases")
 
 
 def _reports(situation: Situation) -> Iterator[Concern]:
     if not situation.runs:
-        yield Concern(
-            Urgency.WATCH, "the reports", "No report is kept yet: `atelier report write` writes one.", "drift"
-        )
+        message = "No report is kept yet: `atelier report write` writes one."
+        yield Concern(Urgency.WATCH, "the reports", message, "drift")
         return
     newest = situation.runs[0]
     if situation.now - newest.past.until > 2 * HOUR:

@@ -84,12 +84,10 @@ def _look(analysis: dict[str, Any]) -> Look:
     low, high = map(float, analysis["interval"])
     texts = {name: str(analysis[name]) for name in ("control", "treatment", "reason")}
     words = analysis.get("words")  # missing in reports whose verdict was in words: kept, for their drifts
-    users = sum(arm["users"] for arm in analysis["arms"])
-    difference = float(analysis["difference"])
     return Look(
         name=analysis["experiment"],
-        users=users,
-        difference=difference,
+        users=sum(arm["users"] for arm in analysis["arms"]),
+        difference=float(analysis["difference"]),
         interval=(low, high),
         verdict=Verdict.INCONCLUSIVE if words is None else Verdict(analysis["verdict"]),
         words=str(analysis["verdict"]) if words is None else str(words),
@@ -115,26 +113,31 @@ def write_index(reports: Path, persistence: int) -> Path:
 
 def index(runs: Sequence[Run], persistence: int) -> str:
     """The page of these runs, newest first."""
-    things = trends(list(reversed(runs)))
-    return page.render("index.html", runs=runs, things=things, persistence=persistence, size=SIZE)
+    return page.render("index.html", runs=runs, things=trends(runs[::-1]), persistence=persistence, size=SIZE)
+
+
+def strips(runs: Sequence[Run]) -> dict[str, list[tuple[Run, Drift | None]]]:
+    """By thing, what each run said of it, in the order of the runs; None of a run that did not see it."""
+    names = dict.fromkeys(drift.name for run in reversed(runs) for drift in run.past.drifts)
+    return {
+        name: [(run, next((drift for drift in run.past.drifts if drift.name == name), None)) for run in runs]
+        for name in names
+    }
 
 
 def trends(runs: Sequence[Run]) -> dict[str, list[Trend]]:
     """By thing, the columns it has had in `runs` (oldest first), each with its chart."""
-    names = dict.fromkeys(drift.name for run in reversed(runs) for drift in run.past.drifts)
-    return {name: _trends(runs, name) for name in names}
-
-
-def _trends(runs: Sequence[Run], name: str) -> list[Trend]:
-    tests_by_run: list[dict[str, ColumnTest]] = [
-        {test.column: test for drift in run.past.drifts if drift.name == name for test in drift.tests} for run in runs
-    ]
-    columns = dict.fromkeys(column for tests in reversed(tests_by_run) for column in tests)
     starts = [run.past.until for run in runs]
+    return {name: _trends(name, starts, [drift for _, drift in strip]) for name, strip in strips(runs).items()}
+
+
+def _trends(name: str, starts: Sequence[float], drifts: Sequence[Drift | None]) -> list[Trend]:
+    tests_by_run = [{test.column: test for test in drift.tests} if drift else {} for drift in drifts]
+    columns = dict.fromkeys(column for tests in reversed(tests_by_run) for column in tests)
     return [_trend(column, starts, [tests.get(column) for tests in tests_by_run], name) for column in columns]
 
 
-def _trend(column: str, starts: Sequence[float], tests: Sequence[Any], name: str) -> Trend:
+def _trend(column: str, starts: Sequence[float], tests: Sequence[ColumnTest | None], name: str) -> Trend:
     sizes = [test.size if test and test.checked else None for test in tests]
     moved = [bool(test and test.moved) for test in tests]
     newest = tests[-1].words if tests[-1] else "not in the newest run"

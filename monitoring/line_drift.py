@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from monitoring.columns import TextReference, once_per_user, service
 from monitoring.drift import Comparison, Drift, compare, keep
 from monitoring.embedding import Embed
 from monitoring.severity import Past, grade
+from monitoring.traffic import sum_by
 
 Row = dict[str, Any]
 
@@ -80,11 +80,7 @@ def line_drifts(
 
 
 def _served(url: str, monitor: Monitor, since: float, line: str, counts: Sequence[Row], rows: Sequence[Row]) -> Served:
-    served: Counter[str] = Counter()
-    for row in counts:
-        if row["line"] == line:
-            served[row["deployment"]] += row["requests"]
-    deployment = served.most_common(1)[0][0]
+    deployment = sum_by([row for row in counts if row["line"] == line], "deployment").most_common(1)[0][0]
     recorded, size = get_deployment(url, deployment), monitor.sample_rows
     mine = [row for row in rows if row["deployment"] == deployment][:size]
     minutes = monitor.reference_minutes

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from components.config import Params
 from monitoring import charts, history, page
 from monitoring.concerns import concerns, verdict
-from monitoring.drift import Drift
 from monitoring.situation import Situation, gather
 
 RUNBOOKS = Path(__file__).resolve().parents[1] / "docs" / "runbooks"
@@ -39,20 +38,11 @@ def render(situation: Situation, reports: Path) -> str:
         verdict=verdict(concerns_now),
         experiments=experiments(situation.runs[: 2 * WINDOWS][::-1]),
         intervals=intervals,
-        strips=strips(situation.runs[:WINDOWS][::-1]),
+        strips=history.strips(situation.runs[:WINDOWS][::-1]),
         windows=WINDOWS,
         moves=MOVES,
         runbooks={path.stem: os.path.relpath(path, reports) for path in RUNBOOKS.glob("*.md")},
     )
-
-
-def strips(runs: Sequence[history.Run]) -> dict[str, list[tuple[history.Run, Drift | None]]]:
-    """By thing, what each run said of it, in the order of the runs; None of a run that did not see it."""
-    names = dict.fromkeys(drift.name for run in reversed(runs) for drift in run.past.drifts)
-    return {
-        name: [(run, next((drift for drift in run.past.drifts if drift.name == name), None)) for run in runs]
-        for name in names
-    }
 
 
 def experiments(runs: Sequence[history.Run]) -> list[list[tuple[history.Run, history.Look]]]:

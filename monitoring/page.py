@@ -34,14 +34,8 @@ def render(template: str, **things: Any) -> str:
 def templates() -> Environment:
     """The pages' templates, compiled once in a process that writes a page each minute."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {
-        "clock": clock,
-        "duration": duration,
-        "minute": minute,
-        "named": named,
-        "percent": percent,
-        "seconds": seconds,
-    }
+    filters = (clock, duration, minute, named, percent, seconds)
+    environment.filters |= {function.__name__: function for function in filters}
     return environment
 
 

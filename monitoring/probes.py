@@ -20,7 +20,6 @@ from components.lines import PROGRAMS
 
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[Any]]
 SECONDS = 2.0
-PLACES = PROGRAMS  # of model Bentos: two for each line
 RULES = '{__name__=~"line:atelier_.+"}'  # all that infra/prometheus/recording.yml keeps by line
 UP = "avg_over_time(max by (job) (up)[1h:15s])"
 # Each 15 s, as often as rules are evaluated.
@@ -114,7 +113,10 @@ async def _metrics(session: aiohttp.ClientSession, url: str) -> Metrics:
     return Metrics(
         rules={(labels["__name__"], labels["line"]): value for labels, value in rules},
         up={labels["job"]: value for labels, value in up},
-        fired=[_fired(labels, began[_key(labels)], value) for labels, value in last],
+        fired=[
+            Alert(labels["alertname"], _about(labels), labels.get("severity", ""), "", began[_key(labels)], value)
+            for labels, value in last
+        ],
     )
 
 
@@ -129,10 +131,6 @@ async def _query(session: aiohttp.ClientSession, url: str, query: str) -> list[t
 
 def _key(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
-
-
-def _fired(labels: Mapping[str, str], first: float, last: float) -> Alert:
-    return Alert(labels["alertname"], _about(labels), labels.get("severity", ""), "", first, last)
 
 
 async def _alerts(session: aiohttp.ClientSession, url: str) -> list[Alert]:
@@ -156,7 +154,7 @@ def _about(labels: Mapping[str, str]) -> str:
 
 
 _QUESTIONS: dict[str, Ask] = {
-    **dict.fromkeys(PLACES, _deployment),
+    **dict.fromkeys(PROGRAMS, _deployment),
     "prometheus": _metrics,
     "alertmanager": _alerts,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,21 +29,12 @@ from monitoring.experiments import ExperimentReport, in_force, report_on
 from monitoring.line_drift import line_drifts
 from monitoring.severity import worst
 from monitoring.simulated import AudienceRun, audience_folder, read_runs
-from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
+from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, sum_by, timeline
 
 PICTURES = 12
 SAMPLE = 10_000  # requests of a line that percentiles are computed from: the 99th is then exact to 0.2 percentiles
 REPEATS = 0.1  # share of requests that repeat themselves from which it is worth a word
 CLOCK_S = 60.0  # clocks of well-kept machines differ by less
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A generated picture, its PNG as base64, and the words it was asked for."""
-
-    png: str
-    prompt: str
-    request_id: str
 
 
 @dataclass(frozen=True)
@@ -76,21 +66,21 @@ def write_report(params: Params, until: float, window_minutes: int | None = None
     """
     since, reports = until - 60 * (window_minutes or params.monitor.window_minutes), Path(params.monitor.report)
     name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(until))
-    runs = read_runs(audience_folder(params.monitor.report), since, until)
+    audience = audience_folder(params.monitor.report)
+    runs = read_runs(audience, since, until)
     kept = history.load(reports)
     history.remove(reports, [run for run in kept if run.folder == name])  # the same window again replaces its report
     earlier = [run for run in kept if run.folder != name]
     summary = summarise(params, since, until, runs, reports / name, earlier)
     write_text(reports / name / "report.json", json.dumps(asdict(summary), indent=1, default=str))
-    folder = audience_folder(params.monitor.report)
-    page.write(reports / name / "report.html", lambda: render(summary, pictures_of(folder, runs)))
+    written = page.write(reports / name / "report.html", lambda: render(summary, pictures_of(audience, runs)))
     history.remove(reports, history.load(reports)[params.monitor.keep :])
     history.write_index(reports, params.monitor.persistence)
-    return reports / name / "report.html"
+    return written
 
 
-def render(summary: Summary, pictures: Sequence[Picture]) -> str:
-    """The page of a window."""
+def render(summary: Summary, pictures: Sequence[tuple[str, str]]) -> str:
+    """The page of a window, with `pictures_of` it."""
     return page.render("report.html", s=summary, pictures=pictures, charts=charts_of(summary), interval=interval_of)
 
 
@@ -159,20 +149,16 @@ def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int
 def served_by(counts: Sequence[Row], deployments: Sequence[Row]) -> list[Row]:
     """Each deployment that answered in the window, with its requests; what is not on record says so."""
     known = {row["deployment"]: row for row in deployments}
-    requests: Counter[str] = Counter()
-    for row in counts:
-        requests[row["deployment"]] += row["requests"]
     unknown = {"line": "?", "digest": "not recorded", "model": "?", "version": "?", "bento": "?", "time": None}
-    return [
-        known.get(name, unknown | {"deployment": name}) | {"requests": count} for name, count in requests.most_common()
-    ]
+    requests = sum_by(counts, "deployment").most_common()
+    return [known.get(name, unknown | {"deployment": name}) | {"requests": count} for name, count in requests]
 
 
-def pictures_of(folder: Path, runs: Sequence[AudienceRun]) -> list[Picture]:
-    """The newest pictures the simulated audience was served, in the order it got them: not chosen."""
+def pictures_of(folder: Path, runs: Sequence[AudienceRun]) -> list[tuple[str, str]]:
+    """The newest pictures the simulated audience was served, in the order it got them, not chosen: each one's PNG as
+    base64, and its prompt."""
     kept = [picture for a_run in runs for picture in a_run.pictures if (folder / picture.file).is_file()][-PICTURES:]
-    encoded = [base64.b64encode((folder / picture.file).read_bytes()).decode() for picture in kept]
-    return [Picture(png, p.prompt, p.request_id) for png, p in zip(encoded, kept, strict=True)]
+    return [(base64.b64encode((folder / picture.file).read_bytes()).decode(), picture.prompt) for picture in kept]
 
 
 def charts_of(summary: Summary) -> dict[str, Any]:
@@ -200,8 +186,7 @@ def interval_of(result: Analysis) -> Markup:
 
 def main() -> None:
     """Write the report of the window that ends now and print its path."""
-    params = load()
-    print(write_report(params, time.time()))
+    print(write_report(load(), time.time()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import get_args
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,16 +17,16 @@ from components.config import Release as Rules
 from components.errors import AtelierError
 from components.events import window
 from components.events.database import bounded
+from components.lines import LINES
 from components.releases import evidence, store
 from components.releases.decide import Decision, decide
 from components.releases.machine import TRIAL, State
 from components.releases.plan import TrafficPlan, candidate_of, champion_of, traffic_plan
 from components.releases.schema import Move, Release
 from monitoring import history
-from monitoring.probes import PLACES, Alert, Metrics, Service, look
-from monitoring.traffic import LineTraffic, by_line
+from monitoring.probes import Alert, Metrics, Service, look
+from monitoring.traffic import by_line
 
-LINES: tuple[Line, ...] = get_args(Line)
 WAIT_SECONDS = 2  # for the database
 HOUR = 3600.0
 STILL_SECONDS = 60.0  # what Prometheus saw firing so recently still does: it looks each 15 s
@@ -147,10 +146,12 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     """Ask, read and put together; `urls` are those at which each service says that it is ready."""
     services = look(urls)
     metrics: Metrics | None = services["prometheus"].answer
-    standings, numbers, problem = {}, {}, ""
+    standings: dict[Line, Standing] = {}
+    numbers: dict[Line, Numbers] = {}
+    problem = ""
     try:
         url = bounded(params.events.url, WAIT_SECONDS)
-        standings = read_standings(url, params.release)
+        standings = {line: _standing(url, line, params.release) for line in LINES}
         numbers = {} if metrics else from_events(url, now)
     except (AtelierError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
@@ -159,17 +160,13 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     lines = [
         LineState(
             line,
-            [services[name] for name in PLACES if name.partition("-")[0] == line],
+            [services[name] for name in LINES[line].programs],
             standings.get(line),
             numbers.get(line),
         )
         for line in LINES
     ]
     return Situation(now, services, lines, problem, history.load(Path(params.monitor.report)))
-
-
-def read_standings(url: str, rules: Rules) -> dict[str, Standing]:
-    return {line: _standing(url, line, rules) for line in LINES}
 
 
 def _standing(url: str, line: Line, rules: Rules) -> Standing:
@@ -199,13 +196,12 @@ def from_metrics(metrics: Metrics, line: Line) -> Numbers | None:
     return Numbers(answers * HOUR, failed, rule("request_seconds:p95_5m"), "5 min", tuple(objectives))
 
 
-def from_events(url: str, now: float) -> dict[str, Numbers]:
+def from_events(url: str, now: float) -> dict[Line, Numbers]:
     """The same last hour from the events, without objectives."""
     _, _, counts = window.counts(url, now - HOUR, now, 1)
     samples = {str(line): window.sample(url, now - HOUR, now, line=line, rows=SAMPLE) for line in LINES}
-    by_name = {traffic.line: traffic for traffic in by_line(counts, samples, now)}
-    return {line: _counted(by_name.get(line)) for line in LINES}
-
-
-def _counted(traffic: LineTraffic | None) -> Numbers:
-    return Numbers(traffic.requests, traffic.errors, traffic.p95, "1 h") if traffic else Numbers(0, 0, None, "1 h")
+    by_name = {
+        traffic.line: Numbers(traffic.requests, traffic.errors, traffic.p95, "1 h")
+        for traffic in by_line(counts, samples, now)
+    }
+    return {line: by_name.get(line, Numbers(0, 0, None, "1 h")) for line in LINES}

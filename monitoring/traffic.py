@@ -67,7 +67,7 @@ def lines_of(counts: Iterable[Row]) -> list[str]:
 
 def line_traffic(line: str, counts: Sequence[Row], sample: Sequence[Row], until: float) -> LineTraffic:
     """A request counts as an error if it ended so; one cancelled by its client or still running is neither."""
-    outcomes, statuses = _sum_by(counts, "outcome"), _sum_by([r for r in counts if r["outcome"] == "error"], "status")
+    outcomes, statuses = sum_by(counts, "outcome"), sum_by([r for r in counts if r["outcome"] == "error"], "status")
     total, batched = sum(outcomes.values()), sum(row["batched"] for row in counts)
     finished = total - outcomes[None]
     p50, p95, p99 = percentiles(sample, until)
@@ -89,7 +89,8 @@ def line_traffic(line: str, counts: Sequence[Row], sample: Sequence[Row], until:
     )
 
 
-def _sum_by(counts: Iterable[Row], key: str) -> Counter[Any]:
+def sum_by(counts: Iterable[Row], key: str) -> Counter[Any]:
+    """Requests by what the column `key` says of them."""
     sums: Counter[Any] = Counter()
     for row in counts:
         sums[row[key]] += row["requests"]
@@ -136,7 +137,7 @@ def _bucket(
 ) -> Bucket:
     return Bucket(
         start=start,
-        requests=dict(_sum_by(counts, "line")),
+        requests=dict(sum_by(counts, "line")),
         errors=sum(row["requests"] for row in counts if row["outcome"] == "error"),
         p50={line: middle for line, (middle, _, _) in latency.items() if middle is not None},
         p95={line: high for line, (_, high, _) in latency.items() if high is not None},

@@ -109,14 +109,11 @@ class Admission:
             place.turn.set_exception(self._refusal())
 
     def _refusal(self) -> ApiError:
-        retry = self._retry_after()
+        """Asks to come back when the present queue should have drained."""
+        drained = self._seconds * (len(self._waiting) + 1) / self._concurrency
+        retry = min(max(math.ceil(drained), 1), MAX_RETRY_AFTER)
         busy = f"{len(self._working)} {self._line} requests in work and {len(self._waiting)} waiting"
         return overloaded(f"{busy}: try in {retry} s", retry)
-
-    def _retry_after(self) -> int:
-        """Whole seconds until the present queue should have drained, at least 1."""
-        drained = self._seconds * (len(self._waiting) + 1) / self._concurrency
-        return min(max(math.ceil(drained), 1), MAX_RETRY_AFTER)
 
 
 def _held(places: Iterable[_Place]) -> Counter[str]:

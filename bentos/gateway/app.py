@@ -7,16 +7,18 @@ the router's included, has OpenAI's shape. Knows neither BentoML nor how the gat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bentos.calls import CLIENT_GONE, Call, Calls, ClientGone, current, until_disconnect
+from bentos.calls import CLIENT_GONE, Calls, ClientGone, current, until_disconnect
 from bentos.gateway.chat import chat
 from bentos.gateway.errors import ApiError, events_unavailable, http_error, late, unexpected
 from bentos.gateway.exchange import Gateway
@@ -33,7 +35,7 @@ MAX_BODY = 256 * 1024  # bytes: 100 messages of the longest prompt in the widest
 CHAT, IMAGES = "/v1/chat/completions", "/v1/images/generations"
 LINE_OF: dict[str, Line] = {CHAT: TEXT.name, IMAGES: IMAGE.name}
 
-Handler = Callable[[Gateway, str, bytes, Send], Awaitable[Response | None]]
+Handler = Callable[[Gateway, str, bytes, Send], Coroutine[Any, Any, Response | None]]
 
 
 class GatewayApp:
@@ -53,18 +55,32 @@ class GatewayApp:
         ]
         handlers = {ApiError: _api_error, HTTPException: _http_exception, Exception: _bug}
         self._routes = Starlette(routes=routes, exception_handlers=handlers)
-        self._app = Calls(self._identify, (*LINE_OF, "/v1/feedback", "/v1/models"), public=True)
+        self._app = Calls(self._identified, (*LINE_OF, "/v1/feedback", "/v1/models"), public=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    async def _identify(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = current()
-        await (_Identified(self._routes, call) if call else self._routes)(scope, receive, send)
+    async def _identified(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the answer carry the id under which its request is logged: that which it has when the answer begins."""
+        call, answered = current(), False
+        if call is None:
+            return await self._routes(scope, receive, send)
+
+        async def send_identified(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault(REQUEST_ID, call.id)
+            await send(message)
+
+        await self._routes(scope, receive, send_identified)
+        if not answered:
+            # Nobody reads it, but BentoML keeps a request, and with it the server, until something was sent.
+            await Response(status_code=CLIENT_GONE)(scope, receive, send)
 
     def ready(self) -> Gateway:
         if self.gateway is None:
-            raise ApiError(503, "the gateway is starting", kind="server_error", code="starting")
+            raise ApiError(503, "the gateway is starting", code="starting")
         return self.gateway
 
     def authenticate(self, request: Request) -> str:
@@ -82,29 +98,6 @@ class GatewayApp:
         return JSONResponse(_card(model))
 
 
-class _Identified:
-    """Has the answer carry its request's id, under which it is logged: the one that it has when the answer begins."""
-
-    def __init__(self, app: ASGIApp, call: Call) -> None:
-        self._app, self._call = app, call
-        self._answered = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._send = send
-        await self._app(scope, receive, self._send_identified)
-        if not self._answered:
-            # Nobody reads it, but BentoML keeps a request, and with it the server, until something was sent.
-            await Response(status_code=CLIENT_GONE)(scope, receive, send)
-
-    async def _send_identified(self, message: Message) -> None:
-        self._answered = True
-        if message["type"] == "http.response.start":
-            headers = message.setdefault("headers", [])
-            if not any(name == REQUEST_ID.encode() for name, _ in headers):
-                message["headers"] = [*headers, (REQUEST_ID.encode(), self._call.id.encode())]
-        await self._send(message)
-
-
 class _Endpoint:
     """An ASGI endpoint around a handler, whose work is cancelled when its client goes."""
 
@@ -116,14 +109,11 @@ class _Endpoint:
         key = self._app.authenticate(request)
         try:
             body = await _read(request)
-            response = await until_disconnect(receive, self._work(key, body, send))
+            response = await until_disconnect(receive, self._handler(self._app.ready(), key, body, send))
         except (ClientGone, ClientDisconnect):
             return
         if response is not None:
             await response(scope, receive, send)
-
-    async def _work(self, key: str, body: bytes, send: Send) -> Response | None:
-        return await self._handler(self._app.ready(), key, body, send)
 
 
 class Readiness:

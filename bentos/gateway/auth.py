@@ -35,10 +35,7 @@ class Keys:
 
     def __init__(self, tenants: Mapping[str, str], user_secret: str) -> None:
         self._user_secret = user_secret
-        self._accept(tenants)
-
-    def _accept(self, tenants: Mapping[str, str]) -> None:
-        self._tenants = {_digest(key): tenant for key, tenant in tenants.items()}
+        self._tenants = _by_digest(tenants)
 
     @classmethod
     def from_environment(cls) -> Keys:
@@ -55,7 +52,7 @@ class Keys:
         reported = ""
         while True:
             try:
-                self._accept(await asyncio.to_thread(_read))
+                self._tenants = _by_digest(await asyncio.to_thread(_read))
                 reported = ""
             except (StageError, OSError) as error:
                 if str(error) != reported:
@@ -69,16 +66,17 @@ class Keys:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise _refusal("no API key: send the header `Authorization: Bearer <key>`")
-        if self._tenant(key) is None:
-            raise _refusal("this API key is not known")
+        self._tenant(key)
         return key
 
-    def _tenant(self, key: str) -> str | None:
-        """None for a key that is not accepted."""
+    def _tenant(self, key: str) -> str:
+        """Raises a 401 `ApiError` for a key that is not accepted."""
         digest = _digest(key)
         # Digests of equal length, and no early exit: the time tells nothing of which key was nearly right.
         matches = [tenant for accepted, tenant in self._tenants.items() if hmac.compare_digest(digest, accepted)]
-        return matches[0] if matches else None
+        if not matches:
+            raise _refusal("this API key is not known")
+        return matches[0]
 
     def user_key(self, user: str | None, api_key: str) -> str:
         """Hash that stands for a user in events and experiments: of OpenAI's `user` field, else of the API key.
@@ -86,10 +84,12 @@ class Keys:
         Users of two tenants are two, whatever they are called. Raises a 401 `ApiError` for a key withdrawn meanwhile.
         """
         tenant = self._tenant(api_key)
-        if tenant is None:
-            raise _refusal("this API key is not known")
         named = f"user:{user}" if tenant == DEFAULT else f"tenant:{tenant}:user:{user}"
         return hash_user(named if user else f"key:{api_key}", self._user_secret)
+
+
+def _by_digest(tenants: Mapping[str, str]) -> dict[bytes, str]:
+    return {_digest(key): tenant for key, tenant in tenants.items()}
 
 
 def _digest(key: str) -> bytes:
@@ -97,6 +97,4 @@ def _digest(key: str) -> bytes:
 
 
 def _refusal(message: str) -> ApiError:
-    return ApiError(
-        401, message, kind="authentication_error", code="invalid_api_key", headers={"www-authenticate": "Bearer"}
-    )
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})

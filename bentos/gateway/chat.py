@@ -51,7 +51,7 @@ def _prepare(gateway: Gateway, api_key: str, request: ChatRequest) -> _Completio
         deployment=route.info.deployment,
         prompt=_prompt(request),
         prefix="chatcmpl",
-        messages=_counted(request),
+        messages=len(request.messages) if request.messages[-1].role == "user" else 0,
         size=sum(len(message.content) for message in request.messages).bit_length(),
     )
     return _Completion(gateway, exchange, route, job, request.wants_usage)
@@ -74,11 +74,6 @@ def sampling(request: ChatRequest, variant: Variant | None, serving: Serving) ->
     chosen = (request.temperature, variant.temperature if variant else None)
     temperature = next((value for value in chosen if value is not None), serving.text_temperature)
     return temperature, request.top_p or serving.text_top_p
-
-
-def _counted(request: ChatRequest) -> int:
-    """How many messages the answer rests on; 0 where the last is not the user's."""
-    return len(request.messages) if request.messages[-1].role == "user" else 0
 
 
 def _prompt(request: ChatRequest) -> str:
@@ -124,7 +119,7 @@ class _Completion:
 
     def fill(self, result: Result, written: Written) -> None:
         result.cut = self._cut(written)
-        result.deployment = written.deployment
+        result.answered_by = written.deployment
         result.output, result.batch_size, result.adapter = written.text, written.batch_size, written.adapter
         result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
 
@@ -190,7 +185,7 @@ class _EventStream:
         raise unexpected()
 
     async def _begin(self, result: Result, attempt: Attempt, deployment: str) -> None:
-        result.deployment = deployment
+        result.answered_by = deployment
         attempt.begin()
         headers = self._completion.exchange.headers(deployment)
         headers |= {"content-type": "text/event-stream", "cache-control": "no-store"}

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+KINDS = {401: "authentication_error", 429: "rate_limit_error"}  # by status, where it is no server error
+
 
 class ApiError(Exception):
     """A request is refused or fails; `message` tells its sender what to do about it."""
@@ -16,37 +18,36 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        kind: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind, self.param, self.code = status, message, kind, param, code
+        self.status, self.message, self.param, self.code = status, message, param, code
         self.headers = dict(headers or {})
         self.unanswered = False  # whether a model gave no byte of an answer, so that it may be asked again
         self.on_record = False  # whether the request it ends was stored and counted
 
     def body(self) -> dict[str, object]:
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        kind = "server_error" if self.status >= 500 else KINDS.get(self.status, "invalid_request_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
         return JSONResponse(self.body(), self.status, self.headers)
 
 
 def overloaded(message: str, retry_after: int) -> ApiError:
-    headers = {"retry-after": str(retry_after)}
-    return ApiError(429, message, kind="rate_limit_error", code="overloaded", headers=headers)
+    return ApiError(429, message, code="overloaded", headers={"retry-after": str(retry_after)})
 
 
 def unavailable(line: str) -> ApiError:
     message = f"the {line} model does not answer at the moment; try again later"
-    return ApiError(503, message, kind="server_error", code="model_unavailable", headers={"retry-after": "5"})
+    return ApiError(503, message, code="model_unavailable", headers={"retry-after": "5"})
 
 
 def events_unavailable() -> ApiError:
     message = "requests cannot be recorded at the moment; try again later"
-    return ApiError(503, message, kind="server_error", code="events_unavailable", headers={"retry-after": "5"})
+    return ApiError(503, message, code="events_unavailable", headers={"retry-after": "5"})
 
 
 def too_long(reason: str = "") -> ApiError:
@@ -60,7 +61,7 @@ def refused() -> ApiError:
 
 
 def timed_out(seconds: float) -> ApiError:
-    return ApiError(504, f"no answer within {seconds:g} s", kind="server_error", code="timeout")
+    return ApiError(504, f"no answer within {seconds:g} s", code="timeout")
 
 
 def late(seconds: float) -> ApiError:
@@ -70,12 +71,12 @@ def late(seconds: float) -> ApiError:
 
 
 def unexpected() -> ApiError:
-    return ApiError(500, "unexpected error; the gateway's log has its cause", kind="server_error", code="internal")
+    return ApiError(500, "unexpected error; the gateway's log has its cause", code="internal")
 
 
 def not_finite() -> ApiError:
     message = "the model's picture came out NaN or infinite; ask again with other words or another seed"
-    return ApiError(500, message, kind="server_error", code="not_finite")
+    return ApiError(500, message, code="not_finite")
 
 
 def http_error(request: Request, status: int, headers: Mapping[str, str] | None = None) -> ApiError:
@@ -84,7 +85,6 @@ def http_error(request: Request, status: int, headers: Mapping[str, str] | None 
     if status == 404:
         return ApiError(404, f"{path} does not exist", code="unknown_url", headers=headers)
     if status == 405:
-        return ApiError(
-            405, f"{path}: this path exists, but not with this method", code="method_not_allowed", headers=headers
-        )
+        message = f"{path}: this path exists, but not with this method"
+        return ApiError(405, message, code="method_not_allowed", headers=headers)
     return ApiError(status, f"{path}: HTTP status {status}", headers=headers)

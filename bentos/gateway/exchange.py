@@ -90,9 +90,10 @@ def segments(rules: Feedback, metadata: Mapping[str, str] | None) -> dict[str, s
 
 @dataclass
 class Result:
-    """What an exchange produced, filled in by its endpoint; `deployment` is the one that answers, once it does."""
+    """What an exchange produced, filled in by its endpoint, by the names of `Finished`; `answered_by` is the deployment
+    that answers, once it does."""
 
-    deployment: str = ""
+    answered_by: str = ""
     output: str = ""
     batch_size: int = 0
     prompt_tokens: int = 0
@@ -145,9 +146,7 @@ class Exchange:
             line=self.line,
             deployment=self.deployment,
             model=self.model,
-            experiment=self.assignment.experiment,
-            variant=self.assignment.variant,
-            propensity=self.assignment.propensity,
+            **vars(self.assignment),
             segments=json.dumps(self.caller.segments, sort_keys=True),
             messages=self.messages,
         )
@@ -161,14 +160,8 @@ class Exchange:
             latency_s=latency,
             outcome=outcome,
             status=status,
-            batch_size=result.batch_size,
             prompt=self.prompt,
-            output=result.output,
-            prompt_tokens=result.prompt_tokens,
-            completion_tokens=result.completion_tokens,
-            adapter=result.adapter,
-            answered_by=result.deployment,
-            cut=result.cut,
+            **vars(result),
         )
 
 
@@ -226,7 +219,7 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
     finished = exchange.finished(result, outcome, status)
     if call := current():
         call.outcome, call.status, call.batch_size = outcome, status, result.batch_size
-        call.deployment = result.deployment or exchange.deployment
+        call.deployment = result.answered_by or exchange.deployment
     with events_required():
         await gateway.events.append(finished)
     _count(exchange, finished)  # what could not be stored is refused instead, and counted there

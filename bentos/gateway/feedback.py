@@ -24,9 +24,8 @@ from components.events.schema import Feedback
 from monitoring import metrics
 
 DAY_S = 86_400.0
-MAX_REACTIONS = (
-    100  # to a response, by the one user who may react: minds change, and dwelling is reported again and again
-)
+# To a response, by the one user who may react: minds change, and dwelling is reported again and again.
+MAX_REACTIONS = 100
 
 
 async def feedback(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
@@ -82,7 +81,7 @@ async def _stored(gateway: Gateway, event: Feedback) -> bool:
             stored, again = await gateway.events.reactions(event.request_id, event.key)
         if stored + beside >= MAX_REACTIONS and not again:
             message = f"request_id: the response has {MAX_REACTIONS} reactions, and takes no more"
-            raise ApiError(429, message, kind="rate_limit_error", param="request_id", code="too_many_reactions")
+            raise ApiError(429, message, param="request_id", code="too_many_reactions")
         with events_required():
             return await gateway.events.append(event)
     finally:

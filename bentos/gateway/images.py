@@ -52,7 +52,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     paint = partial(_paint, gateway, exchange, request)
     async with recorded(gateway, exchange) as result:
         painted = await answer(gateway, exchange, route, paint)
-        result.deployment = painted.pictures[0].deployment
+        result.answered_by = painted.pictures[0].deployment
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
         result.output = _summary(painted)
     shadow(gateway, exchange, route, paint)
@@ -63,7 +63,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         "output_format": "png",
         "size": f"{painted.side}x{painted.side}",
     }
-    return JSONResponse(document, headers=exchange.headers(result.deployment))
+    return JSONResponse(document, headers=exchange.headers(result.answered_by))
 
 
 def _native(info: Info) -> int:

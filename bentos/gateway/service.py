@@ -28,7 +28,7 @@ from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
 from components.events.store import EventStore
-from components.lines import LINES, LineSpec
+from components.lines import LINES
 from components.loopback import LOOPBACK
 from components.stage import StageError
 
@@ -43,13 +43,13 @@ def upstream_urls() -> dict[Line, list[str]]:
 
     Before a line has releases, the first of its addresses is asked.
     """
-    return {name: _urls(line) for name, line in LINES.items()}
-
-
-def _urls(line: LineSpec) -> list[str]:
-    if urls := os.environ.get(f"ATELIER_{line.name.upper()}_URL"):
-        return urls.split(",")
-    return [f"http://{LOOPBACK}:{getattr(PARAMS.serving, key)}" for key in line.ports.values()]
+    given = {name: os.environ.get(f"ATELIER_{name.upper()}_URL") for name in LINES}
+    return {
+        name: urls.split(",")
+        if (urls := given[name])
+        else [f"http://{LOOPBACK}:{getattr(PARAMS.serving, key)}" for key in line.ports.values()]
+        for name, line in LINES.items()
+    }
 
 
 # One worker: admission bounds each line of the whole gateway. More gateways stand behind a load balancer, each with its

@@ -75,8 +75,8 @@ class Breaker:
     while to see): the candidate is on trial, its release's driver decides, and another release has another breaker.
     """
 
-    def __init__(self, opened: str = "") -> None:
-        self.opened = opened
+    def __init__(self) -> None:
+        self.opened = ""
         self._failed: deque[bool] = deque(maxlen=WINDOW)
 
     def note(self, reason: str) -> bool:
@@ -173,7 +173,8 @@ class Traffic:
     async def refresh(self) -> None:
         try:
             self._plan(*await asyncio.to_thread(read_plans, self._engine, self._alpha))
-            self._run(await asyncio.to_thread(read_experiments, self._engine))
+            running = await asyncio.to_thread(versions.running, self._engine)
+            self._run(tuple(version.placed for version in running))
             self._failing = False
         except StageError as error:
             if not self._failing:
@@ -208,11 +209,6 @@ def far_above(latency: float, champion: float | None) -> bool:
 def patience(champion: float | None, timeout: float) -> float:
     """Seconds a candidate has for its first byte, so that the champion can still answer within `timeout`."""
     return timeout / 4 if champion is None else min(max(PATIENCE * champion, PATIENCE_SECONDS), timeout / 2)
-
-
-def read_experiments(engine: Engine) -> tuple[Placed, ...]:
-    """What is in force."""
-    return tuple(version.placed for version in versions.running(engine))
 
 
 def read_plans(engine: Engine, alpha: float) -> tuple[dict[Line, TrafficPlan], dict[str, str]]:

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import bentoml
 from bentoml.exceptions import BentoMLException
@@ -55,58 +55,32 @@ def engine() -> Engine:
     return ENGINES[name]
 
 
-class CancelledJobs:
-    """Skips the work of callers that have gone: a batching dispatcher would paint for them all the same.
+class Departures:
+    """Has `Calls`, in which it stands, note callers that go: a batching dispatcher would paint for them all the same.
 
-    ASGI middleware. It watches each call's connection once the body is read and remembers the job's id (header
-    `x-job-id`) when the caller disconnects first; `generate` asks `forget` before it paints. An id leaves the set when
-    its call ends.
+    ASGI middleware. It watches the connection of each call that names its job, once the body is read.
     """
-
-    _ids: ClassVar[set[str]] = set()
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    @classmethod
-    def forget(cls, job: str) -> bool:
-        """Whether `job` was cancelled; asked once per job."""
-        cancelled = job in cls._ids
-        cls._ids.discard(job)
-        return cancelled
-
-    @classmethod
-    async def remember(cls, receive: Receive, job: str) -> None:
-        """To be called after the request's body was read."""
-        await disconnection(receive)
-        cls._ids.add(job)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        job = Headers(scope=scope).get(JOB_ID, "") if scope["type"] == "http" else ""
-        await (_Job(self._app, job) if job else self._app)(scope, receive, send)
+        if scope["type"] != "http" or JOB_ID not in Headers(scope=scope):
+            return await self._app(scope, receive, send)
+        watcher: asyncio.Task[None] | None = None
 
+        async def read() -> Message:
+            nonlocal watcher
+            message = await receive()
+            if watcher is None and not message.get("more_body", False):
+                watcher = asyncio.create_task(disconnection(receive))
+            return message
 
-class _Job:
-    """One call of `CancelledJobs`."""
-
-    def __init__(self, app: ASGIApp, job: str) -> None:
-        self._app, self._job = app, job
-        self._watcher: asyncio.Task[None] | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._receive = receive
         try:
-            await self._app(scope, self._read, send)
+            await self._app(scope, read, send)
         finally:
-            if self._watcher is not None:
-                self._watcher.cancel()
-            CancelledJobs.forget(self._job)
-
-    async def _read(self) -> Message:
-        message = await self._receive()
-        if self._watcher is None and not message.get("more_body", False):
-            self._watcher = asyncio.create_task(CancelledJobs.remember(self._receive, self._job))
-        return message
+            if watcher is not None:
+                watcher.cancel()
 
 
 # The gateway answers for its own timeout first; BentoML's would not be in OpenAI's shape.
@@ -155,11 +129,12 @@ class ImageBento:
         batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
     )
     def generate(self, jobs: Annotated[list[ImageJob], Field(min_length=1, max_length=1)]) -> list[Picture]:
-        wanted = [job for job in jobs if not CancelledJobs.forget(job.id)]
+        calls = {job.id: of_job(job.id) for job in jobs}
+        wanted = [job for job in jobs if not ((call := calls[job.id]) and call.outcome == "cancelled")]
         began = time.time_ns()
         painted = dict(zip((job.id for job in wanted), self._paint(wanted), strict=True)) if wanted else {}
         for job in wanted:
-            if call := of_job(job.id):
+            if call := calls[job.id]:
                 call.generated(began, len(wanted))
         return [self._picture(job, painted, len(wanted)) for job in jobs]
 
@@ -188,8 +163,8 @@ class ImageBento:
 _service = cast("bentoml.Service[ImageBento]", ImageBento)
 _service.add_asgi_middleware(Access)
 _service.add_asgi_middleware(Exposition)
-_service.add_asgi_middleware(CancelledJobs)
 _service.add_asgi_middleware(Calls, routes=("/generate",))
+_service.add_asgi_middleware(Departures)
 
 
 def encode_png(pixels: NDArray[np.uint8], side: int | None) -> bytes:

@@ -117,22 +117,15 @@ class TextBento:
         try:
             async with aclosing(pieces):
                 async for item, adapter in pieces:
-                    yield self._written(item, batch_size, adapter) if isinstance(item, TextResult) else item
+                    if isinstance(item, str):
+                        yield item
+                    else:
+                        deployment = self._info.deployment
+                        yield Written(**vars(item), batch_size=batch_size, deployment=deployment, adapter=adapter)
         finally:
             self._active -= 1
             if call := current():
                 call.generated(began, batch_size)
-
-    def _written(self, result: TextResult, batch_size: int, adapter: str) -> Written:
-        return Written(
-            text=result.text,
-            prompt_tokens=result.prompt_tokens,
-            completion_tokens=result.completion_tokens,
-            finish_reason=result.finish_reason,
-            batch_size=batch_size,
-            deployment=self._info.deployment,
-            adapter=adapter,
-        )
 
 
 # The decorator has made a service of the class.

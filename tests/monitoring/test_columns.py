@@ -13,7 +13,6 @@ from monitoring.columns import (
     once_per_user,
     service,
     text_columns,
-    vocabulary_of,
 )
 from tests.monitoring.examples import like, row, running
 
@@ -70,7 +69,7 @@ def test_only_the_text_line_writes_tokens(line: str, written: bool) -> None:
 
 
 def test_a_text_is_described_by_length_script_and_words() -> None:
-    frame = text_columns(["Red fox red", "狐 fox", ""], vocabulary_of(["a red fox"]))
+    frame = text_columns(["Red fox red", "狐 fox", ""], frozenset({"a", "red", "fox"}))
     assert frame["words"].tolist() == [3, 2, 0]
     assert frame["unknown word share"].tolist() == [0, 0.5, 0]
     assert frame["non-ASCII share"][1] == pytest.approx(0.2)

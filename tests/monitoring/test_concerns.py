@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from components.experiments.comparison import Verdict
+from components.lines import PROGRAMS
 from components.releases.decide import Action, Decision
 from components.releases.machine import Kind, State
 from components.releases.plan import TrafficPlan
 from components.releases.schema import Move, Release
 from monitoring.concerns import concerns, verdict
 from monitoring.history import Look, Run
-from monitoring.probes import PLACES, Alert, Metrics, Service
+from monitoring.probes import Alert, Metrics, Service
 from monitoring.severity import Past
 from monitoring.situation import LineState, Numbers, Situation, Standing
 from tests.monitoring.test_history import drift
@@ -38,7 +39,7 @@ LOOK = Look(
 )
 RUN = Run("run", Past(NOW - 4000, NOW - 400, (drift(0.05),)), "none", 90, 0, (LOOK,), ())
 SERVICES = {
-    **{name: Service(name, "http://here/", "") for name in ("gateway", *PLACES, "mlflow", "prefect")},
+    **{name: Service(name, "http://here/", "") for name in ("gateway", *PROGRAMS, "mlflow", "prefect")},
     "prometheus": Service("prometheus", "http://here/", "", Metrics({}, {}, [])),
     "alertmanager": Service("alertmanager", "http://here/", "", []),
 }

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry, start_http_server
 from components.config import Params
 from components.events.database import connect
 from components.events.ledger import Note
+from components.lines import PROGRAMS
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import WAY, State
 from monitoring import metrics
 from monitoring.ops import write_ops
-from monitoring.probes import PLACES
 from tests.bentos.processes import free_port
 from tests.components.releases.examples import record, release_directly
 from tests.infra.prometheus.test_delivery import alertmanager, eventually, prometheus
@@ -31,7 +31,7 @@ from tests.monitoring.test_report import params_in
 from tests.monitoring.test_report import store as store_events
 
 HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=alert(2)>"
-NAMES = ("gateway", *PLACES, "mlflow", "prefect", "prometheus", "alertmanager")
+NAMES = ("gateway", *PROGRAMS, "mlflow", "prefect", "prometheus", "alertmanager")
 
 
 @pytest.fixture

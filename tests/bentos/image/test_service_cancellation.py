@@ -1,4 +1,4 @@
-"""The middleware that marks the jobs of callers who left while their job waited."""
+"""The middleware by which the jobs of callers are marked who left while their job waited."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
-from bentos.image.service import CancelledJobs
+from bentos.calls import Calls, of_job
+from bentos.image.service import Departures
 
-SCOPE: Scope = {"type": "http", "headers": [(b"x-job-id", b"job-1")]}
+SCOPE: Scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [(b"x-job-id", b"job-1")]}
 
 
 async def call(messages: list[Message]) -> bool:
@@ -30,12 +31,14 @@ async def call(messages: list[Message]) -> bool:
             await drained.wait()
         else:  # the watcher stops at the disconnection, without asking for more
             await asyncio.sleep(0)
-        marked.append(CancelledJobs.forget("job-1"))
+        waiting_for_it = of_job("job-1")
+        assert waiting_for_it is not None
+        marked.append(waiting_for_it.outcome == "cancelled")
 
     async def send(_: Message) -> None:
         pass
 
-    await CancelledJobs(app)(SCOPE, receive, send)
+    await Calls(Departures(app), ["/generate"])(SCOPE, receive, send)
     return marked[0]
 
 
@@ -53,6 +56,7 @@ async def test_a_caller_who_stays_is_painted_for() -> None:
     assert not await call(BODY)
 
 
-async def test_an_id_is_forgotten_when_its_call_has_ended() -> None:
+async def test_a_job_is_forgotten_when_its_call_has_ended() -> None:
     await call([*BODY, {"type": "http.disconnect"}])
+    assert of_job("job-1") is None
     assert not await call(BODY)
