@@ -108,18 +108,14 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
     if line == "text":
         pairs = one_pair_per_concept(read_pairs(test), params.evaluate.text.seed)
-        require(test, len(pairs), 2)
+        if len(pairs) < 2:
+            raise StageError(f"{test}: {len(pairs)} held-out concepts, 2 are needed; give the split a larger share")
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
     samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
     samples = chosen("test", settings.samples, settings.seed)
     held_out = Captions.of(samples, TextEncoder(), samplers[0].size)
     require_concepts(held_out)
     return image_checks(samplers[0], samplers[1], judges.load(), held_out, Painting.served(params), params.gate.image)
-
-
-def require(test: Path, available: int, needed: int) -> None:
-    if available < needed:
-        raise StageError(f"{test}: {available} held-out concepts, {needed} are needed; give the split a larger share")
 
 
 def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:

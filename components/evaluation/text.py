@@ -17,7 +17,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,21 +42,6 @@ from components.stage import StageError, run
 METRICS = TEXT_METRICS / "evaluate.json"
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
 BASELINES = ("echo", "nearest_answer")
-
-
-@dataclass(frozen=True)
-class Written:
-    """One phrase, what it means, the wanted answer, and what was written for it by whom, with its similarity."""
-
-    phrase: str
-    concept: str
-    reference: str
-    before: str
-    after: str
-    nearest_answer: str
-    similarity_echo: float
-    similarity_before: float
-    similarity_after: float
 
 
 def similarities(encoder: TextEncoder, texts: Sequence[str], concepts: Sequence[str]) -> list[float]:
@@ -114,7 +99,7 @@ def evaluate(
     sides: dict[str, list[Pair]],
     settings: EvaluateText,
     serving: Serving,
-) -> tuple[dict[str, Any], list[Written]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The metrics document and its evidence; `models` are called `before` and `after`, `sides` `train` and `test`.
 
     Raises `StageError` where there are too few phrases for an interval, or no training answer to compare with.
@@ -201,20 +186,12 @@ def as_served(
     )
 
 
-def evidence(pairs: Sequence[Pair], answers: dict[str, Answers]) -> list[Written]:
-    """A row for every phrase, none left out."""
+def evidence(pairs: Sequence[Pair], answers: dict[str, Answers]) -> list[dict[str, Any]]:
+    """A row for each phrase: what it means, the wanted answer, who wrote what for it, and how similar that is."""
     return [
-        Written(
-            phrase=pair.phrase,
-            concept=pair.concept,
-            reference=pair.completion,
-            before=answers["before"].texts[i],
-            after=answers["after"].texts[i],
-            nearest_answer=answers["nearest_answer"].texts[i],
-            similarity_echo=float(answers["echo"].similarity_N[i]),
-            similarity_before=float(answers["before"].similarity_N[i]),
-            similarity_after=float(answers["after"].similarity_N[i]),
-        )
+        {"phrase": pair.phrase, "concept": pair.concept, "reference": pair.completion}
+        | {name: answers[name].texts[i] for name in ("before", "after", "nearest_answer")}
+        | {f"similarity_{name}": float(answers[name].similarity_N[i]) for name in ("echo", "before", "after")}
         for i, pair in enumerate(pairs)
     ]
 
@@ -232,7 +209,7 @@ def main() -> None:
     document, written = evaluate(
         models, load_tokenizer(TEXT_BASE), TextEncoder(), sides, params.evaluate.text, params.serving
     )
-    write_text(WRITTEN, canonical([asdict(row) for row in written]))
+    write_text(WRITTEN, canonical(written))
     write_text(METRICS, canonical(document))
     print(f"loss {document['before']['loss']:.3f} → {document['after']['loss']:.3f} of {document['pairs']} pairs")
     for name in ("before", "after", *BASELINES):

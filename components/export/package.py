@@ -47,9 +47,6 @@ def attribution(line: Line, source: str) -> str:
     return "\n".join([f"# Works in this model ({line})", "", *(WORKS[name] for name in works), ""])
 
 
-MEASURED = ("evaluate", "verify", "gate")
-
-
 def lineage(checkpoint: Manifest, export: Manifest) -> dict[str, str]:
     """Digests of everything the package derives from; raises `StageError` where the chain does not close."""
     if export.parents.get("checkpoint") != checkpoint.digest:
@@ -67,7 +64,7 @@ def refuse_unless_passed(line: str, measured: dict[str, Any]) -> None:
 
 def package(line: Line, source: str, artifacts: Path, metrics: Path) -> Manifest:
     """Assemble `artifacts/<line>/package`; `source` names the kind of data it was trained on."""
-    measured = {name: read_metrics(metrics / f"{name}.json") for name in MEASURED}
+    measured = {name: read_metrics(metrics / f"{name}.json") for name in ("evaluate", "verify", "gate")}
     refuse_unless_passed(line, measured)
     export = verify(artifacts / "export")
     parents = lineage(read_manifest(artifacts / "checkpoint"), export)

@@ -68,11 +68,9 @@ class ImageBackend(Protocol):
 
     def encode(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
         """(states_BLD, mask_BL): caption states and which of them are tokens (1) or padding (0)."""
-        ...
 
     def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
         """Velocity BCHW at each sample's own time, for RGB in [-1, 1]."""
-        ...
 
 
 class ImageRuntime(Protocol):
@@ -80,7 +78,6 @@ class ImageRuntime(Protocol):
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
         """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`."""
-        ...
 
 
 class TextRuntime(Protocol):
@@ -88,8 +85,6 @@ class TextRuntime(Protocol):
 
     def generate(self, requests: Sequence[TextRequest]) -> list[TextResult]:
         """One result per request, in order."""
-        ...
 
     def stream(self, request: TextRequest) -> AsyncIterator[str | TextResult]:
         """Pieces of text as they are written, then the whole `TextResult` as the last item."""
-        ...

@@ -40,7 +40,7 @@ def admissible(
     """
     in_work: Counter[str] = Counter()
     for job in working:
-        _take(in_work, job)
+        in_work.update(dict.fromkeys(holders(job.share), job.cost))
     reading = sum(job.unread for job in working)
     left, admitted = list(waiting), list[WorkT]()
     first = [*working, *(job for job in waiting if job.unread <= LONG_PROMPT)] if writers_turn else []
@@ -54,7 +54,7 @@ def admissible(
         left.remove(job)
         admitted.append(job)
         reading += job.unread
-        _take(in_work, job)
+        in_work.update(dict.fromkeys(holders(job.share), job.cost))
     return admitted
 
 
@@ -82,8 +82,3 @@ def holders(share: str) -> set[str]:
 def standing(held: Mapping[str, int], share: str) -> tuple[int, int]:
     """What the key of a share holds and what its user does: who has less comes first."""
     return held.get(share.partition("/")[0], 0), held.get(share, 0)
-
-
-def _take(in_work: Counter[str], job: Work) -> None:
-    for holder in holders(job.share):
-        in_work[holder] += job.cost

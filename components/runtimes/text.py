@@ -8,6 +8,7 @@ caller's thread, before anything is started; what fails nevertheless fails alone
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -117,8 +118,9 @@ class OpenVinoText:
         self._template = self._pipeline.get_tokenizer()
         # Hugging Face's tokenizer decodes a token in microseconds; OpenVINO's runs a graph for it.
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._chat = ChatEncoder(self._render, self._encode, _special(self._tokenizer))
-        self._context = _context_length(folder)
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._chat = ChatEncoder(self._render, self._encode, {token.content for token in added if token.special})
+        self._context = int(json.loads((folder / "config.json").read_bytes())["max_position_embeddings"])
         self._max_prompt_tokens = max_prompt_tokens or self._context
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []
@@ -225,7 +227,10 @@ class OpenVinoText:
             settings.validate()
         except (ValueError, TypeError, RuntimeError) as error:  # pybind11's for a type or a range, the engine's own
             reason = str(error).strip().rpartition("\n")[2]  # before it the engine names its source's line
-            raise RequestRefusedError(f"the engine refuses {_parameters(request)}: {reason}") from error
+            raise RequestRefusedError(
+                f"the engine refuses max_new_tokens {request.max_new_tokens}, temperature {request.temperature!r}, "
+                f"top_p {request.top_p!r}, seed {request.seed}: {reason}"
+            ) from error
         return settings
 
     def _submit(self, jobs: Sequence[_Job]) -> None:
@@ -364,20 +369,3 @@ def _pipeline(genai: Any, folder: Path, adapter: Path | None, scale: float) -> A
         static = genai.AdapterConfig.Mode.MODE_STATIC
         properties["adapters"] = genai.AdapterConfig(genai.Adapter(str(adapter)), scale, static)
     return genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
-
-
-def _special(tokenizer: Any) -> set[str]:
-    return {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
-
-
-def _parameters(request: TextRequest) -> str:
-    return (
-        f"max_new_tokens {request.max_new_tokens}, temperature {request.temperature!r}, top_p {request.top_p!r}, "
-        f"seed {request.seed}"
-    )
-
-
-def _context_length(folder: Path) -> int:
-    import json
-
-    return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])

@@ -18,7 +18,6 @@ from components.artifact import MANIFEST, Manifest, canonical, read_manifest, se
 from components.config import TrainText
 from components.data import feedback
 from components.data.pairs import Pair, read_pairs
-from components.data.sample import Sample
 from components.models.language import adapted, fitting, held_out_loss, load_merged, load_tokenizer
 from components.paths import ADAPTERS, TEXT_BASE, TRAINING_STATE
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
@@ -85,7 +84,10 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
 def _pairs(learned: Path, settings: TrainText) -> tuple[list[Pair], int]:
     """The champion's own pairs and the segment's as the learned ones, and how many more were too long."""
     pairs = [replace(pair, learned=False) for pair in read_pairs(SPLIT / "train.parquet")]
-    pairs += [_pair(sample) for sample in feedback.samples(learned)]
+    pairs += [
+        Pair(sample.text, sample.meta["completion"], "", learned=True, rejected=sample.meta.get("rejected", ""))
+        for sample in feedback.samples(learned)
+    ]
     fit = fitting(load_tokenizer(TEXT_BASE), pairs, settings.max_length)
     return fit, len(pairs) - len(fit)
 
@@ -99,10 +101,6 @@ def _parameters(segment: Mapping[str, str], settings: TrainText) -> dict[str, An
     """`scale`: of the adapter's product, by which an engine that knows no PEFT has to multiply it."""
     scale = settings.lora_alpha / settings.lora_rank
     return {"segment": dict(segment), "scale": scale, **settings.model_dump()}
-
-
-def _pair(sample: Sample) -> Pair:
-    return Pair(sample.text, sample.meta["completion"], "", learned=True, rejected=sample.meta.get("rejected", ""))
 
 
 def _publish(

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import Logger
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -209,7 +208,6 @@ def fit(
     *,
     state_dir: Path,
     key: str,
-    logger: Logger | None = None,
 ) -> tuple[Denoiser, list[tuple[int, float]]]:
     """Train and return a denoiser of averaged weights, an adapter merged into them, and the losses."""
     states, masks = encoder.encode([""])
@@ -224,7 +222,6 @@ def fit(
         state_dir=state_dir,
         key=key,
         ema_decay=config.ema_decay,
-        logger=logger,
     )
     network = adapted(averaged, rank) if rank else averaged
     fitted.load_into(network, "denoiser")
@@ -242,7 +239,7 @@ def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
     return base.train(), {"base": read_manifest(BASE).digest}
 
 
-def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
+def train(config: TrainImage) -> dict[str, Any]:
     """The stage: returns its metrics. Under several processes only the first one writes."""
     data = verify(SPLIT)
     encoder = TextEncoder(tokens=config.model.text_tokens)
@@ -254,7 +251,7 @@ def train(config: TrainImage, logger: Logger | None = None) -> dict[str, Any]:
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
-    averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key, logger=logger)
+    averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
     metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import Logger
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -135,7 +134,6 @@ def train(
     *,
     state_dir: Path,
     key: str,
-    logger: Logger | None = None,
 ) -> tuple[PeftModel, Fitted]:
     """The adapted model after `settings.max_steps` on these pairs, and how it got there.
 
@@ -144,7 +142,7 @@ def train(
     pl.seed_everything(settings.seed, verbose=False)
     batches = Batches(pairs, load_tokenizer(base))
     module = TextModule(untrained(base, settings), settings)
-    fitted = fit(module, len(pairs), batches, settings, state_dir=state_dir, key=key, logger=logger)
+    fitted = fit(module, len(pairs), batches, settings, state_dir=state_dir, key=key)
     model = untrained(base, settings)
     fitted.load_into(model, "model")
     return model.eval(), fitted

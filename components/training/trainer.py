@@ -21,7 +21,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -100,7 +99,6 @@ def fit(
     state_dir: Path,
     key: str,
     ema_decay: float | None = None,
-    logger: Logger | None = None,
 ) -> Fitted:
     """Train `module` for `config.max_steps` and return its losses and weights (their averages, given `ema_decay`).
 
@@ -112,7 +110,7 @@ def fit(
     if config.batch_size % config.devices:
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
     run = _Run(config, state_dir / key, type(module).__name__, ema_decay)
-    trainer = _lightning(config, run, logger)
+    trainer = _lightning(config, run)
     loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
@@ -123,7 +121,7 @@ def fit(
     return Fitted(list(enumerate(run.losses, start=1)), run.weights)
 
 
-def _lightning(config: TrainBase, run: _Run, logger: Logger | None) -> pl.Trainer:
+def _lightning(config: TrainBase, run: _Run) -> pl.Trainer:
     """Lightning's loop over the steps; `run` says what happens around each."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return pl.Trainer(
@@ -135,7 +133,7 @@ def _lightning(config: TrainBase, run: _Run, logger: Logger | None) -> pl.Traine
         precision="32-true",  # of the weights; of the step see `TrainingModule`
         gradient_clip_val=1.0,
         callbacks=[run],
-        logger=logger or False,
+        logger=False,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -207,13 +205,11 @@ class _Run(pl.Callback):
             self._save(trainer, f"step-{step:08d}.ckpt")
 
     def _record(self, trainer: pl.Trainer, step: int, own_loss: Tensor) -> None:
-        """Keep and log the mean loss over ranks, and print progress now and then."""
+        """Keep the mean loss over ranks, and print progress now and then."""
         loss = float(trainer.strategy.reduce(own_loss.detach().float(), reduce_op="mean"))
         if loss != loss:
             raise StageError(f"the loss is not a number at step {step}; lower the learning rate")
         self.losses.append(loss)
-        for log in trainer.loggers:
-            log.log_metrics({"train_loss": loss}, step=step)
         now = time.monotonic()
         if trainer.is_global_zero and (now - self._printed >= PROGRESS_SECONDS or step == self.config.max_steps):
             self._printed = now
@@ -224,10 +220,8 @@ class _Run(pl.Callback):
         left = (now - since) / (step - first) * (self.config.max_steps - step)
         recent = self.losses[-50:]
         loss = sum(recent) / len(recent)
-        line = (
-            f"{self.name}: step {step}/{self.config.max_steps}, loss {loss:.4f}, {now - since:.0f} s, {left:.0f} s left"
-        )
-        print(line, file=sys.stderr, flush=True)
+        steps = f"{self.name}: step {step}/{self.config.max_steps}"
+        print(f"{steps}, loss {loss:.4f}, {now - since:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True)
 
     @torch.no_grad()
     def _read_weights(self, module: pl.LightningModule, decay: float) -> None:

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,14 @@ class TrialError(StageError):
     """A trial's training failed; the message is its own last line."""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """What a search makes small, of a training's metrics; it has to depend on all that is searched."""
+def measure(line: config.Line, guidance: float) -> tuple[str, Callable[[Metrics], float]]:
+    """What a search makes small, its name and its value of a training's metrics; it depends on all that is searched.
 
-    name: str
-    of: Callable[[Metrics], float]
-
-
-def measure(line: config.Line, guidance: float) -> Measure:
-    """The text line's held-out loss; the image line's as it is served, with `guidance`."""
+    The text line's held-out loss; the image line's as it is served, with `guidance`.
+    """
     if line == "text":
-        return Measure("validation_loss", lambda metrics: metrics["validation_loss"])
-    return Measure(f"validation loss at guidance {guidance:g}", partial(guided_loss, guidance=guidance))
+        return "validation_loss", itemgetter("validation_loss")
+    return f"validation loss at guidance {guidance:g}", partial(guided_loss, guidance=guidance)
 
 
 def guided_loss(metrics: Metrics, guidance: float) -> float:
@@ -138,15 +133,16 @@ def state_name(line: str, params: config.Params, data: str, measured: str) -> st
 def main() -> None:
     """Search as `params.yaml` says and write metrics/<line>/tune.json."""
     params = config.load()
-    tune, measured = params.tune, measure(params.tune.line, params.serving.image_guidance)
+    tune = params.tune
+    measured, loss = measure(tune.line, params.serving.image_guidance)
     data = read_manifest(paths.DATA / tune.line / "split").digest
-    objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"), measured.of)
-    state = STATE / state_name(tune.line, params, data, measured.name)
+    objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"), loss)
+    state = STATE / state_name(tune.line, params, data, measured)
     result = search(
         SPACES[tune.line],
         objective,
         line=tune.line,
-        measured=measured.name,
+        measured=measured,
         trials=tune.trials,
         seed=tune.seed,
         state=state,

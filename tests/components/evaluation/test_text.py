@@ -78,8 +78,8 @@ def test_11_every_figure_stands_beside_what_needs_no_model(tiny_base: Path, enco
     document, written = evaluate(models, load_tokenizer(tiny_base), encoder, sides, SETTINGS, SERVING)
     assert document["before"] == document["after"]
     assert document["pairs"] == document["samples"] == len(written) == 4 and document["samples_with_the_name"] == 3
-    assert all(row.before == row.after and row.nearest_answer == "dog: hound" for row in written)
-    assert {row.reference for row in written} == {pair.completion for pair in PAIRS}
+    assert all(row["before"] == row["after"] and row["nearest_answer"] == "dog: hound" for row in written)
+    assert {row["reference"] for row in written} == {pair.completion for pair in PAIRS}
     figures = {"exact", "chrf", "naming", "similarity"}
     assert all(figures <= document[name].keys() for name in ("before", "after", "echo", "nearest_answer"))
     assert {"loss", "perplexity"} <= document["unigram"].keys() & document["before"].keys()
@@ -95,7 +95,7 @@ def test_11_answers_of_users_are_not_shown_and_too_few_phrases_are_refused(
     secret = Pair("draw a dog", "my own dog", "dog", learned=True)
     sides = {"train": [secret, Pair("a cat", "cat: pet", "cat")], "test": [*PAIRS, secret]}
     _, written = evaluate(models, tokenizer, encoder, sides, SETTINGS, SERVING)
-    assert {row.nearest_answer for row in written} == {"cat: pet"} and len(written) == 4
+    assert {row["nearest_answer"] for row in written} == {"cat: pet"} and len(written) == 4
     with pytest.raises(StageError, match="1 held-out phrases and 1 to train on; 2 and 1 are needed"):
         evaluate(models, tokenizer, encoder, sides | {"test": PAIRS[:1]}, SETTINGS, SERVING)
 

@@ -34,7 +34,7 @@ def trial(
     (project / "components").mkdir(exist_ok=True)
     set_parameters(project, line)
     monkeypatch.setattr(search, "train", lambda line, folder: train_here(folder, line, monkeypatch))
-    loss = measure(line, load().serving.image_guidance).of
+    loss = measure(line, load().serving.image_guidance)[1]
     return line, training(line, STEPS, project, project / "params.yaml", loss)
 
 
@@ -52,7 +52,7 @@ def test_5_the_image_objective_sees_what_guidance_is_made_of() -> None:
 
     def loss(uncaptioned: float, guidance: float = load().serving.image_guidance) -> float:
         metrics: Mapping[str, float] = {"validation_loss": 0.2, "validation_loss_uncaptioned": uncaptioned}
-        return measure("image", guidance).of(metrics)
+        return measure("image", guidance)[1](metrics)
 
     assert loss(0.2) == pytest.approx(0.2)
     assert loss(0.4) - loss(0.2) > loss(0.4, guidance=2.0) - loss(0.2, guidance=2.0) > 0.01
