@@ -14,7 +14,6 @@ import typer
 
 from components import paths
 from components.config import Line, Params, load
-from components.errors import AtelierError
 from flows import environment, stack
 
 Why = Annotated[str, typer.Option(help="the reason, for the record")]
@@ -49,13 +48,15 @@ def down() -> None:
 def status() -> None:
     """What runs now, and where each line's releases stand."""
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
+    from components.events.database import NoDatabaseError
     from components.lines import LINES
     from flows.rollback import describe
 
+    params = load()
     for line in LINES:
         try:
-            typer.echo(describe(line, load()))
-        except AtelierError as error:  # before the first release there is no database, which is no error
+            typer.echo(describe(line, params))
+        except NoDatabaseError as error:  # before the first release
             typer.echo(f"{line}: {error}")
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
 
 from components.config import ConfigError
-from flows import cli, commands, release, stack
+from components.errors import AtelierError
+from components.events.database import DatabaseError
+from flows import cli, commands, release, rollback, stack
 from tests.flows.releasing import Machine
 from tests.flows.releasing import machine as machine
 
@@ -50,6 +53,25 @@ def test_releases_are_told_rolled_back_with_a_reason_and_listed(
     listed = call("release", "history", "text").splitlines()
     assert len(listed) == 9
     assert "text-a.1 retired → champion (reinstatement) by" in listed[-1]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (commands, "load", ConfigError("params.yaml is of another version")),
+        (rollback, "describe", DatabaseError("the database is locked")),
+    ],
+)
+def test_status_ends_in_the_error_of_what_it_cannot_read(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, place: ModuleType, name: str, error: AtelierError
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stack, "supervisor_pid", lambda: None)
+    monkeypatch.setattr(commands, "load", lambda: machine.params)
+    monkeypatch.setattr(place, name, fail)
+    assert CliRunner().invoke(cli.app, ["status"]).exception is error
 
 
 def test_every_command_is_called_by_what_it_is_about() -> None:
