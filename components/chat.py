@@ -1,35 +1,59 @@
-"""The conversation the text model is trained on and served with: one system prompt, one turn of the user's phrase.
+"""How a conversation becomes tokens, by the model's own template, and ends; what people wrote is never structure.
 
-Also how it becomes tokens, so that what people wrote is never read as structure. Training, evaluation, verification,
-the runtime and the Bento all take the prompt from here. Knows no tokenizer and no engine, but what they do.
+Training, evaluation, verification, the runtime and the Bento all take prompts from here. What they must agree on beside
+the tokenizer is a `ChatFormat`, which an exported model carries. Knows no tokenizer and no engine, but what they do.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-# Short on purpose: every training sample and every request pays for its tokens.
-SYSTEM_PROMPT = "Rewrite the phrase as a picture prompt."
+from components.artifact import ArtifactError, canonical, write_text
 
 Message = tuple[str, str]  # (role, content)
 Turn = dict[str, str]  # the same as templates know it
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = get_args(Role)
+FILE = "chat.json"  # beside an exported model
 MARKS = range(0xF0000, 0xFFFFE)  # characters of no meaning, to cut texts at: more than any text will use all of
 
 
-def conversation(phrase: str) -> tuple[Message, ...]:
-    """The messages that ask for the picture prompt of `phrase`."""
-    return (("system", SYSTEM_PROMPT), ("user", phrase))
+@dataclass(frozen=True)
+class ChatFormat:
+    """What training, evaluation and service of a model agree on beside its tokenizer; a file in its folders.
 
+    `variables`: given to the template. `closing`: the tokens that follow an answer, the last of them one of `ends`,
+    after any of which an answer is over.
+    """
 
-def with_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """`messages`, led by the system prompt unless the caller brought a system message of their own."""
-    if any(role == "system" for role, _ in messages):
-        return messages
-    return (("system", SYSTEM_PROMPT), *messages)
+    system_prompt: str  # empty: none
+    variables: dict[str, Any]
+    closing: tuple[int, ...]
+    ends: tuple[int, ...]
+
+    def messages(self, conversation: Sequence[Message]) -> list[Message]:
+        """`conversation`, led by the system prompt unless it brings a system message of its own."""
+        own = not self.system_prompt or any(role == "system" for role, _ in conversation)
+        return [*([] if own else [("system", self.system_prompt)]), *conversation]
+
+    def write(self, folder: Path) -> None:
+        write_text(folder / FILE, canonical(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> ChatFormat:
+        """Raises `ArtifactError` where the file is damaged. What was exported before there was one is SmolLM2's."""
+        try:
+            document = json.loads((folder / FILE).read_bytes())
+            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()})
+        except FileNotFoundError:
+            return cls("Rewrite the phrase as a picture prompt.", {}, (2,), (2,))
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"{folder / FILE}: damaged: {error}; make the artifact again") from error
 
 
 class ChatEncoder:

@@ -29,7 +29,6 @@ from components.annotation.quality import concerns, doubts_about_captions, repor
 from components.annotation.task_store import Task
 from components.annotation.template import Template
 from components.annotation.workflow import State
-from components.chat import conversation
 from components.config import Params, load
 from components.events import window
 from components.events.database import opened
@@ -194,9 +193,7 @@ def generate(params: Params, phrases: Sequence[str]) -> list[Candidate]:
     draws = [(phrase, seed) for phrase in phrases for seed in range(DRAWS)]
     runtime = load_text(champion_folder(champion, params.registry))
     try:
-        results = runtime.generate(
-            [TextRequest(conversation(p), tokens, TEMPERATURE, top_p, seed) for p, seed in draws]
-        )
+        results = runtime.generate([TextRequest((("user", p),), tokens, TEMPERATURE, top_p, seed) for p, seed in draws])
     finally:
         runtime.close()
     origin = f"{champion.deployment} at temperature {TEMPERATURE}, seed"

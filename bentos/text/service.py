@@ -31,7 +31,6 @@ from bentos.protocol import (
     require_artifact,
 )
 from bentos.text.engines import Engines
-from components.chat import with_system
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import PromptTooLongError, RequestRefusedError  # imports its engine only when it loads
@@ -136,9 +135,7 @@ _service.add_asgi_middleware(Calls, routes=("/generate", "/stream"))
 
 
 def _request(job: TextJob, share: str) -> TextRequest:
-    """The job as the model was trained to read it: the only place of serving that adds the system prompt."""
-    messages = with_system(tuple(job.messages))
-    return TextRequest(messages, job.max_new_tokens, job.temperature, job.top_p, job.seed, share)
+    return TextRequest(tuple(job.messages), job.max_new_tokens, job.temperature, job.top_p, job.seed, share)
 
 
 def _share(ctx: bentoml.Context) -> str:

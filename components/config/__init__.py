@@ -38,6 +38,7 @@ from components.config.service import (
     Tiers as Tiers,
 )
 from components.config.stages import (
+    BaseText as BaseText,
     Clean as Clean,
     EvaluateImage as EvaluateImage,
     EvaluateText as EvaluateText,
@@ -69,10 +70,15 @@ class ByLine(Settings, Generic[TextT, ImageT]):
     image: ImageT
 
 
+class BaseModels(Settings):
+    text: BaseText
+
+
 class Params(Settings):
     """The whole of `params.yaml`."""
 
     fetch: Fetch
+    base: BaseModels
     example: Example
     prepare: ByLine[Prepare, Prepare]
     clean: ByLine[Clean, Clean]

@@ -23,6 +23,14 @@ class Example(Settings):
     drawings: int = Field(ge=3, description="Line drawings in the example folder")
 
 
+class BaseText(Settings):
+    model: str = Field(
+        min_length=1,
+        description="What is fine-tuned: smollm2, a folder, owner/name@commit of a hub, or a .gguf file",
+    )
+    licence: str | None = Field(default=None, description="The model's licence, where its own files name none")
+
+
 class Prepare(Settings):
     source: Literal["openmoji", "folder", "jsonl"] = Field(
         description="Where samples come from: what `fetch` brought, a folder with metadata.jsonl (image), pairs (text)"
@@ -79,7 +87,8 @@ class TrainText(TrainBase):
     preference_weight: float = Field(
         ge=0, description="Weight of the loss on answers that users disliked, beside that on the pairs"
     )
-    max_length: int = Field(ge=8, le=2048, description="Longest pair that is trained on, in tokens")
+    system_prompt: str = Field(description="Leads each conversation that brings none, in service too; empty: none")
+    max_length: int = Field(ge=8, le=131_072, description="Longest conversation that is trained on, in tokens")
     lora_rank: Count = Field(description="Rank of the low-rank adapter")
     lora_alpha: Count = Field(description="Scale of the adapter, divided by its rank")
     lora_dropout: float = Field(ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training")

@@ -21,7 +21,7 @@ class Pair:
     """`phrase` is the user's, `completion` what the model shall write, `concept` the name of the intended picture.
 
     `learned`: it comes from users' reactions or from annotators. `rejected`: what users disliked instead, empty where
-    that is not known.
+    that is not known. `history`: the messages (role, content) before the phrase.
     """
 
     phrase: str
@@ -29,6 +29,12 @@ class Pair:
     concept: str
     learned: bool = False
     rejected: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def messages(self) -> tuple[tuple[str, str], ...]:
+        """The conversation up to where the model answers."""
+        return (*self.history, ("user", self.phrase))
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -48,7 +54,8 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
     if not row["text"] or not completion:
         raise StageError(f"{path}: sample {row['id']!r} has no text or no meta.completion")
     learned = (row["source"] or "") in LEARNED
-    return Pair(row["text"], completion, row["label"] or completion, learned, meta.get("rejected", ""))
+    history = tuple((message["role"], message["content"]) for message in meta.get("history", ()))
+    return Pair(row["text"], completion, row["label"] or completion, learned, meta.get("rejected", ""), history)
 
 
 def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:

@@ -31,7 +31,7 @@ from components.evaluation.paired import Values, mean_difference
 from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
-from components.models.language import IGNORED, batches, collate, encode, load_tokenizer
+from components.models.language import IGNORED, Chat, batches, collate
 from components.models.text_encoder import TextEncoder
 from components.paths import DATA
 from components.runtimes.image import Sampler, load_sampler
@@ -74,11 +74,11 @@ def image_checks(
 @torch.inference_mode()
 def completion_losses(folder: Path, pairs: Sequence[Pair]) -> tuple[list[list[int]], Values]:
     """Tokens of each completion, and its mean negative log-likelihood in nats per token, by a package's own graph."""
-    tokenizer, logits = load_tokenizer(folder / "openvino"), OpenVinoLogits(folder)
+    chat, logits = Chat.read(folder / "openvino", folder / "openvino"), OpenVinoLogits(folder)
     completions: list[list[int]] = []
     losses: list[float] = []
-    for samples in batches([encode(tokenizer, pair) for pair in pairs]):
-        logits_TV, tokens_T = logits(collate(samples, tokenizer.pad_token_id))
+    for samples in batches([chat.encode(pair) for pair in pairs]):
+        logits_TV, tokens_T = logits(collate(samples, chat.pad))
         losses_T = functional.cross_entropy(logits_TV, tokens_T, reduction="none")
         own = [[token for token in labels if token != IGNORED] for _, labels in samples]
         losses += [float(losses_t.mean()) for losses_t in losses_T.split([len(completion) for completion in own])]

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from sklearn.metrics import roc_auc_score
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from components.artifact import canonical, verify, write_text
 from components.data.feedback import held_out
 from components.data.pairs import Pair
-from components.models.language import held_out_loss, load_base, load_merged, load_tokenizer
+from components.models.brought import opened
+from components.models.language import Chat, held_out_loss, load_base, load_merged
 from components.paths import FEEDBACK, TEXT_BASE, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.stage import run
@@ -29,9 +30,9 @@ ANSWERS = 256  # of the newest: the stage stays below a minute on a CPU
 Answer = tuple[Pair, bool]  # and whether it was liked
 
 
-def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Sequence[Answer]) -> dict[str, Any]:
+def score(model: PreTrainedModel, chat: Chat, answers: Sequence[Answer]) -> dict[str, Any]:
     """One model's row; None where answers of only one kind leave nothing to tell."""
-    losses = [held_out_loss(model, tokenizer, [pair]) for pair, _ in answers]
+    losses = [held_out_loss(model, chat, [pair]) for pair, _ in answers]
     liked = [loss for loss, (_, like) in zip(losses, answers, strict=True) if like]
     both = 0 < len(liked) < len(answers)
     return {
@@ -46,11 +47,11 @@ def main() -> None:
     answers = [(Pair(row["prompt"], row["output"], row["output"]), bool(row["liked"])) for row in rows]
     document: dict[str, Any] = {"answers": len(rows), "users": len({row["user_key"] for row in rows})}
     if answers:
-        verify(TEXT_BASE)
+        base, _ = opened(TEXT_BASE)
         verify(CHECKPOINT)
-        tokenizer = load_tokenizer(TEXT_BASE)
-        document["before"] = score(load_base(TEXT_BASE, torch.bfloat16), tokenizer, answers)
-        document["after"] = score(load_merged(TEXT_BASE, CHECKPOINT, torch.bfloat16), tokenizer, answers)
+        chat = Chat.read(base, CHECKPOINT)
+        document["before"] = score(load_base(base, torch.bfloat16), chat, answers)
+        document["after"] = score(load_merged(base, CHECKPOINT, torch.bfloat16), chat, answers)
     write_text(METRICS, canonical(document))
     print(f"held-out users' answers: {document}")
 

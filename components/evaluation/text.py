@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.text import chrf_score
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import EvaluateText, Serving
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.paired import Values, mean_difference
-from components.models.language import IGNORED, encode, held_out_loss, load_base, load_merged, load_tokenizer, write
+from components.models.brought import opened
+from components.models.language import IGNORED, Chat, held_out_loss, load_base, load_merged, write
 from components.models.text_encoder import TextEncoder
 from components.paths import TEXT_BASE, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
@@ -94,7 +95,7 @@ def gain(after: Answers, baselines: dict[str, Answers], seed: int) -> dict[str, 
 
 def evaluate(
     models: dict[str, PreTrainedModel],
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     encoder: TextEncoder,
     sides: dict[str, list[Pair]],
     settings: EvaluateText,
@@ -114,12 +115,12 @@ def evaluate(
         )
     phrases = [pair.phrase for pair in pairs]
     texts = {"echo": phrases, "nearest_answer": nearest_answers(encoder, phrases, shown)}
-    texts |= {name: as_served(model, tokenizer, phrases, settings.seed, serving) for name, model in models.items()}
+    texts |= {name: as_served(model, chat, pairs, settings.seed, serving) for name, model in models.items()}
     answers = {name: Answers.of(written, pairs, encoder) for name, written in texts.items()}
     named_N = np.array([names(pair.phrase, pair.concept) for pair in pairs])
     document: dict[str, Any] = {n: by_phrase(row, named_N, settings.similarity) for n, row in answers.items()}
-    losses = {name: held_out_loss(model, tokenizer, test) for name, model in models.items()}
-    losses["unigram"] = unigram_loss(tokenizer, sides["train"], test)
+    losses = {name: held_out_loss(model, chat, test) for name, model in models.items()}
+    losses["unigram"] = unigram_loss(chat, sides["train"], test)
     for name, loss in losses.items():
         document[name] = {"loss": loss, "perplexity": math.exp(loss), **document.get(name, {})}
     document["gain"] = gain(answers["after"], {name: answers[name] for name in BASELINES}, settings.seed)
@@ -155,14 +156,14 @@ def nearest_answers(encoder: TextEncoder, phrases: Sequence[str], training: Sequ
     return [training[number].completion for number in cosines_PT.argmax(1).tolist()]
 
 
-def unigram_loss(tokenizer: PreTrainedTokenizerBase, training: Sequence[Pair], test: Sequence[Pair]) -> float:
+def unigram_loss(chat: Chat, training: Sequence[Pair], test: Sequence[Pair]) -> float:
     """Loss in nats per completion token of who knows how often each token is written in training, and nothing else."""
 
     def tokens(pairs: Sequence[Pair]) -> torch.Tensor:
-        rows = (encode(tokenizer, pair)[1] for pair in pairs)
+        rows = (chat.encode(pair)[1] for pair in pairs)
         return torch.tensor([token for row in rows for token in row if token != IGNORED])
 
-    counts_V = torch.bincount(tokens(training), minlength=len(tokenizer)).double() + 1  # none is impossible
+    counts_V = torch.bincount(tokens(training), minlength=len(chat.tokenizer)).double() + 1  # none is impossible
     return float(-(counts_V / counts_V.sum()).log()[tokens(test)].mean())
 
 
@@ -171,14 +172,12 @@ def not_learned(pairs: Sequence[Pair]) -> list[Pair]:
     return [pair for pair in pairs if not pair.learned]
 
 
-def as_served(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str], seed: int, serving: Serving
-) -> list[str]:
+def as_served(model: PreTrainedModel, chat: Chat, pairs: Sequence[Pair], seed: int, serving: Serving) -> list[str]:
     """What the model writes with the defaults of service."""
     return write(
         model,
-        tokenizer,
-        phrases,
+        chat,
+        [pair.messages for pair in pairs],
         max_new_tokens=serving.text_max_new_tokens,
         temperature=serving.text_temperature,
         top_p=serving.text_top_p,
@@ -199,15 +198,12 @@ def evidence(pairs: Sequence[Pair], answers: dict[str, Answers]) -> list[dict[st
 def main() -> None:
     """Write the metrics and every written prompt."""
     params = config.load()
-    verify(TEXT_BASE)
+    base, _ = opened(TEXT_BASE)
     verify(CHECKPOINT)
-    models = {
-        "before": load_base(TEXT_BASE, torch.bfloat16),
-        "after": load_merged(TEXT_BASE, CHECKPOINT, torch.bfloat16),
-    }
+    models = {"before": load_base(base, torch.bfloat16), "after": load_merged(base, CHECKPOINT, torch.bfloat16)}
     sides = {side: read_pairs(SPLIT / f"{side}.parquet") for side in ("train", "test")}
     document, written = evaluate(
-        models, load_tokenizer(TEXT_BASE), TextEncoder(), sides, params.evaluate.text, params.serving
+        models, Chat.read(base, CHECKPOINT), TextEncoder(), sides, params.evaluate.text, params.serving
     )
     write_text(WRITTEN, canonical(written))
     write_text(METRICS, canonical(document))

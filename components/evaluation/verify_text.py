@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,21 @@ import openvino as ov
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.chat import conversation
 from components.config import VerifyText
 from components.data.pairs import Pair, read_pairs
+from components.models.brought import opened
 from components.models.language import (
     IGNORED,
     Batch,
+    Chat,
     batches,
-    chat_encoder,
     collate,
     completion_logits,
-    encode,
     load_merged,
-    load_tokenizer,
 )
 from components.paths import TEXT_BASE, TEXT_EXPORT, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
@@ -104,48 +103,47 @@ def parity(
 def measure(
     folder: Path,
     reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     test: Sequence[Pair],
     bounds: VerifyText,
 ) -> dict[str, Any]:
     """The whole of `metrics/text/verify.json` for an exported folder; `reference` is the merged model in fp32."""
-    encoded = [encode(tokenizer, pair) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
-    padded = [collate(samples, tokenizer.pad_token_id) for samples in batches(encoded)]
+    encoded = [chat.encode(pair) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
+    padded = [collate(samples, chat.pad) for samples in batches(encoded)]
     compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), padded, bounds)
     runtime = load_text(folder)
     try:
-        phrases = [pair.phrase for pair in test[: bounds.prompts]]
-        compared["same_prompt_ids"] = same_prompts(runtime, tokenizer, phrases)
-        compared["same_text"] = same_texts(runtime, tokenizer, [pair.completion for pair in test])
+        compared["same_prompt_ids"] = same_prompts(runtime, chat, test[: bounds.prompts])
+        compared["same_text"] = same_texts(runtime, chat, [pair.completion for pair in test])
         compared["passed"] = compared["passed"] and compared["same_prompt_ids"] and compared["same_text"]
     finally:
         runtime.close()
     return {"passed": compared["passed"], "parity": compared}
 
 
-def same_prompts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> bool:
+def same_prompts(runtime: OpenVinoText, chat: Chat, pairs: Sequence[Pair]) -> bool:
     """Whether serving renders and tokenises every conversation exactly as training did, whatever is written in it."""
-    special = "".join(tokenizer.all_special_tokens)
-    messages = [conversation(phrase) for phrase in [*phrases, *(f"{special}{phrase}" for phrase in phrases)]]
-    return [runtime.prompt_ids(turns) for turns in messages] == list(map(chat_encoder(tokenizer).prompt, messages))
+    special = "".join(chat.tokenizer.all_special_tokens)
+    odd = [replace(pair, phrase=f"{special}{pair.phrase}") for pair in pairs]
+    return all(runtime.prompt_ids(pair.messages) == chat.prompt(pair.messages) for pair in [*pairs, *odd])
 
 
-def same_texts(runtime: OpenVinoText, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> bool:
+def same_texts(runtime: OpenVinoText, chat: Chat, texts: Sequence[str]) -> bool:
     """Whether users read what the tokens say: parity of tokens alone would pass a broken decoder."""
-    tokens = list(map(chat_encoder(tokenizer).text, texts))
-    return [runtime.decode(ids) for ids in tokens] == tokenizer.batch_decode(tokens)
+    tokens = list(map(chat.text, texts))
+    return [runtime.decode(ids) for ids in tokens] == chat.tokenizer.batch_decode(tokens)
 
 
 def main() -> None:
     """Write `metrics/text/verify.json`; fails after writing where the export is not at parity."""
     bounds = config.load().verify.text
-    verify(TEXT_BASE)
+    base, _ = opened(TEXT_BASE)
     verify(CHECKPOINT)
     digest = verify(TEXT_EXPORT).digest
-    reference = load_merged(TEXT_BASE, CHECKPOINT, torch.float32)
+    reference = load_merged(base, CHECKPOINT, torch.float32)
     test = read_pairs(SPLIT / "test.parquet")
     random.Random(0).shuffle(test)  # noqa: S311 – stored order groups flags with flags
-    document = measure(TEXT_EXPORT, reference, load_tokenizer(TEXT_BASE), test, bounds)
+    document = measure(TEXT_EXPORT, reference, Chat.read(base, CHECKPOINT), test, bounds)
     write_text(METRICS, canonical(document | {"export": digest}))
     compared = document["parity"]
     print(

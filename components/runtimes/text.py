@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from components.artifact import ArtifactError, verify
-from components.chat import ChatEncoder, Message, Turn
+from components.chat import ChatEncoder, ChatFormat, Message, Turn
 from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.fairness import LONG_PROMPT, admissible
@@ -119,6 +119,7 @@ class OpenVinoText:
         # Hugging Face's tokenizer decodes a token in microseconds; OpenVINO's runs a graph for it.
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         added = self._tokenizer.get_added_tokens_decoder().values()
+        self._format = ChatFormat.read(folder)
         self._chat = ChatEncoder(self._render, self._encode, {token.content for token in added if token.special})
         self._context = int(json.loads((folder / "config.json").read_bytes())["max_position_embeddings"])
         self._max_prompt_tokens = max_prompt_tokens or self._context
@@ -171,9 +172,12 @@ class OpenVinoText:
             self._cancel([job])
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens the model is given for `messages`; raises `RequestRefusedError` where no template takes them."""
+        """The tokens the model reads for `messages`, its system prompt included.
+
+        Raises `RequestRefusedError` where the template does not take them.
+        """
         try:
-            return self._chat.prompt(messages)
+            return self._chat.prompt(self._format.messages(messages))
         except (ValueError, RuntimeError) as error:
             raise RequestRefusedError(f"these messages cannot be read as a chat: {error}") from error
 
@@ -205,7 +209,8 @@ class OpenVinoText:
         return _Job(request, prompt, settings, piece)
 
     def _render(self, turns: list[Turn]) -> str:
-        return str(self._template.apply_chat_template(turns, add_generation_prompt=True))
+        variables = self._format.variables
+        return str(self._template.apply_chat_template(turns, add_generation_prompt=True, extra_context=variables))
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -223,7 +228,8 @@ class OpenVinoText:
             if request.temperature > 0:
                 # With less than float32's normal numbers the engine divides 0 by 0 and writes noise.
                 settings.temperature, settings.top_p = in_float32(request.temperature), in_float32(request.top_p)
-            settings.set_eos_token_id(self._template.get_eos_token_id())
+            settings.set_eos_token_id(self._format.closing[-1])
+            settings.stop_token_ids = set(self._format.ends)
             settings.validate()
         except (ValueError, TypeError, RuntimeError) as error:  # pybind11's for a type or a range, the engine's own
             reason = str(error).strip().rpartition("\n")[2]  # before it the engine names its source's line

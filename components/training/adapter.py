@@ -18,7 +18,8 @@ from components.artifact import MANIFEST, Manifest, canonical, read_manifest, se
 from components.config import TrainText
 from components.data import feedback
 from components.data.pairs import Pair, read_pairs
-from components.models.language import adapted, fitting, held_out_loss, load_merged, load_tokenizer
+from components.models.brought import opened
+from components.models.language import Chat, adapted, fitting, held_out_loss, load_merged
 from components.paths import ADAPTERS, TEXT_BASE, TRAINING_STATE
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_PACKAGE as PACKAGE
@@ -57,19 +58,20 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     parents = parents_of(learned)
     if verify(CHECKPOINT).digest != parents["checkpoint"]:
         raise StageError(f"{CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
-    pairs, too_long = _pairs(learned, settings)
+    source, _ = opened(TEXT_BASE)
+    chat = Chat.read(source, CHECKPOINT)
+    pairs, too_long = _pairs(learned, settings, chat)
     seen, run = _schedule(pairs, settings)
     parameters = _parameters(segment, run)
     text.announce(seen, run, settings)
     checks = [Pair(row["prompt"], row["output"], "") for row in feedback.held_out(learned) if row["liked"]]
     base = STATE / "merged"
-    load_merged(TEXT_BASE, CHECKPOINT, torch.float32).save_pretrained(base)
-    load_tokenizer(TEXT_BASE).save_pretrained(base)
+    load_merged(source, CHECKPOINT, torch.float32).save_pretrained(base)
     key = state_key(parameters, canonical(parents))
-    model, fitted = text.train(base, seen, run, state_dir=STATE / "run", key=key)
-    after = held_out_loss(adapted(model), load_tokenizer(base), checks)
+    model, fitted = text.train(base, chat, seen, run, state_dir=STATE / "run", key=key)
+    after = held_out_loss(adapted(model), chat, checks)
     with model.disable_adapter():
-        before = held_out_loss(adapted(model), load_tokenizer(base), checks)
+        before = held_out_loss(adapted(model), chat, checks)
     metrics = text.summarise(fitted, after, len(pairs), settings.max_steps)
     metrics |= {"pairs_too_long": too_long, "validation_loss_without": before, "checks": len(checks)}
     if parents_of(learned) != parents:
@@ -81,14 +83,14 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     return manifest
 
 
-def _pairs(learned: Path, settings: TrainText) -> tuple[list[Pair], int]:
+def _pairs(learned: Path, settings: TrainText, chat: Chat) -> tuple[list[Pair], int]:
     """The champion's own pairs and the segment's as the learned ones, and how many more were too long."""
     pairs = [replace(pair, learned=False) for pair in read_pairs(SPLIT / "train.parquet")]
     pairs += [
         Pair(sample.text, sample.meta["completion"], "", learned=True, rejected=sample.meta.get("rejected", ""))
         for sample in feedback.samples(learned)
     ]
-    fit = fitting(load_tokenizer(TEXT_BASE), pairs, settings.max_length)
+    fit = fitting(chat, pairs, settings.max_length)
     return fit, len(pairs) - len(fit)
 
 

@@ -1,4 +1,4 @@
-"""Stage `train_text`: LoRA fine-tuning of the base language model on pairs of phrase and picture prompt.
+"""Stage `train_text`: LoRA fine-tuning of the base language model on conversations.
 
 The loop is `components.training.trainer`'s; here are the step, the optimizer and what a finished run leaves behind.
 """
@@ -14,23 +14,23 @@ import lightning.pytorch as pl
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from components import config
-from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
+from components.artifact import canonical, read_manifest, seal, staged, write_text
 from components.data.pairs import Pair, read_pairs, repeated
+from components.models.brought import opened
 from components.models.language import (
     IGNORED,
     Batch,
+    Chat,
+    Encoded,
     adapted,
     add_adapter,
     collate,
     completion_losses,
-    encode,
     fitting,
     held_out_loss,
     load_base,
-    load_tokenizer,
     preference_losses,
 )
 from components.paths import TEXT_BASE, TRAINING_STATE
@@ -57,16 +57,16 @@ class TextBatch(NamedTuple):
 
 
 class Batches:
-    """Makes a rank's batch of the pairs with given indices, an equal share of those of a step."""
+    """Makes a rank's batch of the samples with given indices, an equal share of those of a step."""
 
-    def __init__(self, pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> None:
-        self.pad = tokenizer.pad_token_id
-        self.samples = [encode(tokenizer, pair) for pair in pairs]
-        self.disliked = {
-            index: encode(tokenizer, replace(pair, completion=pair.rejected))
-            for index, pair in enumerate(pairs)
-            if pair.rejected
-        }
+    def __init__(self, pairs: Sequence[Pair], chat: Chat) -> None:
+        self.pad = chat.pad
+        self.samples: list[Encoded] = []
+        self.disliked: dict[int, Encoded] = {}
+        for pair in pairs:
+            self.samples += chat.encode_all(pair)
+            if pair.rejected:
+                self.disliked[len(self.samples) - 1] = chat.encode(replace(pair, completion=pair.rejected))
         self.tokens = [sum(label != IGNORED for label in labels[1:]) for _, labels in self.samples]
 
     def __call__(self, indices: list[int], step: list[int]) -> TextBatch:
@@ -129,6 +129,7 @@ def announce(seen: Sequence[Pair], run: config.TrainText, settings: config.Train
 
 def train(
     base: Path,
+    chat: Chat,
     pairs: Sequence[Pair],
     settings: config.TrainText,
     *,
@@ -140,9 +141,9 @@ def train(
     The same settings give the same weights.
     """
     pl.seed_everything(settings.seed, verbose=False)
-    batches = Batches(pairs, load_tokenizer(base))
+    batches = Batches(pairs, chat)
     module = TextModule(untrained(base, settings), settings)
-    fitted = fit(module, len(pairs), batches, settings, state_dir=state_dir, key=key)
+    fitted = fit(module, len(batches.samples), batches, settings, state_dir=state_dir, key=key)
     model = untrained(base, settings)
     fitted.load_into(model, "model")
     return model.eval(), fitted
@@ -182,10 +183,13 @@ def save(model: PeftModel, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # an empty model card that PEFT adds
 
 
-def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]) -> None:
+def publish(
+    model: PeftModel, chat: Chat, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]
+) -> None:
     """Write the adapter as safetensors with its manifest, whole or not at all; `settings` are those of the run."""
     with staged(CHECKPOINT) as folder:
         save(model, folder)
+        chat.format.write(folder)
         parameters = settings.model_dump()
         seal(folder, line="text", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
 
@@ -193,20 +197,22 @@ def publish(model: PeftModel, settings: config.TrainText, parents: dict[str, str
 def main() -> None:
     """Train on the split and write checkpoint, metrics and the loss curve."""
     settings = config.load().train.text
-    parents = {"data": read_manifest(SPLIT).digest, "base": verify(TEXT_BASE).digest}
+    base, manifest = opened(TEXT_BASE)
+    parents = {"data": read_manifest(SPLIT).digest, "base": manifest.digest}
+    chat = Chat.of_base(base, settings.system_prompt)
     every = read_pairs(SPLIT / "train.parquet")
-    pairs = fitting(load_tokenizer(TEXT_BASE), every, settings.max_length)
+    pairs = fitting(chat, every, settings.max_length)
     seen, run_settings = schedule(pairs, settings)
     announce(seen, run_settings, settings)
     key = state_key(run_settings.model_dump(), canonical(parents))
-    model, fitted = train(TEXT_BASE, seen, run_settings, state_dir=STATE, key=key)
+    model, fitted = train(base, chat, seen, run_settings, state_dir=STATE, key=key)
     if not is_writer():
         return
     held_out = read_pairs(SPLIT / "validation.parquet")
-    loss = held_out_loss(adapted(model), load_tokenizer(TEXT_BASE), held_out)
+    loss = held_out_loss(adapted(model), chat, held_out)
     metrics = summarise(fitted, loss, len(pairs), settings.max_steps)
     metrics |= {"pairs_too_long": len(every) - len(pairs)}
-    publish(model, run_settings, parents, metrics)
+    publish(model, chat, run_settings, parents, metrics)
     write_losses(METRICS / "train.csv", fitted.losses)
     write_text(METRICS / "train.json", canonical(metrics))
     discard(STATE)

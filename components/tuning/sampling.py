@@ -26,7 +26,6 @@ from scipy.stats import bootstrap
 
 from components import config
 from components.artifact import canonical, read_manifest, write_csv, write_text
-from components.chat import conversation
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.image import Painting, paint
 from components.models import judge as judges
@@ -73,7 +72,7 @@ class Chain:
         """
         requests = [
             TextRequest(
-                conversation(pair.phrase),
+                pair.messages,
                 self.max_new_tokens,
                 sampling["temperature"],
                 sampling["top_p"],

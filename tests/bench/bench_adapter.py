@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from components.artifact import canonical, seal, verify, write_text
-from components.chat import conversation
 from components.config import load
 from components.data.pairs import read_pairs
 from components.models.language import add_adapter, load_base
@@ -53,7 +52,7 @@ async def speed(engine: OpenVinoText, phrases: list[str], callers: int) -> tuple
         while left:
             seed, phrase = left.pop()
             request = TextRequest(
-                conversation(phrase),
+                (("user", phrase),),
                 settings.text_max_new_tokens,
                 settings.text_temperature,
                 settings.text_top_p,

@@ -27,7 +27,6 @@ from sqlalchemy import insert
 from statsmodels.stats.proportion import proportion_confint
 
 from components.artifact import ArtifactError, read_manifest, write_text
-from components.chat import conversation
 from components.config import Line, Monitor, Params, load
 from components.events.database import engine_of, migrate
 from components.events.ledger import Note
@@ -73,7 +72,7 @@ def written(prompts: Sequence[str]) -> list[str]:
     runtime = load_text(TEXT_PACKAGE)
     settings = serving.text_max_new_tokens, serving.text_temperature, serving.text_top_p
     try:
-        asked = [TextRequest(conversation(prompt), *settings, seed) for seed, prompt in enumerate(prompts)]
+        asked = [TextRequest((("user", prompt),), *settings, seed) for seed, prompt in enumerate(prompts)]
         return [result.text for result in runtime.generate(asked)]
     finally:
         runtime.close()

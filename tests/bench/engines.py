@@ -23,7 +23,6 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.chat import conversation
 from components.data import sample
 from components.data.pairs import read_pairs
 from components.evaluation import verify_image
@@ -95,7 +94,7 @@ def text_speed(
     table: dict[str, Any] = {}
     for streams in STREAMS:
         chosen = [phrases[i % len(phrases)] for i in range(streams)]
-        requests = [TextRequest(conversation(phrase), NEW_TOKENS, temperature=0) for phrase in chosen]
+        requests = [TextRequest((("user", phrase),), NEW_TOKENS, temperature=0) for phrase in chosen]
         calls = {name: pytorch_writer(model, tokenizer, chosen) for name, model in models.items()}
         calls["openvino"] = partial(runtime.generate, requests, ignore_end=True)
         row = compare(calls, rounds)

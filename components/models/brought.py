@@ -1,0 +1,268 @@
+"""A text model that somebody brings: a folder in the Hugging Face layout, a hub's repository, or a GGUF file.
+
+Nothing is loaded here, only read: what the folder's own files say about the model. What cannot be trained or served is
+refused by name before anything is computed. Weights are safetensors, and no code of the model's own is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from components.artifact import ArtifactError, Manifest, file_digest, verify
+from components.paths import STATE
+from components.stage import StageError
+
+BUILT_IN = "smollm2"
+MODELS = STATE / "models"  # what a hub gave, a folder for each commit
+REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+# What a model is read from; a repository holds much else, such as the same weights for other programs.
+FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*")
+LICENCES = {  # that allow training, serving and selling what comes out, by the names that hubs use
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense", "isc", "zlib"),
+    *("cc-by-sa-4.0", "openrail", "openrail++", "creativeml-openrail-m", "bigscience-openrail-m"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `base.text.model` names: `name` is the built-in one's, a path, or a repository with its `revision`."""
+
+    kind: Literal["built-in", "folder", "hub", "gguf"]
+    name: str
+    revision: str = ""
+
+    @classmethod
+    def of(cls, model: str) -> Source:
+        """Raises `StageError` for what names no model."""
+        path = Path(model).expanduser()
+        if model == BUILT_IN:
+            return cls("built-in", model)
+        if path.suffix == ".gguf":
+            return cls("gguf", str(path))
+        if path.is_dir() or model.startswith((".", "/", "~")):
+            return cls("folder", str(path))
+        if match := REPOSITORY.fullmatch(model):
+            return cls("hub", match["name"], match["revision"] or "")
+        raise StageError(
+            f"base.text.model: {model!r} is no folder, and neither {BUILT_IN}, a .gguf file nor a repository of a hub "
+            "as owner/name@commit"
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where a model lies that is used as it is."""
+        if self.kind == "folder":
+            return Path(self.name)
+        return MODELS / f"{self.name.replace('/', '--')}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model's files say: `family` is its configuration's model type, `context` in tokens."""
+
+    family: str
+    licence: str
+    parameters: int
+    context: int
+    files: dict[str, str]  # SHA-256 by path
+
+
+def examine(folder: Path, licence: str | None) -> Facts:
+    """Raises `StageError` with everything that keeps the model in `folder` from being trained and served.
+
+    `licence` is what the user says that it is, where the folder does not.
+    """
+    if not folder.is_dir():
+        raise StageError(f"base.text.model: there is no folder {folder}")
+    config, template = _json(folder / "config.json"), _template(folder)
+    shapes = dict(_tensors(folder))
+    named = licence or _licence(folder)
+    faults = [*_code(folder, config), *_talks(folder, config, template), *_licensed(named, licence)]
+    if faults:
+        raise StageError(f"base.text.model: {folder} cannot be used: {'; '.join(faults)}")
+    parameters = sum(shapes.values())
+    context = int(config.get("max_position_embeddings") or 0)
+    return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that a model is read from, by name."""
+    files = sorted({file for pattern in FILES for file in folder.glob(pattern)})
+    return {file.name: file_digest(file) for file in files}
+
+
+def opened(base: Path) -> tuple[Path, Manifest]:
+    """Where the weights of the base sealed in `base` lie, and its manifest; raises `ArtifactError` where they changed.
+
+    A folder or a repository is used where it lies: `base` holds its files' digests and no second copy.
+    """
+    manifest = verify(base)
+    sealed = manifest.parameters.get("files")
+    if sealed is None:
+        return base, manifest
+    folder = Source.of(manifest.parameters["source"]).folder
+    found = digests(folder) if folder.is_dir() else {}
+    wrong = sorted(name for name in sealed.keys() | found.keys() if sealed.get(name) != found.get(name))
+    if wrong:
+        raise ArtifactError(
+            f"{folder}: {', '.join(wrong)} changed since the model was brought; bring it again: dvc repro -f base_text"
+        )
+    return folder, manifest
+
+
+def download(source: Source) -> Source:
+    """A hub's repository as it is at a commit, below `.atelier/models`; what is there is not asked for again.
+
+    `HF_ENDPOINT` names another hub and `HF_TOKEN` who asks. A download that was cut off goes on where it ended. Raises
+    `StageError` where the hub cannot be reached, asks for consent, or has no such commit.
+    """
+    if COMMIT.fullmatch(source.revision) and (source.folder / ".complete").exists():
+        return source
+    os.environ["HF_HUB_OFFLINE"] = "0"  # all other programs find what they need on this machine
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    try:
+        commit = HfApi().model_info(source.name, revision=source.revision or None).sha
+        if commit != source.revision:
+            named = f"{source.name}@{source.revision}" if source.revision else source.name
+            raise StageError(
+                f"base.text.model: {named} may be another model tomorrow; write what it is today: "
+                f"{source.name}@{commit}"
+            )
+        snapshot_download(source.name, revision=commit, local_dir=source.folder, allow_patterns=list(FILES))
+    except errors.GatedRepoError as error:
+        raise StageError(
+            f"base.text.model: {source.name} asks for its licence to be accepted: do so on the hub's page, then set "
+            f"HF_TOKEN to a token of that account ({error})"
+        ) from error
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        raise StageError(f"base.text.model: {source.name} did not come from the hub: {error}; run it again") from error
+    (source.folder / ".complete").touch()
+    return source
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise StageError(f"base.text.model: {path.parent} has no {path.name}: it is no model's folder") from error
+    except ValueError as error:
+        raise StageError(f"base.text.model: {path} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise StageError(f"base.text.model: {path} holds no JSON object")
+    return document
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, int]]:
+    """Each tensor's name and number of values, from the files' headers alone.
+
+    Raises `StageError` where a file is missing, cut off, pickled, or not what the index says.
+    """
+    if (folder / INDEX).is_file():
+        placed: dict[str, str] = _json(folder / INDEX).get("weight_map", {})
+        shards = sorted(set(placed.values()))
+    else:
+        placed, shards = {}, [WEIGHTS]
+    if missing := [name for name in shards if not (folder / name).is_file()]:
+        pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
+        hint = f"; {pickled[0]} is a pickle, which can run code: save the model as safetensors" if pickled else ""
+        raise StageError(
+            f"base.text.model: {folder} has {len(shards) - len(missing)} of {len(shards)} files of weights, "
+            f"{missing[0]} is missing{hint}"
+        )
+    seen: dict[str, str] = {}
+    for shard in shards:
+        for name, count in _header(folder / shard):
+            seen[name] = shard
+            yield name, count
+    if wrong := sorted(name for name, shard in placed.items() if seen.get(name) != shard):
+        raise StageError(
+            f"base.text.model: {folder / INDEX} says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
+            f"({len(wrong)} such tensors): bring the folder again"
+        )
+
+
+def _header(path: Path) -> list[tuple[str, int]]:
+    """The tensors of one safetensors file, whose length must be what its header says."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, 2**27)))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            end = max(entry["data_offsets"][1] for entry in tensors.values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StageError(f"base.text.model: {path} is no safetensors file: bring it again") from error
+    expected, size = 8 + length + end, path.stat().st_size
+    if size != expected:
+        raise StageError(f"base.text.model: {path} has {size:,} bytes of {expected:,}: bring it again")
+    counts = []
+    for name, entry in tensors.items():
+        count = 1
+        for side in entry["shape"]:
+            count *= side
+        counts.append((name, count))
+    return counts
+
+
+def _template(folder: Path) -> str | None:
+    """The chat template, from its own file or the tokenizer's configuration."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    tokenizer = _json(folder / "tokenizer_config.json")
+    template = tokenizer.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        template = next((one["template"] for one in template if one.get("name") == "default"), None)
+    return template or None
+
+
+def _code(folder: Path, config: dict[str, Any]) -> Iterator[str]:
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if "auto_map" in config or "auto_map" in _json(folder / "tokenizer_config.json"):
+        yield "it brings code of its own (trust_remote_code), which is never run here"
+    elif kind not in CONFIG_MAPPING:
+        yield f"model_type {kind!r} is none that transformers knows"
+    elif kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        yield f"model_type {kind!r} is no causal language model"
+
+
+def _talks(folder: Path, config: dict[str, Any], template: str | None) -> Iterator[str]:
+    if template is None:
+        yield (
+            "it has no chat template, so that it is a base model and nobody has taught it to answer: take the chat "
+            "model of the family, or put the template as chat_template.jinja into the folder"
+        )
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        yield "it has no tokenizer (tokenizer.json)"
+    if config.get("eos_token_id") is None and _json(folder / "tokenizer_config.json").get("eos_token") is None:
+        yield "it names no end token (eos_token): nothing would end its answers"
+
+
+def _licence(folder: Path) -> str:
+    """The licence that a model card names, in the front matter of README.md; empty where none is."""
+    card = folder / "README.md"
+    head = (
+        re.match(r"---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
+        if card.is_file()
+        else None
+    )
+    found = re.search(r"^(?:license|licence):\s*(\S+)\s*$", head[1], re.M) if head else None
+    return found[1].strip("\"'").lower() if found else ""
+
+
+def _licensed(licence: str, said: str | None) -> Iterator[str]:
+    if not licence:
+        yield "its README.md names no licence: write under base.text.licence which it is"
+    elif not said and licence not in LICENCES:
+        yield f"its licence, {licence}, is not known here: read it, and write base.text.licence: {licence} if it fits"
