@@ -71,7 +71,19 @@ def test_19_what_no_stage_declares_is_imported_by_stages(graph: grimp.ImportGrap
 
 
 # The sections of params.yaml whose every key is some stage's; all other sections are of services and searches.
-STAGE_SECTIONS = {"fetch", "example", "prepare", "clean", "split", "train", "evaluate", "export", "verify", "gate"}
+STAGE_SECTIONS = {
+    "fetch",
+    "base",
+    "example",
+    "prepare",
+    "clean",
+    "split",
+    "train",
+    "evaluate",
+    "export",
+    "verify",
+    "gate",
+}
 
 
 def declared_parameters(root: Path) -> dict[str, list[ParamsDependency]]:
@@ -98,7 +110,9 @@ def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_o
         ("serving.gateway_port", 4000, set()),
         ("release.min_requests", 7, set()),
         ("monitor.keep", 7, set()),
+        ("base.text.model", "./mine", {"base_text"}),
         ("train.text.lora_rank", 2, {"train_text"}),
+        ("train.text.system_prompt", "", {"train_text"}),
         ("gate.image.min_alignment", 0.9, {"gate@image"}),
         ("prepare.image.source", "openmoji", {"prepare@image", "package@image"}),
         ("serving.text_top_p", 0.5, {"evaluate_text"}),

@@ -18,6 +18,7 @@ from components.models.language import add_adapter, load_base
 from components.paths import SEGMENTS
 from components.training import adapter
 from tests.components.training.test_text import SETTINGS
+from tests.tiny_language import tiny_chat
 
 SEGMENT = {"plan": "paid"}
 LEARNED = SEGMENTS / "plan=paid"
@@ -30,6 +31,7 @@ def write_project(root: Path, base: Path, export: Path) -> None:
     shutil.copytree(base, root / "data/base/text")
     checkpoint = root / "artifacts/text/checkpoint"
     add_adapter(load_base(base, torch.float32), rank=2, alpha=2, dropout=0.0).save_pretrained(str(checkpoint))
+    tiny_chat(base).format.write(checkpoint)
     made = seal(checkpoint, line="text", kind="checkpoint", parents={}, parameters={}, metrics={})
     package = root / "artifacts/text/package"
     shutil.copytree(export / "openvino", package / "openvino")

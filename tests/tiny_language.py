@@ -14,7 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from components.artifact import seal
 from components.data import sample
 from components.data.sample import Sample
+from components.models.language import Chat, format_of, load_base
 
+SYSTEM_PROMPT = "Rewrite the phrase as a picture prompt."
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}"
@@ -22,8 +24,17 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+# As Qwen3's: earlier answers lose their reasoning, and the model may be told to write none.
+THINKING_TEMPLATE = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}"
+    "{% if message['role'] == 'assistant' and loop.last %}{{'<think>\n\n</think>\n\n'}}{% endif %}"
+    "{{message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}{{'<think>\n\n</think>\n\n'}}{% endif %}{% endif %}"
+)
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
+
+def tiny_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     """One token per byte, after the special ones."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
@@ -37,7 +48,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="<|im_end|>",
         unk_token="<|endoftext|>",
         pad_token="<|im_end|>",
-        chat_template=TEMPLATE,
+        chat_template=template,
         model_max_length=512,
         clean_up_tokenization_spaces=False,
     )
@@ -66,14 +77,24 @@ def write_tiny_base(folder: Path) -> Path:
     return folder
 
 
+def tiny_chat(folder: Path, system_prompt: str = SYSTEM_PROMPT) -> Chat:
+    """The tokenizer of the base in `folder` and the format of its conversations."""
+    return Chat.of_base(folder, system_prompt)
+
+
+def thinking_chat() -> Chat:
+    """The same tokenizer with a template that shows earlier answers in another form than they are written in."""
+    tokenizer = tiny_tokenizer(THINKING_TEMPLATE)
+    return Chat(tokenizer, format_of(tokenizer, [tokenizer.eos_token_id], SYSTEM_PROMPT))
+
+
 def write_tiny_export(base: Path, folder: Path, kind: str = "export", certainty: float = 1.0) -> Path:
     """The base as a sealed int8 export; its random guesses are the worse the more `certainty` they are made with."""
     from components.export.text import convert
-    from components.models.language import load_base, load_tokenizer
 
     model = load_base(base, torch.float32)
     model.get_input_embeddings().weight.data.mul_(certainty)  # the output's too: they are tied
-    convert(model, load_tokenizer(base), folder / "openvino", "int8")
+    convert(model, tiny_chat(base), folder / "openvino", "int8")
     seal(folder, line="text", kind=kind, parents={}, parameters={}, metrics={})
     return folder
 

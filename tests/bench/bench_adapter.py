@@ -19,6 +19,7 @@ import torch
 from components.artifact import canonical, seal, verify, write_text
 from components.config import load
 from components.data.pairs import read_pairs
+from components.models.brought import opened
 from components.models.language import add_adapter, load_base
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import OpenVinoText, load_text
@@ -34,8 +35,9 @@ CALLERS = {1: 16, 8: 64, 32: 160}  # and how many phrases they ask for in a roun
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OpenVinoText]]:
     """The packaged model without and with an adapter of the trained shape, whose weights say nothing."""
     folder, settings = tmp_path_factory.mktemp("adapter"), load().train.text
-    base = load_base(ROOT / "data/base/text", torch.float32)
-    save(add_adapter(base, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=0.0), folder)
+    base, _ = opened(ROOT / "data/base/text")
+    model = load_base(base, torch.float32)
+    save(add_adapter(model, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=0.0), folder)
     parents = {"checkpoint": verify(PACKAGE).parents["checkpoint"]}
     seal(folder, line="text", kind="adapter", parents=parents, parameters={"scale": 1.0}, metrics={})
     found = {"without": load_text(PACKAGE), "with": load_text(PACKAGE, folder)}

@@ -19,15 +19,17 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel
 
 from components import config
 from components.artifact import canonical, verify, write_text
+from components.chat import Message
 from components.data import sample
 from components.data.pairs import read_pairs
 from components.evaluation import verify_image
+from components.models.brought import opened
 from components.models.denoiser import Denoiser
-from components.models.language import load_merged, load_tokenizer, prompt_batch
+from components.models.language import Chat, load_merged, prompt_batch
 from components.paths import IMAGE_EXPORT, TEXT_BASE, TEXT_EXPORT
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
@@ -66,16 +68,16 @@ def compare(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def pytorch_writer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, phrases: Sequence[str]
+    model: PreTrainedModel, chat: Chat, conversations: Sequence[Sequence[Message]]
 ) -> Callable[[], object]:
-    """A call that writes `NEW_TOKENS` greedy tokens for every phrase in one batch."""
-    inputs = prompt_batch(tokenizer, phrases)
+    """A call that answers every conversation with `NEW_TOKENS` greedy tokens, all in one batch."""
+    inputs = prompt_batch(chat, conversations)
     settings = GenerationConfig(
         max_new_tokens=NEW_TOKENS,
         min_new_tokens=NEW_TOKENS,
         do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=list(chat.format.ends),
+        pad_token_id=chat.pad,
     )
     generator: Any = model  # PreTrainedModel does not declare `generate`; every causal model has it
     return lambda: generator.generate(**inputs, generation_config=settings)
@@ -84,7 +86,7 @@ def pytorch_writer(
 @torch.inference_mode()
 def text_speed(
     reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     runtime: OpenVinoText,
     phrases: Sequence[str],
     rounds: int,
@@ -93,9 +95,9 @@ def text_speed(
     models = {EAGER: reference, "pytorch bf16": copy.deepcopy(reference).to(torch.bfloat16)}
     table: dict[str, Any] = {}
     for streams in STREAMS:
-        chosen = [phrases[i % len(phrases)] for i in range(streams)]
-        requests = [TextRequest((("user", phrase),), NEW_TOKENS, temperature=0) for phrase in chosen]
-        calls = {name: pytorch_writer(model, tokenizer, chosen) for name, model in models.items()}
+        chosen = [(("user", phrases[i % len(phrases)]),) for i in range(streams)]
+        requests = [TextRequest(messages, NEW_TOKENS, temperature=0) for messages in chosen]
+        calls = {name: pytorch_writer(model, chat, chosen) for name, model in models.items()}
         calls["openvino"] = partial(runtime.generate, requests, ignore_end=True)
         row = compare(calls, rounds)
         row["tokens_per_second"] = {name: streams * NEW_TOKENS / value for name, value in row.pop("seconds").items()}
@@ -140,11 +142,13 @@ def image_speed(samplers: Mapping[str, Sampler], inputs: Inputs, rounds: int) ->
 def measure_text(rounds: int) -> dict[str, Any]:
     """The text line's table, from the export and the checkpoint that it was made of."""
     digest = verify(TEXT_EXPORT).digest
-    reference, runtime = load_merged(TEXT_BASE, CHECKPOINT, torch.float32), load_text(TEXT_EXPORT)
+    base, _ = opened(TEXT_BASE)
+    chat = Chat.read(base, CHECKPOINT)
+    reference, runtime = load_merged(base, CHECKPOINT, torch.float32), load_text(TEXT_EXPORT)
     phrases = [pair.phrase for pair in read_pairs(SPLIT / "test.parquet")[: max(STREAMS)]]
     try:
         with Load() as load:
-            table = text_speed(reference, load_tokenizer(TEXT_BASE), runtime, phrases, rounds)
+            table = text_speed(reference, chat, runtime, phrases, rounds)
     finally:
         runtime.close()
     return {"export": digest, "new_tokens": NEW_TOKENS, "machine": load.machine(), **table}

@@ -12,10 +12,11 @@ from components.config import load
 from components.data import phrases
 from components.events.read import get_deployment
 from components.events.window import counts
-from components.models.language import load_base, load_tokenizer, write
+from components.models.language import load_base, write
 from monitoring.severity import worst
 from tests.bench import drift as bench
 from tests.bench.synthetic import Planted
+from tests.tiny_language import tiny_chat
 
 PAIRS = [(f"a {colour} {animal}", f"{animal}: {colour}") for colour in ("red", "blue") for animal in "abcdefghijklmno"]
 PHRASES = [bench.Phrase(*pair, pair[0]) for pair in PAIRS]
@@ -47,9 +48,15 @@ def test_17_a_models_own_outputs_and_its_users_phrases_are_no_drift(
     asks_for: str, assets: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = phrases.samples(assets, 300)
-    model, tokenizer = load_base(tiny_base, torch.float32), load_tokenizer(tiny_base)
     outputs = write(
-        model, tokenizer, [s.text for s in found], max_new_tokens=12, temperature=0.7, top_p=1.0, seed=7, batch_size=100
+        load_base(tiny_base, torch.float32),
+        tiny_chat(tiny_base),
+        [[("user", s.text)] for s in found],
+        max_new_tokens=12,
+        temperature=0.7,
+        top_p=1.0,
+        seed=7,
+        batch_size=100,
     )
     known, unseen = bench.halve(
         [bench.Phrase(s.text, output, s.meta["concept"]) for s, output in zip(found, outputs, strict=True)], 1

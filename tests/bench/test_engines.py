@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from components.config import load
-from components.models.language import load_base, load_tokenizer
+from components.models.language import load_base
 from components.runtimes.image import load_sampler
 from components.runtimes.text import load_text
 from components.runtimes.trajectories import requests_for, trajectory_inputs
 from tests.bench.engines import EAGER, image_speed, text_speed
 from tests.conftest import ROOT
 from tests.tiny_image import CAPTIONS
+from tests.tiny_language import tiny_chat
 
 PHRASES = ["draw apple", "draw heart"]
 
@@ -45,7 +46,7 @@ def test_18_the_text_engine_is_timed_at_every_number_of_streams(tiny_base: Path,
     runtime = load_text(tiny_export)
     try:
         model = load_base(tiny_base, torch.float32)
-        table = text_speed(model, load_tokenizer(tiny_base), runtime, PHRASES, rounds=6)
+        table = text_speed(model, tiny_chat(tiny_base), runtime, PHRASES, rounds=6)
     finally:
         runtime.close()
     assert table.keys() == {"streams_1", "streams_8"}

@@ -13,10 +13,11 @@ from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
 from components.data.pairs import Pair, read_pairs
 from components.data.sample import REJECTS
-from components.models.language import IGNORED, encode, load_tokenizer
+from components.models.language import IGNORED
 from components.training import text as training
 from tests.components.data.rejects import read_rejects
 from tests.conftest import ROOT
+from tests.tiny_language import tiny_chat
 
 # Every kind of white space and Unicode form that normalising would change.
 TARGETS = {
@@ -58,11 +59,11 @@ def test_43_what_a_model_learns_to_write_is_byte_for_byte_what_the_file_holds(pr
     assert {p: (found[p].completion, found[p].rejected) for p in TARGETS} == {
         row["prompt"]: (row["completion"], row["rejected"]) for row in rows[: len(TARGETS)]
     }
-    tokenizer = load_tokenizer(tiny_base)
+    chat = tiny_chat(tiny_base)
     for prompt, completion in TARGETS.items():
-        ids, targets = encode(tokenizer, found[prompt])
-        assert tokenizer.decode([t for t in targets if t != IGNORED], skip_special_tokens=True) == completion
-        assert prompt in tokenizer.decode(ids)
+        ids, targets = chat.encode(found[prompt])
+        assert chat.tokenizer.decode([t for t in targets if t != IGNORED], skip_special_tokens=True) == completion
+        assert prompt in chat.tokenizer.decode(ids)
 
 
 def test_43_what_differs_by_white_space_alone_is_one_sample_and_the_first_stays_as_it_is(project: Path) -> None:

@@ -33,7 +33,8 @@ def test_each_key_that_was_renamed_is_refused_with_its_new_name() -> None:
     for key, now in REPLACED.items():
         assert f"{key} {now}" in str(refused.value)
     assert "there is no such parameter" not in str(refused.value)  # none without a word of what became of it
-    assert "serving.text_max_prompt_tokens: is missing" in str(refused.value)
+    for added in ("base", "train.text.system_prompt", "serving.text_max_prompt_tokens"):
+        assert f"{added}: is missing" in str(refused.value)
 
 
 def test_what_replaced_a_key_is_a_parameter() -> None:

@@ -15,15 +15,14 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from bentos.gateway.chat import sampling
 from bentos.gateway.schemas import ChatRequest
-from components.chat import conversation
 from components.config import load
 from components.events.database import connect
 from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
-from components.models.language import chat_encoder, load_tokenizer
 from tests.bentos.gateway.conftest import KEY, TOP_P, Running, serve_gateway
 from tests.bentos.processes import bento_command, free_port, running, workspace
 from tests.components.experiments.examples import placed
+from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 
 
 def ask(gateway: Running, content: str, **options: Any) -> Any:
@@ -157,15 +156,16 @@ def test_a_client_who_leaves_ends_the_work_upstream(gateway: Running, stream: bo
 
 
 OWN = [("system", "Be brief."), ("user", "a red boat")]
+OF_THE_LINE = [("system", SYSTEM_PROMPT), ("user", "a red boat")]
 
 
 @pytest.mark.parametrize(
     ("sent", "read"),
     [
-        ([("user", "a red boat")], conversation("a red boat")),
+        ([("user", "a red boat")], OF_THE_LINE),
         (OWN, OWN),
         ([("developer", "Be brief."), ("user", "a red boat")], OWN),
-        (conversation("a red boat"), conversation("a red boat")),
+        (OF_THE_LINE, OF_THE_LINE),
     ],
     ids=["none", "the caller's own", "as developer", "the line's own"],
 )
@@ -174,8 +174,7 @@ def test_the_model_reads_exactly_one_system_message(
 ) -> None:
     messages: Any = [{"role": role, "content": content} for role, content in sent]
     answer = text_gateway.client().chat.completions.create(model="atelier-text", messages=messages, max_tokens=4)
-    tokenizer = load_tokenizer(tiny_base)
-    expected = chat_encoder(tokenizer).prompt(read)
+    expected = tiny_chat(tiny_base).prompt(read)
     assert answer.usage is not None and answer.usage.prompt_tokens == len(expected)  # one token per byte
 
 

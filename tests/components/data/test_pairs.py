@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from components.data.pairs import MOST_REPEATS, Pair, read_pairs, repeated
 from components.stage import StageError
 
 
-def write(path: Path, rows: list[tuple[str, str, dict[str, str]]]) -> Path:
+def write(path: Path, rows: list[tuple[str, str, dict[str, Any]]]) -> Path:
     samples = [
         {"id": str(i), "text": text, "label": label, "source": "s", "meta": json.dumps(meta)}
         for i, (text, label, meta) in enumerate(rows)
@@ -30,11 +31,19 @@ def test_pairs_come_in_stored_order(tmp_path: Path) -> None:
     assert read_pairs(path) == [Pair("draw a dog", "dog: pet", "dog"), Pair("x", "y", "y")]
 
 
+def test_a_conversation_before_the_phrase_is_part_of_the_pair(tmp_path: Path) -> None:
+    history = [{"role": "user", "content": "a boat"}, {"role": "assistant", "content": "boat"}]
+    row = ("bluer", "boat", {"completion": "blue boat", "history": history})
+    (pair,) = read_pairs(write(tmp_path / "a.parquet", [row]))
+    assert pair.history == (("user", "a boat"), ("assistant", "boat"))
+    assert pair.messages == (*pair.history, ("user", "bluer"))
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [([], "holds no sample"), ([("draw", "dog", {})], "sample '0' has no text or no meta.completion")],
 )
-def test_unusable_samples_are_named(tmp_path: Path, rows: list[tuple[str, str, dict[str, str]]], message: str) -> None:
+def test_unusable_samples_are_named(tmp_path: Path, rows: list[tuple[str, str, dict[str, Any]]], message: str) -> None:
     with pytest.raises(StageError, match=message):
         read_pairs(write(tmp_path / "a.parquet", rows))
 

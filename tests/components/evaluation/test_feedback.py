@@ -11,8 +11,9 @@ import torch
 from components.config import load
 from components.data.pairs import Pair
 from components.evaluation import feedback
-from components.models.language import load_base, load_tokenizer
+from components.models.language import load_base
 from components.training.text import train
+from tests.tiny_language import tiny_chat
 
 
 def test_a_model_trained_on_what_is_liked_ranks_it_first(tiny_base: Path, tmp_path: Path) -> None:
@@ -20,17 +21,17 @@ def test_a_model_trained_on_what_is_liked_ranks_it_first(tiny_base: Path, tmp_pa
     disliked = [Pair(pair.phrase, "zzz qqq", "x") for pair in liked]
     answers = [(pair, True) for pair in liked] + [(pair, False) for pair in disliked]
     settings = load().train.text.model_copy(update={"max_steps": 40, "learning_rate": 0.02, "batch_size": 3})
-    model, _ = train(tiny_base, liked, settings, state_dir=tmp_path, key="k")
-    tokenizer = load_tokenizer(tiny_base)
+    chat = tiny_chat(tiny_base)
+    model, _ = train(tiny_base, chat, liked, settings, state_dir=tmp_path, key="k")
     before, after = (
-        feedback.score(load_base(tiny_base, torch.float32), tokenizer, answers),
-        feedback.score(model.base_model.model, tokenizer, answers),
+        feedback.score(load_base(tiny_base, torch.float32), chat, answers),
+        feedback.score(model.base_model.model, chat, answers),
     )
     assert after["ranking"] == 1.0 and after["loss_liked"] < before["loss_liked"]
 
 
 def test_likes_alone_rank_nothing(tiny_base: Path) -> None:
-    row = feedback.score(load_base(tiny_base, torch.float32), load_tokenizer(tiny_base), [(Pair("a", "b", "b"), True)])
+    row = feedback.score(load_base(tiny_base, torch.float32), tiny_chat(tiny_base), [(Pair("a", "b", "b"), True)])
     assert row["ranking"] is None and row["loss_liked"] > 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from bentos.gateway.chat import sampling
 from bentos.gateway.schemas import ChatRequest
+from components.chat import Message
 from components.config import EvaluateText, load
 from components.data.pairs import Pair
 from components.evaluation import text
@@ -25,11 +27,11 @@ from components.evaluation.text import (
     similarities,
     unigram_loss,
 )
-from components.models.language import load_base, load_tokenizer
+from components.models.language import Chat, load_base
 from components.models.text_encoder import TextEncoder
 from components.stage import StageError
 from tests.conftest import ROOT
-from tests.tiny_language import tiny_tokenizer
+from tests.tiny_language import tiny_chat
 
 PAIRS = [
     Pair("draw a dog", "dog: pet", "dog"),
@@ -75,7 +77,7 @@ def test_11_every_figure_stands_beside_what_needs_no_model(tiny_base: Path, enco
     model = load_base(tiny_base, torch.float32)
     models = {"before": model, "after": model}
     sides = {"train": [Pair("a dog please", "dog: hound", "dog")], "test": PAIRS}
-    document, written = evaluate(models, load_tokenizer(tiny_base), encoder, sides, SETTINGS, SERVING)
+    document, written = evaluate(models, tiny_chat(tiny_base), encoder, sides, SETTINGS, SERVING)
     assert document["before"] == document["after"]
     assert document["pairs"] == document["samples"] == len(written) == 4 and document["samples_with_the_name"] == 3
     assert all(row["before"] == row["after"] and row["nearest_answer"] == "dog: hound" for row in written)
@@ -86,28 +88,38 @@ def test_11_every_figure_stands_beside_what_needs_no_model(tiny_base: Path, enco
     assert document["gain"]["over"] == "echo" and document["gain"]["chrf_lower"] < 0  # random weights
 
 
+def repeat(model: object, chat: Chat, conversations: Sequence[Sequence[Message]], **how: float) -> list[str]:
+    """Stands for `write`: answers with the last message."""
+    return [messages[-1][1] for messages in conversations]
+
+
 def test_11_answers_of_users_are_not_shown_and_too_few_phrases_are_refused(
     tiny_base: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "write", lambda model, tokenizer, phrases, **how: list(phrases))
-    model, tokenizer = load_base(tiny_base, torch.float32), load_tokenizer(tiny_base)
+    monkeypatch.setattr(text, "write", repeat)
+    model, chat = load_base(tiny_base, torch.float32), tiny_chat(tiny_base)
     models = {"before": model, "after": model}
     secret = Pair("draw a dog", "my own dog", "dog", learned=True)
     sides = {"train": [secret, Pair("a cat", "cat: pet", "cat")], "test": [*PAIRS, secret]}
-    _, written = evaluate(models, tokenizer, encoder, sides, SETTINGS, SERVING)
+    _, written = evaluate(models, chat, encoder, sides, SETTINGS, SERVING)
     assert {row["nearest_answer"] for row in written} == {"cat: pet"} and len(written) == 4
     with pytest.raises(StageError, match="1 held-out phrases and 1 to train on; 2 and 1 are needed"):
-        evaluate(models, tokenizer, encoder, sides | {"test": PAIRS[:1]}, SETTINGS, SERVING)
+        evaluate(models, chat, encoder, sides | {"test": PAIRS[:1]}, SETTINGS, SERVING)
 
 
 def test_15_prompts_are_written_as_they_are_served(
     tiny_base: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, float]] = []
-    monkeypatch.setattr(text, "write", lambda model, tokenizer, phrases, **how: asked.append(how) or list(phrases))
+
+    def write(model: object, chat: Chat, conversations: Sequence[Sequence[Message]], **how: float) -> list[str]:
+        asked.append(how)
+        return repeat(model, chat, conversations)
+
+    monkeypatch.setattr(text, "write", write)
     model = load_base(tiny_base, torch.float32)
     sides = {"train": PAIRS, "test": PAIRS}
-    evaluate({"before": model, "after": model}, load_tokenizer(tiny_base), encoder, sides, SETTINGS, SERVING)
+    evaluate({"before": model, "after": model}, tiny_chat(tiny_base), encoder, sides, SETTINGS, SERVING)
     request = ChatRequest.model_validate({"model": "atelier-text", "messages": [{"role": "user", "content": "a dog"}]})
     control = next(iter(load(ROOT / "params.yaml").experiments[0].variants.values()))
     temperature, top_p = sampling(request, control, SERVING)
@@ -132,6 +144,7 @@ def test_a_name_stands_in_a_phrase_as_whole_words() -> None:
     assert not names("a hot-dogs stand", "dog") and not names("something about office and box", "file cabinet")
 
 
-def test_who_knows_only_how_often_tokens_are_written_has_their_entropy() -> None:
+def test_who_knows_only_how_often_tokens_are_written_has_their_entropy(tiny_base: Path) -> None:
     pairs = [Pair("x", "a" * 500, "a"), Pair("x", "b" * 500, "b")]
-    assert unigram_loss(tiny_tokenizer(), pairs, [Pair("y", "ab" * 100, "c")]) == pytest.approx(math.log(2), abs=0.3)
+    loss = unigram_loss(tiny_chat(tiny_base), pairs, [Pair("y", "ab" * 100, "c")])
+    assert loss == pytest.approx(math.log(2), abs=0.3)

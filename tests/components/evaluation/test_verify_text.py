@@ -12,8 +12,9 @@ from components import config
 from components.config import VerifyText
 from components.data.pairs import Pair
 from components.evaluation import verify_text
-from components.models.language import load_base, load_tokenizer
+from components.models.language import load_base
 from components.stage import StageError
+from tests.tiny_language import tiny_chat
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat sticker", name) for name in ("apple", "heart", "rocket", "dog")]
 BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8)
@@ -21,7 +22,7 @@ BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8
 
 def test_an_export_is_at_parity_with_its_model(tiny_base: Path, tiny_export: Path) -> None:
     reference = load_base(tiny_base, torch.float32)
-    document = verify_text.measure(tiny_export, reference, load_tokenizer(tiny_base), PAIRS, BOUNDS)
+    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), PAIRS, BOUNDS)
     assert document["passed"]
     assert document["parity"]["same_prompt_ids"]
     assert document["parity"]["perplexity_ratio"] == pytest.approx(1, abs=0.02)
@@ -35,8 +36,10 @@ def test_another_model_is_refused_and_the_evidence_stays(
     other.lm_head.weight = torch.nn.Parameter(shifted)  # expects the neighbour of every token
     monkeypatch.setattr(verify_text, "verify", lambda folder: type("Manifest", (), {"digest": "d"})())
     monkeypatch.setattr(verify_text, "load_merged", lambda *_: other)
-    monkeypatch.setattr(verify_text, "load_tokenizer", lambda _: load_tokenizer(tiny_base))
     monkeypatch.setattr(verify_text, "read_pairs", lambda _: PAIRS)
+    monkeypatch.setattr(verify_text, "TEXT_BASE", tiny_base)
+    tiny_chat(tiny_base).format.write(tmp_path / "checkpoint")
+    monkeypatch.setattr(verify_text, "CHECKPOINT", tmp_path / "checkpoint")
     monkeypatch.setattr(verify_text, "TEXT_EXPORT", tiny_export)
     monkeypatch.setattr(verify_text, "METRICS", tmp_path / "verify.json")
     assert config.load().verify.text.max_perplexity_ratio < 2

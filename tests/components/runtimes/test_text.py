@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from components.artifact import ArtifactError
-from components.models.language import chat_encoder, load_merged, load_tokenizer
+from components.models.language import load_merged
 from components.runtimes import text
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import (
@@ -26,6 +26,7 @@ from components.runtimes.text import (
     load_text,
 )
 from tests.tiny_adapter import package_of
+from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 
 GREEDY = TextRequest((("system", "Write."), ("user", "a red apple")), max_new_tokens=12, temperature=0)
 
@@ -49,10 +50,26 @@ async def pieces(runtime: OpenVinoText, request: TextRequest) -> tuple[list[str]
 
 
 def test_prompt_is_the_one_training_saw(runtime: OpenVinoText, tiny_base: Path) -> None:
-    tokenizer = load_tokenizer(tiny_base)
-    expected = chat_encoder(tokenizer).prompt(GREEDY.messages)
+    expected = tiny_chat(tiny_base).prompt(GREEDY.messages)
     assert runtime.prompt_ids(GREEDY.messages) == expected
     assert runtime.generate([GREEDY])[0].prompt_tokens == len(expected)
+
+
+def test_the_system_prompt_of_training_leads_what_brings_none(runtime: OpenVinoText, tiny_base: Path) -> None:
+    bare, led = [("user", "a red apple")], [("system", SYSTEM_PROMPT), ("user", "a red apple")]
+    assert runtime.prompt_ids(bare) == runtime.prompt_ids(led) == tiny_chat(tiny_base).prompt(led)
+
+
+def test_a_model_trained_without_a_system_prompt_is_served_without(
+    tiny_export: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    export, chat = shutil.copytree(tiny_export / "openvino", tmp_path / "openvino"), tiny_chat(tiny_base, "")
+    chat.format.write(export)
+    engine = OpenVinoText(export)
+    try:
+        assert engine.prompt_ids([("user", "a red apple")]) == chat.prompt([("user", "a red apple")])
+    finally:
+        engine.close()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +85,7 @@ def test_32_serving_reads_what_people_write_as_training_does(
     runtime: OpenVinoText, tiny_base: Path, phrase: str
 ) -> None:
     messages = [("system", phrase), ("user", phrase), ("assistant", phrase), ("user", "a boat")]
-    expected = chat_encoder(load_tokenizer(tiny_base)).prompt(messages)
+    expected = tiny_chat(tiny_base).prompt(messages)
     assert runtime.prompt_ids(messages) == expected
     assert sum(token < 3 for token in expected) == 2 * len(messages) + 1  # the template's own
 
@@ -321,7 +338,7 @@ def test_an_adapter_writes_what_its_merged_weights_would(tiny_adapter: Path, tin
         fitted.close()
     merged = load_merged(tiny_base, tiny_adapter, torch.float32)
     expected = merged.generate(prompt, max_new_tokens=GREEDY.max_new_tokens, do_sample=False)[0, prompt.shape[1] :]
-    assert found.text == load_tokenizer(tiny_base).decode(expected, skip_special_tokens=True)
+    assert found.text == tiny_chat(tiny_base).tokenizer.decode(expected, skip_special_tokens=True)
     assert found.text != without.text
 
 

@@ -15,20 +15,14 @@ from safetensors.torch import load_file
 from components.artifact import verify
 from components.config import TrainText
 from components.data.pairs import Pair, read_pairs
-from components.models.language import (
-    adapted,
-    encode,
-    held_out_loss,
-    load_base,
-    load_merged,
-    load_tokenizer,
-)
+from components.models.language import adapted, held_out_loss, load_base, load_merged
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import StageError
 from components.training import text
 from components.training.trainer import Fitted
 from tests.components.training.layouts import losses, set_parameters, train_here, write_project
+from tests.tiny_language import SYSTEM_PROMPT, thinking_chat, tiny_chat
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat", name) for name in ("apple", "heart", "rocket", "dog")]
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,6 +36,7 @@ SETTINGS = TrainText(
     strategy="auto",
     devices=1,
     checkpoint_every=5,
+    system_prompt=SYSTEM_PROMPT,
     max_length=128,
     learned_share=0.5,
     preference_weight=1.0,
@@ -55,22 +50,23 @@ SETTINGS = TrainText(
 def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fitted]:
     """A published checkpoint and how the run went."""
     root = tmp_path_factory.mktemp("train")
-    model, fitted = text.train(tiny_base, PAIRS, SETTINGS, state_dir=root / "state", key="run")
+    chat = tiny_chat(tiny_base)
+    model, fitted = text.train(tiny_base, chat, PAIRS, SETTINGS, state_dir=root / "state", key="run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "CHECKPOINT", root / "checkpoint")
-        text.publish(model, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS), 12))
+        text.publish(model, chat, SETTINGS, {"data": "d", "base": "b"}, text.summarise(fitted, 1.0, len(PAIRS), 12))
     return root / "checkpoint", fitted
 
 
 def test_training_lowers_the_loss_of_the_merged_model(tiny_base: Path, trained: tuple[Path, Fitted]) -> None:
-    tokenizer = load_tokenizer(tiny_base)
-    before = held_out_loss(load_base(tiny_base, torch.float32), tokenizer, PAIRS)
-    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), tokenizer, PAIRS)
+    chat = tiny_chat(tiny_base)
+    before = held_out_loss(load_base(tiny_base, torch.float32), chat, PAIRS)
+    after = held_out_loss(load_merged(tiny_base, trained[0], torch.float32), chat, PAIRS)
     assert after < before - 0.1
 
 
 def test_a_seed_gives_the_same_weights_twice(tiny_base: Path, trained: tuple[Path, Fitted], tmp_path: Path) -> None:
-    _, again = text.train(tiny_base, PAIRS, SETTINGS, state_dir=tmp_path, key="run")
+    _, again = text.train(tiny_base, tiny_chat(tiny_base), PAIRS, SETTINGS, state_dir=tmp_path, key="run")
     assert again.losses == trained[1].losses
     assert all(torch.equal(value, trained[1].weights[name]) for name, value in again.weights.items())
 
@@ -90,7 +86,7 @@ text.save(add_adapter(load_base(Path(sys.argv[1]), torch.float32), rank=2, alpha
 def test_the_checkpoint_holds_the_adapter_alone_and_names_its_parents(trained: tuple[Path, Fitted]) -> None:
     folder, fitted = trained
     manifest = verify(folder)
-    assert sorted(manifest.files) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(manifest.files) == ["adapter_config.json", "adapter_model.safetensors", "chat.json"]
     assert manifest.parents == {"data": "d", "base": "b"}
     stored = load_file(folder / "adapter_model.safetensors")
     assert sum(w.numel() for w in stored.values()) == manifest.metrics["trained_parameters"]
@@ -98,7 +94,7 @@ def test_the_checkpoint_holds_the_adapter_alone_and_names_its_parents(trained: t
 
 
 def test_resumable_state_does_not_hold_the_frozen_base(tiny_base: Path, tmp_path: Path) -> None:
-    text.train(tiny_base, PAIRS, SETTINGS, state_dir=tmp_path, key="run")
+    text.train(tiny_base, tiny_chat(tiny_base), PAIRS, SETTINGS, state_dir=tmp_path, key="run")
     (state,) = tmp_path.rglob("*.ckpt")
     weights = torch.load(state, weights_only=True)["state_dict"]
     assert weights and all("lora_" in name for name in weights)
@@ -132,8 +128,8 @@ def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = write_project(tmp_path, "text")
-    pairs, tokenizer = read_pairs(project / SPLIT / "train.parquet"), load_tokenizer(project / text.TEXT_BASE)
-    lengths = sorted(len(encode(tokenizer, pair)[0]) for pair in pairs)
+    pairs, chat = read_pairs(project / SPLIT / "train.parquet"), tiny_chat(project / text.TEXT_BASE)
+    lengths = sorted(len(chat.encode(pair)[0]) for pair in pairs)
     set_parameters(project, "text", max_steps=1, max_length=lengths[3])
     train_here(project, "text", monkeypatch)
     fit = sum(length <= lengths[3] for length in lengths)
@@ -145,12 +141,23 @@ def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
         train_here(project, "text", monkeypatch)
 
 
+def test_each_answer_of_a_conversation_is_learned_and_what_was_disliked_stands_beside_the_last() -> None:
+    history = (("user", "a boat"), ("assistant", "boat"))
+    pair = Pair("make it bluer", "blue boat", "boat", rejected="red boat", history=history)
+    batches = text.Batches([PAIRS[0], pair, PAIRS[1]], thinking_chat())
+    answers = (PAIRS[0].completion, "boat", "blue boat", PAIRS[1].completion)
+    assert batches.tokens == [len(answer) + 1 for answer in answers]  # a token for each letter, and the end
+    batch = batches([0, 1, 2], [0, 1, 2])
+    assert (batch.pairs, batch.liked_P.tolist(), batch.contrasts) == (3, [2], 1.0)
+
+
 def test_what_users_disliked_becomes_less_likely(tiny_base: Path, tmp_path: Path) -> None:
     rejected = [replace(pair, rejected="nothing of the kind") for pair in PAIRS]
     disliked = [replace(pair, completion=pair.rejected) for pair in rejected]
+    chat = tiny_chat(tiny_base)
     models = [
-        text.train(tiny_base, pairs, SETTINGS, state_dir=tmp_path, key=k)[0]
+        text.train(tiny_base, chat, pairs, SETTINGS, state_dir=tmp_path, key=k)[0]
         for k, pairs in (("a", PAIRS), ("b", rejected))
     ]
-    plain, contrasted = (held_out_loss(adapted(model), load_tokenizer(tiny_base), disliked) for model in models)
+    plain, contrasted = (held_out_loss(adapted(model), chat, disliked) for model in models)
     assert contrasted > plain + 0.1
