@@ -46,14 +46,17 @@ class ChatFormat:
 
     @classmethod
     def read(cls, folder: Path) -> ChatFormat:
-        """Raises `ArtifactError` where the file is damaged. What was exported before there was one is SmolLM2's."""
+        """Raises `ArtifactError` where the file is missing or damaged; SmolLM2 was exported before there was one."""
         try:
+            if (
+                not (folder / FILE).exists()
+                and json.loads((folder / "config.json").read_bytes())["vocab_size"] == 49152
+            ):
+                return cls("Rewrite the phrase as a picture prompt.", {}, (2,), (2,))
             document = json.loads((folder / FILE).read_bytes())
             return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()})
-        except FileNotFoundError:
-            return cls("Rewrite the phrase as a picture prompt.", {}, (2,), (2,))
-        except (ValueError, TypeError) as error:
-            raise ArtifactError(f"{folder / FILE}: damaged: {error}; make the artifact again") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(f"{folder / FILE}: cannot be read: {error}; make the artifact again") from error
 
 
 class ChatEncoder:

@@ -107,12 +107,14 @@ def examine(text: str, image: bytes | None, meta: str, *, filters: Sequence[Filt
     Text is normalised for the comparison alone: what a model shall learn to write is what the source holds, byte for
     byte. A picture that stays becomes an RGB PNG of at most `LARGEST_SIDE` pixels.
     """
-    candidate = Candidate(normalise(text), normalise(str(json.loads(meta).get("completion", ""))), image)
+    known = json.loads(meta)
+    candidate = Candidate(normalise(text), normalise(str(known.get("completion", ""))), image)
     drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
     if image is not None and not drop.slug:
         candidate.picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
         image = encode_png(candidate.picture)
-    texts = candidate.text, candidate.completion
+    history = (normalise(message["content"]) for message in known.get("history", ()))
+    texts = candidate.text, candidate.completion, *history
     digest = hashlib.sha256(b"\0".join([*(part.encode() for part in texts), image or b""])).hexdigest()
     return {"image": image, "length": sum(map(len, texts)), "digest": digest, **drop._asdict()}
 

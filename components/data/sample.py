@@ -45,7 +45,8 @@ REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=Fal
 class Sample:
     """One sample: `text` is the caption (image line) or the user's phrase (text line), `image` an encoded picture.
 
-    `meta` carries what only some lines or sources have: `completion`, `concept`, `tags`, `licence` and so on.
+    `meta` carries what only some lines or sources have: `completion`, `history` (the messages before the phrase),
+    `concept`, `tags`, `licence` and so on.
     """
 
     id: str

@@ -59,11 +59,17 @@ def _counted(count: int, noun: str) -> str:
 
 
 def pairs(path: Path) -> Iterator[Sample | Reject]:
-    """Rows `{"prompt", "completion", "label"?, ...}` of a JSONL file; further fields are kept in `meta`."""
+    """Rows of a JSONL file: `{"prompt", "completion", …}`, or `{"messages": [{"role", "content"}, …], …}`.
+
+    A conversation ends with what the model shall answer. Further fields are kept in `meta`.
+    """
     if not path.is_file():
         raise StageError(f"prepare.text.path: {path} is not a file")
     for place, row in _rows(path):
-        yield row if isinstance(row, Reject) else _pair(row, place)
+        if isinstance(row, Reject):
+            yield row
+        else:
+            yield _conversation(row, place) if "messages" in row else _pair(row, place)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
@@ -120,6 +126,37 @@ def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
         return Reject(sample, "wrong_field", problem)
     identity = _identity(row["prompt"].encode(), row["completion"].encode())
     return replace(sample, id=identity, meta=_rest(row, ("prompt", "label")))
+
+
+def _conversation(row: dict[str, Any], place: str) -> Sample | Reject:
+    """The text of the sample is what is said last before the answer; what stands before is `meta.history`."""
+    sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
+    messages = row["messages"]
+    problem = _missing(row, ()) or _unlike_a_conversation(messages)
+    if problem:
+        return Reject(sample, "wrong_field", problem)
+    *history, asked, answer = ({"role": message["role"], "content": message["content"]} for message in messages)
+    identity = _identity(*(text.encode() for message in messages for text in (message["role"], message["content"])))
+    meta = _rest(row, ("messages", "label")) | {"completion": answer["content"]}
+    return replace(sample, id=identity, text=asked["content"], meta=meta | ({"history": history} if history else {}))
+
+
+def _unlike_a_conversation(messages: Any) -> str:
+    """What is wrong with the messages of a row; empty where nothing is."""
+    if not isinstance(messages, list):
+        return f"field 'messages' is {type(messages).__name__}, not a list"
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            return f"message {number} has no text as content"
+        if message.get("role") not in ("system", "user", "assistant"):
+            return f"message {number} has the role {message.get('role')!r}; system, user and assistant are read"
+    roles = [message["role"] for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if turns[::2] != ["user"] * len(turns[::2]) or turns[1::2] != ["assistant"] * len(turns[1::2]):
+        return f"the roles are {', '.join(roles)}; after a system message user and assistant take turns"
+    if not turns or turns[-1] != "assistant":
+        return "the last message is not the assistant's: there is no answer to learn"
+    return ""
 
 
 def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -151,18 +151,27 @@ def _grouped(
 ) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
     pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
-    pairs += same_key([normalise(sample.text).casefold() for sample in samples])
+    texts = list(map(_whole, samples))
+    pairs += same_key([normalise(text).casefold() for text in texts])
     if line == "image":
         pairs += similar_pictures(thumbnails, similarity)
     else:
         # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
-        pairs += same_key([normalise(str(s.meta.get("completion") or "")).casefold() for s in samples])
-        texts = [normalise(f"{s.text} {s.meta.get('completion', '')}") for s in samples]
-        pairs += similar_texts(texts, similarity)
+        # In a conversation the last answer says too little for that.
+        answers = [str(sample.meta.get("completion") or "") for sample in samples]
+        alone = ["" if s.meta.get("history") else answer for s, answer in zip(samples, answers, strict=True)]
+        pairs += same_key([normalise(answer).casefold() for answer in alone])
+        whole = [normalise(f"{text} {answer}") for text, answer in zip(texts, answers, strict=True)]
+        pairs += similar_texts(whole, similarity)
     members: dict[int, list[int]] = defaultdict(list)
     for position, root in enumerate(groups(len(samples), pairs)):
         members[root].append(position)
     return {min(samples[p].id for p in group): group for group in members.values()}
+
+
+def _whole(sample: Sample) -> str:
+    """All that is said before the answer."""
+    return " ".join([*(message["content"] for message in sample.meta.get("history", ())), sample.text])
 
 
 def _key(samples: Sequence[Sample], group: list[int]) -> str:

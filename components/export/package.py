@@ -7,6 +7,7 @@ manifest carries the digests of the whole chain (data, base, checkpoint, export)
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,21 @@ WORKS = {
     "own": "- Samples of the operator's own; the licence of each stands in its `meta` in the data version that the "
     "manifest names among its parents.",
 }
-MODELS = {"text": ("smollm2",), "image": ("minilm",)}
 
 
-def attribution(line: Line, source: str) -> str:
-    """Markdown that names every work a line's model contains or was trained on; `source` as in `params.yaml`."""
-    data = ("openmoji", "emoji-data") if source == "openmoji" else ("own",)
+def attribution(line: Line, source: str, base: Mapping[str, str] | None = None) -> str:
+    """Markdown that names every work a line's model contains or was trained on; `source` as in `params.yaml`.
+
+    `base`: source, family and licence of the text line's base.
+    """
+    data = ["openmoji", "emoji-data"] if source == "openmoji" else ["own"]
     # The image line's shipped base was trained on OpenMoji, whatever it is fine-tuned on.
-    base = ("openmoji", "emoji-data") if line == "image" else ()
-    works = dict.fromkeys((*MODELS[line], *base, *data))
-    return "\n".join([f"# Works in this model ({line})", "", *(WORKS[name] for name in works), ""])
+    model = ["minilm", "openmoji", "emoji-data"] if line == "image" else []
+    works = [WORKS[name] for name in dict.fromkeys((*model, *data))]
+    if base:
+        words = f"- {base['source']} ({base['family']}), {base['licence']}"
+        works = [WORKS.get(base["source"], f"{words}: the base model; fine-tuned, merged and quantised."), *works]
+    return "\n".join([f"# Works in this model ({line})", "", *works, ""])
 
 
 def lineage(checkpoint: Manifest, export: Manifest) -> dict[str, str]:
@@ -67,10 +73,11 @@ def package(line: Line, source: str, artifacts: Path, metrics: Path) -> Manifest
     measured = {name: read_metrics(metrics / f"{name}.json") for name in ("evaluate", "verify", "gate")}
     refuse_unless_passed(line, measured)
     export = verify(artifacts / "export")
-    parents = lineage(read_manifest(artifacts / "checkpoint"), export)
+    checkpoint = read_manifest(artifacts / "checkpoint")
+    parents = lineage(checkpoint, export)
     with staged(artifacts / "package") as folder:
         shutil.copytree(artifacts / "export", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        write_text(folder / "ATTRIBUTION.md", attribution(line, source))
+        write_text(folder / "ATTRIBUTION.md", attribution(line, source, checkpoint.parameters.get("base")))
         write_text(folder / "metrics.json", canonical(measured))
         return seal(folder, line=line, kind="package", parents=parents, parameters=export.parameters, metrics=measured)
 

@@ -86,7 +86,7 @@ def main() -> None:
             model, tokenizer = read_gguf(SOURCE if built_in else Path(source.name))
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            facts = examine(folder, "apache-2.0" if built_in else settings.licence)
+            facts = examine(folder, "apache-2.0" if built_in else settings.licence, settings.model)
             sealed = {}
         else:
             facts = examine((download(source) if source.kind == "hub" else source).folder, settings.licence)

@@ -7,7 +7,6 @@ refused by name before anything is computed. Weights are safetensors, and no cod
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,10 +75,10 @@ class Facts:
     files: dict[str, str]  # SHA-256 by path
 
 
-def examine(folder: Path, licence: str | None) -> Facts:
+def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     """Raises `StageError` with everything that keeps the model in `folder` from being trained and served.
 
-    `licence` is what the user says that it is, where the folder does not.
+    `licence` is what the user says that it is, where the folder does not; `model` what they call it.
     """
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
@@ -88,7 +87,7 @@ def examine(folder: Path, licence: str | None) -> Facts:
     named = licence or _licence(folder)
     faults = [*_code(folder, config), *_talks(folder, config, template), *_licensed(named, licence)]
     if faults:
-        raise StageError(f"base.text.model: {folder} cannot be used: {'; '.join(faults)}")
+        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(faults)}")
     parameters = sum(shapes.values())
     context = int(config.get("max_position_embeddings") or 0)
     return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
@@ -127,8 +126,9 @@ def download(source: Source) -> Source:
     """
     if COMMIT.fullmatch(source.revision) and (source.folder / ".complete").exists():
         return source
-    os.environ["HF_HUB_OFFLINE"] = "0"  # all other programs find what they need on this machine
-    from huggingface_hub import HfApi, errors, snapshot_download
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
+
+    constants.HF_HUB_OFFLINE = False  # as set for all programs: everything but this is found on this machine
 
     try:
         commit = HfApi().model_info(source.name, revision=source.revision or None).sha
@@ -233,8 +233,9 @@ def _code(folder: Path, config: dict[str, Any]) -> Iterator[str]:
         yield "it brings code of its own (trust_remote_code), which is never run here"
     elif kind not in CONFIG_MAPPING:
         yield f"model_type {kind!r} is none that transformers knows"
-    elif kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        yield f"model_type {kind!r} is no causal language model"
+    # Encoders have a causal form too, which nobody trained: what the weights are the architecture says.
+    elif MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) not in (config.get("architectures") or ()):
+        yield f"model_type {kind!r} with architectures {config.get('architectures')} is no causal language model"
 
 
 def _talks(folder: Path, config: dict[str, Any], template: str | None) -> Iterator[str]:
@@ -245,7 +246,11 @@ def _talks(folder: Path, config: dict[str, Any], template: str | None) -> Iterat
         )
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         yield "it has no tokenizer (tokenizer.json)"
-    if config.get("eos_token_id") is None and _json(folder / "tokenizer_config.json").get("eos_token") is None:
+    generation = folder / "generation_config.json"
+    named = [config, _json(generation)] if generation.is_file() else [config]
+    if all(file.get("eos_token_id") is None for file in named) and not _json(folder / "tokenizer_config.json").get(
+        "eos_token"
+    ):
         yield "it names no end token (eos_token): nothing would end its answers"
 
 

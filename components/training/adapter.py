@@ -33,7 +33,9 @@ STATE = TRAINING_STATE / "adapter"
 
 def find(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:
     """The adapter that `make` would make, if there is one."""
-    wanted = parents_of(learned), _parameters(segment, _schedule(_pairs(learned, settings)[0], settings)[1])
+    chat = Chat.read(opened(TEXT_BASE)[0], CHECKPOINT)
+    run = _schedule(_pairs(learned, settings, chat)[0], settings)[1]
+    wanted = parents_of(learned), _parameters(segment, run, chat)
     made = (read_manifest(path.parent) for path in ADAPTERS.glob(f"*/{MANIFEST}"))
     same = (manifest for manifest in made if (manifest.parents, manifest.parameters) == wanted)
     return next((manifest for manifest in same if (ADAPTERS / manifest.digest).is_dir()), None)
@@ -62,7 +64,7 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     chat = Chat.read(source, CHECKPOINT)
     pairs, too_long = _pairs(learned, settings, chat)
     seen, run = _schedule(pairs, settings)
-    parameters = _parameters(segment, run)
+    parameters = _parameters(segment, run, chat)
     text.announce(seen, run, settings)
     checks = [Pair(row["prompt"], row["output"], "") for row in feedback.held_out(learned) if row["liked"]]
     base = STATE / "merged"
@@ -99,10 +101,13 @@ def _schedule(pairs: list[Pair], settings: TrainText) -> tuple[list[Pair], Train
     return text.schedule(pairs, settings.model_copy(update={"strategy": "auto", "devices": 1}))
 
 
-def _parameters(segment: Mapping[str, str], settings: TrainText) -> dict[str, Any]:
-    """`scale`: of the adapter's product, by which an engine that knows no PEFT has to multiply it."""
-    scale = settings.lora_alpha / settings.lora_rank
-    return {"segment": dict(segment), "scale": scale, **settings.model_dump()}
+def _parameters(segment: Mapping[str, str], settings: TrainText, chat: Chat) -> dict[str, Any]:
+    """`scale`: of the adapter's product, by which an engine that knows no PEFT has to multiply it.
+
+    The system prompt is the one that the weights were trained with, whatever the settings say now.
+    """
+    own = {"scale": settings.lora_alpha / settings.lora_rank, "system_prompt": chat.format.system_prompt}
+    return {"segment": dict(segment), **settings.model_dump(), **own}
 
 
 def _publish(

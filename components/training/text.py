@@ -16,7 +16,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from components import config
-from components.artifact import canonical, read_manifest, seal, staged, write_text
+from components.artifact import Manifest, canonical, read_manifest, seal, staged, write_text
 from components.data.pairs import Pair, read_pairs, repeated
 from components.models.brought import opened
 from components.models.language import (
@@ -184,13 +184,19 @@ def save(model: PeftModel, folder: Path) -> None:
 
 
 def publish(
-    model: PeftModel, chat: Chat, settings: config.TrainText, parents: dict[str, str], metrics: dict[str, float]
+    model: PeftModel,
+    chat: Chat,
+    settings: config.TrainText,
+    base: Manifest,
+    parents: dict[str, str],
+    metrics: dict[str, float],
 ) -> None:
     """Write the adapter as safetensors with its manifest, whole or not at all; `settings` are those of the run."""
     with staged(CHECKPOINT) as folder:
         save(model, folder)
         chat.format.write(folder)
-        parameters = settings.model_dump()
+        named = {name: base.parameters.get(name) for name in ("source", "family", "licence")}
+        parameters = settings.model_dump() | {"base": named}
         seal(folder, line="text", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
 
 
@@ -212,7 +218,7 @@ def main() -> None:
     loss = held_out_loss(adapted(model), chat, held_out)
     metrics = summarise(fitted, loss, len(pairs), settings.max_steps)
     metrics |= {"pairs_too_long": len(every) - len(pairs)}
-    publish(model, chat, run_settings, parents, metrics)
+    publish(model, chat, run_settings, manifest, parents, metrics)
     write_losses(METRICS / "train.csv", fitted.losses)
     write_text(METRICS / "train.json", canonical(metrics))
     discard(STATE)
