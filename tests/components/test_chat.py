@@ -132,11 +132,15 @@ def test_a_format_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_what_was_exported_before_there_were_formats_is_read_as_then(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 49152}')
     assert ChatFormat.read(tmp_path) == FORMAT
+    (tmp_path / "config.json").write_text('{"vocab_size": 151936}')
+    with pytest.raises(ArtifactError, match=r"chat\.json: cannot be read"):
+        ChatFormat.read(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"system_prompt": ""}', '{"prompt": "", "ends": [2]}'])
 def test_a_damaged_format_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(ArtifactError, match=r"chat\.json: damaged: .*make the artifact again"):
+    with pytest.raises(ArtifactError, match=r"chat\.json: cannot be read: .*make the artifact again"):
         ChatFormat.read(tmp_path)

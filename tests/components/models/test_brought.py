@@ -102,11 +102,11 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         "it brings code of its own",
     ),
     "an unknown kind": (with_keys("config.json", model_type="mine"), "model_type 'mine' is none that transformers"),
-    "an encoder and decoder": (with_keys("config.json", model_type="t5"), "'t5' is no causal language model"),
+    "an encoder and decoder": (with_keys("config.json", model_type="t5"), "model_type 't5' with architectures"),
     "no chat template": (without("chat_template.jinja"), "it has no chat template"),
     "no tokenizer": (without("tokenizer.json"), "it has no tokenizer"),
     "no end token": (
-        with_keys("config.json", "tokenizer_config.json", eos_token_id=None, eos_token=None),
+        with_keys("config.json", "generation_config.json", "tokenizer_config.json", eos_token_id=None, eos_token=None),
         "it names no end token (eos_token)",
     ),
     "no model card": (without("README.md"), "its README.md names no licence: write under base.text.licence"),
