@@ -125,7 +125,7 @@ def _earlier(engine: Engine, segment: Mapping[str, str], adapter: str) -> list[V
 
 
 def champions_package(engine: Engine, params: Params) -> str | None:
-    """Digest of what the text line's champion was built from."""
+    """Digest of what the text line's champion was built from; raises `StageError` where that is not recorded."""
     champion = champion_of(releases.current(engine, "text"))
     return digest_of(params, champion.deployment) if champion else None
 

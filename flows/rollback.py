@@ -62,7 +62,7 @@ def serve(line: Line, deployment: str, params: Params) -> None:
 
 
 def describe(line: Line, params: Params) -> str:
-    """Where a line's releases stand, in one line; raises `DatabaseError` before there is a database."""
+    """Where a line's releases stand, in one line; raises `NoDatabaseError` before there is a database."""
     with opened(params.events.url, create=False) as engine:
         releases = store.current(engine, line)
         champion = champion_of(releases)

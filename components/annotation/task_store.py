@@ -1,9 +1,10 @@
 """Labelling tasks in the project's database: their rows, and the one place that changes them.
 
-Each call is one transaction on one task, recorded with who, when and why. Nothing is ever deleted: an answer that no
+Every change is recorded with who, when and why. Nothing is ever deleted: an answer that no
 longer counts carries when and why it ended. The database itself refuses a second current answer of a person on a task
 (so nobody can review their own work), and the same edit of an annotation twice. Whoever comes second to a task waits
-for the first and then reads what that one made of it. A call that raises has changed nothing. Times are epoch seconds.
+for the first and then reads what that one made of it. A transaction that fails has changed nothing. Times are epoch
+seconds.
 """
 
 from __future__ import annotations
@@ -290,7 +291,7 @@ def move_task(
 
 
 def update_task(connection: Connection, task: Task, now: float) -> Task:
-    """Write a locked task as its next version, so that nobody's verdict about the version before counts."""
+    """Write a locked task as its next version, so that a decision about the version before is refused."""
     changed = replace(task, version=task.version + 1, since=now)
     connection.execute(update(TASKS).where(TASKS.c.task == task.task).values(vars(changed)))
     return changed

@@ -1,6 +1,6 @@
 """Changes on record: each a row that says who made it, when and why, and none made on a state that has changed since.
 
-Used by what people and programs change together: releases and experiments.
+Used by what people and programs change together: releases, experiments and labelling tasks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from components.stage import StageError
 
 
 class OvertakenError(StageError):
-    """Somebody else made a change after the state was read, and nothing of this one is recorded."""
+    """Somebody else made a change after the state was read, and nothing of this transaction is recorded."""
 
 
 @dataclass(frozen=True)

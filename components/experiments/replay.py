@@ -1,9 +1,10 @@
 """Off-policy replay: what a policy that never ran would have earned, from what a logged one did. Pure.
 
-Inverse propensity scores (Horvitz and Thompson 1952), self-normalised (Swaminathan and Joachims 2015) and doubly robust
-(Dudik, Langford and Li 2011), the latter with a ridge model of rewards fitted on other users than it is used for.
+Inverse propensity scores (Horvitz and Thompson 1952), self-normalised (Swaminathan and Joachims 2015), and doubly
+robust ones (Dudik, Langford and Li 2011), with a ridge model of rewards fitted on other users than it is used for.
 Users' requests hang together, so standard errors are over users. The intervals, at 95 %, are for one look at a finished
 log.
+
 No library: the one for this, obp, had its last release in April 2023.
 """
 

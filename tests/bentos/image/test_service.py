@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from PIL import Image
 
-from bentos.protocol import JOB_ID
+from bentos.protocol import JOB_ID, REQUEST_ID
 from components import engine_token
 from tests.bentos.image.conftest import SHAPE
 from tests.bentos.processes import bento_command, free_port, running, workspace
@@ -93,3 +95,25 @@ async def test_output_that_is_not_finite_is_no_picture_and_spoils_none_of_its_ba
     assert [picture["not_finite"] for picture in painted] == [False, True] * 8
     assert all(bool(picture["png"]) != picture["not_finite"] for picture in painted)
     assert "came out NaN or infinite" in (folder / "server.log").read_text()
+
+
+async def test_a_job_whose_caller_left_while_it_waited_is_not_painted(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    artifact = write_tiny_artifact(tmp_path / "artifact")
+    environment = {"ATELIER_IMAGE_ARTIFACT": str(artifact), "ATELIER_IMAGE_ENGINE": "pytorch"}
+    folder = workspace(tmp_path / "bento", image_max_batch=2)
+    with running(bento_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
+        async with httpx.AsyncClient(headers=engine_token.headers()) as client:
+            await paint(client, url, name="first")
+            long = asyncio.create_task(paint(client, url, name="long", steps=1000))
+            await asyncio.sleep(0.2)  # until it is at work, so that the next one waits for it
+            with pytest.raises(httpx.ReadTimeout):
+                body, names = {"jobs": [job("left")]}, {JOB_ID: "left", REQUEST_ID: "left"}
+                await client.post(f"{url}/generate", json=body, headers=names, timeout=0.2)
+            assert not long.done()
+            assert (await long)["png"]
+            await paint(client, url, name="last")
+    (line,) = [line for line in (folder / "server.log").read_text().splitlines() if '"left"' in line]
+    logged = json.loads(line[line.index("{") :])
+    assert (logged["outcome"], logged["batch_size"]) == ("cancelled", 0)
