@@ -54,7 +54,8 @@ class ChatFormat:
             ):
                 return cls("Rewrite the phrase as a picture prompt.", {}, (2,), (2,))
             document = json.loads((folder / FILE).read_bytes())
-            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in document.items()})
+            closing, ends = tuple(document["closing"]), tuple(document["ends"])
+            return cls(document["system_prompt"], document["variables"], closing, ends)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{folder / FILE}: cannot be read: {error}; make the artifact again") from error
 
