@@ -13,6 +13,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -150,17 +151,19 @@ def _grouped(
     line: str, samples: Sequence[Sample], thumbnails: NDArray[np.float32], similarity: float
 ) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
-    pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
-    pairs += same_key([normalise(sample.text).casefold() for sample in samples])
+    pairs = [
+        same_key([str(sample.meta.get("concept") or "") for sample in samples]),
+        same_key([normalise(sample.text).casefold() for sample in samples]),
+    ]
     if line == "image":
-        pairs += similar_pictures(thumbnails, similarity)
+        pairs.append(similar_pictures(thumbnails, similarity))
     else:
         # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
-        pairs += same_key([normalise(str(s.meta.get("completion") or "")).casefold() for s in samples])
+        pairs.append(same_key([normalise(str(s.meta.get("completion") or "")).casefold() for s in samples]))
         texts = [normalise(f"{s.text} {s.meta.get('completion', '')}") for s in samples]
-        pairs += similar_texts(texts, similarity)
+        pairs.append(similar_texts(texts, similarity))
     members: dict[int, list[int]] = defaultdict(list)
-    for position, root in enumerate(groups(len(samples), pairs)):
+    for position, root in enumerate(groups(len(samples), chain.from_iterable(pairs))):
         members[root].append(position)
     return {min(samples[p].id for p in group): group for group in members.values()}
 
