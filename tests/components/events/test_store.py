@@ -171,10 +171,12 @@ async def test_28_a_database_that_takes_no_commit_is_noticed_while_nobody_asks(
 
     monkeypatch.setattr(store_module, "rewrite", disk)
     watching = asyncio.create_task(store.watch())
-    while not await tried.get():  # until a commit is tried again because one failed
-        pass
-    full = False
-    while await tried.get():
-        pass
+    async with asyncio.timeout(10):
+        while not await tried.get():  # until a commit is tried again because one failed
+            pass
+        full = False
+        while await tried.get():
+            pass
+    assert not watching.done()
     watching.cancel()
     await store.close()
