@@ -177,6 +177,9 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
     )
     if not pictures or not held_out:
         raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
+    cut = family.cut(folder, [picture.sample.text for picture in pictures])
+    if cut and trainer.is_writer():
+        print(f"train image: {cut} of {len(pictures)} captions are longer than the text encoders read", flush=True)
     encoded = _encoded(config, family, folder, base, [*pictures, *held_out])
     parents = {"data": read_manifest(SPLIT).digest, "base": base.digest}
     parameters = config.model_dump(mode="json", exclude={"model"})
@@ -209,6 +212,7 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
         ),
         "samples": len({picture.sample.id for picture in pictures}),
         "buckets": len({picture.cut.size for picture in pictures}),
+        "captions_cut": cut,
         "enlarged": sum(picture.enlarged for picture in pictures),
         "steps": len(fitted.losses),
     }

@@ -32,6 +32,7 @@ class Family(ABC):
     targets: ClassVar[tuple[str, ...]]  # the linear layers that an adapter changes, by the ends of their names
     optional: ClassVar[tuple[str, ...]] = ()  # components that a pipeline may come without
     openvino: ClassVar[str]  # optimum-intel's class that exports and runs it
+    longest: ClassVar[dict[str, int]] = {}  # tokens that the pipeline reads, by tokenizer, where not its own length
     kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
     weighed_by_snr: ClassVar[bool] = False  # whether a min-SNR weight has a meaning
 
@@ -98,6 +99,18 @@ class Family(ABC):
     @abstractmethod
     def encode(self, pipeline: diffusers.DiffusionPipeline, captions: Sequence[str]) -> States:
         """The states of captions as the pipeline itself makes them when it paints, one row for each caption."""
+
+    def cut(self, folder: Path, captions: Sequence[str]) -> int:
+        """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""
+        whole: set[int] = set()
+        for encoder in self.encoders:
+            name = encoder.replace("text_encoder", "tokenizer")
+            if (folder / name).is_dir():
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder / name, local_files_only=True)
+                most = self.longest.get(name, tokenizer.model_max_length)
+                counts = map(len, tokenizer(list(captions), truncation=True, max_length=most + 1).input_ids)
+                whole |= {number for number, count in enumerate(counts) if count <= most}
+        return len(captions) - len(whole)
 
     def unconditional(self, pipeline: diffusers.DiffusionPipeline) -> States:
         """The states (one row) of no caption: what guidance is measured from, and what a left-out caption becomes."""

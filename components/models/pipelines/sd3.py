@@ -22,6 +22,7 @@ class Sd3(Flow):
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
     )
     optional = ("text_encoder_3", "tokenizer_3")  # without T5 its states are zeros
+    longest = {"tokenizer_3": 256}  # noqa: RUF012 - as the pipeline's default
     openvino = "OVStableDiffusion3Pipeline"
 
     def native_size(self, folder: Path) -> int:

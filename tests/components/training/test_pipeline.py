@@ -105,7 +105,7 @@ def test_a_brought_pipeline_is_trained_and_its_adapter_paints_the_same_in_plain_
     ours = paint(adapted(bases[name], IMAGE_CHECKPOINT))
     plain = diffusers.DiffusionPipeline.from_pretrained(bases[name], use_safetensors=True)
     untouched = paint(plain)
-    plain.load_lora_weights(str(IMAGE_CHECKPOINT))
+    plain.load_lora_weights(str(IMAGE_CHECKPOINT), weight_name=adapters.WEIGHTS)
     assert np.abs(ours - paint(plain)).max() < np.abs(ours - untouched).max() / 20
 
 

@@ -33,6 +33,12 @@ def test_sizes_are_read_from_the_folder(bases: dict[str, Path], family: Family) 
     assert not list(family.faults(folder))
 
 
+def test_captions_that_no_encoder_reads_whole_are_counted(bases: dict[str, Path], family: Family) -> None:
+    longest = max([14, *family.longest.values()])
+    captions = ["a cat", "b" * (longest - 2), "c" * (longest + 2)]
+    assert family.cut(bases[family.name], captions) == 1
+
+
 def test_latents_are_what_the_pipeline_decodes(bases: dict[str, Path], family: Family) -> None:
     pipeline = family.read(bases[family.name], without=(family.network_name, *family.encoders))
     pictures = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
