@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from components.artifact import MANIFEST, ArtifactError, Manifest, read_manifest
 from components.events.read import feedback_on, finished, get_deployment, request
-from components.paths import DATA, IMAGE_BASE, TEXT_BASE
+from components.paths import DATA, IMAGE_BASE, IMAGE_SOURCE, TEXT_BASE
 from components.stage import StageError
 
 Answer = dict[str, Any]
@@ -46,7 +46,9 @@ def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     """The package of `digest`, its parents by role, and the licences of the samples it learnt from."""
     folder, parents = artifact_root / line / "package", {}
     if package := manifest_of(folder, digest):
-        parents = {role: (folder_of(role, line, artifact_root), parent) for role, parent in package.parents.items()}
+        parents = {
+            role: (folder_of(role, line, artifact_root, parent), parent) for role, parent in package.parents.items()
+        }
     data = parents.get("data")
     return {
         "artifact": identify(folder, digest),
@@ -55,13 +57,14 @@ def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     }
 
 
-def folder_of(role: str, line: str, artifact_root: Path) -> Path:
-    """Where this machine keeps an artifact of a role in the chain."""
+def folder_of(role: str, line: str, artifact_root: Path, digest: str) -> Path:
+    """Where this machine keeps an artifact of a role in the chain; the image line's base is shipped or brought."""
     root = artifact_root.parent
     if role == "data":
         return root / DATA / line / "split"
     if role == "base":
-        return root / (TEXT_BASE if line == "text" else IMAGE_BASE)
+        brought = root / (TEXT_BASE if line == "text" else IMAGE_SOURCE)
+        return brought if line == "text" or manifest_of(brought, digest) else root / IMAGE_BASE
     return artifact_root / line / role
 
 

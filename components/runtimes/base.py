@@ -18,12 +18,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise."""
+    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise.
+
+    `size`: the side in pixels, where a pipeline is to paint another than its own; the built-in network has one size.
+    """
 
     prompt: str
     seed: int
     steps: int
     guidance: float
+    size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from components.artifact import ArtifactError, verify
 from components.runtimes.base import Floats, ImageBackend, ImageRequest, ImageRuntime, NotFiniteError
+from components.runtimes.pipeline import PipelineRuntime, paints_pipeline
 
 Engine = Literal["pytorch", "onnxruntime", "openvino"]
 Solver = Literal["euler", "multistep"]
@@ -87,11 +88,17 @@ def to_picture(x_CHW: Floats) -> NDArray[np.uint8]:
 def load_image(folder: Path, engine: Engine) -> ImageRuntime:
     """Verify the exported folder's digests and load it on an engine; raises `ArtifactError` where it is not whole."""
     verify(folder)
+    if paints_pipeline(folder):
+        if engine != "openvino":
+            raise ArtifactError(f"{folder}: a pipeline, exported for openvino; there is nothing here for {engine}")
+        return PipelineRuntime(folder)
     return load_sampler(folder, engine)
 
 
 def load_sampler(folder: Path, engine: Engine) -> Sampler:
-    """As `load_image`, for a caller that has verified the folder and wants the backend too (parity, calibration)."""
+    """As `load_image`, of the built-in network, for a caller that has verified the folder and wants its backend too."""
+    if paints_pipeline(folder):
+        raise ArtifactError(f"{folder}: holds a pipeline; this is for the built-in network (base.image.model: sticker)")
     try:
         shape = json.loads((folder / "denoiser" / "config.json").read_bytes())
         size, tokens = int(shape["size"]), int(shape["text_tokens"])
