@@ -46,9 +46,7 @@ def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     """The package of `digest`, its parents by role, and the licences of the samples it learnt from."""
     folder, parents = artifact_root / line / "package", {}
     if package := manifest_of(folder, digest):
-        parents = {
-            role: (folder_of(role, line, artifact_root, parent), parent) for role, parent in package.parents.items()
-        }
+        parents = {role: (folder_of(role, line, artifact_root), parent) for role, parent in package.parents.items()}
     data = parents.get("data")
     return {
         "artifact": identify(folder, digest),
@@ -57,14 +55,16 @@ def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     }
 
 
-def folder_of(role: str, line: str, artifact_root: Path, digest: str) -> Path:
-    """Where this machine keeps an artifact of a role in the chain; the image line's base is shipped or brought."""
+def folder_of(role: str, line: str, artifact_root: Path) -> Path:
+    """Where this machine keeps an artifact of a role in the chain."""
     root = artifact_root.parent
     if role == "data":
         return root / DATA / line / "split"
     if role == "base":
-        brought = root / (TEXT_BASE if line == "text" else IMAGE_SOURCE)
-        return brought if line == "text" or manifest_of(brought, digest) else root / IMAGE_BASE
+        if line == "text":
+            return root / TEXT_BASE
+        brought = (root / IMAGE_SOURCE / MANIFEST).exists() and "files" in read_manifest(root / IMAGE_SOURCE).parameters
+        return root / (IMAGE_SOURCE if brought else IMAGE_BASE)
     return artifact_root / line / role
 
 
