@@ -267,6 +267,9 @@ class GateImage(Settings):
         description="By how much recognition of held-out captions may be below the champion's"
     )
     max_kid_increase: Positive = Field(description="By how much KID to held-out pictures may exceed the champion's")
+    max_alignment_loss: Fraction = Field(
+        default=0.01, description="By how much a pipeline's alignment (a cosine) may be below the champion's"
+    )
     pipeline: dict[str, float] = Field(
         default={"loss_ratio": 1.0},
         description="Bounds of a brought pipeline: loss_ratio, kid_increase at most; alignment_gain at least",

@@ -2,8 +2,9 @@
 
 The trained denoiser is served; the base is what evaluation compares it with, on the same engine.
 
-Of a brought pipeline (`base.image.model`), see `components.export.pipeline`. Of the built-in network `denoiser/` and `encoder/`, each with the reference's safetensors, the ONNX graph and OpenVINO's representation,
-and `golden/` with inputs and the reference's outputs, so that an engine can be checked where PyTorch is not installed.
+Of a brought pipeline (`base.image.model`), see `components.export.pipeline`. Of the built-in network `denoiser/` and
+`encoder/`, each with the reference's safetensors, the ONNX graph and OpenVINO's representation, and `golden/` with
+inputs and the reference's outputs, so that an engine can be checked where PyTorch is not installed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from components.config import ExportImage, Serving
 from components.data import sample
 from components.export.onnx import TracedDenoiser, TracedEncoder, export_onnx
 from components.export.openvino import export_openvino
-from components.export.pipeline import write_pipeline, write_pipeline_golden
 from components.models import denoiser
 from components.models.brought import BUILT_IN
 from components.models.brought_pipeline import opened
@@ -96,6 +96,8 @@ def write_export(
 
 def export_pipeline(stage: str, captions: list[str], parameters: ExportImage, serving: Serving, folder: Path) -> str:
     """A brought pipeline, with its adapter or (`export_base`) without; the digest of what it was made from."""
+    from components.export.pipeline import write_pipeline, write_pipeline_golden  # 5 s of imports
+
     base, manifest = opened()
     family = family_of(base)
     if stage == "export_base":

@@ -78,10 +78,15 @@ class ImageBackend(Protocol):
 
 
 class ImageRuntime(Protocol):
-    """Paints batches of pictures."""
+    """Paints batches of pictures; `multiple`: of what it paints other sides than its own, if it does (pixels)."""
+
+    multiple: int | None
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
         """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`."""
+
+    def read_part(self, prompt: str) -> str | None:
+        """What of a prompt it reads, where that is known and not all of it."""
 
 
 class TextRuntime(Protocol):

@@ -58,6 +58,11 @@ class Sampler:
             raise NotFiniteError(requests, [to_picture(x) if np.isfinite(x).all() else None for x in x_BCHW])
         return [to_picture(x_CHW) for x_CHW in x_BCHW]
 
+    multiple = None  # it paints its own size alone
+
+    def read_part(self, prompt: str) -> None:
+        """Its encoder reads 16 word pieces, and what it leaves out is not told."""
+
     def _guided(self, x_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats, guidance_B: Floats) -> Floats:
         """Velocity after classifier-free guidance (Ho and Salimans 2022); one forward pass for both halves."""
         guided = np.flatnonzero(guidance_B != 1)  # guidance 1 needs no unconditional half

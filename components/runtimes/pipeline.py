@@ -74,6 +74,10 @@ class PipelineRuntime:
         self._tokenizers = [(_tokenizer(folder / FOLDER / name), n) for name, n in self.description.tokens.items()]
         self._one_at_a_time = threading.Lock()
 
+    @property
+    def multiple(self) -> int | None:
+        return self.description.multiple
+
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
         """One picture [size, size, 3] per request, in order; raises `NotFiniteError` once all are painted.
 
