@@ -93,7 +93,7 @@ def tiny_image_export(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFacto
 
 @dataclass(frozen=True)
 class TinyPipeline:
-    """A brought pipeline (`base`), an adapter of it (`checkpoint`), and its sealed float32 export without the adapter."""
+    """A brought pipeline (`base`), its sealed float32 export, and an adapter of it that the export has not."""
 
     base: Path
     family: Family
@@ -125,7 +125,7 @@ def tiny_pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     seal(folder / "checkpoint", line="image", kind="checkpoint", parents={}, parameters={}, metrics={})
     export = folder / "export"
     pipeline = family.read(base)
-    description = write_pipeline(pipeline, family, base, "f32", serving, export)
-    write_pipeline_golden(pipeline, description, ["a red apple"], export)
+    runtime = write_pipeline(pipeline, family, base, "f32", serving, export)
+    write_pipeline_golden(pipeline, runtime, ["a red apple"], export)
     seal(export, line="image", kind="export", parents={}, parameters={}, metrics={})
     return TinyPipeline(base, family, export, folder / "checkpoint")

@@ -69,7 +69,7 @@ def measure(
     """The whole of `metrics/image/verify.json` for a pipeline's export, painting as it is served by default."""
     runtime = PipelineRuntime(export)
     size, weights = runtime.description.size, runtime.description.weight_format
-    requests = requests_for(captions, serving)
+    requests = requests_for([runtime.shared_part(caption) for caption in captions], serving)
     reference: DiffusionPipeline = adapted(base, checkpoint)
     errors, cosines, ratios = [], [], []
     for request in requests:
@@ -85,7 +85,7 @@ def measure(
         "median_image_psnr": float(np.median(ratios)),
         "seed_repeats": same_alone(runtime, requests[:2]),
     }
-    one_step = ImageRequest(captions[0], 0, 1, serving.image_guidance)
+    one_step = ImageRequest(requests[0].prompt, 0, 1, serving.image_guidance)
     if (checkpoint / WEIGHTS).is_file():
         row |= merging(base, family, checkpoint, one_step, size)
     row["passed"] = bool(

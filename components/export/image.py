@@ -105,8 +105,8 @@ def export_pipeline(stage: str, captions: list[str], parameters: ExportImage, se
         return manifest.digest
     digest = verify(CHECKPOINT).digest
     pipeline = adapted(base, CHECKPOINT)
-    description = write_pipeline(pipeline, family, base, parameters.weight_format, serving, folder)
-    write_pipeline_golden(pipeline, description, captions[:GOLDEN_PICTURES], folder)
+    runtime = write_pipeline(pipeline, family, base, parameters.weight_format, serving, folder)
+    write_pipeline_golden(pipeline, runtime, captions[:GOLDEN_PICTURES], folder)
     return digest
 
 

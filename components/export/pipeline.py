@@ -36,8 +36,8 @@ SEQUENCE = "max_sequence_length"
 
 def write_pipeline(
     pipeline: DiffusionPipeline, family: Family, base: Path, weight_format: str, serving: Serving, folder: Path
-) -> Description:
-    """`pipeline/` and `pipeline.json` of `pipeline`, which was read from the folder `base`.
+) -> PipelineRuntime:
+    """`pipeline/` and `pipeline.json` of `pipeline`, which was read from the folder `base`, as they serve.
 
     Raises `StageError` where OpenVINO or GenAI refuse it.
     """
@@ -72,21 +72,23 @@ def write_pipeline(
     )
     write_text(folder / DESCRIPTION, canonical(description.model_dump()))
     try:
-        PipelineRuntime(folder).generate([ImageRequest("", 0, 2, 2.0)])
+        runtime = PipelineRuntime(folder)
+        runtime.generate([ImageRequest("", 0, 2, 2.0)])
     except (ArtifactError, RuntimeError) as error:
         raise StageError(
             f"OpenVINO GenAI cannot paint with {family.pipeline} and its {description.scheduler}: {error}; "
             "EulerDiscreteScheduler or FlowMatchEulerDiscreteScheduler, as the family has it, in the pipeline's "
             "scheduler/scheduler_config.json will do"
         ) from error
-    return description
+    return runtime
 
 
 def write_pipeline_golden(
-    pipeline: DiffusionPipeline, description: Description, captions: Sequence[str], folder: Path
+    pipeline: DiffusionPipeline, runtime: PipelineRuntime, captions: Sequence[str], folder: Path
 ) -> None:
     """Requests, and what the reference paints for them: each step's latents and the pictures."""
-    requests = [ImageRequest(c, n, description.steps, description.guidance) for n, c in enumerate(captions)]
+    description, parts = runtime.description, [runtime.shared_part(caption) for caption in captions]
+    requests = [ImageRequest(part, n, description.steps, description.guidance) for n, part in enumerate(parts)]
     painted = [trajectory(pipeline, request, description.size) for request in requests]
     (folder / GOLDEN).mkdir(parents=True)
     latents_BTCHW = np.stack([np.concatenate(latents) for latents, _ in painted])

@@ -130,6 +130,13 @@ class PipelineRuntime:
         part = max((cut(tokenizer, limit, prompt) for tokenizer, limit in self._tokenizers), key=len)
         return None if part == prompt else part
 
+    def shared_part(self, prompt: str) -> str:
+        """What of a prompt every encoder reads: of it diffusers and this paint the same.
+
+        Of longer ones diffusers reads up to the middle of a word, which can only be told in tokens.
+        """
+        return min((cut(tokenizer, limit, prompt) for tokenizer, limit in self._tokenizers), key=len)
+
 
 def cut(tokenizer: Tokenizer, limit: int, prompt: str) -> str:
     """The start of `prompt`, whole words where there are several, that `limit` tokens (special ones too) hold.

@@ -25,9 +25,11 @@ def test_it_paints_what_diffusers_paints_at_every_step(tiny_pipeline: TinyPipeli
     runtime = load_image(tiny_pipeline.export, "openvino")
     assert isinstance(runtime, PipelineRuntime)
     reference = tiny_pipeline.family.read(tiny_pipeline.base)
-    too_long = runtime.read_part("an apple " * 20)
-    assert too_long is not None
-    for request in [*REQUESTS, ImageRequest(too_long, 6, 2, 2.0), ImageRequest("a cat", 7, 2, 2.0, size=32)]:
+    for request in [
+        *REQUESTS,
+        ImageRequest(runtime.shared_part("an apple " * 20), 6, 2, 2.0),
+        ImageRequest("a cat", 7, 2, 2.0, size=32),
+    ]:
         latents, picture = runtime.trajectory(request)
         expected, expected_picture = trajectory(reference, request, 64)
         for one, other in zip(latents, expected, strict=True):
@@ -60,8 +62,14 @@ def test_what_is_read_of_a_long_prompt_fits_and_ends_with_a_word(tiny_pipeline: 
     assert " " not in part or prompt[len(part)] == " "
 
 
-def test_a_short_prompt_is_read_whole(tiny_pipeline: TinyPipeline) -> None:
-    assert load_image(tiny_pipeline.export, "openvino").read_part("a red apple") is None
+def test_it_says_what_it_read_of_a_prompt_that_no_encoder_reads_whole(tiny_pipeline: TinyPipeline) -> None:
+    runtime = load_image(tiny_pipeline.export, "openvino")
+    prompt = "an apple " * 100
+    part = runtime.read_part(prompt)
+    assert part and len(part) < len(prompt) and prompt.startswith(part)
+    assert runtime.read_part("a red apple") is None
+    short, long = runtime.generate([ImageRequest(part, 1, 2, 2.0), ImageRequest(prompt, 1, 2, 2.0)])
+    assert (short == long).all()
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "onnxruntime"])
