@@ -42,7 +42,8 @@ class Training(TrainingModule):
     ) -> None:
         super().__init__(config)
         self.network = network.train()
-        self.family, self.empty, self.config, self.paint = family, empty, config, paint
+        self.config: TrainImage = config
+        self.family, self.empty, self.paint = family, empty, paint
         self.schedule = family.scheduler(folder)
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen base comes from its own folder
 
@@ -65,8 +66,8 @@ class Training(TrainingModule):
         return dropped, uniform, noise
 
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
-        step = self.trainer.global_step
-        if self.paint is not None and self.trainer.is_global_zero and step % self.config.samples.every == 0:  # type: ignore[union-attr]
+        step, wanted = self.trainer.global_step, self.config.samples
+        if self.paint is not None and wanted and self.trainer.is_global_zero and step % wanted.every == 0:
             self.paint(self.network, step)
             self.network.train()
 
@@ -112,7 +113,7 @@ def network_of(family: Family, folder: Path, config: TrainImage) -> nn.Module:
     frozen = torch.bfloat16 if config.precision == "bf16" else torch.float32
     network = family.read_network(folder, frozen if config.lora_rank else torch.float32)
     if config.gradient_checkpointing:
-        network.enable_gradient_checkpointing()  # type: ignore[operator]
+        network.enable_gradient_checkpointing()
     if config.lora_rank:
         return adapters.add(network, family, config.lora_rank, config.lora_alpha or config.lora_rank)
     return network.requires_grad_(True)
@@ -248,5 +249,5 @@ def write(
         if config.lora_rank:
             adapters.save(network, family, folder)
         else:
-            network.save_pretrained(folder / family.network_name, safe_serialization=True)  # type: ignore[operator]
+            network.save_pretrained(folder / family.network_name, safe_serialization=True)
         seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
