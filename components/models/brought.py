@@ -82,15 +82,24 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     """
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
-    config, template = _json(folder / "config.json"), _template(folder)
-    shapes = dict(_tensors(folder))
-    named = licence or _licence(folder)
-    faults = [*_code(folder, config), *_talks(folder, config, template), *_licensed(named, licence)]
-    if faults:
-        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(faults)}")
+    config = _json(folder / "config.json")
+    shapes = dict(tensors(folder))
+    named = licence or licence_of(folder)
+    if found := faults(folder, licence):
+        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(found)}")
     parameters = sum(shapes.values())
     context = int(config.get("max_position_embeddings") or 0)
     return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
+
+
+def faults(folder: Path, licence: str | None) -> list[str]:
+    """What keeps the model in `folder` from being used, whatever its weights are; raises `StageError` without config."""
+    config, template = _json(folder / "config.json"), _template(folder)
+    return [
+        *_code(folder, config),
+        *_talks(folder, config, template),
+        *_licensed(licence or licence_of(folder), licence),
+    ]
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -162,7 +171,7 @@ def _json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, int]]:
+def tensors(folder: Path) -> Iterator[tuple[str, int]]:
     """Each tensor's name and number of values, from the files' headers alone.
 
     Raises `StageError` where a file is missing, cut off, pickled, or not what the index says.
@@ -254,7 +263,7 @@ def _talks(folder: Path, config: dict[str, Any], template: str | None) -> Iterat
         yield "it names no end token (eos_token): nothing would end its answers"
 
 
-def _licence(folder: Path) -> str:
+def licence_of(folder: Path) -> str:
     """The licence that a model card names, in the front matter of README.md; empty where none is."""
     card = folder / "README.md"
     head = (
