@@ -1,0 +1,46 @@
+"""Stable Diffusion 3 and 3.5 (Esser et al. 2024, arXiv:2403.03206): joint attention, two CLIP encoders and T5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from components.models.pipelines.family import States
+from components.models.pipelines.flow import Flow
+
+
+class Sd3(Flow):
+    pipeline = "StableDiffusion3Pipeline"
+    network_name = "transformer"
+    encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    targets = (
+        *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
+        *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
+    )
+    openvino = "OVStableDiffusion3Pipeline"
+
+    def native_size(self, folder: Path) -> int:
+        return int(self.part(folder, "transformer")["sample_size"]) * self.factor(folder)
+
+    def channels(self, folder: Path) -> int:
+        return int(self.part(folder, "transformer")["in_channels"])
+
+    @torch.no_grad()
+    def encode(self, pipeline: DiffusionPipeline, captions: Sequence[str]) -> States:
+        texts = list(captions)
+        prompt_BLD, _, pooled_BD, _ = pipeline.encode_prompt(texts, None, None, do_classifier_free_guidance=False)
+        return {"prompt": prompt_BLD, "pooled": pooled_BD}
+
+    def predict(self, network: nn.Module, noisy_BCHW: Tensor, time_B: Tensor, states: States) -> Tensor:
+        output: Tensor = network(
+            hidden_states=noisy_BCHW,
+            timestep=time_B * 1000,  # in which its embedding counts
+            encoder_hidden_states=states["prompt"],
+            pooled_projections=states["pooled"],
+            return_dict=False,
+        )[0]
+        return output
