@@ -93,7 +93,7 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
 
 
 def faults(folder: Path, licence: str | None) -> list[str]:
-    """What keeps the model in `folder` from being used, whatever its weights are; raises `StageError` without config."""
+    """What keeps the model in `folder` from being used, whatever its weights are."""
     config, template = _json(folder / "config.json"), _template(folder)
     return [
         *_code(folder, config),

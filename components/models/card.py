@@ -1,4 +1,4 @@
-"""What a model that somebody names would be here, read from its files alone: no weights are loaded, no digests taken."""
+"""What a model that somebody names would be here, from its files alone: no weights are loaded, no digests taken."""
 
 from __future__ import annotations
 
@@ -65,14 +65,13 @@ def licensed(licence: str) -> str:
 
 
 def _language(files: headers.Files, licence: str | None, missing: list[str]) -> Card:
+    unable = faults(files.folder, licence or "of no interest to the template")
     missing += faults(files.folder, licence)
     config: dict[str, Any] = json.loads((files.folder / "config.json").read_bytes())
     found = files.of_language_model()
     named = licence or licence_of(files.folder)
-    talk: dict[str, str] = {}
-    if not missing:
-        talk, missing = _talk(lambda prompt: _chat(files.folder, prompt))
-    return _card(config, found, named, talk, missing)
+    talk, faulty = ({}, []) if unable else _talk(lambda prompt: _chat(files.folder, prompt))
+    return _card(config, found, named, talk, missing + faulty)
 
 
 def _weights(folder: Path) -> list[str]:
@@ -86,7 +85,9 @@ def _weights(folder: Path) -> list[str]:
     return []
 
 
-def _card(config: Mapping[str, Any], found: Mapping[str, Header], licence: str, talk: dict[str, str], missing: list[str]) -> Card:
+def _card(
+    config: Mapping[str, Any], found: Mapping[str, Header], licence: str, talk: dict[str, str], missing: list[str]
+) -> Card:
     kind = str(config.get("model_type"))
     facts = {"family": kind, "licence": licensed(licence)}
     shape = None
@@ -107,7 +108,9 @@ def _card(config: Mapping[str, Any], found: Mapping[str, Header], licence: str, 
 
 def parameters(shape: Shape) -> str:
     tied = ", the output's too" if shape.tied else ""
-    experts = f"; {shape.expert / 1e6:,.1f} M in experts, of which a token passes {shape.active:.0%}" if shape.expert else ""
+    experts = (
+        f"; {shape.expert / 1e6:,.1f} M in experts, of which a token passes {shape.active:.0%}" if shape.expert else ""
+    )
     return f"{shape.parameters / 1e6:,.1f} M ({shape.embedding / 1e6:,.1f} M embedding{tied}){experts}"
 
 

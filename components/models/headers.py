@@ -1,4 +1,4 @@
-"""The names, types and shapes of a model's tensors without its weights: of a folder, a hub's repository, a GGUF file."""
+"""The names and shapes of a model's tensors without its weights: of a folder, a hub's repository, a GGUF file."""
 
 from __future__ import annotations
 
@@ -49,16 +49,24 @@ class Files:
         """Every tensor of the weights that transformers would load; empty where there are none."""
         index = self.folder / INDEX
         shards = set(json.loads(index.read_bytes())["weight_map"].values()) if index.is_file() else {WEIGHTS}
-        return {name: header for path in sorted(shards & {*self.weights}) for name, header in self.headers(path).items()}
+        return {
+            name: header for path in sorted(shards & {*self.weights}) for name, header in self.headers(path).items()
+        }
 
     def of_part(self, part: str) -> dict[str, Header]:
         """Every tensor of one component of a pipeline."""
-        own = [path for path in self.weights if path.startswith(f"{part}/") and not re.search(r"\.(fp16|bf16|non_ema)\.", path)]
+        own = [
+            path
+            for path in self.weights
+            if path.startswith(f"{part}/") and not re.search(r"\.(fp16|bf16|non_ema)\.", path)
+        ]
         return {name: header for path in own for name, header in self.headers(path).items()}
 
 
 def of_folder(folder: Path) -> Files:
-    weights = [path.relative_to(folder) for pattern in ("*.safetensors", "*/*.safetensors") for path in folder.glob(pattern)]
+    weights = [
+        path.relative_to(folder) for pattern in ("*.safetensors", "*/*.safetensors") for path in folder.glob(pattern)
+    ]
     return Files(folder, sorted(map(str, weights)), lambda path: _header(folder / path))
 
 

@@ -40,8 +40,8 @@ class Header(NamedTuple):
 @dataclass(frozen=True)
 class Shape:
     """Of the whole model. `linear`: weights of the blocks' linear layers, to which LoRA is added; `inputs`, `outputs`:
-    the widths of these, summed. `expert`: weights of routed experts, to which it is not, `active` the share of them that
-    a token passes. `intermediate`: width of the MLP that a token passes, all its experts together.
+    the widths of these, summed. `expert`: weights of routed experts, to which it is not, `active` the share of them
+    that a token passes. `intermediate`: width of the MLP that a token passes, all its experts together.
     """
 
     family: str
@@ -130,7 +130,9 @@ def _kv_heads(text: Mapping[str, Any], sizes: Mapping[str, int]) -> int:
 
 def _is_linear(name: str, header: Header) -> bool:
     """Whether LoRA is added to it: routed experts and what routes to them are no linear layers to transformers."""
-    routes = ".experts." in name or name.endswith((".mlp.gate.weight", ".router.weight", ".block_sparse_moe.gate.weight"))
+    routes = ".experts." in name or name.endswith(
+        (".mlp.gate.weight", ".router.weight", ".block_sparse_moe.gate.weight")
+    )
     return len(header.shape) == 2 and bool(LAYER.search(name)) and name.endswith(".weight") and not routes
 
 

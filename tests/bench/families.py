@@ -1,8 +1,8 @@
 """What of the loop each family of models goes through here: `make bench NAME=families` makes the one table of it.
 
-Every family is a tiny instance with random weights, made from its configuration, and takes the steps of `STEPS` with the
-product's own code in a process of its own with a time limit. A step that fails is `unproven`, with the error's words, and
-so are those after it. Writes `metrics/families.json`.
+Every family is a tiny instance with random weights, made from its configuration, and takes its line's steps with the
+product's own code, in a process of its own with a time limit. A step that fails is `unproven`, with the error's words,
+and so are those after it. Writes `metrics/families.json`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,18 +21,25 @@ import typer
 
 from components.artifact import canonical, write_text
 from components.stage import run
-from tests.bench.text_families import FAMILIES, STEPS
-from tests.bench.text_families import go as text_steps
+from tests.bench import text_families
 
 METRICS = Path("metrics/families.json")
 SECONDS = 100
 WORDS = 160  # characters of an error that the table keeps
 
 Row = dict[str, dict[str, str]]
-# By line: its families, its steps in order, and what takes them, saying each one's figure as it is known.
-LINES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], Callable[[str, Path, Callable[[str, str], None]], None]]] = {
-    "text": (FAMILIES, STEPS, text_steps),
-}
+
+
+@dataclass(frozen=True)
+class Line:
+    """`steps` in their order; `go` of `module` takes them with a family, and says each one's figure as it is known."""
+
+    families: Mapping[str, Any]
+    steps: tuple[str, ...]
+    module: str
+
+
+LINES = {"text": Line(text_families.FAMILIES, text_families.STEPS, "tests.bench.text_steps")}
 
 
 def trial(line: str, family: str) -> None:
@@ -41,7 +50,7 @@ def trial(line: str, family: str) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            LINES[line][2](family, Path(folder), say)
+            import_module(LINES[line].module).go(family, Path(folder), say)
         except Exception as error:  # what a library raises for a family that it does not take is of every kind
             words = " ".join(str(error).split()) or type(error).__name__
             print("\n" + json.dumps({"": {"unproven": f"{type(error).__name__}: {words}"[:WORDS]}}), flush=True)
@@ -62,7 +71,7 @@ def row(line: str, family: str, seconds: int) -> Row:
             found |= json.loads(text)
     why = found.pop("", {}).get("unproven", why)
     after = False
-    for step in LINES[line][1]:
+    for step in LINES[line].steps:
         if step not in found:
             found[step] = {"unproven": "after a step that failed" if after else why}
             after = True
@@ -78,11 +87,11 @@ def main(
     if one:
         return trial(*one.split("/"))
     document: dict[str, dict[str, Row]] = json.loads(METRICS.read_text()) if METRICS.exists() else {}
-    for line, (families, steps, _) in LINES.items():
-        for family in families:
+    for line, table in LINES.items():
+        for family in table.families:
             if only in ("", f"{line}/{family}"):
                 document.setdefault(line, {})[family] = found = row(line, family, seconds)
-                said = ", ".join(f"{step} {found[step].get('figure', 'unproven')}" for step in steps)
+                said = ", ".join(f"{step} {found[step].get('figure', 'unproven')}" for step in table.steps)
                 print(f"{line} {family}: {said}", flush=True)
                 write_text(METRICS, canonical(document))
 
