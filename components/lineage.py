@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from components.artifact import MANIFEST, ArtifactError, Manifest, read_manifest
 from components.events.read import feedback_on, finished, get_deployment, request
-from components.paths import DATA, IMAGE_BASE, TEXT_BASE
+from components.paths import DATA, IMAGE_BASE, IMAGE_SOURCE, TEXT_BASE
 from components.stage import StageError
 
 Answer = dict[str, Any]
@@ -61,7 +61,10 @@ def folder_of(role: str, line: str, artifact_root: Path) -> Path:
     if role == "data":
         return root / DATA / line / "split"
     if role == "base":
-        return root / (TEXT_BASE if line == "text" else IMAGE_BASE)
+        if line == "text":
+            return root / TEXT_BASE
+        brought = (root / IMAGE_SOURCE / MANIFEST).exists() and "files" in read_manifest(root / IMAGE_SOURCE).parameters
+        return root / (IMAGE_SOURCE if brought else IMAGE_BASE)
     return artifact_root / line / role
 
 

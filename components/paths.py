@@ -14,6 +14,7 @@ EXAMPLE = DATA / "example"
 FEEDBACK = DATA / "feedback"
 SEGMENTS = DATA / "segments"  # of users, each in a folder of its own: no stage of the graph reads them
 TEXT_BASE = DATA / "base/text"
+IMAGE_SOURCE = DATA / "base/image"  # what `base.image.model` names, by reference
 TEXT_SPLIT = DATA / "text/split"
 IMAGE_SPLIT = DATA / "image/split"
 

@@ -9,7 +9,8 @@ from itertools import chain
 
 from components.config import Params, TrainText
 from components.export.engines import picture_engines, text_engines
-from components.models.card import STICKER, Card, card_of
+from components.models.brought import BUILT_IN
+from components.models.card import Card, card_of
 from components.planner import machine, memory, speed
 from components.planner.fit import GB, arithmetic
 from components.planner.memory import Training
@@ -23,7 +24,8 @@ UNPROVEN = "unproven: computed, not measured"
 
 def show(model: str, params: Params) -> Iterator[str]:
     """The lines of the page; raises `StageError` for what names no model."""
-    licence = params.base.text.licence if model == params.base.text.model else None
+    bases = {params.base.text.model: params.base.text.licence, params.base.image.model: params.base.image.licence}
+    licence = bases.get(model)
     card = card_of(model, licence)
     rows = {"model": model, **card.facts}
     yield from chain.from_iterable(_row(name, text) for name, text in rows.items())
@@ -43,7 +45,7 @@ def _listed(name: str, texts: list[str]) -> Iterator[str]:
 
 
 def _engines(card: Card) -> dict[str, str]:
-    if card.kind == STICKER:
+    if card.kind == BUILT_IN["image"]:
         return {"PyTorch": "the reference; trains", "OpenVINO": "serves", "ONNX Runtime": "serves"}
     return text_engines(card.kind) if card.line == "text" else picture_engines(card.kind)
 

@@ -38,6 +38,7 @@ from components.config.service import (
     Tiers as Tiers,
 )
 from components.config.stages import (
+    BaseImage as BaseImage,
     BaseText as BaseText,
     Clean as Clean,
     EvaluateImage as EvaluateImage,
@@ -49,6 +50,7 @@ from components.config.stages import (
     GateImage as GateImage,
     GateText as GateText,
     ImageModel as ImageModel,
+    ImageSamples as ImageSamples,
     Package as Package,
     Prepare as Prepare,
     Split as Split,
@@ -72,6 +74,7 @@ class ByLine(Settings, Generic[TextT, ImageT]):
 
 class BaseModels(Settings):
     text: BaseText
+    image: BaseImage
 
 
 class Params(Settings):

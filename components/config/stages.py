@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,18 @@ class BaseText(Settings):
         description="What is fine-tuned: smollm2, a folder, owner/name@commit of a hub, or a .gguf file",
     )
     licence: str | None = Field(default=None, description="The model's licence, where its own files name none")
+
+
+class BaseImage(Settings):
+    model: str = Field(
+        min_length=1,
+        description="What is fine-tuned: sticker, or a diffusers pipeline as a folder or owner/name@commit of a hub",
+    )
+    licence: str | None = Field(default=None, description="The pipeline's licence, where its own files name none")
+
+    @property
+    def is_built_in(self) -> bool:
+        return self.model == "sticker"
 
 
 class Prepare(Settings):
@@ -113,14 +125,48 @@ class ImageModel(Settings):
         return self
 
 
+class ImageSamples(Settings):
+    """Pictures painted while a pipeline is trained."""
+
+    every: Count = Field(description="Steps between two sheets")
+    prompts: tuple[str, ...] = Field(min_length=1, description="What the pictures are of, one picture each")
+    steps: Count = Field(default=20, description="Steps of the pipeline's sampler")
+    guidance: float = Field(default=5.0, ge=0, description="Scale of classifier-free guidance")
+
+
 class TrainImage(TrainBase):
     start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
     lora_rank: Count | None = Field(description="Rank of the adapter that alone is trained; null trains every weight")
+    lora_alpha: Positive | None = Field(
+        default=None, description="Scale of the adapter, divided by its rank; null: the rank. Of pipelines alone"
+    )
     caption_dropout: float = Field(
         ge=0, lt=1, description="Share of captions left out in training, which guidance needs"
     )
     ema_decay: float = Field(gt=0, lt=1, description="Decay, per step, of the average of the weights that is kept")
-    model: ImageModel
+    model: ImageModel = Field(description="Shape of the built-in model; a pipeline that was brought has its own")
+    sizes: tuple[Count, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Pictures of a pipeline have the area of squares of these sides, in pixels; null: its native one",
+    )
+    min_snr: Positive | None = Field(
+        default=None,
+        description="Bound of the signal-to-noise ratio in the loss's weight, often 5; null: no weight",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations twice instead of keeping them: slower, in less memory"
+    )
+    samples: ImageSamples | None = Field(
+        default=None, description="Pictures painted while a pipeline is trained, at fixed seeds; null: none"
+    )
+
+    def for_built_in(self) -> dict[str, Any]:
+        """The settings without those that mean nothing to the built-in model; one that is set is refused by name."""
+        names = {"lora_alpha", "sizes", "min_snr", "gradient_checkpointing", "samples"}
+        if given := sorted(name for name in names if getattr(self, name)):
+            raise ValueError(f"train.image.{given[0]} is for pipelines that were brought; base.image.model is sticker")
+        return self.model_dump(mode="json", exclude=names)
 
     @model_validator(mode="after")
     def _adapter_has_a_base(self) -> TrainImage:

@@ -31,6 +31,7 @@ from components import config
 from components.artifact import staged
 from components.data.filters import (
     LARGEST_SIDE,
+    LARGEST_SIDE_OF_PIPELINES,
     Candidate,
     Drop,
     Duplicate,
@@ -38,6 +39,7 @@ from components.data.filters import (
     LengthOutlier,
     normalise,
     picture_filters,
+    pipeline_filters,
     text_filters,
 )
 from components.data.picture import encode_png
@@ -69,7 +71,8 @@ def main(line: config.Line) -> None:
     """Drop what a model should not learn from, and say why."""
     root = DATA / line
     try:
-        kept, rejected = clean(line, getattr(config.load().clean, line), root / "prepared", root / "clean")
+        parameters, built_in = getattr(config.load().clean, line), config.load().base.image.is_built_in
+        kept, rejected = clean(line, parameters, root / "prepared", root / "clean", built_in=built_in)
     except KeyboardInterrupt:
         print(f"error: clean {line}: interrupted, nothing was written; run it again", file=sys.stderr, flush=True)
         # Daft's threads may still run Python rows: an orderly exit would end in a fatal interpreter error.
@@ -79,15 +82,17 @@ def main(line: config.Line) -> None:
     print(f"clean {line}: {kept} kept, {rejected} rejected{reasons}", flush=True)
 
 
-def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> tuple[int, int]:
+def clean(
+    line: str, parameters: config.Clean, prepared: Path, folder: Path, *, built_in: bool = True
+) -> tuple[int, int]:
     """Write kept samples and rejects below `folder`, whole or not at all; returns how many of each.
 
-    Raises `StageError` where nothing is left.
+    `built_in`: whether pictures are for the built-in model. Raises `StageError` where nothing is left.
     """
     read = require(prepared / SAMPLES)
     with staged(folder) as staging:
         examined = staging / "examined.parquet"
-        write_batches(examined, _examined(line, parameters, prepared / SAMPLES), EXAMINED_SCHEMA)
+        write_batches(examined, _examined(line, parameters, prepared / SAMPLES, built_in), EXAMINED_SCHEMA)
         drops = verdicts(examined, parameters.low_percentile, parameters.high_percentile)
         kept = write_batches(staging / SAMPLES, _kept(examined, drops), SCHEMA)
         rejected = write_batches(staging / REJECTS, _rejected(examined, drops), REJECT_SCHEMA)
@@ -101,17 +106,19 @@ def clean(line: str, parameters: config.Clean, prepared: Path, folder: Path) -> 
     return kept, rejected
 
 
-def examine(text: str, image: bytes | None, meta: str, *, filters: Sequence[Filter[[Candidate]]]) -> dict[str, Any]:
+def examine(
+    text: str, image: bytes | None, meta: str, *, filters: Sequence[Filter[[Candidate]]], largest: int = LARGEST_SIDE
+) -> dict[str, Any]:
     """One row judged by itself: its picture, the length and digest that compare it, and why it is dropped, if it is.
 
     Text is normalised for the comparison alone: what a model shall learn to write is what the source holds, byte for
-    byte. A picture that stays becomes an RGB PNG of at most `LARGEST_SIDE` pixels.
+    byte. A picture that stays becomes an RGB PNG of at most `largest` pixels a side.
     """
     known = json.loads(meta)
     candidate = Candidate(normalise(text), normalise(str(known.get("completion", ""))), image)
     drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
     if image is not None and not drop.slug:
-        candidate.picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+        candidate.picture.thumbnail((largest, largest), Image.Resampling.LANCZOS)
         image = encode_png(candidate.picture)
     history = (normalise(message["content"]) for message in known.get("history", ()))
     texts = candidate.text, candidate.completion, *history
@@ -140,10 +147,14 @@ def _judged(frame: daft.DataFrame, judge: Filter[...], *columns: str) -> daft.Da
     return frame.with_columns({name: col("verdict").get(name) for name in _VERDICT}).exclude("verdict")
 
 
-def _examined(line: str, parameters: config.Clean, path: Path) -> Iterator[pa.RecordBatch]:
+def _examined(line: str, parameters: config.Clean, path: Path, built_in: bool) -> Iterator[pa.RecordBatch]:
     """Every row judged by itself, in the order of the file, a few at a time."""
-    filters = text_filters() if line == "text" else picture_filters(_tokenizer(), parameters)
-    judge = partial(examine, filters=filters)
+    if line == "text":
+        judge = partial(examine, filters=text_filters())
+    elif built_in:
+        judge = partial(examine, filters=picture_filters(_tokenizer(), parameters))
+    else:
+        judge = partial(examine, filters=pipeline_filters(parameters), largest=LARGEST_SIDE_OF_PIPELINES)
     judged = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
     rest = [name for name in SCHEMA.names if name not in _FIELDS]
     frame = daft.read_parquet(str(path)).with_column("judged", judged(col("text"), col("image"), col("meta")))

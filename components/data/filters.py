@@ -21,6 +21,8 @@ from components.data.picture import PictureError, load
 
 Judged = ParamSpec("Judged")  # what a filter is called with
 LARGEST_SIDE = 512  # the largest that a model may have (`train.image.model.size`): no later stage can use more
+LARGEST_SIDE_OF_PIPELINES = 2048  # the longer one of the narrowest picture that has the area of 1024 × 1024
+WIDEST = 4  # to 1; a narrower picture would be trained on at a side for which no pipeline was made
 # Of 5,244 emoji names (package emoji 2.16.0) no English, German, French, Turkish, Russian or Arabic one has any unknown
 # piece, and 84 % of the Chinese ones have more than this share. "rocket 🚀" has just this share, and stays.
 _MAX_UNKNOWN = 0.5
@@ -112,20 +114,30 @@ class UnreadablePicture(Filter[[Candidate]]):
 
 
 class SmallPicture(Filter[[Candidate]]):
-    """A picture with a side below `min_side`, or with less than that left once it is shrunk to `LARGEST_SIDE`."""
+    """A picture with a side below `min_side`, or with less than that left once it is shrunk to `largest`."""
 
     slug = "small_picture"
 
-    def __init__(self, min_side: int) -> None:
-        self.min_side = min_side
+    def __init__(self, min_side: int, largest: int = LARGEST_SIDE) -> None:
+        self.min_side, self.largest = min_side, largest
 
     def fault(self, candidate: Candidate) -> str:
         width, height = candidate.picture.size
         if min(width, height) < self.min_side:
             return f"picture of {width}×{height} pixels, smaller than {self.min_side}"
-        if min(width, height) * LARGEST_SIDE < self.min_side * max(width, height):
-            return f"picture of {width}×{height} pixels, narrower than {self.min_side}:{LARGEST_SIDE}; crop it"
+        if min(width, height) * self.largest < self.min_side * max(width, height):
+            return f"picture of {width}×{height} pixels, narrower than {self.min_side}:{self.largest}; crop it"
         return ""
+
+
+class NarrowPicture(Filter[[Candidate]]):
+    slug = "narrow_picture"
+
+    def fault(self, candidate: Candidate) -> str:
+        width, height = candidate.picture.size
+        if max(width, height) <= WIDEST * min(width, height):
+            return ""
+        return f"picture of {width}×{height} pixels, beyond {WIDEST}:1; crop it"
 
 
 class WhitePicture(Filter[[Candidate]]):
@@ -181,8 +193,19 @@ def text_filters() -> list[Filter[[Candidate]]]:
     return [Empty("text"), Empty("completion")]
 
 
+def pipeline_filters(parameters: Clean) -> list[Filter[[Candidate]]]:
+    """What it has to pass for a pipeline that was brought, which keeps a picture's shape and reads other languages."""
+    return [
+        Empty("text"),
+        UnreadablePicture(parameters.max_pixels),
+        SmallPicture(parameters.min_side, LARGEST_SIDE_OF_PIPELINES),
+        NarrowPicture(),
+        WhitePicture(),
+    ]
+
+
 def picture_filters(tokenizer: Tokenizer, parameters: Clean) -> list[Filter[[Candidate]]]:
-    """What a sample of the image line has to pass by itself, in this order."""
+    """What a sample of the image line has to pass by itself, in this order, for the built-in model."""
     return [
         Empty("text"),
         UnknownWords(tokenizer),

@@ -1,4 +1,6 @@
-"""A text model that somebody brings: a folder in the Hugging Face layout, a hub's repository, or a GGUF file.
+"""A model that somebody brings: a folder in the Hugging Face layout, a hub's repository, or (text) a GGUF file.
+
+What is said here of a folder holds for language models; `brought_pipeline` says it of pipelines of several models.
 
 Nothing is loaded here, only read: what the folder's own files say about the model. What cannot be trained or served is
 refused by name before anything is computed. Weights are safetensors, and no code of the model's own is ever run.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +19,7 @@ from components.artifact import ArtifactError, Manifest, file_digest, verify
 from components.paths import STATE
 from components.stage import StageError
 
-BUILT_IN = "smollm2"
+BUILT_IN = {"text": "smollm2", "image": "sticker"}
 MODELS = STATE / "models"  # what a hub gave, a folder for each commit
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -33,27 +35,29 @@ LICENCES = {  # that allow training, serving and selling what comes out, by the 
 
 @dataclass(frozen=True)
 class Source:
-    """What `base.text.model` names: `name` is the built-in one's, a path, or a repository with its `revision`."""
+    """What `base.<line>.model` names: `name` is the built-in one's, a path, or a repository with its `revision`."""
 
     kind: Literal["built-in", "folder", "hub", "gguf"]
     name: str
     revision: str = ""
+    line: str = "text"
 
     @classmethod
-    def of(cls, model: str) -> Source:
+    def of(cls, model: str, line: str = "text") -> Source:
         """Raises `StageError` for what names no model."""
         path = Path(model).expanduser()
-        if model == BUILT_IN:
-            return cls("built-in", model)
-        if path.suffix == ".gguf":
+        if model == BUILT_IN[line]:
+            return cls("built-in", model, line=line)
+        if path.suffix == ".gguf" and line == "text":
             return cls("gguf", str(path))
         if path.is_dir() or model.startswith((".", "/", "~")):
-            return cls("folder", str(path))
+            return cls("folder", str(path), line=line)
         if match := REPOSITORY.fullmatch(model):
-            return cls("hub", match["name"], match["revision"] or "")
+            return cls("hub", match["name"], match["revision"] or "", line)
+        others = f"{BUILT_IN[line]}, a .gguf file" if line == "text" else BUILT_IN[line]
         raise StageError(
-            f"base.text.model: {model!r} is no folder, and neither {BUILT_IN}, a .gguf file nor a repository of a hub "
-            "as owner/name@commit"
+            f"base.{line}.model: {model!r} is no folder, and neither {others} nor a repository of a hub as "
+            "owner/name@commit"
         )
 
     @property
@@ -82,7 +86,7 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     """
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     shapes = dict(tensors(folder))
     named = licence or licence_of(folder)
     if found := faults(folder, licence):
@@ -94,11 +98,11 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
 
 def faults(folder: Path, licence: str | None) -> list[str]:
     """What keeps the model in `folder` from being used, whatever its weights are."""
-    config, template = _json(folder / "config.json"), _template(folder)
+    config, template = read_json(folder / "config.json"), _template(folder)
     return [
         *_code(folder, config),
         *_talks(folder, config, template),
-        *_licensed(licence or licence_of(folder), licence),
+        *unlicensed(licence or licence_of(folder), licence),
     ]
 
 
@@ -108,7 +112,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: file_digest(file) for file in files}
 
 
-def opened(base: Path) -> tuple[Path, Manifest]:
+def opened(base: Path, digests: Callable[[Path], dict[str, str]] = digests) -> tuple[Path, Manifest]:
     """Where the weights of the base sealed in `base` lie, and its manifest; raises `ArtifactError` where they changed.
 
     A folder or a repository is used where it lies: `base` holds its files' digests and no second copy.
@@ -117,17 +121,18 @@ def opened(base: Path) -> tuple[Path, Manifest]:
     sealed = manifest.parameters.get("files")
     if sealed is None:
         return base, manifest
-    folder = Source.of(manifest.parameters["source"]).folder
+    folder = Source.of(manifest.parameters["source"], manifest.line).folder
     found = digests(folder) if folder.is_dir() else {}
     wrong = sorted(name for name in sealed.keys() | found.keys() if sealed.get(name) != found.get(name))
     if wrong:
         raise ArtifactError(
-            f"{folder}: {', '.join(wrong)} changed since the model was brought; bring it again: dvc repro -f base_text"
+            f"{folder}: {', '.join(wrong)} changed since the model was brought; bring it again: "
+            f"dvc repro -f base_{manifest.line}"
         )
     return folder, manifest
 
 
-def download(source: Source) -> Source:
+def download(source: Source, files: Sequence[str] = FILES, ignored: Sequence[str] = ()) -> Source:
     """A hub's repository as it is at a commit, below `.atelier/models`; what is there is not asked for again.
 
     `HF_ENDPOINT` names another hub and `HF_TOKEN` who asks. A download that was cut off goes on where it ended. Raises
@@ -137,6 +142,7 @@ def download(source: Source) -> Source:
         return source
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
+    key = f"base.{source.line}.model"
     constants.HF_HUB_OFFLINE = False  # as set for all programs: everything but this is found on this machine
 
     try:
@@ -144,63 +150,71 @@ def download(source: Source) -> Source:
         if commit != source.revision:
             named = f"{source.name}@{source.revision}" if source.revision else source.name
             raise StageError(
-                f"base.text.model: {named} may be another model tomorrow; write what it is today: "
-                f"{source.name}@{commit}"
+                f"{key}: {named} may be another model tomorrow; write what it is today: {source.name}@{commit}"
             )
-        snapshot_download(source.name, revision=commit, local_dir=source.folder, allow_patterns=list(FILES))
+        snapshot_download(
+            source.name,
+            revision=commit,
+            local_dir=source.folder,
+            allow_patterns=list(files),
+            ignore_patterns=list(ignored),
+        )
     except errors.GatedRepoError as error:
         raise StageError(
-            f"base.text.model: {source.name} asks for its licence to be accepted: do so on the hub's page, then set "
+            f"{key}: {source.name} asks for its licence to be accepted: do so on the hub's page, then set "
             f"HF_TOKEN to a token of that account ({error})"
         ) from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
-        raise StageError(f"base.text.model: {source.name} did not come from the hub: {error}; run it again") from error
+        raise StageError(f"{key}: {source.name} did not come from the hub: {error}; run it again") from error
     (source.folder / ".complete").touch()
     return source
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, line: str = "text") -> dict[str, Any]:
+    """The object in a file of a model; raises `StageError` where there is none."""
+    key = f"base.{line}.model"
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise StageError(f"base.text.model: {path.parent} has no {path.name}: it is no model's folder") from error
+        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder") from error
     except ValueError as error:
-        raise StageError(f"base.text.model: {path} is not JSON: {error}") from error
+        raise StageError(f"{key}: {path} is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise StageError(f"base.text.model: {path} holds no JSON object")
+        raise StageError(f"{key}: {path} holds no JSON object")
     return document
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, int]]:
-    """Each tensor's name and number of values, from the files' headers alone.
+def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterator[tuple[str, int]]:
+    """Each tensor's name and number of values, from the headers of `weights` (or its shards) alone.
 
     Raises `StageError` where a file is missing, cut off, pickled, or not what the index says.
     """
-    if (folder / INDEX).is_file():
-        placed: dict[str, str] = _json(folder / INDEX).get("weight_map", {})
+    key, index = f"base.{line}.model", folder / f"{weights}.index.json"
+    if index.is_file():
+        placed: dict[str, str] = read_json(index, line).get("weight_map", {})
         shards = sorted(set(placed.values()))
     else:
-        placed, shards = {}, [WEIGHTS]
+        placed, shards = {}, [weights]
     if missing := [name for name in shards if not (folder / name).is_file()]:
         pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
         hint = f"; {pickled[0]} is a pickle, which can run code: save the model as safetensors" if pickled else ""
         raise StageError(
-            f"base.text.model: {folder} has {len(shards) - len(missing)} of {len(shards)} files of weights, "
+            f"{key}: {folder} has {len(shards) - len(missing)} of {len(shards)} files of weights, "
             f"{missing[0]} is missing{hint}"
         )
     seen: dict[str, str] = {}
     for shard in shards:
-        for name, count in _header(folder / shard):
+        for name, count in _header(folder / shard, key):
             seen[name] = shard
             yield name, count
     if wrong := sorted(name for name, shard in placed.items() if seen.get(name) != shard):
         raise StageError(
-            f"base.text.model: {folder / INDEX} says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
+            f"{key}: {index} says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
             f"({len(wrong)} such tensors): bring the folder again"
         )
 
 
-def _header(path: Path) -> list[tuple[str, int]]:
+def _header(path: Path, key: str) -> list[tuple[str, int]]:
     """The tensors of one safetensors file, whose length must be what its header says."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -209,10 +223,10 @@ def _header(path: Path) -> list[tuple[str, int]]:
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             end = max(entry["data_offsets"][1] for entry in tensors.values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StageError(f"base.text.model: {path} is no safetensors file: bring it again") from error
+            raise StageError(f"{key}: {path} is no safetensors file: bring it again") from error
     expected, size = 8 + length + end, path.stat().st_size
     if size != expected:
-        raise StageError(f"base.text.model: {path} has {size:,} bytes of {expected:,}: bring it again")
+        raise StageError(f"{key}: {path} has {size:,} bytes of {expected:,}: bring it again")
     counts = []
     for name, entry in tensors.items():
         count = 1
@@ -226,7 +240,7 @@ def _template(folder: Path) -> str | None:
     """The chat template, from its own file or the tokenizer's configuration."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    tokenizer = _json(folder / "tokenizer_config.json")
+    tokenizer = read_json(folder / "tokenizer_config.json")
     template = tokenizer.get("chat_template")
     if isinstance(template, list):  # several, by name
         template = next((one["template"] for one in template if one.get("name") == "default"), None)
@@ -238,7 +252,7 @@ def _code(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
-    if "auto_map" in config or "auto_map" in _json(folder / "tokenizer_config.json"):
+    if "auto_map" in config or "auto_map" in read_json(folder / "tokenizer_config.json"):
         yield "it brings code of its own (trust_remote_code), which is never run here"
     elif kind not in CONFIG_MAPPING:
         yield f"model_type {kind!r} is none that transformers knows"
@@ -256,8 +270,8 @@ def _talks(folder: Path, config: dict[str, Any], template: str | None) -> Iterat
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         yield "it has no tokenizer (tokenizer.json)"
     generation = folder / "generation_config.json"
-    named = [config, _json(generation)] if generation.is_file() else [config]
-    if all(file.get("eos_token_id") is None for file in named) and not _json(folder / "tokenizer_config.json").get(
+    named = [config, read_json(generation)] if generation.is_file() else [config]
+    if all(file.get("eos_token_id") is None for file in named) and not read_json(folder / "tokenizer_config.json").get(
         "eos_token"
     ):
         yield "it names no end token (eos_token): nothing would end its answers"
@@ -275,8 +289,9 @@ def licence_of(folder: Path) -> str:
     return found[1].strip("\"'").lower() if found else ""
 
 
-def _licensed(licence: str, said: str | None) -> Iterator[str]:
+def unlicensed(licence: str, said: str | None, line: str = "text") -> Iterator[str]:
+    """What is wrong with a licence, which is the one that the user `said` or the model card's."""
     if not licence:
-        yield "its README.md names no licence: write under base.text.licence which it is"
+        yield f"its README.md names no licence: write under base.{line}.licence which it is"
     elif not said and licence not in LICENCES:
-        yield f"its licence, {licence}, is not known here: read it, and write base.text.licence: {licence} if it fits"
+        yield f"its licence, {licence}, is not known here: read it, and write base.{line}.licence: {licence} if it fits"

@@ -14,7 +14,6 @@ from components.paths import IMAGE_BASE
 from components.planner.shape import Header, Shape, read
 from components.stage import StageError
 
-STICKER = "sticker"  # the built-in image model
 PIPELINE = "model_index.json"
 
 
@@ -36,7 +35,7 @@ class Card:
 
 def card_of(model: str, licence: str | None = None) -> Card:
     """Raises `StageError` for what names no model, and where a hub does not answer."""
-    if model == STICKER:
+    if model == BUILT_IN["image"]:
         return _sticker()
     source = Source.of(model)
     if source.kind in ("built-in", "gguf"):
@@ -54,7 +53,7 @@ def card_of(model: str, licence: str | None = None) -> Card:
     if (files.folder / PIPELINE).is_file():
         from components.models.card_pipeline import card
 
-        return card(files, licence)
+        return card(files, licence, missing, local=source.kind == "folder")
     return _language(files, licence, missing)
 
 
@@ -151,7 +150,7 @@ def _gguf(source: Source, licence: str | None) -> Card:
     from components.models.base_text import SOURCE, gguf_tokenizer
     from components.models.language import Chat, format_of
 
-    path = SOURCE if source.name == BUILT_IN else Path(source.name)
+    path = SOURCE if source.kind == "built-in" else Path(source.name)
     file = headers.of_gguf(path)
     named = licence or str(file.fields.get("general.license", ""))
     missing = [] if named else ["the file names no licence: write under base.text.licence which it is"]
@@ -178,4 +177,4 @@ def _sticker() -> Card:
         "native size": f"{config['size']} × {config['size']} pixels",
         "captions": f"English, {config['text_tokens']} token states of MiniLM",
     }
-    return Card("image", STICKER, facts, [])
+    return Card("image", BUILT_IN["image"], facts, [])

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from components.models.brought import licence_of
-from components.models.card import PIPELINE, Card, licensed
+from components.models.brought import licence_of, unlicensed
+from components.models.brought_pipeline import INDEX, faults
+from components.models.card import Card, licensed
 from components.models.headers import Files
 from components.models.pipelines import FAMILIES
+from components.stage import StageError
 
 
-def card(files: Files, licence: str | None) -> Card:
-    """From `model_index.json`, the parts' configurations and the headers of their weights."""
-    index: dict[str, Any] = json.loads((files.folder / PIPELINE).read_bytes())
+def card(files: Files, licence: str | None, missing: list[str], local: bool) -> Card:
+    """From `model_index.json`, the parts' configurations and the headers of their weights.
+
+    `local`: the weights are there too, and are looked for. `missing` is what is known to be so.
+    """
+    index: dict[str, Any] = json.loads((files.folder / INDEX).read_bytes())
     kind = str(index.get("_class_name"))
     family = FAMILIES.get(kind)
     parts = {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
@@ -24,16 +29,18 @@ def card(files: Files, licence: str | None) -> Card:
         "parameters": _parameters(files, parts),
         **_pictures(files, parts),
     }
-    missing = [f"the folder of its {part} is missing" for part in parts if not (files.folder / part).is_dir()]
-    if family is None:
-        missing.append(f"a {kind} cannot be trained here; these can: {', '.join(FAMILIES)}")
-    elif family.network_name in parts and "vae" in parts and not missing:
+    whole = all((files.folder / part).is_dir() for part in parts)
+    if family and whole and {family.network_name, "vae"} <= parts.keys():
         facts["native size"] = f"{family.native_size(files.folder)} × {family.native_size(files.folder)} pixels"
         facts["sides"] = f"multiples of {family.multiple(files.folder)} pixels"
-        missing += family.faults(files.folder)
-    if not named:
-        missing.append("its README.md names no licence: write under base.image.licence which it is")
-    return Card("image", kind, facts, missing, network=files.folder if family and not missing else None)
+        planned = files.folder
+    else:
+        planned = None
+    try:
+        missing += faults(files.folder, licence) if local else unlicensed(named, licence, "image")
+    except StageError as error:
+        missing.append(str(error).removeprefix("base.image.model: "))
+    return Card("image", kind, facts, missing, network=planned)
 
 
 def _parameters(files: Files, parts: dict[str, str]) -> str:

@@ -1,7 +1,8 @@
 """Stage: fine-tune the image line's denoiser by flow matching on captioned pictures, whole or by an adapter.
 
 Reads data/image/split and (with `start_from_base`) the shipped base; writes artifacts/image/checkpoint and
-metrics/image/train.{json,csv}. Captions are encoded once, before training. Knows nothing of sampling.
+metrics/image/train.{json,csv}. Captions are encoded once, before training. Knows nothing of sampling. Where
+`base.image.model` names a pipeline, `components.training.pipeline` trains that instead.
 
 Flow matching with straight paths (Lipman et al. 2023, arXiv:2210.02747): x_t = (1 - t) x_0 + t x_1 and velocity =
 x_1 - x_0, with data x_0 (t = 0) and noise x_1 (t = 1). Logit-normal times are those of Esser et al. 2024
@@ -10,6 +11,7 @@ x_1 - x_0, with data x_0 (t = 0) and noise x_1 (t = 1). Logit-normal times are t
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,6 +28,7 @@ from components.config import TrainImage, load
 from components.data import sample
 from components.data.pixels import pixels
 from components.data.sample import Sample
+from components.models import brought_pipeline
 from components.models import denoiser as denoisers
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
@@ -35,7 +38,7 @@ from components.paths import IMAGE_METRICS as METRICS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.paths import TRAINING_STATE
 from components.stage import StageError, run
-from components.training import trainer
+from components.training import pipeline, trainer
 from components.training.trainer import TrainingModule
 
 STATE = TRAINING_STATE / "image"
@@ -187,6 +190,18 @@ def captions_cut(samples: list[Sample], encoder: TextEncoder) -> int:
     return cut
 
 
+def say_other_scripts(samples: list[Sample]) -> None:
+    """Say once how many captions hold letters that the built-in text encoder, which reads English, cannot read."""
+    other = [s.text for s in samples if any(c.isalpha() and "LATIN" not in unicodedata.name(c, "") for c in s.text)]
+    if other and trainer.is_writer():
+        print(
+            f"train image: {len(other)} of {len(samples)} captions hold letters of other scripts, such as "
+            f"{other[0][:60]!r}: the built-in text encoder reads English alone; translate them, or bring a pipeline "
+            "under base.image.model",
+            flush=True,
+        )
+
+
 def adapted(denoiser: Denoiser, rank: int) -> PeftModel:
     """`denoiser` with an adapter, which alone is trainable and changes nothing yet; scaled so that rank is no gain."""
     return get_peft_model(denoiser, LoraConfig(r=rank, lora_alpha=rank, target_modules=LAYERS))
@@ -242,21 +257,23 @@ def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
 def train(config: TrainImage) -> dict[str, Any]:
     """The stage: returns its metrics. Under several processes only the first one writes."""
     data = verify(SPLIT)
+    settings = _settings(config)
     encoder = TextEncoder(tokens=config.model.text_tokens)
     samples = sample.read(SPLIT / "train.parquet")
+    say_other_scripts(samples)
     cut = captions_cut(samples, encoder)
     batch = batch_of(samples, config.model.size, encoder)
     held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder)
     denoiser, parents = start(config)
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
-    key = trainer.state_key(config.model_dump(mode="json"), canonical(parents))
+    key = trainer.state_key(settings, canonical(parents))
     averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
     metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}
     if trainer.is_writer():
-        write(averaged, config, parents, metrics, losses)
+        write(averaged, settings, parents, metrics, losses)
         trainer.discard(STATE)
     return metrics
 
@@ -276,7 +293,7 @@ def summary(
 
 def write(
     averaged: Denoiser,
-    config: TrainImage,
+    parameters: dict[str, Any],
     parents: dict[str, str],
     metrics: dict[str, Any],
     losses: list[tuple[int, float]],
@@ -286,12 +303,24 @@ def write(
     write_text(METRICS / "train.json", canonical(metrics))
     with staged(CHECKPOINT) as folder:
         denoisers.save(averaged, folder)
-        parameters = config.model_dump(mode="json")
         seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
 
 
+def _settings(config: TrainImage) -> dict[str, Any]:
+    """The settings as they are recorded; raises `StageError` where one is for pipelines alone."""
+    try:
+        return config.for_built_in()
+    except ValueError as error:
+        raise StageError(str(error)) from error
+
+
 def main() -> None:
-    train(load().train.image)
+    """Train what `base.image.model` names."""
+    settings = load()
+    if settings.base.image.is_built_in:
+        train(settings.train.image)
+    else:
+        pipeline.train(settings.train.image, *brought_pipeline.opened())
 
 
 if __name__ == "__main__":

@@ -99,11 +99,13 @@ def fit(
     state_dir: Path,
     key: str,
     ema_decay: float | None = None,
+    order: Callable[[int], list[int]] | None = None,
 ) -> Fitted:
     """Train `module` for `config.max_steps` and return its losses and weights (their averages, given `ema_decay`).
 
     `batch_of(indices, step)` makes, without random numbers, a batch of the samples with these indices out of `count`:
     one rank's share of those of the step, as many on each rank. `config.batch_size` is the batch over all devices.
+    `order(step)` gives a step's indices, as many at each; without it, each sample is seen once per epoch.
     State is kept under `state_dir/key`; call `discard` once the result is safely written. Every rank returns; only rank
     zero should write files. Raises `StageError` where training cannot start or diverges.
     """
@@ -111,7 +113,8 @@ def fit(
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
     run = _Run(config, state_dir / key, type(module).__name__, ema_decay)
     trainer = _lightning(config, run)
-    loader = DataLoader(_Steps(trainer, count, batch_of, config), batch_size=None)
+    order = order or (lambda step: batch_indices(config.seed, step, count, config.batch_size))
+    loader = DataLoader(_Steps(trainer, order, batch_of, config), batch_size=None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
@@ -144,13 +147,15 @@ def _lightning(config: TrainBase, run: _Run) -> pl.Trainer:
 class _Steps(IterableDataset[Any]):
     """This rank's share of each step's batch, from the trainer's current step on."""
 
-    def __init__(self, trainer: pl.Trainer, count: int, batch_of: BatchOf, config: TrainBase) -> None:
-        self.trainer, self.count, self.batch_of, self.config = trainer, count, batch_of, config
+    def __init__(
+        self, trainer: pl.Trainer, order: Callable[[int], list[int]], batch_of: BatchOf, config: TrainBase
+    ) -> None:
+        self.trainer, self.order, self.batch_of, self.config = trainer, order, batch_of, config
 
     def __iter__(self) -> Iterator[Any]:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         for step in range(self.trainer.global_step, self.config.max_steps):
-            indices = batch_indices(self.config.seed, step, self.count, self.config.batch_size)
+            indices = self.order(step)
             yield self.batch_of(indices[rank::ranks], indices)
 
 

@@ -7,18 +7,22 @@ written: programs that read no metadata, ComfyUI among them, take it for 1.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import diffusers
+import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from components.models.pipelines.family import Family
 from components.stage import StageError
 
 WEIGHTS = "pytorch_lora_weights.safetensors"  # as diffusers names it
+KOHYA = "kohya.safetensors"  # the same once more, for programs that read no other names of this family's layers
 NAME = "default"
 
 
@@ -43,15 +47,26 @@ def save(network: nn.Module, family: Family, folder: Path) -> None:
     metadata = LoraConfig(r=config.r, lora_alpha=config.r).to_dict() | {"target_modules": targets}
     given = {f"{family.network_name}_lora_layers": layers, f"{family.network_name}_lora_adapter_metadata": metadata}
     getattr(diffusers, family.pipeline).save_lora_weights(folder, weight_name=WEIGHTS, **given)
+    if family.kohya:
+        save_file(dict(_in_kohyas_names(layers, family, config.r)), folder / KOHYA)
+
+
+def _in_kohyas_names(layers: dict[str, Tensor], family: Family, rank: int) -> Iterator[tuple[str, Tensor]]:
+    for name, value in layers.items():
+        layer, _, kind = name.partition(".lora_")
+        named = f"{family.kohya}{layer.replace('.', '_')}"
+        yield f"{named}.lora_{'down' if kind.startswith('A') else 'up'}.weight", value
+        yield f"{named}.alpha", torch.tensor(float(rank))
 
 
 def apply(pipeline: diffusers.DiffusionPipeline, family: Family, folder: Path) -> diffusers.DiffusionPipeline:
     """`pipeline` with the adapter of `folder` added to its weights; raises `StageError` where it is another base's."""
-    if faults := _faults(family.network(pipeline), family, folder / WEIGHTS):
+    network = family.network(pipeline)
+    if faults := _faults(network, family, folder / WEIGHTS):
         raise StageError(f"{folder / WEIGHTS} is no adapter of this base: {faults}")
-    pipeline.load_lora_weights(str(folder), weight_name=WEIGHTS, local_files_only=True)
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
+    network.load_lora_adapter(str(folder), prefix=family.network_name, weight_name=WEIGHTS, local_files_only=True)
+    network.fuse_lora()
+    network.unload_lora()
     return pipeline
 
 

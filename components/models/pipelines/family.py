@@ -15,8 +15,11 @@ from typing import Any, ClassVar
 
 import diffusers
 import torch
+import transformers
 from torch import Tensor, nn
 
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
 States = dict[str, Tensor]  # what the network is conditioned on: one row for each caption (or picture)
 
 
@@ -27,7 +30,9 @@ class Family(ABC):
     network_name: ClassVar[str]  # the component that is trained
     encoders: ClassVar[tuple[str, ...]]  # the components that turn a caption into states
     targets: ClassVar[tuple[str, ...]]  # the linear layers that an adapter changes, by the ends of their names
+    optional: ClassVar[tuple[str, ...]] = ()  # components that a pipeline may come without
     openvino: ClassVar[str]  # optimum-intel's class that exports and runs it
+    kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
     weighed_by_snr: ClassVar[bool] = False  # whether a min-SNR weight has a meaning
 
     @property
@@ -122,6 +127,33 @@ class Family(ABC):
             pictures_BCHW: Tensor = vae.decode(latents_BCHW / scale + shift).sample
         return pictures_BCHW.clamp(-1, 1)
 
+    def paint(
+        self,
+        pipeline: diffusers.DiffusionPipeline,
+        states: States,
+        unconditional: States,
+        *,
+        size: int,
+        steps: int,
+        guidance: float,
+        seeds: Sequence[int],
+    ) -> Tensor:
+        """Pictures BCHW in [-1, 1], by the pipeline itself, of prompt states; each from the noise of its own seed."""
+        rows = len(seeds)
+        latents = pipeline(
+            prompt_embeds=states["prompt"],
+            pooled_prompt_embeds=states["pooled"],
+            negative_prompt_embeds=unconditional["prompt"].expand(rows, -1, -1),
+            negative_pooled_prompt_embeds=unconditional["pooled"].expand(rows, -1),
+            height=size,
+            width=size,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="latent",
+        ).images
+        return self.to_pictures(pipeline, latents)
+
     # --- training --------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -164,7 +196,9 @@ class Family(ABC):
 
         Deterministic: who draws noise and times decides what a step learns from.
         """
-        noisy_BCHW = self.noised(scheduler, latents_BCHW, noise_BCHW, time_B)
+        dtype = next(network.parameters()).dtype  # frozen weights may be in half precision
+        noisy_BCHW = self.noised(scheduler, latents_BCHW, noise_BCHW, time_B).to(dtype)
+        states = {name: value.to(dtype) for name, value in states.items()}
         output_BCHW = self.predict(network, noisy_BCHW, time_B, states).float()
         error_BCHW = (output_BCHW - self.target(scheduler, latents_BCHW, noise_BCHW, time_B)).square()
         if mask_B1HW is None:

@@ -21,6 +21,7 @@ class Sd3(Flow):
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
     )
+    optional = ("text_encoder_3", "tokenizer_3")  # without T5 its states are zeros
     openvino = "OVStableDiffusion3Pipeline"
 
     def native_size(self, folder: Path) -> int:

@@ -20,6 +20,7 @@ class Sdxl(Family):
     encoders = ("text_encoder", "text_encoder_2")
     targets = ("to_q", "to_k", "to_v", "to_out.0")
     openvino = "OVStableDiffusionXLPipeline"
+    kohya = "lora_unet_"  # ComfyUI and OpenVINO GenAI
     weighed_by_snr = True
 
     def native_size(self, folder: Path) -> int:

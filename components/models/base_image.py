@@ -1,0 +1,37 @@
+"""Stage `base_image`: the pipeline that `base.image.model` names, checked and sealed as the base of the image line.
+
+It stays where it is: the digests of its files are sealed, and no second copy is made. The built-in one is the shipped
+base, of which its manifest's digest is sealed.
+"""
+
+from __future__ import annotations
+
+from components import config
+from components.artifact import read_manifest, seal, staged
+from components.models.brought import Source
+from components.models.brought_pipeline import download, examine
+from components.paths import IMAGE_BASE, IMAGE_SOURCE
+from components.stage import run
+
+
+def main() -> None:
+    """Write `data/base/image`."""
+    settings = config.load().base.image
+    source = Source.of(settings.model, "image")
+    with staged(IMAGE_SOURCE) as folder:
+        if source.kind == "built-in":
+            parents = {"base": read_manifest(IMAGE_BASE).digest}
+            parameters = {"source": settings.model, "family": settings.model}
+            said = "the shipped base"
+        else:
+            here = (download(source) if source.kind == "hub" else source).folder
+            facts = examine(here, settings.licence, settings.model)
+            described = {"family": facts.family, "licence": facts.licence, "size": facts.size}
+            parents, parameters = {}, {"source": settings.model, **described, "files": facts.files}
+            said = f"{facts.family}, {facts.parameters / 1e6:.0f} M parameters, {facts.size} pixels, {facts.licence}"
+        seal(folder, line="image", kind="base", parents=parents, parameters=parameters, metrics={})
+    print(f"{IMAGE_SOURCE}: {settings.model}, {said}")
+
+
+if __name__ == "__main__":
+    run(main)

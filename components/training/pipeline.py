@@ -1,0 +1,252 @@
+"""Fine-tuning of a text-to-image pipeline that was brought: its network, whole or by an adapter, on cached latents.
+
+What the network learns to predict is its family's; the loop, averages and exact resumption are `trainer`'s. An adapter
+is written in the file format of diffusers, a whole network as diffusers saves one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from components.artifact import Manifest, canonical, read_manifest, seal, staged, write_text
+from components.config import ImageSamples, TrainImage
+from components.data import sample
+from components.models.pipelines import Family, States, adapters, family_of
+from components.paths import ARTIFACTS, TRAINING_STATE
+from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
+from components.paths import IMAGE_METRICS as METRICS
+from components.paths import IMAGE_SPLIT as SPLIT
+from components.stage import StageError
+from components.training import trainer
+from components.training.buckets import Order
+from components.training.encoded import Batch, Encoded, Encoders, Item, items, sizes_in_words
+from components.training.trainer import TrainingModule
+
+STATE = TRAINING_STATE / "image"
+SAMPLES = ARTIFACTS / "image/samples"  # sheets painted while training
+Paint = Callable[[nn.Module, int], None]
+
+
+class Training(TrainingModule):
+    """One step: noise latents, predict what the family predicts. Some captions are left out."""
+
+    def __init__(
+        self, network: nn.Module, family: Family, folder: Path, empty: States, config: TrainImage, paint: Paint | None
+    ) -> None:
+        super().__init__(config)
+        self.network = network.train()
+        self.family, self.empty, self.config, self.paint = family, empty, config, paint
+        self.schedule = family.scheduler(folder)
+        self.strict_loading = False  # a checkpoint holds what is trained; the frozen base comes from its own folder
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean over this rank's samples; ranks have equally many, so that the step's loss is the mean of theirs."""
+        dropped_B, uniform_B, noise_BCHW = (drawn[self.share] for drawn in self._draw(batch))
+        states = left_out(batch.states, self.empty, dropped_B)
+        time_B = self.family.times(self.schedule, uniform_B, batch.latents)
+        return self.family.loss(
+            self.network, self.schedule, batch.latents, states, noise_BCHW, time_B, min_snr=self.config.min_snr
+        ).mean()
+
+    def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """For every sample of the step: whether its caption is left out, where its time lies, and the noise."""
+        generator, device = self.generator(), batch.latents.device
+        count = len(batch.latents) * self.trainer.world_size
+        dropped = torch.rand(count, generator=generator, device=device) < self.config.caption_dropout
+        uniform = torch.rand(count, generator=generator, device=device)
+        noise = torch.randn((count, *batch.latents.shape[1:]), generator=generator, device=device)
+        return dropped, uniform, noise
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+        step = self.trainer.global_step
+        if self.paint is not None and self.trainer.is_global_zero and step % self.config.samples.every == 0:  # type: ignore[union-attr]
+            self.paint(self.network, step)
+            self.network.train()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=self.config.learning_rate, weight_decay=0.01)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {n: v for n, v in checkpoint["state_dict"].items() if n in trained}
+
+
+def left_out(states: States, empty: States, dropped_B: Tensor) -> States:
+    """States in which those of the captions that are left out are the empty one's; how a picture was cut stays."""
+    return {
+        name: torch.where(dropped_B.view(-1, *[1] * (value.dim() - 1)), empty[name].to(value), value)
+        if name in empty
+        else value
+        for name, value in states.items()
+    }
+
+
+def refuse(config: TrainImage, family: Family) -> None:
+    """Raises `StageError` for settings that have no meaning for this pipeline; says which are not used."""
+    if not config.start_from_base:
+        raise StageError(
+            "train.image.start_from_base: false trains the built-in model from random weights; a pipeline that was "
+            "brought is fine-tuned: set it to true"
+        )
+    if config.min_snr is not None and not family.weighed_by_snr:
+        raise StageError(f"train.image.min_snr: {family.pipeline} learns by flow matching, which knows no such weight")
+    if config.lora_alpha is not None and config.lora_rank is None:
+        raise StageError("train.image.lora_alpha scales an adapter, and lora_rank: null trains none: set it to null")
+    if config.strategy.startswith("deepspeed"):
+        raise StageError(f"train.image.strategy: {config.strategy} is not proved for pipelines: set auto or ddp")
+    if trainer.is_writer():
+        print("train image: train.image.model describes the built-in model and is not used", flush=True)
+
+
+def network_of(family: Family, folder: Path, config: TrainImage) -> nn.Module:
+    """The pipeline's network, ready to be trained: with an adapter of zeros, or every weight in float32."""
+    pl.seed_everything(config.seed, verbose=False)
+    frozen = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    network = family.read_network(folder, frozen if config.lora_rank else torch.float32)
+    if config.gradient_checkpointing:
+        network.enable_gradient_checkpointing()  # type: ignore[operator]
+    if config.lora_rank:
+        return adapters.add(network, family, config.lora_rank, config.lora_alpha or config.lora_rank)
+    return network.requires_grad_(True)
+
+
+@torch.no_grad()
+def held_out_loss(
+    network: nn.Module, family: Family, folder: Path, encoded: Encoded, pictures: list[Item], config: TrainImage,
+    *, captioned: bool = True,
+) -> float:  # fmt: skip
+    """The mean loss on unseen pictures with fixed noise and evenly spread times, so that runs compare."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device).eval()
+    generator, schedule = torch.Generator().manual_seed(config.seed), family.scheduler(folder)
+    empty, total = encoded.of_caption(None), 0.0
+    for number, picture in enumerate(pictures):
+        latents, states = encoded.batch([picture])
+        if not captioned:
+            states = left_out(states, empty, torch.tensor([True]))
+        noise = torch.randn(latents.shape, generator=generator)
+        time = family.times(schedule, torch.tensor([(number + 0.5) / len(pictures)]), latents)
+        latents, noise, time = latents.to(device), noise.to(device), time.to(device)
+        states = {name: value.to(device) for name, value in states.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            total += float(family.loss(network, schedule, latents, states, noise, time))
+    return total / len(pictures)
+
+
+def painter(family: Family, folder: Path, encoded: Encoded, wanted: ImageSamples, size: int, seed: int) -> Paint:
+    """Paints a sheet of the prompts, side by side, from the same noise at every step."""
+    rows = [encoded.of_caption(prompt) for prompt in wanted.prompts]
+    states = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    empty = encoded.of_caption(None)
+
+    def paint(network: nn.Module, step: int) -> None:
+        device, dtype = next(network.parameters()).device, next(network.parameters()).dtype
+        pipeline = family.read(folder, dtype, without=(family.network_name, *family.encoders))
+        pipeline.register_modules(**{family.network_name: network.eval()})
+        pipeline.to(device)
+        ours, none = ({name: value.to(device, dtype) for name, value in given.items()} for given in (states, empty))
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            seeds = [seed + number for number in range(len(rows))]
+            pictures_BCHW = family.paint(
+                pipeline, ours, none, size=size, steps=wanted.steps, guidance=wanted.guidance, seeds=seeds
+            )
+        sheet_HWC = torch.cat(list(pictures_BCHW), dim=2).permute(1, 2, 0).add(1).mul(127.5).round().byte().cpu()
+        SAMPLES.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(sheet_HWC.numpy()).save(SAMPLES / f"step-{step:06d}.png")
+
+    return paint
+
+
+def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
+    """The stage for a pipeline in `folder`, sealed as `base`: returns its metrics; the first process alone writes."""
+    family = family_of(folder)
+    refuse(config, family)
+    sides = config.sizes or (base.parameters["size"],)
+    multiple = family.multiple(folder)
+    pictures, held_out = (
+        items(sample.read(SPLIT / f"{side}.parquet"), sides, multiple) for side in ("train", "validation")
+    )
+    if not pictures or not held_out:
+        raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
+    encoded = _encoded(config, family, folder, base, [*pictures, *held_out])
+    parents = {"data": read_manifest(SPLIT).digest, "base": base.digest}
+    parameters = config.model_dump(mode="json", exclude={"model"})
+    key = trainer.state_key(parameters, canonical(parents))
+    network = network_of(family, folder, config)
+    before = held_out_loss(network, family, folder, encoded, held_out, config)
+    paint = None
+    if config.samples:
+        paint = painter(family, folder, encoded, config.samples, sides[-1], config.seed)
+    fitted = trainer.fit(
+        Training(network, family, folder, encoded.of_caption(None), config, paint),
+        len(pictures),
+        lambda indices, step: encoded.batch([pictures[index] for index in indices]),
+        config,
+        state_dir=STATE,
+        key=key,
+        ema_decay=config.ema_decay,
+        order=Order([picture.cut.size for picture in pictures], config.seed, config.batch_size),
+    )
+    del network  # it trained where it was, perhaps in pieces: the weights that count are `fitted`'s
+    network = network_of(family, folder, config)
+    fitted.load_into(network, "network")
+    last = [loss for _, loss in fitted.losses[-50:]]
+    metrics = {
+        "train_loss": sum(last) / len(last),
+        "validation_loss_before": before,
+        "validation_loss": held_out_loss(network, family, folder, encoded, held_out, config),
+        "validation_loss_uncaptioned": held_out_loss(
+            network, family, folder, encoded, held_out, config, captioned=False
+        ),
+        "samples": len({picture.sample.id for picture in pictures}),
+        "buckets": len({picture.cut.size for picture in pictures}),
+        "enlarged": sum(picture.enlarged for picture in pictures),
+        "steps": len(fitted.losses),
+    }
+    if trainer.is_writer():
+        named = {name: base.parameters[name] for name in ("source", "family", "licence")}
+        write(network, family, config, parents, {"base": named, **parameters}, metrics, fitted.losses)
+        trainer.discard(STATE)
+    return metrics
+
+
+def _encoded(config: TrainImage, family: Family, folder: Path, base: Manifest, pictures: list[Item]) -> Encoded:
+    """The cache, filled with all that the run needs."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    encoded = Encoded(Encoders(family, folder, dtype, device), base.parameters["files"])
+    prompts = config.samples.prompts if config.samples else ()
+    captions = [*dict.fromkeys([*(picture.sample.text for picture in pictures), *prompts])]
+    latents, states = encoded.fill(pictures, captions)
+    if trainer.is_writer():
+        computed = f"{latents} of {len(pictures)} latents and {states} of {len(captions) + 1} prompt states computed"
+        print(f"train image: {computed}, the others cached; {sizes_in_words(pictures)}", flush=True)
+    return encoded
+
+
+def write(
+    network: nn.Module,
+    family: Family,
+    config: TrainImage,
+    parents: dict[str, str],
+    parameters: dict[str, Any],
+    metrics: dict[str, Any],
+    losses: list[tuple[int, float]],
+) -> None:
+    """The sealed checkpoint and the metrics."""
+    trainer.write_losses(METRICS / "train.csv", losses)
+    write_text(METRICS / "train.json", canonical(metrics))
+    with staged(CHECKPOINT) as folder:
+        if config.lora_rank:
+            adapters.save(network, family, folder)
+        else:
+            network.save_pretrained(folder / family.network_name, safe_serialization=True)  # type: ignore[operator]
+        seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)

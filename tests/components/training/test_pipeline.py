@@ -1,0 +1,179 @@
+"""Pipelines that somebody brings are trained by the stage's own command, in a folder like a clone of this project."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components import config
+from components.artifact import read_manifest, seal
+from components.config.document import read_yaml, write_yaml
+from components.data import sample
+from components.data.sample import Sample
+from components.models import base_image
+from components.models.pipelines import FAMILIES, adapted, adapters, family_of
+from components.paths import IMAGE_CHECKPOINT, IMAGE_METRICS, IMAGE_SPLIT
+from components.stage import StageError
+from components.training import image, pipeline
+from tests.conftest import ROOT
+from tests.tiny_pipelines import WRITERS
+
+SETTINGS: dict[str, Any] = {
+    "lora_rank": 2,
+    "max_steps": 2,
+    "batch_size": 2,
+    "learning_rate": 0.01,
+    "checkpoint_every": 1,
+    "precision": "fp32",
+    "ema_decay": 0.5,
+}
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pipelines")
+    return {name: write(folder / name) for name, write in WRITERS.items()}
+
+
+def picture(width: int, height: int, colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A split of five pictures of two shapes, and two to check on."""
+    root = tmp_path / "project"
+    shapes = [(64, 64, "red"), (64, 64, "blue"), (96, 48, "green"), (100, 48, "grey"), (64, 62, "pink")]
+    rows = [
+        Sample(f"s{number}", f"a {colour} flat", image=picture(width, height, colour))
+        for number, (width, height, colour) in enumerate(shapes)
+    ]
+    sample.write(root / IMAGE_SPLIT / "train.parquet", rows)
+    sample.write(root / IMAGE_SPLIT / "validation.parquet", rows[:2])
+    seal(root / IMAGE_SPLIT, line="image", kind="split", parents={}, parameters={}, metrics={})
+    monkeypatch.chdir(root)
+    yield root
+    config.load.cache_clear()
+
+
+def configure(base: Path | str, **changes: Any) -> None:
+    """`params.yaml` as shipped, but for the base and these settings of the training."""
+    document = read_yaml(ROOT / "params.yaml")
+    document["base"]["image"]["model"] = str(base)
+    document["train"]["image"] |= {**SETTINGS, **changes}
+    write_yaml(Path("params.yaml"), document)
+    config.load.cache_clear()  # it remembers by relative path
+
+
+def run(base: Path | str, **changes: Any) -> dict[str, Any]:
+    """Both stages, as `dvc repro` runs them; returns the metrics."""
+    configure(base, **changes)
+    base_image.main()
+    image.main()
+    metrics: dict[str, Any] = json.loads((IMAGE_METRICS / "train.json").read_text())
+    return metrics
+
+
+def paint(made: diffusers.DiffusionPipeline, seed: int = 3) -> np.ndarray[Any, Any]:
+    family = FAMILIES[type(made).__name__]
+    states, empty = family.encode(made, ["a red flat"]), family.unconditional(made)
+    return family.paint(made, states, empty, size=64, steps=2, guidance=3.0, seeds=[seed]).numpy()
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd3", "flux"])
+def test_a_brought_pipeline_is_trained_and_its_adapter_paints_the_same_in_plain_diffusers(
+    project: Path, bases: dict[str, Path], name: str
+) -> None:
+    metrics = run(bases[name])
+    assert metrics["steps"] == 2 and metrics["samples"] == 5 and metrics["buckets"] == 2
+    assert metrics["validation_loss"] != metrics["validation_loss_before"] != metrics["validation_loss_uncaptioned"]
+    manifest = read_manifest(IMAGE_CHECKPOINT)
+    assert manifest.parameters["base"] == {"source": str(bases[name]), "family": name, "licence": "apache-2.0"}
+    assert adapters.WEIGHTS in manifest.files
+    ours = paint(adapted(bases[name], IMAGE_CHECKPOINT))
+    plain = diffusers.DiffusionPipeline.from_pretrained(bases[name], use_safetensors=True)
+    untouched = paint(plain)
+    plain.load_lora_weights(str(IMAGE_CHECKPOINT))
+    assert np.abs(ours - paint(plain)).max() < np.abs(ours - untouched).max() / 20
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd3"])
+def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
+    project: Path, bases: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(bases[name], max_steps=3)
+    whole = (IMAGE_CHECKPOINT / adapters.WEIGHTS).read_bytes()
+    shutil.rmtree(IMAGE_CHECKPOINT)
+    batch_of = pipeline.Encoded.batch
+
+    def stops(self: Any, pictures: Any) -> Any:
+        if len(pictures) > 1 and any(Path(pipeline.STATE).rglob("step-00000002.ckpt")):
+            raise KeyboardInterrupt
+        return batch_of(self, pictures)
+
+    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, SystemExit, StageError)):
+        patched.setattr(pipeline.Encoded, "batch", stops)
+        image.main()
+    assert not IMAGE_CHECKPOINT.exists() and list(Path(pipeline.STATE).rglob("step-*.ckpt"))
+    image.main()
+    assert (IMAGE_CHECKPOINT / adapters.WEIGHTS).read_bytes() == whole
+
+
+def test_every_weight_is_trained_without_a_rank_and_loaded_again(project: Path, bases: dict[str, Path]) -> None:
+    run(bases["sdxl"], lora_rank=None, gradient_checkpointing=True, min_snr=5.0, sizes=[64, 32])
+    family = family_of(bases["sdxl"])
+    trained, base = (
+        family.network(made) for made in (adapted(bases["sdxl"], IMAGE_CHECKPOINT), family.read(bases["sdxl"]))
+    )
+    assert not torch.equal(trained.conv_in.weight, base.conv_in.weight)  # type: ignore[union-attr, operator]
+
+
+def test_pictures_are_painted_while_it_trains_and_change_nothing_of_it(project: Path, bases: dict[str, Path]) -> None:
+    run(bases["sdxl"])
+    without = (IMAGE_CHECKPOINT / adapters.WEIGHTS).read_bytes()
+    samples = {"every": 1, "prompts": ["a red flat", "a dog"], "steps": 2, "guidance": 3.0}
+    run(bases["sdxl"], samples=samples)
+    assert (IMAGE_CHECKPOINT / adapters.WEIGHTS).read_bytes() == without
+    sheets = [Image.open(pipeline.SAMPLES / f"step-{step:06d}.png") for step in (1, 2)]
+    assert {sheet.size for sheet in sheets} == {(128, 64)}
+    assert np.abs(np.asarray(sheets[0], float) - np.asarray(sheets[1], float)).max() > 0
+
+
+def test_bf16_trains(project: Path, bases: dict[str, Path]) -> None:
+    metrics = run(bases["sd3"], precision="bf16")
+    assert np.isfinite(metrics["validation_loss"])
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("sd3", {"min_snr": 5.0}, "StableDiffusion3Pipeline learns by flow matching"),
+    ("sdxl", {"start_from_base": False, "lora_rank": None}, "set it to true"),
+    ("sdxl", {"lora_rank": None, "lora_alpha": 4.0}, "set it to null"),
+    ("sdxl", {"strategy": "deepspeed_stage_3"}, "set auto or ddp"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), REFUSED)
+def test_a_setting_that_has_no_meaning_is_refused_before_anything_is_computed(
+    project: Path, bases: dict[str, Path], name: str, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(StageError, match=words):
+        run(bases[name], **changes)
+    assert not Path(".atelier/cache").exists()
+
+
+def test_a_setting_of_pipelines_is_refused_for_the_built_in_model(project: Path) -> None:
+    configure("sticker", sizes=[64])
+    with pytest.raises(StageError, match=r"train.image.sizes is for pipelines"):
+        image.main()
