@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
-from components.config import Params, TrainText
+from components.config import Params, TrainImage, TrainText
 from components.export.engines import picture_engines, text_engines
 from components.models.brought import BUILT_IN
 from components.models.card import Card, card_of
@@ -33,6 +34,8 @@ def show(model: str, params: Params) -> Iterator[str]:
     yield from _listed("engines", [f"{name}: {said}" for name, said in _engines(card).items()])
     if card.shape:
         yield from _plan(card.shape, params)
+    if card.network:
+        yield from _plan_pipeline(card.network, params.train.image)
 
 
 def _row(name: str, text: str) -> list[str]:
@@ -85,6 +88,28 @@ def _plan(shape: Shape, params: Params) -> Iterator[str]:
         yield _serving(shape, params, "fp16", device)
     yield ""
     yield from _assumptions(here)
+
+
+def _plan_pipeline(folder: Path, settings: TrainImage) -> Iterator[str]:
+    """A LoRA step on one picture of the native size, or of the largest of `sizes`."""
+    from components.models.network_memory import lora
+
+    rank = settings.lora_rank or 16
+    yield ""
+    for checkpointing in (False, True):
+        needed = lora(folder, rank, max(settings.sizes or (0,)) or None, checkpointing)
+        words = "with" if checkpointing else "without"
+        yield (
+            f"to train LoRA, rank {rank}: one picture of {needed.size} × {needed.size} pixels, bf16, {words} gradient "
+            "checkpointing"
+        )
+        parts = {"weights": needed.weights, "optimiser": needed.optimizer, "activations": needed.activations}
+        said = ", ".join(f"{name} {value / GB:.2f}" for name, value in parts.items())
+        yield from _row("  memory, GB", f"{said}; {needed.peak / GB:.2f} at once, {UNPROVEN} on a GPU")
+        fits = ", ".join(f"{device.name} {'fits' if needed.peak <= device.memory else 'NO'}" for device in speed.GPUS)
+        here = "fits" if needed.peak * machine.KEPT <= machine.available() else "NO"
+        yield from _row("", f"this CPU {here}, {fits}; each further picture takes its activations again")
+    yield from _row("", "captions' states and latents are computed before, and their networks are not there then")
 
 
 def _training(shape: Shape, run: Training, steps: int, device: Device, here: bool) -> str:
