@@ -151,6 +151,7 @@ def _assumptions(here: Device) -> Iterator[str]:
             f"GPUs: {speed.SHEET}; no GPU was measured",
             "every sample has the full length and all of its tokens are learned: the most that it can take",
             "hours are an estimate; loading, evaluation and export come on top",
+            "serving takes the weights and the keys and values of tokens; the engine's own buffers come on top",
             "a stream of answers is bound by reading the weights from memory; several at once share that",
         ],
     )

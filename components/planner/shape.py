@@ -40,8 +40,8 @@ class Header(NamedTuple):
 @dataclass(frozen=True)
 class Shape:
     """Of the whole model. `linear`: weights of the blocks' linear layers, to which LoRA is added; `inputs`, `outputs`:
-    the widths of these, summed. `expert`: weights of routed experts, to which it is not, `active` the share of them
-    that a token passes. `intermediate`: width of the MLP that a token passes, all its experts together.
+    the widths of these, summed. `expert`: weights of routed experts, `active` the share of them that a token passes,
+    `expert_sides` what a LoRA of rank 1 has of weights there. `intermediate`: width of the MLP that a token passes, all its experts together.
     """
 
     family: str
@@ -60,6 +60,7 @@ class Shape:
     inputs: int
     outputs: int
     expert: int
+    expert_sides: int
     active: float
 
     @property
@@ -76,7 +77,7 @@ class Shape:
 
     def adapter(self, rank: int) -> int:
         """Weights of LoRA on every linear layer but the output's."""
-        return rank * (self.inputs + self.outputs)
+        return rank * (self.inputs + self.outputs + self.expert_sides)
 
     @property
     def multiplied(self) -> float:
@@ -92,7 +93,8 @@ def read(config: Mapping[str, Any], headers: Mapping[str, Header]) -> Shape:
         raise ValueError(f"its configuration names no {' or '.join(NAMES['hidden'])}, layers and heads")
     family = str(config.get("model_type"))
     linear = [_sides(family, header) for name, header in headers.items() if _is_linear(name, header)]
-    expert = sum(header.values for name, header in headers.items() if ".experts." in name and len(header.shape) > 1)
+    experts = {name: header for name, header in headers.items() if ".experts." in name and len(header.shape) > 1}
+    expert = sum(header.values for header in experts.values())
     embedding = next((header for name, header in headers.items() if EMBEDDING.search(name)), None)
     head = next((header for name, header in headers.items() if HEAD.search(name)), None)
     if embedding is None or not linear:
@@ -118,6 +120,7 @@ def read(config: Mapping[str, Any], headers: Mapping[str, Header]) -> Shape:
         inputs=sum(inputs for _, inputs in linear),
         outputs=sum(outputs for outputs, _ in linear),
         expert=expert,
+        expert_sides=sum(_expert_sides(name, header) for name, header in experts.items()),
         active=used / sizes["experts"] if expert and sizes["experts"] else 1.0,
     )
 
@@ -129,11 +132,17 @@ def _kv_heads(text: Mapping[str, Any], sizes: Mapping[str, int]) -> int:
 
 
 def _is_linear(name: str, header: Header) -> bool:
-    """Whether LoRA is added to it: routed experts and what routes to them are no linear layers to transformers."""
-    routes = ".experts." in name or name.endswith(
-        (".mlp.gate.weight", ".router.weight", ".block_sparse_moe.gate.weight")
-    )
-    return len(header.shape) == 2 and bool(LAYER.search(name)) and name.endswith(".weight") and not routes
+    of_block = bool(LAYER.search(name)) and ".experts." not in name
+    return len(header.shape) == 2 and of_block and name.endswith(".weight")
+
+
+def _expert_sides(name: str, header: Header) -> int:
+    """transformers holds an expert's gate and its other matrix as one, to which PEFT gives twice the rank."""
+    *count, outputs, inputs = header.shape
+    if re.search(r"gate_up_proj", name):
+        return 2 * prod(count) * (inputs + outputs)
+    whole = 2 * outputs if re.search(r"\.(gate_proj|up_proj|w1|w3)\.", name) else outputs
+    return prod(count) * (inputs + whole)
 
 
 def _sides(family: str, header: Header) -> tuple[int, int]:

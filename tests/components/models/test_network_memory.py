@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,10 @@ SIDE, RANK = 512, 4
 @pytest.mark.parametrize("write", [write_tiny_sdxl, write_tiny_sd3])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_step_takes_what_is_counted(
-    write: object, checkpointing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path], Path], checkpointing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_memory, "T5", 32)
-    folder = write(tmp_path / "pipeline")  # type: ignore[operator]
+    folder = write(tmp_path / "pipeline")
     counted = lora(folder, RANK, SIDE, checkpointing)
     family = family_of(folder)
     network = adapters.add(family.read_network(folder, torch.bfloat16), family, RANK, RANK).train()

@@ -51,13 +51,15 @@ def test_an_output_that_is_stored_though_it_is_the_embedding_is_counted_once() -
     assert not apart.tied and apart.parameters == 134_515_008 + 49152 * 576
 
 
-def test_experts_get_no_adapter_and_a_token_passes_a_few_of_them() -> None:
+def test_a_token_passes_a_few_of_the_experts_which_share_an_adapter_as_peft_has_it() -> None:
     mlp = {f"mlp.experts.{n}.{kind}_proj.weight": (64, 576) for n in range(8) for kind in ("gate", "up")}
     mlp |= {f"mlp.experts.{n}.down_proj.weight": (576, 64) for n in range(8)} | {"mlp.gate.weight": (8, 576)}
     attention = {name: shape for name, shape in BLOCK.items() if "mlp" not in name}
     shape = read(CONFIG | {"num_experts": 8, "num_experts_per_tok": 2}, headers(attention | mlp))
     assert shape.expert == 30 * 8 * 3 * 64 * 576 and shape.active == 0.25 and shape.intermediate == 2 * 64
-    assert shape.adapter(1) == 30 * 2 * (576 + 576 + 576 + 192)
+    attended = 2 * (576 + 576 + 576 + 192)
+    experts = 8 * (2 * (576 + 2 * 64) + 64 + 576)  # counted on Qwen3-MoE: make bench NAME=families
+    assert shape.adapter(1) == 30 * (attended + experts + 576 + 8)
 
 
 def test_a_gpt2_is_read_by_its_own_names() -> None:
