@@ -7,6 +7,8 @@ would save is counted exactly, whatever the family's layers are.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def lora(folder: Path, rank: int, size: int | None = None, checkpointing: bool =
     side = size or family.native_size(folder)
     with FakeTensorMode(allow_non_fake_inputs=True):
         config = family.part(folder, family.network_name)
-        network = getattr(diffusers, config["_class_name"]).from_config(config).to(torch.bfloat16)
+        with _made_of(torch.bfloat16):
+            network = getattr(diffusers, config["_class_name"]).from_config(config)
         count = sum(p.numel() for p in network.parameters())
         network = adapters.add(network, family, rank, rank).train()
         if checkpointing:
@@ -74,6 +77,17 @@ def lora(folder: Path, rank: int, size: int | None = None, checkpointing: bool =
             optimizer=2 * 4 * adapter,
             activations=sum(storage.nbytes() for key, storage in kept.items() if key not in own),
         )
+
+
+@contextmanager
+def _made_of(dtype: torch.dtype) -> Iterator[None]:
+    """Inside it new weights are of that type: fake ones cannot be cast once a module has them."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _states(family: Family, folder: Path, side: int) -> States:
