@@ -15,6 +15,7 @@ from flows import commands, environment
 HELP = "The open stack for making generative-AI applications from end to end."
 GROUPS = {
     "pipeline": "Data and models, brought up to date.",
+    "model": "Any model, before it is used.",
     "train": "Search for better settings.",
     "release": "Models that users get, tried beside the champion and taken back.",
     "experiment": "Experiments: in force within about a second, without a restart.",
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": commands.demo,
     "params": commands.params,
     "pipeline run": commands.pipeline_run,
+    "model show": commands.model_show,
     "train tune": commands.train_tune,
     "release start": commands.release_start,
     "release rollback": commands.release_rollback,

@@ -115,6 +115,19 @@ def pipeline_run(stages: Annotated[list[str] | None, typer.Argument(help="all by
     say(f"{outcome:7} {name}" for name, outcome in pipeline(stages).items())
 
 
+def model_show(
+    model: Annotated[
+        str, typer.Argument(help="as under base.text.model or base.image.model; by default that of text")
+    ] = "",
+) -> None:
+    """What a model is, what is missing, what runs it, and what it takes to train and to serve; loads no weights."""
+    from flows.model import show
+
+    params = load()
+    for line in show(model or params.base.text.model, params):
+        typer.echo(line)
+
+
 def train_tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
     """Search training or sampling settings with Hyperopt; trials become nested MLflow runs."""
     stack.use_server_if_running(load())

@@ -57,6 +57,13 @@ def smollm_tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
     )
 
 
+def gguf_tokenizer(source: Path, fields: dict[str, Any]) -> PreTrainedTokenizerBase:
+    """The tokenizer that the file describes in `fields`."""
+    if (fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre")) == ("gpt2", "smollm"):
+        return smollm_tokenizer(fields)
+    return AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+
+
 def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The dequantised bf16 model and its tokenizer; raises `StageError` where the file is missing or not a GGUF."""
     if not source.is_file():
@@ -67,9 +74,7 @@ def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise StageError(f"{source}: not a readable GGUF file: {error}; fetch it again") from error
     try:
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
-        if (fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre")) == ("gpt2", "smollm"):
-            return model, smollm_tokenizer(fields)
-        return model, AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        return model, gguf_tokenizer(source, fields)
     except (ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise StageError(
             f"{source}: transformers cannot read this GGUF ({error}); bring the model as a folder of safetensors"

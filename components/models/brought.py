@@ -86,15 +86,24 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     """
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
-    config, template = read_json(folder / "config.json"), _template(folder)
+    config = read_json(folder / "config.json")
     shapes = dict(tensors(folder))
     named = licence or licence_of(folder)
-    faults = [*_code(folder, config), *_talks(folder, config, template), *unlicensed(named, licence)]
-    if faults:
-        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(faults)}")
+    if found := faults(folder, licence):
+        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(found)}")
     parameters = sum(shapes.values())
     context = int(config.get("max_position_embeddings") or 0)
     return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
+
+
+def faults(folder: Path, licence: str | None) -> list[str]:
+    """What keeps the model in `folder` from being used, whatever its weights are."""
+    config, template = read_json(folder / "config.json"), _template(folder)
+    return [
+        *_code(folder, config),
+        *_talks(folder, config, template),
+        *unlicensed(licence or licence_of(folder), licence),
+    ]
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -55,14 +55,19 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     index = _index(folder)
     family = _family(index)
     named = licence or licence_of(folder)
-    missing = list(_missing(folder, index, family))
-    faults = [*_code(folder, index), *missing, *unlicensed(named, licence, "image")]
-    if not missing:
-        faults += family.faults(folder)
-    if faults:
-        raise StageError(f"base.image.model: {model or folder} cannot be used: {'; '.join(faults)}")
+    if found := faults(folder, licence):
+        raise StageError(f"base.image.model: {model or folder} cannot be used: {'; '.join(found)}")
     parameters = sum(count for part in _parts(index) for count in _weights(folder / part))
     return Facts(family.name, named, parameters, family.native_size(folder), digests(folder))
+
+
+def faults(folder: Path, licence: str | None) -> list[str]:
+    """What keeps the pipeline in `folder` from being used; raises `StageError` where it is none of a family."""
+    index = _index(folder)
+    family = _family(index)
+    missing = list(_missing(folder, index, family))
+    found = [*_code(folder, index), *missing, *unlicensed(licence or licence_of(folder), licence, "image")]
+    return found if missing else [*found, *family.faults(folder)]
 
 
 def digests(folder: Path) -> dict[str, str]:

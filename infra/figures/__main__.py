@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.figures import base, models, online, readme
+from infra.figures import base, brought, models, online, readme
 from infra.figures.row import Document, Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,7 @@ PAGES: dict[str, Sequence[Row]] = {
     "README.md": readme.ROWS,
     "docs/benchmarks.md": models.ROWS + online.ROWS,
     "docs/base_image.md": base.ROWS,
+    "docs/models.md": brought.ROWS,
 }
 
 

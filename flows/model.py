@@ -1,0 +1,157 @@
+"""`atelier model show`: what a model is, what is missing, what runs it, and what it would take; in plain columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from components.config import Params, TrainImage, TrainText
+from components.export.engines import picture_engines, text_engines
+from components.models.brought import BUILT_IN
+from components.models.card import Card, card_of
+from components.planner import machine, memory, speed
+from components.planner.fit import GB, arithmetic
+from components.planner.memory import Training
+from components.planner.shape import Shape
+from components.planner.speed import Device
+
+WIDTH, NAME = 100, 16
+LENGTH = 512  # tokens of a sample, where `params.yaml` leaves it to the data
+UNPROVEN = "unproven: computed, not measured"
+
+
+def show(model: str, params: Params) -> Iterator[str]:
+    """The lines of the page; raises `StageError` for what names no model."""
+    bases = {params.base.text.model: params.base.text.licence, params.base.image.model: params.base.image.licence}
+    licence = bases.get(model)
+    card = card_of(model, licence)
+    rows = {"model": model, **card.facts}
+    yield from chain.from_iterable(_row(name, text) for name, text in rows.items())
+    yield from _listed("missing", card.missing or ["nothing"])
+    yield from _listed("engines", [f"{name}: {said}" for name, said in _engines(card).items()])
+    if card.shape:
+        yield from _plan(card.shape, params)
+    if card.network:
+        yield from _plan_pipeline(card.network, params.train.image)
+
+
+def _row(name: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{name:{NAME}} ", subsequent_indent=" " * (NAME + 1)) or [name]
+
+
+def _listed(name: str, texts: list[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield from _row("" if number else name, text)
+
+
+def _engines(card: Card) -> dict[str, str]:
+    if card.kind == BUILT_IN["image"]:
+        return {"PyTorch": "the reference; trains", "OpenVINO": "serves", "ONNX Runtime": "serves"}
+    return text_engines(card.kind) if card.line == "text" else picture_engines(card.kind)
+
+
+def run_of(settings: TrainText, trained: str) -> Training:
+    """The training that `params.yaml` describes, with every token of every sample in the loss: the most it can take."""
+    return Training(
+        trained="full" if trained == "full" else "lora",
+        rank=settings.lora_rank,
+        precision=settings.precision,
+        batch=settings.batch_size,
+        length=settings.max_length or LENGTH,
+        devices=settings.devices,
+        strategy=settings.strategy,
+    )
+
+
+def _plan(shape: Shape, params: Params) -> Iterator[str]:
+    settings = params.train.text
+    here = machine.probe(settings.precision)
+    for trained, words in (("lora", f"LoRA, rank {settings.lora_rank}"), ("full", "every weight")):
+        run = run_of(settings, trained)
+        devices = f"{run.devices} device{'s' * (run.devices > 1)}, {run.strategy}"
+        yield ""
+        yield (
+            f"to train {words}: {run.batch} × {run.length} tokens a step, {settings.max_steps} steps, {run.precision}, "
+            f"{devices}"
+        )
+        yield from _row("  memory, GB", f"{arithmetic(memory.training(shape, run))}; not all of it at once")
+        for device in (here, *speed.GPUS):
+            yield _training(shape, run, settings.max_steps, device, device is here)
+    weights = params.export.text.weight_format
+    yield ""
+    yield f"to serve a conversation of {_conversation(params):,} tokens"
+    yield _serving(shape, params, weights, here)
+    for device in speed.GPUS:
+        yield _serving(shape, params, "fp16", device)
+    yield ""
+    yield from _assumptions(here)
+
+
+def _plan_pipeline(folder: Path, settings: TrainImage) -> Iterator[str]:
+    """A LoRA step on one picture of the native size, or of the largest of `sizes`."""
+    from components.models.network_memory import lora
+
+    rank = settings.lora_rank or 16
+    yield ""
+    for checkpointing in (False, True):
+        needed = lora(folder, rank, max(settings.sizes or (0,)) or None, checkpointing)
+        words = "with" if checkpointing else "without"
+        yield (
+            f"to train LoRA, rank {rank}: one picture of {needed.size} × {needed.size} pixels, bf16, {words} gradient "
+            "checkpointing"
+        )
+        parts = {"weights": needed.weights, "optimiser": needed.optimizer, "activations": needed.activations}
+        said = ", ".join(f"{name} {value / GB:.2f}" for name, value in parts.items())
+        yield from _row("  memory, GB", f"{said}; {needed.peak / GB:.2f} at once, {UNPROVEN} on a GPU")
+        fits = ", ".join(f"{device.name} {'fits' if needed.peak <= device.memory else 'NO'}" for device in speed.GPUS)
+        here = "fits" if needed.peak * machine.KEPT <= machine.available() else "NO"
+        yield from _row("", f"this CPU {here}, {fits}; each further picture takes its activations again")
+    yield from _row("", "captions' states and latents are computed before, and their networks are not there then")
+
+
+def _training(shape: Shape, run: Training, steps: int, device: Device, here: bool) -> str:
+    fitting = run if device.precision is None else replace(run, precision="fp32")
+    needed = memory.training(shape, fitting).peak * (machine.KEPT if here else 1)
+    least, most = speed.training_hours(shape, fitting, steps, device)
+    fits = "fits" if needed <= device.memory else "DOES NOT FIT"
+    said = "" if here else f"  {UNPROVEN}{', in fp32' * (fitting != run)}"
+    size = f"{needed / GB:8.1f} of {device.memory / GB:3.0f} GB  {fits:12}"
+    return f"  {device.name:20} {size}  {_hours(least)} to {_hours(most)}{said}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} min"
+
+
+def _conversation(params: Params) -> int:
+    """Tokens of the longest that is served."""
+    return params.serving.text_max_prompt_tokens + params.serving.text_max_new_tokens
+
+
+def _serving(shape: Shape, params: Params, weights: str, device: Device) -> str:
+    served = memory.serving(shape, weights, "fp16" if weights == "fp16" else "int8")
+    tokens = _conversation(params)
+    least, most = speed.tokens_per_second(served.total(tokens), device)
+    more = max(0, int((device.memory - served.weights) // (served.token * tokens)))
+    size = f"{served.total(tokens) / GB:8.2f} GB {weights:5} {more:8,} at once"
+    said = f"  {UNPROVEN}" * (device.source == speed.SHEET)
+    return f"  {device.name:20} {size}  {least:,.0f} to {most:,.0f} tokens/s{said}"
+
+
+def _assumptions(here: Device) -> Iterator[str]:
+    least, most = (f"{share:.0%}" for share in here.share)
+    yield from _listed(
+        "assumed",
+        [
+            f"{here.name}: {here.source}; a step reaches {least} to {most} of it, as measured on small models",
+            f"its memory: {machine.KEPT:g} times what is computed, as glibc keeps freed blocks: the most measured",
+            f"GPUs: {speed.SHEET}; no GPU was measured",
+            "every sample has the full length and all of its tokens are learned: the most that it can take",
+            "hours are an estimate; loading, evaluation and export come on top",
+            "serving takes the weights and the keys and values of tokens; the engine's own buffers come on top",
+            "a stream of answers is bound by reading the weights from memory; several at once share that",
+        ],
+    )
