@@ -3,6 +3,7 @@
 For every held-out phrase of `metrics/text/written.json` the image line paints the phrase itself, what training has for
 the phrase most like it, the base language model's prompt and the fine-tuned one's, with equal seeds; the judge compares
 each picture with the intended name. `reference` paints the wanted prompt: more than that no text model can be worth.
+Where no pair of the text line has the concept of a picture there is nothing to paint, and the metrics say so.
 """
 
 from __future__ import annotations
@@ -53,7 +54,12 @@ def evaluate(
 def main() -> None:
     """Write the metrics."""
     params = config.load()
-    written = json.loads(WRITTEN.read_bytes())
+    rows = json.loads(WRITTEN.read_bytes())
+    written = [row for row in rows if row.get("concept")]
+    if rows and not written:
+        why = "no held-out pair of the text line has a concept: what it writes is no picture's prompt"
+        write_text(METRICS, canonical({"phrases": 0, "why": why}))
+        return print(f"evaluate_prompts: nothing painted, {why}")
     if len(written) < 2:
         raise StageError(f"{WRITTEN}: {len(written)} prompts; raise evaluate.text.samples to compare pictures")
     encoder = TextEncoder(tokens=params.train.image.model.text_tokens)
