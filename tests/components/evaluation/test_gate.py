@@ -77,7 +77,8 @@ def test_11_a_model_that_what_needs_no_model_beats_is_refused_in_words() -> None
         "loss_ratio is 1.033, must be at most 1 (held-out loss 3.10, how often each token is written 3.00)",
         "chrf_gain_lower is -0.05, must be at least 0 "
         "(characters in common with the wanted answer: 0.2 over 30 answers, the phrase repeated 0.15)",
-        "exact_gain is -0.1, must be at least 0 (exactly the wanted answer: 0.1 over 30 answers, the phrase repeated 0.2)",
+        "exact_gain is -0.1, must be at least 0 "
+        "(exactly the wanted answer: 0.1 over 30 answers, the phrase repeated 0.2)",
     ]
 
 
@@ -93,9 +94,10 @@ def test_a_bound_of_any_figure_holds_at_the_lower_end_of_its_interval() -> None:
     assert all(check.passed for check in passed)
     failed = text_checks(evaluation, bounded(right=0.5, right_gain=0.25, win_rate=0.5))[3:]
     assert [check.passed for check in failed] == [False] * 3
+    right = "(your metric right: 0.55 over 30 answers, the phrase repeated 0.25)"
     assert refusals(verdict(failed, parity=True)) == [
-        "right_lower is 0.45, must be at least 0.5 (your metric right: 0.55 over 30 answers, the phrase repeated 0.25)",
-        "right_gain_lower is 0.2, must be at least 0.25 (your metric right: 0.55 over 30 answers, the phrase repeated 0.25)",
+        f"right_lower is 0.45, must be at least 0.5 {right}",
+        f"right_gain_lower is 0.2, must be at least 0.25 {right}",
         "win_rate_lower is 0.49, must be at least 0.5 (14 won and 6 lost of 30 pairs, by m)",
     ]
 
