@@ -29,8 +29,10 @@ from components.paths import SCORING
 from components.stage import StageError
 
 SECONDS = 600  # for all answers together
-KEPT = ("PATH", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-KEPT += ("PYTHONPATH", "OMP_NUM_THREADS")
+KEPT = (
+    *("PATH", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+    *("PYTHONPATH", "OMP_NUM_THREADS"),
+)
 # What the evaluation and the gate write beside the user's figures.
 TAKEN = {*METRICS, "naming", "similarity", "loss", "perplexity", "lower", "over", "win_rate"}
 
@@ -89,7 +91,7 @@ def _called(metric: str, path: Path, function: str, calls: list[dict[str, Any]])
     with TemporaryDirectory() as folder:
         given, found = Path(folder, "calls.json"), Path(folder, "scores.json")
         given.write_text(json.dumps(calls), encoding="utf-8")
-        command = [sys.executable, "-m", metric_process.__name__, path, function, given, found]
+        command = [sys.executable, "-m", metric_process.__name__, str(path), function, str(given), str(found)]
         with subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
         ) as process:

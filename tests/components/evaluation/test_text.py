@@ -131,11 +131,11 @@ def test_a_metric_of_the_users_own_stands_beside_the_baselines(
     (tmp_path / "scoring").mkdir()
     code = "def right(messages, answer, reference, meta):\n    return reference in answer\n"
     (tmp_path / "scoring/mine.py").write_text(code)
-    monkeypatch.setattr(text, "write", lambda *_, **__: [pair.completion + "!" for pair in CAPITALS])
+    right = {pair.messages: f"{pair.completion}!" for pair in CAPITALS}
+    monkeypatch.setattr(text, "write", lambda model, chat, asked, **_: [right[messages] for messages in asked])
     model, chat = load_base(tiny_base, torch.float32), tiny_chat(tiny_base)
     settings = SETTINGS.model_copy(update={"metric": "scoring/mine.py:right"})
-    sides = {"train": [Pair("capital of Peru", "Lima")], "test": CAPITALS[::-1]}
-    monkeypatch.setattr(text.random.Random, "sample", lambda self, test, count: CAPITALS)
+    sides = {"train": [Pair("capital of Peru", "Lima")], "test": CAPITALS}
     document, written = evaluate({"before": model, "after": model}, chat, encoder, sides, settings, SERVING)
     assert document["after"]["right"] == document["after"]["lower"]["right"] == 1 and document["echo"]["right"] == 0
     assert document["gain"]["over"]["right"] == "before" and document["gain"]["right_lower"] == 0
