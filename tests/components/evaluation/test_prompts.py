@@ -40,7 +40,7 @@ def test_each_writer_is_judged_by_the_pictures_of_its_own_prompts(tmp_path: Path
 
 def test_a_single_prompt_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "WRITTEN", tmp_path / "written.json")
-    prompts.WRITTEN.write_text('[{"concept": "dog"}]')
+    prompts.WRITTEN.write_text("[{}]")
     with pytest.raises(StageError, match=r"1 prompts; raise evaluate\.text\.samples"):
         prompts.main()
 
@@ -50,8 +50,9 @@ def test_answers_that_mean_no_picture_are_not_painted_and_the_metrics_say_why(
 ) -> None:
     monkeypatch.setattr(prompts, "WRITTEN", tmp_path / "written.json")
     monkeypatch.setattr(prompts, "METRICS", tmp_path / "prompts.json")
-    prompts.WRITTEN.write_text(json.dumps([{"phrase": "capital of France?", "reference": "Paris", "after": "Rome"}]))
+    row = {"phrase": "capital of France?", "reference": "Paris", "after": "Rome"}
+    prompts.WRITTEN.write_text(json.dumps([row, row, {**row, "concept": "one"}]))
     prompts.main()
     document = json.loads(prompts.METRICS.read_bytes())
-    assert document["phrases"] == 0 and "no held-out pair of the text line has a concept" in document["why"]
+    assert document["phrases"] == 0 and "1 of 3 held-out pairs" in document["why"]
     assert document["why"] in capsys.readouterr().out and models.prompts(document) == ""
