@@ -138,3 +138,19 @@ def test_a_changed_parameter_reruns_the_stages_that_declare_it_and_no_other(
     reduce(getitem, parents, document)[last] = value
     write_yaml(tmp_path / "params.yaml", document)
     assert {stage for stage, found in declared.items() if any(dependency.status() for dependency in found)} == stages
+
+
+def test_a_change_of_a_users_own_metric_reruns_the_evaluation_of_text_and_no_other_stage(tmp_path: Path) -> None:
+    Repo.init(str(tmp_path), no_scm=True)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "scoring/__pycache__").mkdir(parents=True)
+    (tmp_path / "scoring/mine.py").write_text("def right(*_):\n    return 1.0\n")
+    with_it = {s.name: d for s in Repo(str(tmp_path)).index.stages for d in s.deps if d.def_path == "scoring"}
+    assert with_it.keys() == {"evaluate_text"}
+    folder = with_it["evaluate_text"]
+    folder.save()
+    (tmp_path / "scoring/__pycache__/mine.pyc").write_text("bytes")
+    assert not folder.status()
+    (tmp_path / "scoring/mine.py").write_text("def right(*_):\n    return 0.0\n")
+    assert folder.status()

@@ -54,6 +54,7 @@ from components.config.stages import (
     Package as Package,
     Prepare as Prepare,
     Split as Split,
+    TextJudge as TextJudge,
     TrainBase as TrainBase,
     TrainImage as TrainImage,
     TrainText as TrainText,

@@ -194,10 +194,28 @@ class TuneSampling(Settings):
     step_cost: float = Field(ge=0, description="Alignment (a cosine) that one more step has to be worth")
 
 
+class TextJudge(Settings):
+    """A model that compares answers; its key, where it needs one, is in the environment as ATELIER_JUDGE_KEY."""
+
+    url: str = Field(
+        pattern=r"^https?://[^@\s]+$", description="OpenAI-compatible endpoint, up to what /chat/completions follows"
+    )
+    model: str = Field(min_length=1, description="The judge's name at that endpoint")
+    samples: Count = Field(description="Held-out phrases that are judged at most, each with two requests")
+
+
 class EvaluateText(Settings):
     samples: Count = Field(description="Test phrases that prompts are written for, sampled as `serving` does")
     seed: Seed = Field(description="Seed of the phrases and of sampling")
-    similarity: Fraction = Field(description="Cosine of text encodings from which a prompt names the intended picture")
+    similarity: Fraction = Field(
+        description="Cosine of text encodings from which an answer names the picture, of pairs with a concept"
+    )
+    metric: str | None = Field(
+        default=None,
+        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+        description="Your own metric of an answer as scoring/file.py:function (scoring/README.md); null: none",
+    )
+    judge: TextJudge | None = Field(default=None, description="A model that compares answers in pairs; null: none")
 
 
 class EvaluateImage(Settings):
@@ -245,12 +263,18 @@ class GateText(Settings):
         description="Held-out loss, as a multiple of the lesser of the base model's and token frequencies', at most"
     )
     min_chrf_gain: float = Field(
-        ge=-1, le=1, description="By how much chrF must exceed that of the best answers that need no model"
+        ge=-1,
+        le=1,
+        description="By how much chrF must exceed that of the best of the base model and what needs no model",
     )
     min_exact_gain: float = Field(
         ge=-1,
         le=1,
-        description="By how much the share of exact answers must exceed that of the best that need no model",
+        description="By how much the share of exact answers must exceed that of the best of these",
+    )
+    at_least: dict[str, float] = Field(
+        default={},
+        description="Bounds of any figure of the evaluation, such as exact_normalised, token_f1_gain or win_rate",
     )
     max_perplexity_increase: Fraction = Field(
         description="Share by which held-out perplexity may exceed the champion's"

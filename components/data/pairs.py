@@ -1,11 +1,12 @@
-"""The text line's samples as pairs: what the user says, the picture prompt to write, and the concept both mean."""
+"""The text line's samples as pairs: what the user says, what the model shall write, and the concept both may mean."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
@@ -18,18 +19,27 @@ MOST_REPEATS = 30
 
 @dataclass(frozen=True)
 class Pair:
-    """`phrase` is the user's, `completion` what the model shall write, `concept` the name of the intended picture.
+    """`phrase` is the user's, `completion` what the model shall write.
+
+    `concept`: the name of the intended picture, empty where the sample has no `meta.concept`.
 
     `learned`: it comes from users' reactions or from annotators. `rejected`: what users disliked instead, empty where
-    that is not known. `history`: the messages (role, content) before the phrase.
+    that is not known. `history`: the messages (role, content) before the phrase. `id` and `meta` are the sample's.
     """
 
     phrase: str
     completion: str
-    concept: str
+    concept: str = ""
     learned: bool = False
     rejected: str = ""
     history: tuple[tuple[str, str], ...] = ()
+    id: str = field(default="", compare=False)
+    meta: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def group(self) -> str:
+        """What the split keeps on one side; the pair's own completion where it came through none."""
+        return str(self.meta.get("split_group") or self.completion)
 
     @property
     def messages(self) -> tuple[tuple[str, str], ...]:
@@ -55,7 +65,12 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
         raise StageError(f"{path}: sample {row['id']!r} has no text or no meta.completion")
     learned = (row["source"] or "") in LEARNED
     history = tuple((message["role"], message["content"]) for message in meta.get("history", ()))
-    return Pair(row["text"], completion, row["label"] or completion, learned, meta.get("rejected", ""), history)
+    concept = str(row["label"] or meta["concept"]) if meta.get("concept") else ""
+    if row["label"]:
+        meta["label"] = row["label"]
+    return Pair(
+        row["text"], completion, concept, learned, meta.get("rejected", ""), history, id=str(row["id"]), meta=meta
+    )
 
 
 def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:

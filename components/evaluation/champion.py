@@ -134,20 +134,22 @@ def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: in
     return [Bound("perplexity_ratio_upper", float(upper), Relation.AT_MOST, threshold, float(estimate), len(pairs))]
 
 
-def independent_pairs(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """One pair of each concept, or of each completion where the data name none; completions of one concept are alike
-    and would count one observation several times."""
+def one_pair_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """One pair of each concept, or of each group of the split where pairs have none: what is alike in a group would
+    count one observation several times."""
     shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
-    return list({pair.concept: pair for pair in shuffled}.values())
+    return list({pair.concept or pair.group: pair for pair in shuffled}.values())
 
 
 def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list[Bound]:
     """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
     if line == "text":
-        pairs = independent_pairs(read_pairs(test), params.evaluate.text.seed)
+        pairs = one_pair_each(read_pairs(test), params.evaluate.text.seed)
         if len(pairs) < 2:
-            raise StageError(f"{test}: {len(pairs)} held-out concepts, 2 are needed; give the split a larger share")
+            raise StageError(
+                f"{test}: {len(pairs)} held-out pairs that differ, 2 are needed; give the split a larger share"
+            )
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
     samples = chosen("test", settings.samples, settings.seed)
     if paints_pipeline(candidate) or paints_pipeline(champion):

@@ -93,7 +93,12 @@ class Chain:
 
 def phrases(side: str, count: int, seed: int) -> list[Pair]:
     """Up to `count` phrases of a side, each of another concept; raises `StageError` where there are not two."""
-    pairs = read_pairs(SPLIT / f"{side}.parquet")
+    pairs = [pair for pair in read_pairs(SPLIT / f"{side}.parquet") if pair.concept]
+    if not pairs:
+        raise StageError(
+            f"{SPLIT}: no pair on the {side} side has a concept; what is searched here is how well the pictures of "
+            "what the text line writes show the concept that was meant"
+        )
     random.Random(seed).shuffle(pairs)  # noqa: S311 - a sample
     chosen = list({pair.concept: pair for pair in pairs}.values())[:count]
     if len(chosen) < 2:

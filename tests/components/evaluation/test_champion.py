@@ -15,8 +15,8 @@ from components.data.pairs import Pair
 from components.evaluation import champion
 from components.evaluation.champion import (
     image_checks,
-    independent_pairs,
     mean_difference,
+    one_pair_each,
     recognised,
     text_checks,
 )
@@ -77,9 +77,11 @@ def test_models_that_never_differ_have_no_uncertainty() -> None:
     assert mean_difference(same, same, "lower", 7) == (0.0, 0.0)
 
 
-def test_only_one_pair_speaks_for_a_concept() -> None:
-    chosen = independent_pairs([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
+def test_only_one_pair_speaks_for_a_concept_or_where_there_is_none_for_a_group_of_the_split() -> None:
+    chosen = one_pair_each([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
     assert sorted(pair.concept for pair in chosen) == sorted(THINGS)
+    answered = [Pair(f"is {n} odd?", "yes" if n % 2 else "no", meta={"split_group": f"g{n // 3}"}) for n in range(12)]
+    assert sorted(pair.group for pair in one_pair_each(answered, seed=7)) == ["g0", "g1", "g2", "g3"]
 
 
 def test_a_picture_counts_where_its_own_name_is_the_best(tiny_encoder: Path) -> None:
@@ -157,5 +159,5 @@ def test_what_cannot_be_compared_is_named_with_what_to_do(
     with pytest.raises(StageError, match=r"champion .*image-export.* atelier release start --force 'the reason'"):
         champion.main("text", tiny_export, tiny_image_export, tmp_path / "verdict.json")
     write_tiny_pairs(data, THINGS[:1])
-    with pytest.raises(StageError, match="1 held-out concepts, 2 are needed"):
+    with pytest.raises(StageError, match="1 held-out pairs that differ, 2 are needed"):
         champion.main("text", tiny_image_export, tiny_export, tmp_path / "verdict.json")
