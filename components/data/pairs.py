@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
@@ -21,7 +22,8 @@ class Pair:
     """`phrase` is the user's, `completion` what the model shall write, `concept` the name of the intended picture.
 
     `learned`: it comes from users' reactions or from annotators. `rejected`: what users disliked instead, empty where
-    that is not known. `history`: the messages (role, content) before the phrase.
+    that is not known. `history`: the messages (role, content) before the phrase. `untaught`: places in it of answers
+    that are read and not learned.
     """
 
     phrase: str
@@ -30,6 +32,16 @@ class Pair:
     learned: bool = False
     rejected: str = ""
     history: tuple[tuple[str, str], ...] = ()
+    untaught: tuple[int, ...] = ()
+
+    @property
+    def answers(self) -> list[tuple[tuple[tuple[str, str], ...], str]]:
+        """Each earlier answer that is to be learned, after the messages before it."""
+        return [
+            (self.history[:place], text)
+            for place, (role, text) in enumerate(self.history)
+            if role == "assistant" and place not in self.untaught
+        ]
 
     @property
     def messages(self) -> tuple[tuple[str, str], ...]:
@@ -54,19 +66,30 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
     if not row["text"] or not completion:
         raise StageError(f"{path}: sample {row['id']!r} has no text or no meta.completion")
     learned = (row["source"] or "") in LEARNED
-    history = tuple((message["role"], message["content"]) for message in meta.get("history", ()))
-    return Pair(row["text"], completion, row["label"] or completion, learned, meta.get("rejected", ""), history)
+    said = meta.get("history", ())
+    history = tuple((message["role"], message["content"]) for message in said)
+    untaught = tuple(place for place, message in enumerate(said) if message.get("weight") == 0)
+    concept = row["label"] or completion
+    return Pair(row["text"], completion, concept, learned, meta.get("rejected", ""), history, untaught)
 
 
-def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:
-    """`pairs` with the learned ones repeated until they are about `share` of all, where there are fewer.
+class MayBeLearned(Protocol):
+    @property
+    def learned(self) -> bool: ...
 
-    A model that is trained for some hundreds of steps would hardly see a hundred new pairs among thousands. No pair is
+
+SampleT = TypeVar("SampleT", bound=MayBeLearned)
+
+
+def repeated(samples: Sequence[SampleT], share: float) -> list[SampleT]:
+    """`samples` with the learned ones repeated until they are about `share` of all, where there are fewer.
+
+    A model that is trained for some hundreds of steps would hardly see a hundred new ones among thousands. None is
     repeated more than `MOST_REPEATS` times: a handful must not make up a model.
     """
-    learned = [pair for pair in pairs if pair.learned]
-    others = len(pairs) - len(learned)
+    learned = [sample for sample in samples if sample.learned]
+    others = len(samples) - len(learned)
     if not learned:
-        return list(pairs)
+        return list(samples)
     times = max(1, min(MOST_REPEATS, round(share / (1 - share) * others / len(learned))))
-    return [*pairs, *learned * (times - 1)]
+    return [*samples, *learned * (times - 1)]

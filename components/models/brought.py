@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.artifact import ArtifactError, Manifest, file_digest, verify
+from components.chat import context_length
 from components.paths import STATE
 from components.stage import StageError
 
@@ -83,14 +84,17 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
     config, template = _json(folder / "config.json"), _template(folder)
-    shapes = dict(_tensors(folder))
+    parameters = parameters_of(folder)
     named = licence or _licence(folder)
     faults = [*_code(folder, config), *_talks(folder, config, template), *_licensed(named, licence)]
     if faults:
         raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(faults)}")
-    parameters = sum(shapes.values())
-    context = int(config.get("max_position_embeddings") or 0)
-    return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
+    return Facts(str(config["model_type"]), named, parameters, context_length(config), digests(folder))
+
+
+def parameters_of(folder: Path) -> int:
+    """How many values a model's weights have; raises `StageError` where its files are not whole."""
+    return sum(dict(_tensors(folder)).values())
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from components.models.language import (
     add_adapter,
     collate,
     completion_losses,
-    fitting,
     format_of,
     held_out_loss,
     load_base,
@@ -135,17 +133,6 @@ def test_4_a_pair_is_never_cut(chat: Chat) -> None:
     prompt = chat.prompt(long.messages)
     assert ids[: len(prompt)] == prompt and labels[: len(prompt)] == [IGNORED] * len(prompt)
     assert chat.tokenizer.decode(labels[len(prompt) :]) == f"{long.completion}<|im_end|>"
-
-
-def test_4_pairs_that_do_not_fit_are_left_out_whole_and_said_so(chat: Chat, capsys: pytest.CaptureFixture[str]) -> None:
-    limit = max(len(chat.encode(pair)[0]) for pair in PAIRS)
-    long = [replace(PAIRS[0], completion="x" * 200), replace(PAIRS[0], rejected="x" * 200), Pair("x" * 200, "x", "x")]
-    assert fitting(chat, PAIRS, limit) == PAIRS
-    assert capsys.readouterr().out == ""
-    assert fitting(chat, [*long, *PAIRS], limit) == PAIRS
-    assert "3 of 5 pairs are left out" in capsys.readouterr().out
-    with pytest.raises(StageError, match="none of 3 pairs has at most 80 tokens"):
-        fitting(chat, long, 80)
 
 
 def test_4_losses_are_measured_on_whole_pairs_in_batches_that_fit_into_memory(
