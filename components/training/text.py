@@ -194,12 +194,16 @@ def require_apart(model: PreTrainedModel, samples: Sequence[Taught], pad: int) -
     model.eval()
     packed = [pack([(before, silent), sample], pad, 2 * len(ids)) for before in (ids, ids[::-1])]
     alone = completion_losses(model, collate([sample], pad))[0].item()
-    one, other = (completion_losses(model, batch)[0][1].item() for batch in packed)
+    family = f"train.text.packing: a model of the family {model.config.model_type}"
+    try:
+        one, other = (completion_losses(model, batch)[0][1].item() for batch in packed)
+    except (TypeError, ValueError) as error:
+        raise StageError(f"{family} takes no positions ({error}); set packing: false") from error
     model.train()
     if abs(one - other) > 1e-3 * one or abs(one - alone) > 0.05 * alone:
         raise StageError(
-            f"train.text.packing: a model of the family {model.config.model_type} reads a packed sample in the light "
-            f"of the one before it (loss {alone:.3f} alone, {one:.3f} and {other:.3f} packed); set packing: false"
+            f"{family} reads a packed sample in the light of the one before it (loss {alone:.3f} alone, {one:.3f} and "
+            f"{other:.3f} packed); set packing: false"
         )
 
 

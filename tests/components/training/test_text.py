@@ -150,6 +150,78 @@ def test_4_pairs_longer_than_max_length_are_left_out_whole_said_so_and_recorded(
         train_here(project, "text", monkeypatch)
 
 
+def test_steps_are_counted_in_samples_of_which_a_conversation_may_have_several(tiny_base: Path) -> None:
+    """Two answers of the source's conversation, one that users taught: half of what is seen, for the steps set."""
+    chat = thinking_chat()
+    talk = Pair("bluer", "blue boat", "boat", history=(("user", "a boat"), ("assistant", "boat")))
+    pairs = [talk, Pair("a dog", "dog", "dog", learned=True)]
+    samples = taught(chat, pairs, max_length=None)
+    seen, run = text.schedule(samples, SETTINGS.model_copy(update={"learned_share": 0.5}))
+    assert [sample.learned for sample in samples] == [False, False, True]
+    assert (len(seen), sum(sample.learned for sample in seen), run.max_steps) == (4, 2, 24)
+
+
+@pytest.mark.parametrize("changes", [{"packing": True}, {"micro_batch": 3, "gradient_checkpointing": True}], ids=str)
+def test_what_changes_no_result_changes_none(tiny_base: Path, changes: dict[str, object], tmp_path: Path) -> None:
+    chat = tiny_chat(tiny_base)
+    pairs = [replace(pair, rejected="nothing of the kind") if pair.concept == "dog" else pair for pair in PAIRS]
+    short = {"max_steps": 4, "learning_rate": 0.005}
+    (_, plain), (_, other) = (
+        text.train(tiny_base, chat, taught(chat, pairs), SETTINGS.model_copy(update=c), state_dir=tmp_path, key=str(c))
+        for c in (short, short | changes)
+    )
+    assert [loss for _, loss in other.losses] == pytest.approx([loss for _, loss in plain.losses], abs=1e-4)
+    assert all(torch.allclose(value, other.weights[name], atol=1e-4) for name, value in plain.weights.items())
+
+
+def test_a_model_that_cannot_tell_packed_samples_apart_is_refused() -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    torch.manual_seed(0)
+    model = BloomForCausalLM(BloomConfig(vocab_size=259, hidden_size=32, n_layer=1, n_head=2))
+    with pytest.raises(StageError, match=r"a model of the family bloom .* set packing: false"):
+        text.require_apart(model, taught(thinking_chat()), 2)
+
+
+@pytest.mark.parametrize("adapter", ["full", "dora"])
+def test_every_weight_or_dora_is_trained_sealed_and_loaded_as_any_checkpoint(
+    adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write_project(tmp_path, "text")
+    set_parameters(project, "text", adapter=adapter, packing=True, learning_rate=0.01)
+    train_here(project, "text", monkeypatch)
+    manifest = verify(project / CHECKPOINT)
+    base, chat = project / text.TEXT_BASE, tiny_chat(project / text.TEXT_BASE)
+    assert manifest.metrics["loss"] < manifest.metrics["loss_first"]
+    merged = load_merged(base, project / CHECKPOINT, torch.float32)
+    held_out = read_pairs(project / SPLIT / "validation.parquet")
+    assert held_out_loss(merged, chat, held_out) == pytest.approx(manifest.metrics["validation_loss"], abs=1e-3)
+    if adapter == "full":
+        assert {"model.safetensors", "config.json", "tokenizer.json", "chat.json"} <= set(manifest.files)
+        assert manifest.metrics["trained_parameters"] == sum(p.numel() for p in merged.parameters())
+        assert Chat.read(project / CHECKPOINT, project / CHECKPOINT).format == chat.format
+
+
+def test_quantising_is_refused_before_anything_is_loaded_where_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    set_parameters(tmp_path, "text", quantised="nf4")
+    with pytest.raises(StageError, match="nf4 needs an NVIDIA GPU"):  # and not: there is no base
+        train_here(tmp_path, "text", monkeypatch)
+
+
+def test_a_base_larger_than_memory_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write_project(tmp_path, "text")
+    monkeypatch.setattr(text, "memory", lambda: (10_000, 10_000))
+    monkeypatch.setattr(text, "load_base", lambda *_: pytest.fail("the base was loaded"))
+    set_parameters(project, "text")
+    with pytest.raises(StageError, match="M parameters with 4 bytes each for weights"):
+        train_here(project, "text", monkeypatch)
+
+
 def test_each_answer_of_a_conversation_is_learned_and_what_was_disliked_stands_beside_the_last() -> None:
     history = (("user", "a boat"), ("assistant", "boat"))
     pair = Pair("make it bluer", "blue boat", "boat", rejected="red boat", history=history)
