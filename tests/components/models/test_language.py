@@ -43,6 +43,8 @@ PAIRS = [
     Pair("an apple please", "red apple: fruit, food", "red apple"),
 ]
 TURNS = Pair("make it bluer", "blue boat", "boat", history=(("user", "a boat"), ("assistant", "boat")))
+MIXTURE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+MIXTURE |= {"num_key_value_heads": 1, "num_experts": 2, "moe_intermediate_size": 16}
 WITHOUT_SYSTEM = (  # as Gemma's
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
 )
@@ -155,9 +157,7 @@ def test_packed_samples_have_the_losses_and_gradients_of_samples_one_by_one(fami
 @pytest.mark.parametrize("family", ["gpt2", "qwen3_moe"])
 def test_adapters_reach_every_linear_layer_whatever_it_is_called_and_merge(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    shape: dict[str, int] = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    if family == "qwen3_moe":
-        shape |= {"num_key_value_heads": 1, "head_dim": 16, "num_experts": 2, "moe_intermediate_size": 16}
+    shape = MIXTURE if family == "qwen3_moe" else {"vocab_size": 99, "n_embd": 32, "n_layer": 1, "n_head": 2}
     base = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
     base.save_pretrained(tmp_path / "base")
     model = add_adapter(base, rank=2, alpha=4, dropout=0.0)
@@ -175,9 +175,7 @@ def test_adapters_reach_every_linear_layer_whatever_it_is_called_and_merge(famil
 
 
 def test_dora_for_a_mixture_is_refused_in_words() -> None:
-    shape = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
-    shape |= {"num_key_value_heads": 1, "num_experts": 2, "moe_intermediate_size": 16}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen3_moe", **shape))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen3_moe", **MIXTURE))
     with pytest.raises(StageError, match=r"dora .* does not go with a model of the family qwen3_moe"):
         add_adapter(model, rank=2, alpha=4, dropout=0.0, dora=True)
 
