@@ -61,6 +61,8 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
     tags = {line: f"{digest[:12]}-{build.digest(line)}" for line, digest in digests.items()}
+    if "text" in digests:
+        require_text_fits(params)
     for line, tag in tags.items():
         require_not_rolled_back(line, f"{line}-{tag}", params)
         if canary:
@@ -84,6 +86,14 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
 
 def package_folder(line: str) -> Path:
     return ROOT / ARTIFACTS / line / "package"
+
+
+def require_text_fits(params: Params) -> None:
+    """Refuse, before anything is deployed, a text model that holds less than what requests may be long."""
+    from components.runtimes.text import require_context
+
+    serving = params.serving
+    require_context(package_folder("text"), serving.text_max_prompt_tokens, serving.text_max_new_tokens)
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:

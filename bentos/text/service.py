@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import cast
 
 import bentoml
-from bentoml.exceptions import InvalidArgument, UnprocessableEntity
+from bentoml.exceptions import BentoMLException, InvalidArgument, UnprocessableEntity
 
 from bentos import remove_metrics, tracing
 from bentos.access import Access, require_token
@@ -31,12 +31,14 @@ from bentos.protocol import (
     require_artifact,
 )
 from bentos.text.engines import Engines
+from components.artifact import ArtifactError
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import (  # imports its engine only when it loads
     JobFailedError,
     PromptTooLongError,
     RequestRefusedError,
+    require_context,
 )
 
 SERVING = load().serving
@@ -64,6 +66,10 @@ class TextBento:
     def check() -> None:
         require_token()
         require_artifact("text")
+        try:
+            require_context(artifact_folder("text"), SERVING.text_max_prompt_tokens, SERVING.text_max_new_tokens)
+        except ArtifactError as error:
+            raise BentoMLException(str(error)) from error
 
     @bentoml.on_shutdown
     def close(self) -> None:

@@ -71,7 +71,9 @@ class Serving(Settings):
     image_max_latency_ms: Count = Field(description="Time that batching may take until a request is refused, in ms")
     image_steps: int = Field(ge=1, le=1000, description="Denoising steps of a picture")
     image_guidance: float = Field(ge=0, le=50, description="Weight of the caption (classifier-free guidance)")
-    text_max_prompt_tokens: Count = Field(description="Longest prompt, in tokens; a longer one gets a 400")
+    text_max_prompt_tokens: Count | None = Field(
+        description="Longest prompt, in tokens; a longer one gets a 400; null: what the model holds beside an answer"
+    )
     text_max_new_tokens: Count = Field(description="Longest answer, in tokens")
     text_temperature: Temperature = Field(description="Temperature of sampling; 0 always takes the likeliest token")
     text_top_p: TopP = Field(

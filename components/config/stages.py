@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -100,10 +100,39 @@ class TrainText(TrainBase):
         ge=0, description="Weight of the loss on answers that users disliked, beside that on the pairs"
     )
     system_prompt: str = Field(description="Leads each conversation that brings none, in service too; empty: none")
-    max_length: int = Field(ge=8, le=131_072, description="Longest conversation that is trained on, in tokens")
+    max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = Field(
+        description="Longest sample that is trained on, in tokens; null: the data's, as far as context and memory go"
+    )
+    overflow: Literal["refuse", "leave_out", "split"] = Field(
+        default="leave_out",
+        description="What becomes of longer ones: training is refused, they are left out, or split between turns",
+    )
+    answers: Literal["all", "last"] = Field(
+        default="all", description="Which answers of a conversation are learned; those of weight 0 never are"
+    )
+    packing: bool = Field(default=False, description="Several samples in a row where they fit; changes no result")
+    adapter: Literal["lora", "dora", "full"] = Field(
+        default="lora", description="What is trained: low-rank matrices, these with magnitudes (DoRA), or every weight"
+    )
+    quantised: Literal["nf4"] | None = Field(
+        default=None, description="What the frozen base is held in while an adapter trains (QLoRA, on a GPU); null: not"
+    )
     lora_rank: Count = Field(description="Rank of the low-rank adapter")
     lora_alpha: Count = Field(description="Scale of the adapter, divided by its rank")
     lora_dropout: float = Field(ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training")
+    micro_batch: Count | None = Field(
+        default=None,
+        description="Samples of a step that a device computes at a time, for more forward passes; null: all of its own",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute each layer again instead of keeping it in memory; changes no result"
+    )
+
+    @model_validator(mode="after")
+    def _quantised_goes_with_an_adapter_on_one_device(self) -> TrainText:
+        if self.quantised and (self.adapter == "full" or self.strategy != "auto" or self.devices > 1):
+            raise ValueError("quantised goes with adapter: lora or dora, strategy: auto and devices: 1")
+        return self
 
 
 class ImageModel(Settings):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
@@ -24,7 +24,8 @@ class Pair:
     `concept`: the name of the intended picture, empty where the sample has no `meta.concept`.
 
     `learned`: it comes from users' reactions or from annotators. `rejected`: what users disliked instead, empty where
-    that is not known. `history`: the messages (role, content) before the phrase. `id` and `meta` are the sample's.
+    that is not known. `history`: the messages (role, content) before the phrase. `untaught`: places in it of answers
+    that are read and not learned. `id` and `meta` are the sample's.
     """
 
     phrase: str
@@ -33,6 +34,7 @@ class Pair:
     learned: bool = False
     rejected: str = ""
     history: tuple[tuple[str, str], ...] = ()
+    untaught: tuple[int, ...] = ()
     id: str = field(default="", compare=False)
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -40,6 +42,15 @@ class Pair:
     def group(self) -> str:
         """What the split keeps on one side; the pair's own completion where it came through none."""
         return str(self.meta.get("split_group") or self.completion)
+
+    @property
+    def answers(self) -> list[tuple[tuple[tuple[str, str], ...], str]]:
+        """Each earlier answer that is to be learned, after the messages before it."""
+        return [
+            (self.history[:place], text)
+            for place, (role, text) in enumerate(self.history)
+            if role == "assistant" and place not in self.untaught
+        ]
 
     @property
     def messages(self) -> tuple[tuple[str, str], ...]:
@@ -64,24 +75,33 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
     if not row["text"] or not completion:
         raise StageError(f"{path}: sample {row['id']!r} has no text or no meta.completion")
     learned = (row["source"] or "") in LEARNED
-    history = tuple((message["role"], message["content"]) for message in meta.get("history", ()))
+    said = meta.get("history", ())
+    history = tuple((message["role"], message["content"]) for message in said)
+    untaught = tuple(place for place, message in enumerate(said) if message.get("weight") == 0)
     concept = str(row["label"] or meta["concept"]) if meta.get("concept") else ""
     if row["label"]:
         meta["label"] = row["label"]
-    return Pair(
-        row["text"], completion, concept, learned, meta.get("rejected", ""), history, id=str(row["id"]), meta=meta
-    )
+    rejected, identity = meta.get("rejected", ""), str(row["id"])
+    return Pair(row["text"], completion, concept, learned, rejected, history, untaught, id=identity, meta=meta)
 
 
-def repeated(pairs: Sequence[Pair], share: float) -> list[Pair]:
-    """`pairs` with the learned ones repeated until they are about `share` of all, where there are fewer.
+class MayBeLearned(Protocol):
+    @property
+    def learned(self) -> bool: ...
 
-    A model that is trained for some hundreds of steps would hardly see a hundred new pairs among thousands. No pair is
+
+SampleT = TypeVar("SampleT", bound=MayBeLearned)
+
+
+def repeated(samples: Sequence[SampleT], share: float) -> list[SampleT]:
+    """`samples` with the learned ones repeated until they are about `share` of all, where there are fewer.
+
+    A model that is trained for some hundreds of steps would hardly see a hundred new ones among thousands. None is
     repeated more than `MOST_REPEATS` times: a handful must not make up a model.
     """
-    learned = [pair for pair in pairs if pair.learned]
-    others = len(pairs) - len(learned)
+    learned = [sample for sample in samples if sample.learned]
+    others = len(samples) - len(learned)
     if not learned:
-        return list(pairs)
+        return list(samples)
     times = max(1, min(MOST_REPEATS, round(share / (1 - share) * others / len(learned))))
-    return [*pairs, *learned * (times - 1)]
+    return [*samples, *learned * (times - 1)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.artifact import ArtifactError, Manifest, file_digest, verify
+from components.chat import context_length
 from components.paths import STATE
 from components.stage import StageError
 
@@ -87,13 +88,16 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
     config = read_json(folder / "config.json")
-    shapes = dict(tensors(folder))
+    parameters = parameters_of(folder)
     named = licence or licence_of(folder)
     if found := faults(folder, licence):
         raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(found)}")
-    parameters = sum(shapes.values())
-    context = int(config.get("max_position_embeddings") or 0)
-    return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
+    return Facts(str(config["model_type"]), named, parameters, context_length(config), digests(folder))
+
+
+def parameters_of(folder: Path) -> int:
+    """How many values a model's weights have; raises `StageError` where its files are not whole."""
+    return sum(dict(tensors(folder)).values())
 
 
 def faults(folder: Path, licence: str | None) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from components.artifact import ArtifactError, verify
-from components.chat import ChatEncoder, ChatFormat, Message, Turn
+from components.chat import ChatEncoder, ChatFormat, Message, Turn, context_length
 from components.config.base import in_float32
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.fairness import LONG_PROMPT, admissible
@@ -52,6 +52,20 @@ class EngineStoppedError(RuntimeError):
 
 class JobFailedError(RuntimeError):
     """The engine failed on this request alone, or gave it up; others are answered."""
+
+
+def require_context(folder: Path, max_prompt_tokens: int | None, max_new_tokens: int) -> None:
+    """Raise `ArtifactError` where the model in an export or package holds less than the longest prompt and answer."""
+    holds, prompt = _context(folder / "openvino"), max_prompt_tokens or 1
+    if prompt + max_new_tokens > holds:
+        raise ArtifactError(
+            f"serving.text_max_prompt_tokens {max_prompt_tokens} and text_max_new_tokens {max_new_tokens}: the model "
+            f"in {folder} holds {holds} tokens; lower them, or set text_max_prompt_tokens to null for what it holds"
+        )
+
+
+def _context(folder: Path) -> int:
+    return context_length(json.loads((folder / "config.json").read_bytes()))
 
 
 def load_text(folder: Path, adapter: Path | None = None, max_prompt_tokens: int | None = None) -> OpenVinoText:
@@ -121,7 +135,7 @@ class OpenVinoText:
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._format = ChatFormat.read(folder)
         self._chat = ChatEncoder(self._render, self._encode, {token.content for token in added if token.special})
-        self._context = int(json.loads((folder / "config.json").read_bytes())["max_position_embeddings"])
+        self._context = _context(folder)
         self._max_prompt_tokens = max_prompt_tokens or self._context
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []

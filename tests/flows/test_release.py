@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
-from components.artifact import read_manifest, seal, verify, write_text
+from components.artifact import ArtifactError, read_manifest, seal, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.events.database import opened
 from components.events.schema import Deployment
@@ -53,6 +53,14 @@ print([file for file in files if not file.startswith("{source}")])
     assert ended.stdout.strip() == "[]"
 
 
+def test_a_model_that_holds_less_than_requests_may_be_long_is_refused(
+    tiny_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "package_folder", lambda line: tiny_export)
+    with pytest.raises(ArtifactError, match=r"text_max_prompt_tokens 1024 .* holds 512 tokens"):
+        release.require_text_fits(load())
+
+
 def test_a_build_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     with disable_run_logger(), pytest.raises(StageError, match=r"bentoml build of atelier-audio:v1 .*exit code"):
@@ -68,7 +76,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Params, li
     monkeypatch.setattr(release, "package_folder", lambda line: tmp_path / "package")
     monkeypatch.setattr(stack, "running", lambda: set(restarted))
     monkeypatch.setattr(stack, "restart", lambda params, program: restarted.append(program))
-    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "openvino").mkdir(parents=True)
+    (tmp_path / "package" / "openvino" / "config.json").write_text('{"max_position_embeddings": 2048}')
     (tmp_path / "package" / "weights").write_bytes(b"1")
     seal(tmp_path / "package", line="text", kind="package", parents={}, parameters={}, metrics={})
     params = load()

@@ -63,6 +63,8 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("experiments.0.floor", 0.6, "experiments.0.floor: Input should be less than or equal to 0.5"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),
+        ("train.text.adapter", "qlora", "train.text.adapter: Input should be 'lora', 'dora' or 'full'"),
+        ("train.text.overflow", "cut", "train.text.overflow: Input should be 'refuse', 'leave_out' or 'split'"),
         ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
     ],
 )

@@ -25,6 +25,7 @@ from components.runtimes.text import (
     PromptTooLongError,
     RequestRefusedError,
     load_text,
+    require_context,
 )
 from tests.tiny_adapter import package_of
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
@@ -147,6 +148,16 @@ def test_a_prompt_beyond_the_context_is_refused_before_it_starts(runtime: OpenVi
 async def test_a_stream_is_refused_at_the_call_not_at_its_first_piece(runtime: OpenVinoText) -> None:
     with pytest.raises(PromptTooLongError, match="512"):
         runtime.stream(TextRequest((("user", "x" * 600),), 8, 0))
+
+
+@pytest.mark.parametrize(("prompt", "new"), [(500, 64), (None, 512), (449, 64)])
+def test_lengths_beyond_the_context_are_refused_before_anything_is_served(
+    tiny_export: Path, prompt: int | None, new: int
+) -> None:
+    with pytest.raises(ArtifactError, match=f"text_max_prompt_tokens {prompt} .* holds 512 tokens"):
+        require_context(tiny_export, prompt, new)
+    require_context(tiny_export, 448, 64)
+    require_context(tiny_export, None, 64)
 
 
 def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(

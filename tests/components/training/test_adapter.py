@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from components.artifact import verify
+from components.artifact import seal, verify
+from components.models.language import load_base
 from components.stage import StageError
 from components.training import adapter
+from components.training.text import save
 from tests.tiny_adapter import LEARNED, SEGMENT, TRAINING
+from tests.tiny_language import tiny_chat
 
 
 def test_held_out_users_of_the_segment_like_more_what_it_writes(tiny_adapter: Path) -> None:
@@ -63,3 +67,21 @@ def test_a_checkpoint_that_the_package_was_not_made_from_is_refused(
     monkeypatch.chdir(project)
     with pytest.raises(StageError, match="is not what artifacts/text/package was made from"):
         adapter.make(SEGMENT, LEARNED, TRAINING)
+
+
+def test_an_adapter_goes_on_top_of_a_champion_of_which_every_weight_was_trained(
+    tiny_adapter: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is plain LoRA, which is what the engine adds, whatever the settings of the champion's training."""
+    project = shutil.copytree(tiny_adapter.parents[3], tmp_path / "project")
+    checkpoint, package = project / "artifacts/text/checkpoint", project / "artifacts/text/package"
+    shutil.rmtree(checkpoint)
+    save(load_base(tiny_base, torch.float32), checkpoint)
+    tiny_chat(tiny_base).format.write(checkpoint)
+    made = seal(checkpoint, line="text", kind="checkpoint", parents={}, parameters={}, metrics={})
+    seal(package, line="text", kind="package", parents={"checkpoint": made.digest}, parameters={}, metrics={})
+    monkeypatch.chdir(project)
+    full = TRAINING.model_copy(update={"adapter": "full", "max_steps": 2})
+    manifest = adapter.make(SEGMENT, LEARNED, full)
+    assert manifest.parameters["adapter"] == "lora" and "adapter_model.safetensors" in manifest.files
+    assert adapter.find(SEGMENT, LEARNED, full) == manifest
