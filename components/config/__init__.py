@@ -51,6 +51,7 @@ from components.config.stages import (
     ImageModel as ImageModel,
     Package as Package,
     Prepare as Prepare,
+    Price as Price,
     Split as Split,
     TrainBase as TrainBase,
     TrainImage as TrainImage,

@@ -24,7 +24,7 @@ import numpy as np
 from components.artifact import ArtifactError, verify
 from components.chat import ChatEncoder, ChatFormat, Message, Turn
 from components.config.base import in_float32
-from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.base import PromptTooLongError, RequestRefusedError, TextRequest, TextResult
 from components.runtimes.fairness import LONG_PROMPT, admissible
 
 READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them
@@ -36,14 +36,6 @@ PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 WEIGHTS = "adapter_model.safetensors"  # of an adapter: PEFT's name
 log = logging.getLogger("bentoml.text")
 REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
-
-
-class RequestRefusedError(ValueError):
-    """The engine cannot take such a request, whoever sends it; nothing was started."""
-
-
-class PromptTooLongError(RequestRefusedError):
-    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
 
 
 class EngineStoppedError(RuntimeError):

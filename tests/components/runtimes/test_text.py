@@ -16,15 +16,8 @@ import torch
 from components.artifact import ArtifactError
 from components.models.language import load_merged
 from components.runtimes import text
-from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import (
-    EngineStoppedError,
-    JobFailedError,
-    OpenVinoText,
-    PromptTooLongError,
-    RequestRefusedError,
-    load_text,
-)
+from components.runtimes.base import PromptTooLongError, RequestRefusedError, TextRequest, TextResult
+from components.runtimes.text import EngineStoppedError, JobFailedError, OpenVinoText, load_text
 from tests.tiny_adapter import package_of
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 
