@@ -14,6 +14,7 @@ from flows import commands, environment
 
 HELP = "The open stack for making generative-AI applications from end to end."
 GROUPS = {
+    "data": "Bring what other systems know.",
     "pipeline": "Data and models, brought up to date.",
     "train": "Search for better settings.",
     "release": "Models that users get, tried beside the champion and taken back.",
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": commands.status,
     "demo": commands.demo,
     "params": commands.params,
+    "data import": commands.data_import,
     "pipeline run": commands.pipeline_run,
     "train tune": commands.train_tune,
     "release start": commands.release_start,
