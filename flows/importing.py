@@ -25,6 +25,8 @@ def bring(params: Params, files: Sequence[Path], name: str | None, like: str, as
     done = imported.write_events(log, params.events.url, os.environ["ATELIER_USER_SECRET"])
     yield f"{log.format}: {done.requests} requests, {done.new_requests} of them new in the events"
     yield f"{done.reactions} likes and dislikes, {done.new_reactions} of them new"
+    if better := sum(bool(reaction.better) for _, reaction in log.reactions):
+        yield f"{better} better answers, which pairs alone hold"
     if log.refused:
         listed = STATE / "imports" / f"{files[0].stem}-refused.jsonl"
         rows = [{"place": place, "reason": r.reason, "details": r.details} for place, r in log.refused]

@@ -27,6 +27,7 @@ from components.runtimes.endpoint import ANSWERS, KIND, Endpoint, EndpointError,
 from components.stage import StageError, run
 
 AT_A_TIME = 4
+EVALUATED_ON = "evaluated_on"  # the role of the data among the parents: nothing was learnt from it
 
 
 def parameters_of(params: Params) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def package(params: Params) -> Manifest:
     test: list[Pair] = []
     training: list[Pair] = []
     if TEXT_SPLIT.exists():
-        parents["data"] = verify(TEXT_SPLIT).digest
+        parents[EVALUATED_ON] = verify(TEXT_SPLIT).digest
         test, training = (read_pairs(TEXT_SPLIT / f"{side}.parquet") for side in ("test", "train"))
     if kept := at_hand(parameters, test, params.evaluate.text):
         print(f"{TEXT_ENDPOINT}: says the same already, nobody is asked again")

@@ -89,15 +89,6 @@ def test_a_registered_package_comes_back_after_its_folder_has_changed(tmp_path: 
         registry.fetch("image", "000", tmp_path / "other", settings)
 
 
-def test_an_endpoint_is_registered_and_comes_back_like_a_package(tmp_path: Path, settings: Registry) -> None:
-    (tmp_path / "api").mkdir()
-    (tmp_path / "api" / "answers.json").write_text("{}")
-    parameters = {"url": "https://api.example.com/v1", "price": None}
-    sealed = seal(tmp_path / "api", line="text", kind="endpoint", parents={}, parameters=parameters, metrics={})
-    registry.register(tmp_path / "api", settings)
-    assert registry.fetch("text", sealed.digest, tmp_path / "back", settings) == sealed
-
-
 def test_a_damaged_package_and_another_kind_are_refused(tmp_path: Path, settings: Registry) -> None:
     package(tmp_path / "package", "whole")
     (tmp_path / "package" / "denoiser" / "weights").write_text("damaged")
@@ -127,6 +118,15 @@ def test_aliases_follow_the_release_state_and_outside_edits_are_reported(tmp_pat
     assert said("text", settings) == {"champion": old}
     with pytest.raises(RegistryError, match="alias 'champion': no registered text package"):
         registry.project_aliases("text", {"champion": "f" * 64}, settings)
+
+
+def test_an_endpoint_is_registered_and_comes_back_like_a_package(tmp_path: Path, settings: Registry) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "answers.json").write_text("{}")
+    parameters = {"url": "https://api.example.com/v1", "price": None}
+    sealed = seal(tmp_path / "api", line="text", kind="endpoint", parents={}, parameters=parameters, metrics={})
+    registry.register(tmp_path / "api", settings)
+    assert registry.fetch("text", sealed.digest, tmp_path / "back", settings) == sealed
 
 
 def test_an_unreachable_server_and_a_wrong_address_are_named_at_once(tmp_path: Path) -> None:
