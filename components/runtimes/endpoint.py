@@ -183,7 +183,7 @@ class EndpointText:
             try:
                 yield response
             finally:
-                response.close()  # ends the endpoint's work where the caller has left
+                response.release()  # closes a connection that has more to say, and with it the endpoint's work
         except TimeoutError as error:
             raise EndpointError(f"the endpoint did not answer within {self._timeout:g} s", 504) from error
         except (aiohttp.ClientError, ValueError) as error:
