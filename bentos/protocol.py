@@ -103,7 +103,8 @@ class Written(Message):
 
 class TextLine(Message):
     """One line of a text stream: the deployment first (`too_long` or `refused` instead of it where the engine cannot
-    take the request), then pieces, then the whole result or what ended it.
+    take the request), then pieces, then the whole result or what ended it. `unanswered`: the HTTP status that the
+    whole answer would have had.
 
     A stream without any of these was cut: BentoML ends a failed stream as if it were complete.
     """
@@ -114,12 +115,14 @@ class TextLine(Message):
     error: str | None = None
     too_long: str | None = None
     refused: str | None = None
+    unanswered: int | None = None
 
 
 class Info(Message):
     """What a model Bento serves: `side` is the native size of its pictures in pixels (image line only).
 
     `multiple`: it can paint smaller ones too, whose sides are multiples of this.
+    `endpoint`: it asks an API.
     """
 
     line: Literal["text", "image"]
@@ -127,11 +130,12 @@ class Info(Message):
     digest: str
     side: int | None = None
     multiple: int | None = None
+    endpoint: bool = False
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Gateways of the version before know no `multiple`."""
-        return {name: value for name, value in every(self).items() if name != "multiple" or value}
+        """Gateways of the version before know neither `multiple` nor `endpoint`."""
+        return {name: value for name, value in every(self).items() if name not in ("multiple", "endpoint") or value}
 
 
 def sides(native: int, multiple: int | None) -> list[int]:
@@ -145,9 +149,10 @@ def sides(native: int, multiple: int | None) -> list[int]:
     return sorted({*painted, *enlarged})
 
 
-def artifact_folder(line: Line) -> Path:
-    """The artifact a model Bento serves: ATELIER_<LINE>_ARTIFACT, or the packaged one of the tree it runs in."""
-    return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or ARTIFACTS / line / "package")
+def artifact_folder(line: Line, own: Path | None = None) -> Path:
+    """The artifact a model Bento serves: ATELIER_<LINE>_ARTIFACT, or its `own` (by default the package) in the tree
+    it runs in."""
+    return Path(os.environ.get(f"ATELIER_{line.upper()}_ARTIFACT") or own or ARTIFACTS / line / "package")
 
 
 def adapters_folder() -> Path:
@@ -155,12 +160,12 @@ def adapters_folder() -> Path:
     return Path(os.environ.get("ATELIER_ADAPTERS") or ADAPTERS)
 
 
-def require_artifact(line: Line) -> None:
+def require_artifact(line: Line, own: Path | None = None) -> None:
     """Refuse to start without an artifact of the line; raises `BentoMLException`, which ends the server in one line.
 
     Run before any worker starts: BentoML would start a failing worker again and again.
     """
-    folder = artifact_folder(line)
+    folder = artifact_folder(line, own)
     try:
         packaged = read_manifest(folder).line
     except ArtifactError as error:

@@ -27,6 +27,7 @@ ARTIFACTS = Path("artifacts")
 TEXT_CHECKPOINT = ARTIFACTS / "text/checkpoint"
 TEXT_EXPORT = ARTIFACTS / "text/export"
 TEXT_PACKAGE = ARTIFACTS / "text/package"
+TEXT_ENDPOINT = ARTIFACTS / "text/endpoint"  # in its place where an API serves the line
 ADAPTERS = ARTIFACTS / "text/adapters"  # each in the folder that its digest names
 IMAGE_CHECKPOINT = ARTIFACTS / "image/checkpoint"
 IMAGE_EXPORT = ARTIFACTS / "image/export"

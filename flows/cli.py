@@ -14,6 +14,7 @@ from flows import commands, environment
 
 HELP = "The open stack for making generative-AI applications from end to end."
 GROUPS = {
+    "data": "Bring what other systems know.",
     "pipeline": "Data and models, brought up to date.",
     "model": "Any model, before it is used.",
     "train": "Search for better settings.",
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": commands.status,
     "demo": commands.demo,
     "params": commands.params,
+    "data import": commands.data_import,
     "pipeline run": commands.pipeline_run,
     "model show": commands.model_show,
     "train tune": commands.train_tune,

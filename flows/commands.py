@@ -128,6 +128,23 @@ def model_show(
         typer.echo(line)
 
 
+def data_import(
+    files: Annotated[list[Path], typer.Argument(help="JSON or JSON lines, of one format")],
+    format: Annotated[
+        Literal["openai", "tensorzero", "langfuse", "jsonl"] | None, typer.Option(help="told by the first row")
+    ] = None,
+    like: Annotated[str, typer.Option(help="metric, score or field that says whether an answer was liked")] = "like",
+    as_pairs: Annotated[
+        Path | None, typer.Option(help="also write what may be learned, as prepare.text reads it")
+    ] = None,
+) -> None:
+    """Import logs of requests and reactions as events; what they hold already stays as it is."""
+    environment.provide_secrets("ATELIER_USER_SECRET")
+    from flows.importing import bring
+
+    say(bring(load(), files, format, like, as_pairs))
+
+
 def train_tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
     """Search training or sampling settings with Hyperopt; trials become nested MLflow runs."""
     stack.use_server_if_running(load())

@@ -24,19 +24,23 @@ SYSTEM = (
 )
 # A database or an object store that the user has configured by the variables of its own library.
 STORES = ("PG*", "AWS_*", "AZURE_*", "GOOGLE_*", "GCLOUD_*")
+ENDPOINT_KEY = "ATELIER_ENDPOINT_KEY"  # `flows.serve` takes it from a Bento that asks no endpoint
 BENTO = ("BENTOML_*", "PROMETHEUS_*", "OTEL_*", engine_token.VARIABLE)
 ENGINE = (*BENTO, "ATELIER_DEPLOYMENT", "ATELIER_ADAPTERS", "ATELIER_*_ARTIFACT", "ATELIER_IMAGE_ENGINE")
 GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_*_URL")
-# Flows train, build Bentos, read and write every store, and are told the address of people's Label Studio.
+# Flows train, build Bentos, read and write every store, are told the address of people's Label Studio, and ask an
+# endpoint about held-out phrases when they release it.
 WORKER = (
     *("PREFECT_*", "MLFLOW_*", "DVC_*", "DAFT_*", "RAY_*", "BENTOML_*", "TRANSFORMERS_*", "HF_*", "TORCH_*", "PIP_*"),
     *(*STORES, "GIT_*", "SSH_*", "ATELIER_ADAPTERS", "ATELIER_EVENTS_URL", "LABEL_STUDIO_*", engine_token.VARIABLE),
+    ENDPOINT_KEY,
     "ATELIER_JUDGE_KEY",  # of the judge of text answers
 )
 # Steps of releases and experiments, and the ops page.
 HOUSEKEEPING = ("PREFECT_*", "MLFLOW_*", *STORES, "ATELIER_EVENTS_URL", engine_token.VARIABLE)
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(lines.PROGRAMS, ENGINE),
+    **dict.fromkeys(lines.IMAGE.programs, ENGINE),
+    **dict.fromkeys(lines.TEXT.programs, (*ENGINE, ENDPOINT_KEY)),
     "gateway": GATEWAY,
     "prefect": ("PREFECT_*", *STORES),
     "mlflow": ("MLFLOW_*", "_MLFLOW_*", *STORES, LOGIN),

@@ -59,9 +59,12 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     params = load()
     canary = params.release.canary if canary is None else canary
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    if "text" in (lines or LINES) and bento_of("text") == "endpoint":
+        said = call("asking the endpoint", [sys.executable, "-m", "components.export.endpoint"], tail=1)
+        get_run_logger().info("%s", said)
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
-    tags = {line: f"{digest[:12]}-{build.digest(line)}" for line, digest in digests.items()}
-    if "text" in digests:
+    tags = {line: f"{digest[:12]}-{build.digest(bento_of(line))}" for line, digest in digests.items()}
+    if "text" in digests and bento_of("text") == "text":
         require_text_fits(params)
     for line, tag in tags.items():
         require_not_rolled_back(line, f"{line}-{tag}", params)
@@ -74,7 +77,7 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
         compare(line, digest, params.registry, force)
     deployments: dict[str, str] = {}
     for line in digests:
-        tag = build_bento(line, tags[line])
+        tag = build_bento(bento_of(line), tags[line])
         now = plan(line, params)
         beside = now.champion if canary else now.candidate
         deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
@@ -84,8 +87,14 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     return deployments
 
 
+def bento_of(line: str) -> str:
+    """The folder of `bentos` that serves what a line is to release."""
+    return "endpoint" if line == "text" and load().base.text.endpoint else line
+
+
 def package_folder(line: str) -> Path:
-    return ROOT / ARTIFACTS / line / "package"
+    """What a line is to release: what the graph has packaged, or where the API is that serves it."""
+    return ROOT / ARTIFACTS / line / ("endpoint" if bento_of(line) == "endpoint" else "package")
 
 
 def require_text_fits(params: Params) -> None:
@@ -188,18 +197,19 @@ def build_bento(name: str, version: str) -> str:
     return tag
 
 
-def call(what: str, command: list[str], tail: int) -> None:
-    """Run a command in the project's root; raises `StageError` with its last `tail` lines where it fails."""
+def call(what: str, command: list[str], tail: int) -> str:
+    """What a command says in the project's root; raises `StageError` with its last `tail` lines where it fails."""
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         lines = "\n".join((ended.stdout + ended.stderr).splitlines()[-tail:])
         raise StageError(f"{what} ended with exit code {ended.returncode}:\n{lines}")
+    return ended.stdout.strip()
 
 
 @task(task_run_name="deploy-{line}", persist_result=False)
 def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot: str) -> str:
     """Record the deployment, then replace what runs in the slot by it, unless a slot has it; returns its id."""
-    digest = read_manifest(package_folder(line)).digest
+    manifest = read_manifest(package_folder(line))
     identifier = f"{line}-{tag.rpartition(':')[2]}"
     with opened(params.events.url):  # made where there is none
         record = get_deployment(params.events.url, identifier)
@@ -207,11 +217,12 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
         record = Deployment(
             deployment=identifier,
             line=line,
-            digest=digest,
+            digest=manifest.digest,
             model=model,
             version=version,
             bento=tag,
             time=time.time(),
+            price=json.dumps(manifest.parameters.get("price") or {}),
         )
         record_deployment(params.events.url, record)
     slot = slot_of(line, identifier) or slot

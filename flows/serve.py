@@ -34,7 +34,7 @@ from flows.environment import (
 )
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
-from flows.program_environment import environment_of
+from flows.program_environment import ENDPOINT_KEY, environment_of
 from flows.stack import await_ready, require_deployed
 from flows.watch import POOL
 
@@ -91,6 +91,8 @@ def model(program: str, params: Params) -> list[str]:
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
     os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / ADAPTERS))
+    if not record.bento.startswith("atelier-endpoint:"):
+        os.environ.pop(ENDPOINT_KEY, None)
     return command(record.bento, bind(LOOPBACK, ports(params)[program]))
 
 

@@ -87,7 +87,8 @@ class GatewayBento:
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
         events = await EventStore.open(url)
         upstream = Upstream(upstream_urls(), serving.request_timeout)
-        traffic = Traffic(upstream, events.engine, PARAMS.release.alpha)
+        fallbacks: list[Line] = ["text"] if serving.text_fallback else []
+        traffic = Traffic(upstream, events.engine, PARAMS.release.alpha, fallbacks)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
         reaping = reap(events, serving.request_timeout)

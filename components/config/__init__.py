@@ -53,6 +53,7 @@ from components.config.stages import (
     ImageSamples as ImageSamples,
     Package as Package,
     Prepare as Prepare,
+    Price as Price,
     Split as Split,
     TextJudge as TextJudge,
     TrainBase as TrainBase,

@@ -75,6 +75,11 @@ class Serving(Settings):
         description="Longest prompt, in tokens; a longer one gets a 400; null: what the model holds beside an answer"
     )
     text_max_new_tokens: Count = Field(description="Longest answer, in tokens")
+    text_fallback: Literal["endpoint"] | None = Field(
+        default=None,
+        description="Who answers where the text line's champion does not: an endpoint that still runs beside it; "
+        "prompts then leave this machine; null: nobody",
+    )
     text_temperature: Temperature = Field(description="Temperature of sampling; 0 always takes the likeliest token")
     text_top_p: TopP = Field(
         description="Share of the probability, from the likeliest tokens down, that is sampled from"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.config.base import Count, Digest, Fraction, Line, Positive, Precision, Seed, Settings, Strategy
+from components.loopback import OWN_ADDRESSES
 
 
 class Package(Settings):
@@ -23,12 +25,51 @@ class Example(Settings):
     drawings: int = Field(ge=3, description="Line drawings in the example folder")
 
 
+class Price(Settings):
+    """What an endpoint costs: its provider's price of a million tokens."""
+
+    input: float = Field(ge=0, description="Price of a million tokens read")
+    output: float = Field(ge=0, description="Price of a million tokens written")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="Currency of the price, as USD")
+
+
 class BaseText(Settings):
     model: str = Field(
         min_length=1,
-        description="What is fine-tuned: smollm2, a folder, owner/name@commit of a hub, or a .gguf file",
+        description="What is fine-tuned: smollm2, a folder, owner/name@commit of a hub, or a .gguf file; with an "
+        "endpoint, the model's name there",
     )
     licence: str | None = Field(default=None, description="The model's licence, where its own files name none")
+    endpoint: str | None = Field(
+        default=None,
+        description="OpenAI-compatible API that serves the line instead of a model of one's own: its URL up to /v1",
+    )
+    price: Price | None = Field(default=None, description="What the endpoint costs; null: not known")
+    omit: tuple[Literal["max_tokens", "seed", "stream_options", "temperature", "top_p"], ...] = Field(
+        default=(),
+        description="Parameters that the endpoint refuses, and is not sent; max_completion_tokens replaces max_tokens",
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _a_safe_address(cls, endpoint: str | None) -> str | None:
+        """Prompts and a key go there: by TLS, unless it is this machine; a password in it would be on record."""
+        if endpoint is None:
+            return None
+        url = urlsplit(endpoint)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("is no http(s) URL, such as https://api.example.com/v1")
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError("must be an address alone; the key comes from the environment: ATELIER_ENDPOINT_KEY")
+        if url.scheme == "http" and url.hostname not in OWN_ADDRESSES:
+            raise ValueError("must begin with https, as prompts and a key go there; http is for this machine alone")
+        return endpoint.rstrip("/")
+
+    @model_validator(mode="after")
+    def _of_an_endpoint(self) -> BaseText:
+        if self.endpoint is None and (self.price or self.omit):
+            raise ValueError("price and omit say something of an endpoint: give its URL as endpoint")
+        return self
 
 
 class BaseImage(Settings):
@@ -307,6 +348,11 @@ class GateText(Settings):
     )
     max_perplexity_increase: Fraction = Field(
         description="Share by which held-out perplexity may exceed the champion's"
+    )
+    max_chrf_loss: Fraction = Field(
+        default=0.1,
+        description="By how much the chrF of held-out answers may fall short of the champion's, where either is an "
+        "endpoint, whose perplexity nobody knows",
     )
 
 

@@ -4,7 +4,8 @@ A fact of a deployment and therefore no DVC stage: `atelier release start` runs 
 process of its own: `python -m components.evaluation.champion <line> <candidate> <champion> <output.json>`. Both models
 get the same captions, seeds and completions, so that every difference is taken within a pair. A check passes where the
 worse end of its difference's one-sided 95 % interval stays within a margin of `params.yaml` (non-inferiority). A
-verdict on the same packages, data and settings is kept and not found again.
+verdict on the same packages, data and settings is kept and not found again. Where one of two is an endpoint, which has
+no perplexity, answers are compared instead (`components.evaluation.by_answers`), and the verdict says so.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
 from components.data.pixels import pixels
 from components.data.sample import Sample
+from components.evaluation.by_answers import by_answers, similarities
 from components.evaluation.distances import LEAST, kid_difference
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
@@ -134,6 +136,14 @@ def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: in
     return [Bound("perplexity_ratio_upper", float(upper), Relation.AT_MOST, threshold, float(estimate), len(pairs))]
 
 
+def answer_checks(candidate: Path, champion: Path, test: Sequence[Pair], params: Params) -> list[Bound]:
+    """The answers to held-out phrases are little less like the wanted ones."""
+    scores_N, other_scores_N = similarities((candidate, champion), test, params)
+    gain, lower = mean_difference(scores_N, other_scores_N, "lower", params.evaluate.text.seed)
+    margin = params.gate.text.max_chrf_loss
+    return [Bound("chrf_gain_lower", lower, Relation.AT_LEAST, -margin, gain, len(scores_N))]
+
+
 def one_pair_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """One pair of each concept, or of each group of the split where pairs have none: what is alike in a group would
     count one observation several times."""
@@ -144,6 +154,8 @@ def one_pair_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
 def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list[Bound]:
     """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
+    if line == "text" and by_answers(candidate, champion):
+        return answer_checks(candidate, champion, read_pairs(test), params)
     if line == "text":
         pairs = one_pair_each(read_pairs(test), params.evaluate.text.seed)
         if len(pairs) < 2:
@@ -185,6 +197,8 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
             "same: atelier release start --force 'the reason'"
         ) from error
     document = verdict(checks, parity=True)  # without it there would be no package
+    if by_answers(candidate, champion):
+        document["compared"] = "answers, as an endpoint has no perplexity"
     write_text(output, canonical(question | document))
     print(
         f"compare {line}: " + ("not worse" if document["passed"] else "may be worse: " + "; ".join(refusals(document)))

@@ -144,7 +144,11 @@ class CandidateCall(Event):
 
 
 class Deployment(BaseModel):
-    """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made."""
+    """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made.
+
+    `price`: what its provider takes for a million tokens, as a JSON object of `input`, `output` and `currency`; empty
+    where that is not known, or it is a model of one's own.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -155,6 +159,7 @@ class Deployment(BaseModel):
     version: Stored
     bento: Stored
     time: float
+    price: Stored = "{}"
 
 
 def hash_user(user: str, secret: str) -> str:
@@ -225,6 +230,7 @@ DEPLOYMENTS = Table(
     Column("deployment", String(200), primary_key=True),
     *(text_column(name) for name in ("line", "digest", "model", "version", "bento")),
     Column("time", Float(53), nullable=False, index=True),
+    Column("price", Text, nullable=False, server_default="{}"),
 )
 LABEL_TASKS = Table(
     "label_tasks",

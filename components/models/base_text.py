@@ -84,6 +84,11 @@ def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def main() -> None:
     """Write `data/base/text`."""
     settings = config.load().base.text
+    if settings.endpoint:
+        raise StageError(
+            f"base.text.endpoint: {settings.endpoint} is an API, with no weights to train from; `atelier pipeline run` "
+            "makes all else, `atelier release start` has it serve"
+        )
     source = Source.of(settings.model)
     built_in = source.kind == "built-in"
     with staged(TEXT_BASE) as folder:

@@ -55,6 +55,18 @@ class TextResult:
     finish_reason: str
 
 
+class RequestRefusedError(ValueError):
+    """The engine cannot take such a request, whoever sends it; nothing was started."""
+
+
+class PromptTooLongError(RequestRefusedError):
+    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
+
+
+class JobFailedError(RuntimeError):
+    """The engine failed on this request alone, or gave it up; others are answered."""
+
+
 class NotFiniteError(ArithmeticError):
     """Of a batch, `pictures` [size, size, 3] that could be painted, None where values came out NaN or infinite."""
 

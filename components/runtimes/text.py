@@ -24,7 +24,7 @@ import numpy as np
 from components.artifact import ArtifactError, verify
 from components.chat import ChatEncoder, ChatFormat, Message, Turn, context_length
 from components.config.base import in_float32
-from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.base import JobFailedError, PromptTooLongError, RequestRefusedError, TextRequest, TextResult
 from components.runtimes.fairness import LONG_PROMPT, admissible
 
 READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them
@@ -38,20 +38,8 @@ log = logging.getLogger("bentoml.text")
 REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
 
 
-class RequestRefusedError(ValueError):
-    """The engine cannot take such a request, whoever sends it; nothing was started."""
-
-
-class PromptTooLongError(RequestRefusedError):
-    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
-
-
 class EngineStoppedError(RuntimeError):
     """The runtime was closed, or has no working engine, before the request was finished."""
-
-
-class JobFailedError(RuntimeError):
-    """The engine failed on this request alone, or gave it up; others are answered."""
 
 
 def require_context(folder: Path, max_prompt_tokens: int | None, max_new_tokens: int) -> None:

@@ -85,7 +85,7 @@ def test_every_command_is_called_by_what_it_is_about() -> None:
     top = [name for name in cli.COMMANDS if " " not in name]
     assert [*top, *cli.GROUPS] == [
         *("up", "down", "status", "demo", "params"),
-        *("pipeline", "model", "train", "release", "experiment", "label", "learn", "report"),
+        *("data", "pipeline", "model", "train", "release", "experiment", "label", "learn", "report"),
     ]
     shown = CliRunner().invoke(cli.app, ["--help"]).output
     assert "status" in shown and "proof" not in shown and "serve" not in shown

@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bentoml")
 
 
-@pytest.mark.parametrize("name", ["gateway", "text", "image"])
+@pytest.mark.parametrize("name", ["gateway", "text", "endpoint", "image"])
 def test_a_built_bento_holds_all_that_its_service_imports(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -161,6 +161,37 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
     assert (driver.plan("text", params).champion, driver.plan("text", params).candidate) == (third, second)
     with opened(params.events.url) as engine:  # once, whatever number of releases
         assert [(v.name, v.why) for v in history(engine)] == [("text-temperature", "declared in params.yaml")]
+
+
+def test_an_api_is_asked_and_served_by_a_bento_of_its_own_with_its_price_on_record(
+    machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    params, restarted = machine
+    base = params.base.text.model_copy(update={"endpoint": "https://api.example.com/v1"})
+    params = params.model_copy(update={"base": params.base.model_copy(update={"text": base})})
+    price = {"input": 1.0, "output": 2.0, "currency": "USD"}
+    asked: list[list[str]] = []
+
+    def ask(what: str, command: list[str], tail: int) -> str:
+        parameters = {"price": price}
+        seal(tmp_path / "package", line="text", kind="endpoint", parents={}, parameters=parameters, metrics={})
+        asked.append(command)
+        return "asked"
+
+    monkeypatch.setattr(release, "load", lambda: params)
+    monkeypatch.setattr(release, "call", ask)
+    monkeypatch.setattr(release, "register_package", lambda line: ("atelier-text", "3"))
+    monkeypatch.setattr(release, "compare", lambda *_: None)
+    monkeypatch.setattr(release, "build_bento", lambda name, version: f"atelier-{name}:{version}")
+    monkeypatch.setattr(release, "deploy", release.deploy.fn)
+    monkeypatch.setattr(release, "record_release", release.record_release.fn)
+    monkeypatch.setattr(release, "update_aliases", lambda *_: [])
+    with disable_run_logger():
+        name = release.release.fn(["text"])["text"]
+    record = stack.require_deployed("text")
+    assert (record.deployment, json.loads(record.price)) == (name, price)
+    assert record.bento == f"atelier-endpoint:{name.removeprefix('text-')}" and restarted == ["text", "gateway"]
+    assert [command[-1] for command in asked] == ["components.export.endpoint"]
 
 
 def test_an_experiment_that_would_be_spoilt_stops_a_release_before_anything_is_deployed(

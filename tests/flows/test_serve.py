@@ -40,6 +40,15 @@ def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path,
     assert os.environ["ATELIER_DEPLOYMENT"] == DEPLOYMENT.deployment
 
 
+@pytest.mark.parametrize(("bento", "sees"), [("atelier-endpoint:1", True), ("atelier-text:1", False)])
+def test_the_key_of_an_endpoint_reaches_the_bento_that_asks_it_alone(state: Path, bento: str, sees: bool) -> None:
+    os.environ["ATELIER_ENDPOINT_KEY"] = "bought"
+    stack.place("text", DEPLOYMENT.model_copy(update={"bento": bento}))
+    command = serve.PROGRAMS["text"](load())
+    os.close(int(command[command.index("--fd") + 1]))
+    assert ("ATELIER_ENDPOINT_KEY" in program_environment.environment_of("text")) == sees
+
+
 def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(state: Path) -> None:
     (state / "deployed" / "gateway.txt").write_text("atelier-gateway:abc\n")
     command = serve.gateway(load())

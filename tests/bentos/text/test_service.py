@@ -15,8 +15,7 @@ from bentos.protocol import Info, TextJob, TextLine
 from bentos.text.engines import Engines
 from bentos.text.service import TextBento
 from components import engine_token
-from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import JobFailedError
+from components.runtimes.base import JobFailedError, TextRequest, TextResult
 from monitoring.probes import look
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 

@@ -66,6 +66,10 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("train.text.adapter", "qlora", "train.text.adapter: Input should be 'lora', 'dora' or 'full'"),
         ("train.text.overflow", "cut", "train.text.overflow: Input should be 'refuse', 'leave_out' or 'split'"),
         ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
+        ("base.text.endpoint", "http://api.example.com/v1", "must begin with https"),
+        ("base.text.endpoint", "https://me:word@api.example.com/v1", "the key comes from the environment"),
+        ("base.text.endpoint", "api.example.com", "is no http(s) URL"),
+        ("base.text.omit", ["seed"], "price and omit say something of an endpoint"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, message: str) -> None:

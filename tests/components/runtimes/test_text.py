@@ -17,16 +17,8 @@ import torch
 from components.artifact import ArtifactError
 from components.models.language import load_merged
 from components.runtimes import text
-from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import (
-    EngineStoppedError,
-    JobFailedError,
-    OpenVinoText,
-    PromptTooLongError,
-    RequestRefusedError,
-    load_text,
-    require_context,
-)
+from components.runtimes.base import JobFailedError, PromptTooLongError, RequestRefusedError, TextRequest, TextResult
+from components.runtimes.text import EngineStoppedError, OpenVinoText, load_text, require_context
 from tests.tiny_adapter import package_of
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 

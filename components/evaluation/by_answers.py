@@ -1,0 +1,75 @@
+"""An endpoint has no perplexity: it is compared with another model by its answers to held-out phrases.
+
+It is asked once, when it is released; what it answered lies in its artifact. A comparison asks nobody, as that would
+cost, and what users or annotators taught is never sent.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from components.artifact import read_manifest
+from components.config import EvaluateText, Params
+from components.data.pairs import Pair
+from components.evaluation.paired import Values
+from components.evaluation.text import chrf, not_learned
+from components.runtimes.base import TextRequest
+from components.runtimes.endpoint import ANSWERS, KIND
+from components.runtimes.text import load_text
+from components.stage import StageError
+
+
+def to_ask(test: Sequence[Pair], settings: EvaluateText) -> list[Pair]:
+    """The held-out pairs that an endpoint is asked about, one of each concept."""
+    pairs = not_learned(test)
+    shuffled = random.Random(settings.seed).sample(pairs, len(pairs))  # noqa: S311 - a sample
+    return list({pair.concept: pair for pair in shuffled}.values())[: settings.samples]
+
+
+def sampled(pair: Pair, params: Params) -> TextRequest:
+    """A held-out phrase as a request, with the defaults of service."""
+    serving, seed = params.serving, params.evaluate.text.seed
+    return TextRequest(pair.messages, serving.text_max_new_tokens, serving.text_temperature, serving.text_top_p, seed)
+
+
+def conversation(pair: Pair) -> str:
+    """What stands for a pair's messages among an endpoint's answers."""
+    return json.dumps(pair.messages, ensure_ascii=False)
+
+
+def by_answers(*packages: Path) -> bool:
+    """Whether one of them is an endpoint."""
+    return any(read_manifest(folder).kind == KIND for folder in packages)
+
+
+def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Params) -> tuple[Values, Values]:
+    """chrF of each package's answers, over the held-out phrases that every endpoint among them was asked.
+
+    Raises `StageError` where there are fewer than two.
+    """
+    given = {f: json.loads((f / ANSWERS).read_bytes()) for f in packages if by_answers(f)}
+    known = [pair for pair in not_learned(test) if all(conversation(pair) in answers for answers in given.values())]
+    pairs = list({pair.concept: pair for pair in known}.values())
+    if len(pairs) < 2:
+        raise StageError(
+            f"{len(pairs)} held-out concepts are among those that the endpoint was asked about, 2 are needed: the data "
+            "has changed since; release the endpoint again"
+        )
+    first, second = (_answers(folder, given.get(folder), pairs, params) for folder in packages)
+    wanted = [pair.completion for pair in pairs]
+    return np.array(chrf(first, wanted)), np.array(chrf(second, wanted))
+
+
+def _answers(folder: Path, given: dict[str, str] | None, pairs: Sequence[Pair], params: Params) -> list[str]:
+    if given is not None:
+        return [given[conversation(pair)] for pair in pairs]
+    runtime = load_text(folder)
+    try:
+        return [result.text for result in runtime.generate([sampled(pair, params) for pair in pairs])]
+    finally:
+        runtime.close()
