@@ -25,10 +25,10 @@ from components.artifact import canonical, verify, write_text
 from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.distances import kid_difference
+from components.evaluation.exported_text import OpenVinoLogits
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
 from components.evaluation.paired import Values, mean_difference
-from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.language import IGNORED, Chat, batches, collate

@@ -17,12 +17,21 @@ from components.stage import StageError
 from tests.tiny_language import tiny_chat
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat sticker", name) for name in ("apple", "heart", "rocket", "dog")]
-BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8)
+BOUNDS = VerifyText(
+    prompts=2,
+    max_perplexity_ratio=1.02,
+    min_top1_agreement=0.8,
+    answers=4,
+    max_rounding=1.5,
+    max_unexplained=0.01,
+    min_alike=0.5,
+)
 
 
 def test_an_export_is_at_parity_with_its_model(tiny_base: Path, tiny_export: Path) -> None:
     reference = load_base(tiny_base, torch.float32)
-    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), PAIRS, BOUNDS)
+    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), PAIRS, BOUNDS, "int8")
+    print(json.dumps(document, indent=1))
     assert document["passed"]
     assert document["parity"]["same_prompt_ids"]
     assert document["parity"]["perplexity_ratio"] == pytest.approx(1, abs=0.02)

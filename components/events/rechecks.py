@@ -1,0 +1,109 @@
+"""Answers of production that are computed again: those that wait, what came of the others, and their end.
+
+An answer waits with all that it takes to compute it. Once it is judged only the verdict stays, unless that is a fault,
+whose evidence somebody will want to see; what nobody judged within a week is given up. Times are epoch seconds.
+Raises `DatabaseError` where the database is absent or fails.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Engine, func, select, update
+
+from components.config import Line
+from components.events.database import Database, reading, writing
+from components.events.schema import RECHECKS
+
+Row = dict[str, Any]
+DAY = 86_400.0
+WEEK = 7 * DAY
+ENOUGH_TOKENS = 500  # from which on the errors of answers say something together
+RECENT = 1000  # judged answers that a summary looks at, at most
+
+
+class Verdict(StrEnum):
+    """`SAME`: as trained, but for rounding. `FAULT`: not. `UNKNOWN`: nothing here to compute it with."""
+
+    SAME = "same"
+    FAULT = "fault"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`why`: in words. `error`, `rounding`: of a text answer, sums over its `tokens` of the squared error (nats) of
+    what served, and of that of the rounded model."""
+
+    verdict: Verdict
+    why: str
+    tokens: int = 0
+    error: float = 0.0
+    rounding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a line's answers within a day. `error`: of all together, as a multiple of what rounding costs; None
+    where they are too few, and for pictures, of which each is judged by itself."""
+
+    counts: Mapping[Verdict, int]
+    waiting: int
+    error: float | None
+    fault: str  # the newest one in words, with its request; empty for none
+
+
+def waiting(engine: Engine, line: Line, limit: int) -> list[Row]:
+    """Oldest first, at most `limit`."""
+    query = select(RECHECKS).where(RECHECKS.c.line == line, RECHECKS.c.verdict == "")
+    with reading(engine, "rechecks") as connection:
+        return [dict(row) for row in connection.execute(query.order_by(RECHECKS.c.time).limit(limit)).mappings()]
+
+
+def record(engine: Engine, request_id: str, judgement: Judgement, now: float) -> None:
+    values = {"verdict": judgement.verdict.value, "judged": now, "measured": json.dumps(_measured(judgement))}
+    if judgement.verdict is not Verdict.FAULT:
+        values |= {"job": "", "answer": ""}
+    with writing(engine, f"recheck of {request_id}") as connection:
+        connection.execute(update(RECHECKS).where(RECHECKS.c.request_id == request_id).values(values))
+
+
+def give_up(engine: Engine, now: float) -> int:
+    """Forget what has waited for a week; returns how many that were."""
+    old = (RECHECKS.c.verdict == "", RECHECKS.c.time < now - WEEK)
+    measured = json.dumps(_measured(Judgement(Verdict.UNKNOWN, "nobody computed it within a week")))
+    values = {"verdict": Verdict.UNKNOWN.value, "judged": now, "measured": measured, "job": "", "answer": ""}
+    with writing(engine, "rechecks") as connection:
+        return connection.execute(update(RECHECKS).where(*old).values(values)).rowcount
+
+
+def summary(database: Database, line: Line, now: float) -> Summary:
+    """Of a line's answers that were judged within the day before `now`."""
+    judged = (RECHECKS.c.line == line, RECHECKS.c.verdict != "", RECHECKS.c.judged >= now - DAY)
+    newest = select(RECHECKS.c.request_id, RECHECKS.c.verdict, RECHECKS.c.measured).where(*judged)
+    open_ = select(func.count()).where(RECHECKS.c.line == line, RECHECKS.c.verdict == "")
+    with reading(database, "rechecks") as connection:
+        rows = connection.execute(newest.order_by(RECHECKS.c.judged.desc()).limit(RECENT)).all()
+        still = connection.execute(open_).scalar_one()
+    measured = [json.loads(row.measured) for row in rows]
+    tokens, error, rounding = (sum(each[name] for each in measured) for name in ("tokens", "error", "rounding"))
+    faults = (f"{row.request_id}: {each['why']}" for row, each in zip(rows, measured, strict=True) if _is_fault(row))
+    return Summary(
+        counts={verdict: sum(row.verdict == verdict for row in rows) for verdict in Verdict},
+        waiting=still,
+        error=math.sqrt(error / rounding) if tokens >= ENOUGH_TOKENS and rounding else None,
+        fault=next(faults, ""),
+    )
+
+
+def _is_fault(row: Any) -> bool:
+    return bool(row.verdict == Verdict.FAULT)
+
+
+def _measured(judgement: Judgement) -> Row:
+    return {name: value for name, value in vars(judgement).items() if name != "verdict"}
