@@ -61,13 +61,14 @@ def measure(
     compared["rounding"] = asdict(apart) | {"tie": bounds.max_rounding * apart.tie}
     prompts = list(dict.fromkeys(pair.messages for pair in test))[: bounds.answers]
     few = prompts[: bounds.prompts]
-    shown = conversations(test[: bounds.prompts], chat.tokenizer.all_special_tokens)
+    special = [token.content for token in chat.tokenizer.added_tokens_decoder.values() if token.special]
+    shown = conversations(test[: bounds.prompts], special)
     runtime = load_text(folder)
     try:
         differing = sum(not same_prompt(runtime, chat, messages) for messages in shown)
         compared |= {"conversations": len(shown), "same_prompt_ids": differing == 0}
         compared["same_text"] = same_texts(runtime, chat, [pair.completion for pair in test])
-        engine = {"error": served.forced(runtime, reference, chat, first)}
+        engine: dict[str, Any] = {"error": served.forced(runtime, reference, chat, first)}
         engine |= served.greedy(runtime, reference, chat, prompts, ANSWER_TOKENS, compared["rounding"]["tie"])
         engine["seeds"] = served.seeds(runtime, few, ANSWER_TOKENS)
     finally:
