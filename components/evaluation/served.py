@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from components.chat import Message
 from components.evaluation.replay import Answer, Replayed, replay, root_mean_square
-from components.models.language import IGNORED, TARGETS, Chat, Encoded
+from components.evaluation.rounding import rounded
+from components.models.language import IGNORED, TARGETS, Chat, Encoded, adapted
 from components.runtimes.base import TextRequest, TextResult
 from components.runtimes.text import WEIGHTS, OpenVinoText
 
@@ -125,12 +126,18 @@ def forced(runtime: OpenVinoText, reference: PreTrainedModel, chat: Chat, sample
 
 
 def applied(
-    folder: Path, reference: PreTrainedModel, chat: Chat, prompts: Sequence[Sequence[Message]], max_new_tokens: int
+    folder: Path,
+    reference: PreTrainedModel,
+    chat: Chat,
+    prompts: Sequence[Sequence[Message]],
+    max_new_tokens: int,
+    weight_format: str,
 ) -> dict[str, Any]:
-    """An adapter in the engine beside the same one merged into PyTorch's weights: errors of log-probabilities.
+    """An adapter in the engine beside the same one merged into PyTorch's weights: errors of log-probabilities (nats).
 
-    `without`: of the weights without it, which says that it had an effect. Random and fixed by a seed, on every matrix
-    that adapters are trained on; `reference` is itself again afterwards.
+    `rounding`: of the merged weights, rounded, on the same tokens. `without`: of the weights without it, which says
+    that it does anything. Random and fixed by a seed, on every matrix that adapters are trained on; `reference` is
+    itself again afterwards.
     """
     config = LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=TARGETS, task_type="CAUSAL_LM")
     tuned = get_peft_model(reference, config)
@@ -144,12 +151,21 @@ def applied(
             finally:
                 runtime.close()
         tuned.merge_adapter()
-        with_it = errors(answers, replay(tuned.get_base_model(), answers, chat.pad))
+        merged = adapted(tuned)
+        exact = replay(merged, answers, chat.pad)
+        with rounded(merged, weight_format):
+            coarse = replay(merged, answers, chat.pad)
         tuned.unmerge_adapter()
     finally:
         tuned.unload()
-    without = errors(answers, replay(reference, answers, chat.pad))
-    return {"error": root_mean_square(with_it), "without": root_mean_square(without), "tokens": len(without)}
+    without = replay(reference, answers, chat.pad)
+    moved = [left.log_probs_T - right.log_probs_T for left, right in zip(coarse, exact, strict=True)]
+    return {
+        "tokens": sum(len(answer.tokens) for answer in answers),
+        "error": root_mean_square(errors(answers, exact)),
+        "rounding": root_mean_square(torch.cat(moved)),
+        "without": root_mean_square(errors(answers, without)),
+    }
 
 
 def _randomise(tuned: Any) -> None:

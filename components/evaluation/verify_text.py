@@ -73,7 +73,7 @@ def measure(
         engine["seeds"] = served.seeds(runtime, few, ANSWER_TOKENS)
     finally:
         runtime.close()
-    engine["adapter"] = served.applied(folder, reference, chat, few, ANSWER_TOKENS)
+    engine["adapter"] = served.applied(folder, reference, chat, few, ANSWER_TOKENS, weight_format)
     compared["served"] = engine
     rows = [question.row() for question in questions(compared, bounds)]
     passed = all(row["passed"] for row in rows)
@@ -119,7 +119,7 @@ def questions(compared: Mapping[str, Any], bounds: VerifyText) -> list[Question]
         least("seed", engine["seeds"]["alone"], 1, "a seed repeats its answer"),
         most(
             "adapter",
-            adapter["error"] / rounding["log_prob"],
+            adapter["error"] / adapter["rounding"],
             bounds.max_rounding,
             "an adapter does what it does merged",
         ),

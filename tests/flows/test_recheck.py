@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from bentos.image.service import encode_png
 from components.artifact import seal
 from components.config import Params, load
 from components.events import rechecks
@@ -23,7 +25,8 @@ from components.events.store import commit
 from components.models.language import add_adapter, load_base
 from components.releases import store
 from components.releases.leases import held
-from components.runtimes.base import TextRequest
+from components.runtimes.base import ImageRequest, TextRequest
+from components.runtimes.image import load_sampler
 from components.runtimes.text import load_text
 from flows import recheck, references
 from flows.rechecked import rechecked
@@ -126,3 +129,42 @@ def test_a_reference_goes_with_its_deployment(project: Project) -> None:
     assert [path.name for path in (project.root / "references").iterdir()] == ["text-1"]
     references.keep([])
     assert [*(project.root / "references").iterdir()] == []
+
+
+def test_a_picture_is_painted_again_by_the_package_that_painted_it(
+    tmp_path: Path, tiny_image_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = load()
+    params = params.model_copy(
+        update={"events": params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})}
+    )
+    monkeypatch.setattr(references, "ROOT", tmp_path)
+    monkeypatch.setattr(references, "REFERENCES", tmp_path / "references")
+    monkeypatch.setattr(recheck, "logger", lambda: logging.getLogger("recheck"))
+    shutil.copytree(tiny_image_export, tmp_path / "artifacts/image/package")
+    digest = references.read_manifest(tiny_image_export).digest
+    record = Deployment(
+        deployment="image-1", line="image", digest=digest, model="m", version="1", bento="b:1", time=1.0
+    )
+    record_deployment(params.events.url, record)
+    pixels = load_sampler(tiny_image_export, "openvino").generate([ImageRequest("red apple", 7, 4, 2.0)])[0]
+    picture = json.dumps({"png": base64.b64encode(encode_png(pixels, 16)).decode()})
+    jobs = [{"prompt": "red apple", "seed": seed, "steps": 4, "guidance": 2.0, "side": 16} for seed in (7, 8)]
+    rows = [
+        Sampled(
+            request_id=f"img-{job['seed']}",
+            time=time.time(),
+            line="image",
+            deployment="image-1",
+            job=json.dumps(job),
+            answer=picture,
+        )
+        for job in jobs
+    ]
+    with opened(params.events.url) as engine:
+        commit(engine, rows)
+        recheck.keep_references(engine, params)
+        recheck.step(engine, "image", params)
+        seen = rechecks.summary(engine, "image", time.time())
+    assert seen.counts == {"same": 1, "fault": 1, "unknown": 0}
+    assert seen.fault.startswith("img-8:") and "dB" in seen.fault
