@@ -14,6 +14,7 @@ import typer
 
 from components import paths
 from components.config import Line, Params, load
+from components.errors import AtelierError
 from flows import environment, stack
 
 Why = Annotated[str, typer.Option(help="the reason, for the record")]
@@ -53,13 +54,18 @@ def status() -> None:
     from flows.rechecked import rechecked
     from flows.rollback import describe
 
-    params = load()
+    params, failed = load(), False
     for line in LINES:
         try:
             typer.echo(describe(line, params))
             typer.echo(rechecked(line, params))
         except NoDatabaseError as error:  # before the first release
             typer.echo(f"{line}: {error}")
+        except AtelierError as error:  # of one line: the other's may be what is asked for
+            typer.echo(f"error: {line}: {error}", err=True)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 def demo() -> None:

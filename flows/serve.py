@@ -113,7 +113,7 @@ def gateway(params: Params) -> list[str]:
 def absolute(url: str) -> str:
     """A database URL that means the same in every working directory: SQLite's relative path is the project's."""
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return url
     return parsed.set(database=str(ROOT / parsed.database)).render_as_string(hide_password=False)
 

@@ -36,7 +36,11 @@ from bentos.protocol import (
 from bentos.text.engines import Engines
 from components.config import load
 from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import PromptTooLongError, RequestRefusedError  # imports its engine only when it loads
+from components.runtimes.text import (  # imports its engine only when it loads
+    JobFailedError,
+    PromptTooLongError,
+    RequestRefusedError,
+)
 
 SERVING = load().serving
 
@@ -106,14 +110,13 @@ class TextBento:
 
     async def _whole(self, job: TextJob, headers: Mapping[str, str]) -> Written:
         async with aclosing(self._items(self._engines.stream(_request(job, headers), job.adapter))) as items:
-            async for item in items:
-                if isinstance(item, Written):
-                    return item
-        raise RuntimeError("the engine ended without a result")
+            (written,) = [item async for item in items if isinstance(item, Written)]
+        return written
 
     async def _items(
         self, pieces: AsyncGenerator[tuple[str | TextResult, str], None]
     ) -> AsyncGenerator[str | Written, None]:
+        """Pieces, then the result; raises `JobFailedError` where none comes."""
         self._active += 1
         batch_size, began = self._active, time.time_ns()
         try:
@@ -123,6 +126,8 @@ class TextBento:
                         yield item
                     else:
                         yield self._written(item, batch_size, adapter)
+                        return
+            raise JobFailedError("the engine ended without a result")
         finally:
             self._active -= 1
             if call := current():

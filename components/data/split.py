@@ -13,6 +13,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -150,21 +151,23 @@ def _grouped(
     line: str, samples: Sequence[Sample], thumbnails: NDArray[np.float32], similarity: float
 ) -> dict[str, list[int]]:
     """Positions by group, named by the smallest id in it."""
-    pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
     texts = list(map(_whole, samples))
-    pairs += same_key([normalise(text).casefold() for text in texts])
+    pairs = [
+        same_key([str(sample.meta.get("concept") or "") for sample in samples]),
+        same_key([normalise(text).casefold() for text in texts]),
+    ]
     if line == "image":
-        pairs += similar_pictures(thumbnails, similarity)
+        pairs.append(similar_pictures(thumbnails, similarity))
     else:
         # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
         # In a conversation the last answer says too little for that.
         answers = [str(sample.meta.get("completion") or "") for sample in samples]
         alone = ["" if s.meta.get("history") else answer for s, answer in zip(samples, answers, strict=True)]
-        pairs += same_key([normalise(answer).casefold() for answer in alone])
+        pairs.append(same_key([normalise(answer).casefold() for answer in alone]))
         whole = [normalise(f"{text} {answer}") for text, answer in zip(texts, answers, strict=True)]
-        pairs += similar_texts(whole, similarity)
+        pairs.append(similar_texts(whole, similarity))
     members: dict[int, list[int]] = defaultdict(list)
-    for position, root in enumerate(groups(len(samples), pairs)):
+    for position, root in enumerate(groups(len(samples), chain.from_iterable(pairs))):
         members[root].append(position)
     return {min(samples[p].id for p in group): group for group in members.values()}
 

@@ -97,8 +97,9 @@ def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: in
     return [Bound("perplexity_ratio_upper", float(upper), Relation.AT_MOST, threshold, float(estimate), len(pairs))]
 
 
-def one_pair_per_concept(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """One pair of each concept: completions of one concept are alike and would count one observation several times."""
+def independent_pairs(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """One pair of each concept, or of each completion where the data name none; completions of one concept are alike
+    and would count one observation several times."""
     shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
     return list({pair.concept: pair for pair in shuffled}.values())
 
@@ -107,7 +108,7 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
     """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
     if line == "text":
-        pairs = one_pair_per_concept(read_pairs(test), params.evaluate.text.seed)
+        pairs = independent_pairs(read_pairs(test), params.evaluate.text.seed)
         if len(pairs) < 2:
             raise StageError(f"{test}: {len(pairs)} held-out concepts, 2 are needed; give the split a larger share")
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)

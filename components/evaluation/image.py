@@ -243,7 +243,7 @@ def write(
         {"id": s.id, "caption": s.text, "nearest_training_id": near, "nearest_training_rmse": f"{error:.4f}"}
         for s, near, error in zip(held_out, nearest_ids, errors.tolist(), strict=True)
     ]
-    write_csv(PICTURES, rows)
+    write_csv(PICTURES, ("id", "caption", "nearest_training_id", "nearest_training_rmse"), rows)
     write_text(METRICS, canonical(document))
     pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
     pages["nearest"] = (training[1][indices], [training[0][index] for index in indices.tolist()])

@@ -210,11 +210,6 @@ class OpenVinoText:
         """The text of generated tokens."""
         return str(self._tokenizer.decode(list(ids)))
 
-    def active(self) -> int:
-        """Requests in the engine or waiting for its next step."""
-        with self._wake:
-            return len(self._jobs) + len(self._waiting)
-
     def close(self) -> None:
         """End the engine's thread; requests that are not finished raise `EngineStoppedError`."""
         with self._wake:

@@ -294,4 +294,4 @@ def discard(state_dir: Path) -> None:
 
 def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
     """A CSV of `step,loss` for plots."""
-    write_csv(path, [{"step": step, "loss": f"{loss:.6f}"} for step, loss in losses])
+    write_csv(path, ("step", "loss"), [{"step": step, "loss": f"{loss:.6f}"} for step, loss in losses])

@@ -51,6 +51,7 @@ SPACE: Space = {
     "guidance": Uniform(1.0, 6.0),
     "steps": Choice((6, 8, 10, 12, 16, 20)),
 }
+COLUMNS = ("trial", *sorted(SPACE), "alignment", "reward", "best")
 Sampling = Mapping[str, float]  # a value for each name in `SPACE`
 
 
@@ -148,7 +149,7 @@ def main() -> None:
         result = search(SPACE, loss, line="sampling", measured=measured, trials=trials, seed=seed, state=state)
         winner = result.best.parameters
         compared = {side: compare(chain, pairs, winner, default, settings.seed) for side, pairs in sides.items()}
-    write_csv(CURVE, curve(result, settings.step_cost))
+    write_csv(CURVE, COLUMNS, curve(result, settings.step_cost))
     document = result.model_dump(mode="json")
     write_text(RESULT, canonical({**document, "winner": winner, "default": default, **compared}) + "\n")
     state.unlink()

@@ -16,7 +16,7 @@ from components.artifact import read_manifest
 from components.config import Experiment, Params, load
 from components.events.database import opened, writing
 from components.events.read import record_deployment
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished, Outcome
 from components.experiments.assignment import inside, variant_of
 from components.experiments.versions import running
 from components.learning.adapter_experiment import adapter_experiment
@@ -97,7 +97,9 @@ class Project:
         known: dict[str, Any] = {"request_id": name, "user_key": user}
         return [
             Accepted(**known, time=at, line="text", deployment=DEPLOYMENT.deployment, model="atelier-text", **asked),
-            Finished(request_id=name, time=at, latency_s=0.1, outcome="ok", status=200, prompt=prompt, output=output),
+            Finished(
+                request_id=name, time=at, latency_s=0.1, outcome=Outcome.OK, status=200, prompt=prompt, output=output
+            ),
             Feedback(**known, time=at + 1, key=name, kind="like", value=liked),
         ]
 

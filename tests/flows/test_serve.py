@@ -73,7 +73,7 @@ def test_what_was_never_released_is_refused_with_the_command_that_helps(state: P
 
 def test_only_relative_sqlite_files_become_absolute() -> None:
     assert serve.absolute("sqlite:///a/b.db") == f"sqlite:///{environment.ROOT}/a/b.db"
-    for url in ("sqlite:////a/b.db", "postgresql://me:word@host/events", "sqlite://"):
+    for url in ("sqlite:////a/b.db", "postgresql://me:word@host/events", "sqlite://", "sqlite:///:memory:"):
         assert serve.absolute(url) == url
 
 

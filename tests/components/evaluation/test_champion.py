@@ -15,8 +15,8 @@ from components.data.pairs import Pair
 from components.evaluation import champion
 from components.evaluation.champion import (
     image_checks,
+    independent_pairs,
     mean_difference,
-    one_pair_per_concept,
     recognised,
     text_checks,
 )
@@ -78,7 +78,7 @@ def test_models_that_never_differ_have_no_uncertainty() -> None:
 
 
 def test_only_one_pair_speaks_for_a_concept() -> None:
-    chosen = one_pair_per_concept([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
+    chosen = independent_pairs([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
     assert sorted(pair.concept for pair in chosen) == sorted(THINGS)
 
 

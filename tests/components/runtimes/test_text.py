@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -129,17 +130,18 @@ async def test_streams_run_side_by_side(runtime: OpenVinoText) -> None:
 async def test_leaving_a_stream_ends_its_generation(runtime: OpenVinoText) -> None:
     stream = runtime.stream(sampled(1, tokens=480))
     await anext(stream)
-    assert runtime.active() == 1
     await stream.aclose()
     # The engine lets go of who has left before it writes for anyone else.
     await asyncio.to_thread(runtime.generate, [GREEDY])
-    assert runtime.active() == 0
+    assert not runtime._pipeline.has_non_finished_requests()
 
 
 def test_a_prompt_beyond_the_context_is_refused_before_it_starts(runtime: OpenVinoText) -> None:
+    before = runtime._count
     with pytest.raises(PromptTooLongError, match="512"):
         runtime.generate([GREEDY, TextRequest((("user", "x" * 600),), 8, 0)])
-    assert runtime.active() == 0
+    runtime.generate([GREEDY])
+    assert runtime._count == before + 1  # all that the engine was given since
 
 
 async def test_a_stream_is_refused_at_the_call_not_at_its_first_piece(runtime: OpenVinoText) -> None:
@@ -147,13 +149,27 @@ async def test_a_stream_is_refused_at_the_call_not_at_its_first_piece(runtime: O
         runtime.stream(TextRequest((("user", "x" * 600),), 8, 0))
 
 
-def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(tiny_export: Path) -> None:
+def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(
+    tiny_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = load_text(tiny_export)
-    with ThreadPoolExecutor(1) as pool:
+    advance, works, closes = engine._advance, threading.Event(), threading.Event()
+
+    def held() -> None:
+        """A step that lasts until the engine is being closed."""
+        works.set()
+        closes.wait(10)
+        advance()
+
+    monkeypatch.setattr(engine, "_advance", held)
+    with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(engine.generate, [sampled(1, tokens=480)])
-        while not engine.active():
+        assert works.wait(10)
+        closing = pool.submit(engine.close)
+        while not engine._closed:
             pass
-        engine.close()
+        closes.set()
+        closing.result(timeout=10)
         with pytest.raises(EngineStoppedError):
             waiting.result(timeout=10)
     with pytest.raises(EngineStoppedError):
@@ -204,7 +220,7 @@ def test_24_a_job_that_breaks_a_step_fails_alone_and_the_engine_starts_again(
         with pytest.raises(JobFailedError, match="engine failed"):
             breaking.done.result(timeout=60)
         assert [job.done.result(timeout=60) for job in others] == engine.generate([job.request for job in others])
-        assert engine.active() == 0
+        assert not engine._pipeline.has_non_finished_requests()
     finally:
         engine.close()
 
