@@ -23,6 +23,7 @@ from components.evaluation.replay import root_mean_square
 from components.evaluation.rounding import rounded
 from components.models.language import IGNORED, Batch, completion_logits
 from components.runtimes.text import PRECISION
+from components.stage import StageError
 
 CANDIDATES = 8  # likeliest tokens of a position: what may be written lies among them
 TIE_QUANTILE = 0.999
@@ -61,7 +62,8 @@ def summed(logits_NV: Tensor, tokens_N: Tensor) -> tuple[float, Tensor]:
 
 @torch.inference_mode()
 def parity(reference: Logits, exported: Logits, batches: Sequence[Batch]) -> dict[str, Any]:
-    """How far the exported model is from the reference on the completions' tokens."""
+    """How far the exported model is from the reference on the completions' tokens; raises `StageError` where it puts
+    out NaN or infinity."""
     losses, agreed, count = [0.0, 0.0], 0, 0
     for batch in batches:
         (loss, expects_N), (other_loss, other_N) = summed(*reference(batch)), summed(*exported(batch))
@@ -69,6 +71,8 @@ def parity(reference: Logits, exported: Logits, batches: Sequence[Batch]) -> dic
         losses[1] += other_loss
         agreed += int((expects_N == other_N).sum())
         count += len(expects_N)
+    if not math.isfinite(losses[1]):
+        raise StageError("the exported model puts out NaN or infinity; export it again (dvc repro -f export_text)")
     return {
         "perplexity_ratio": math.exp((losses[1] - losses[0]) / count),
         "top1_agreement": agreed / count,

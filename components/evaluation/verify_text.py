@@ -102,7 +102,7 @@ def questions(compared: Mapping[str, Any], bounds: VerifyText) -> list[Question]
         return Question(words, Check(name, value, Relation.AT_MOST, bound))
 
     def least(name: str, value: float, bound: float, words: str) -> Question:
-        return Question(words, Check(name, value, Relation.AT_LEAST, bound))
+        return Question(words, Check(name, float(value), Relation.AT_LEAST, bound))
 
     return [
         least("same_prompt_ids", compared["same_prompt_ids"], 1, "every conversation becomes the tokens of training"),
