@@ -61,7 +61,7 @@ RECHECKED = Gauge(
 )
 RECHECK_ERROR = Gauge(
     "atelier_recheck_error",
-    "Error of these answers together, as a multiple of what rounding costs; 0 where they are too few",
+    "Error of a week's answers of the worst deployment, as a multiple of what rounding costs; 0 where they are too few",
     ["line"],
     multiprocess_mode="livemax",
 )

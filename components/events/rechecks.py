@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -49,8 +49,9 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a line's answers within a day. `error`: of all together, as a multiple of what rounding costs; None
-    where they are too few, and for pictures, of which each is judged by itself."""
+    """What came of a line's answers within a day. `error`: of those of a week together, as a multiple of what rounding
+    costs, of the deployment where it is greatest; None where they are too few, and for pictures, which are judged one
+    by one."""
 
     counts: Mapping[Verdict, int]
     waiting: int
@@ -83,26 +84,31 @@ def give_up(engine: Engine, now: float) -> int:
 
 
 def summary(database: Database, line: Line, now: float) -> Summary:
-    """Of a line's answers that were judged within the day before `now`."""
-    judged = (RECHECKS.c.line == line, RECHECKS.c.verdict != "", RECHECKS.c.judged >= now - DAY)
-    newest = select(RECHECKS.c.request_id, RECHECKS.c.verdict, RECHECKS.c.measured).where(*judged)
+    """Of a line's answers that were judged before `now`."""
+    judged = (RECHECKS.c.line == line, RECHECKS.c.verdict != "", RECHECKS.c.judged >= now - WEEK)
+    columns = [RECHECKS.c[name] for name in ("request_id", "deployment", "verdict", "judged", "measured")]
     open_ = select(func.count()).where(RECHECKS.c.line == line, RECHECKS.c.verdict == "")
     with reading(database, "rechecks") as connection:
-        rows = connection.execute(newest.order_by(RECHECKS.c.judged.desc()).limit(RECENT)).all()
+        query = select(*columns).where(*judged).order_by(RECHECKS.c.judged.desc()).limit(RECENT)
+        week = [dict(row) | json.loads(row["measured"]) for row in connection.execute(query).mappings()]
         still = connection.execute(open_).scalar_one()
-    measured = [json.loads(row.measured) for row in rows]
-    tokens, error, rounding = (sum(each[name] for each in measured) for name in ("tokens", "error", "rounding"))
-    faults = (f"{row.request_id}: {each['why']}" for row, each in zip(rows, measured, strict=True) if _is_fault(row))
+    day = [row for row in week if row["judged"] >= now - DAY]
+    faults = (f"{row['request_id']}: {row['why']}" for row in day if row["verdict"] == Verdict.FAULT)
     return Summary(
-        counts={verdict: sum(row.verdict == verdict for row in rows) for verdict in Verdict},
+        counts={verdict: sum(row["verdict"] == verdict for row in day) for verdict in Verdict},
         waiting=still,
-        error=math.sqrt(error / rounding) if tokens >= ENOUGH_TOKENS and rounding else None,
+        error=max(_errors(week), default=None),
         fault=next(faults, ""),
     )
 
 
-def _is_fault(row: Any) -> bool:
-    return bool(row.verdict == Verdict.FAULT)
+def _errors(rows: Sequence[Row]) -> Iterator[float]:
+    """Of each deployment with enough tokens, its answers' error as a multiple of what rounding costs."""
+    for deployment in {row["deployment"] for row in rows}:
+        own = [row for row in rows if row["deployment"] == deployment]
+        tokens, error, rounding = (sum(row[name] for row in own) for name in ("tokens", "error", "rounding"))
+        if tokens >= ENOUGH_TOKENS and rounding:
+            yield math.sqrt(error / rounding)
 
 
 def _measured(judgement: Judgement) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from components.config import Line
@@ -40,7 +41,15 @@ def test_what_people_wrote_goes_with_the_verdict_unless_it_is_a_fault(url: str) 
     assert texts(url) == {"a": ("", ""), "old": ("", ""), "b": kept, "i": kept}
     seen = rechecks.summary(url, "text", NOW + 3)
     assert seen.counts == {Verdict.SAME: 1, Verdict.FAULT: 1, Verdict.UNKNOWN: 1} and seen.waiting == 0
-    assert seen.error == 2**0.5 and seen.fault == "b: another token"
+    assert seen.error == pytest.approx(2**0.5) and seen.fault == "b: another token"
+
+
+def test_a_bad_deployment_is_not_hidden_by_a_good_one(url: str) -> None:
+    with opened(url) as engine:
+        commit(engine, [sampled("good"), sampled("bad").model_copy(update={"deployment": "text-2"})])
+        rechecks.record(engine, "good", Judgement(Verdict.SAME, "fine", 9000, 9.0, 9.0), NOW)
+        rechecks.record(engine, "bad", Judgement(Verdict.SAME, "fine", 600, 4.0, 1.0), NOW)
+    assert rechecks.summary(url, "text", NOW + 3 * DAY).error == pytest.approx(2)
 
 
 def test_few_tokens_say_nothing_and_a_day_is_over(url: str) -> None:
