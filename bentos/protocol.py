@@ -29,6 +29,8 @@ JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of
 # Request header that says of whom a text job is: a key, a slash and a user of it, both hashed. It is no field of the
 # job, as a Bento of the version before would refuse it.
 SHARE = "x-share"
+# Request header that asks for a text answer's `Trace`, for it is to be computed again; no field of the job likewise.
+TRACE = "x-trace"
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 
@@ -80,11 +82,19 @@ class TextJob(Message):
     adapter: Digest | Literal[""] = ""
 
 
+class Trace(Message):
+    """What the engine read and wrote, as tokens, and the log-probability (nats, temperature 1) of each written one."""
+
+    prompt: list[int]
+    tokens: list[int]
+    log_probs: list[float]
+
+
 class Written(Message):
     """A finished completion; `batch_size` is how many were being written when this one was admitted.
 
     `adapter`: digest of the one that it was written with; empty where the job named none, and where the one that it
-    named is not loaded, or was made for another model.
+    named is not loaded, or was made for another model. `trace`: where it was asked for.
     """
 
     text: str
@@ -94,11 +104,12 @@ class Written(Message):
     batch_size: int
     deployment: str
     adapter: str = ""
+    trace: Trace | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Gateways of the version before know no `adapter`."""
-        return {name: value for name, value in every(self).items() if name != "adapter" or value}
+        """Gateways of the versions before know neither `adapter` nor `trace`."""
+        return {name: value for name, value in every(self).items() if name not in ("adapter", "trace") or value}
 
 
 class TextLine(Message):

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from http import HTTPStatus
 
 import bentoml
 from bentoml.exceptions import BentoMLException, InvalidArgument, UnprocessableEntity
 
 from bentos.calls import current, failed, until_disconnect
-from bentos.protocol import SHARE, Info, TextJob, TextLine, Written
+from bentos.protocol import SHARE, TRACE, Info, TextJob, TextLine, Trace, Written
 from components.runtimes.base import JobFailedError, PromptTooLongError, RequestRefusedError, TextRequest, TextResult
 
 
@@ -47,7 +48,7 @@ class Writing(ABC):
     async def generate(self, job: TextJob, /, ctx: bentoml.Context) -> Written:
         """Ends early, and frees its place in the engine, when the caller disconnects."""
         try:
-            return await until_disconnect(ctx.request.receive, self._whole(job, _share(ctx)))
+            return await until_disconnect(ctx.request.receive, self._whole(job, ctx.request.headers))
         except PromptTooLongError as error:
             raise InvalidArgument(str(error)) from error
         except RequestRefusedError as error:
@@ -56,7 +57,7 @@ class Writing(ABC):
     @bentoml.api
     async def stream(self, job: TextJob, /, ctx: bentoml.Context) -> AsyncGenerator[str, None]:
         try:
-            pieces = self._write(_request(job, _share(ctx)), job.adapter)
+            pieces = self._write(_request(job, ctx.request.headers), job.adapter)
             # At once, so that a caller who leaves before the first token is noticed.
             yield _line(TextLine(deployment=self._info.deployment))
             async with aclosing(self._items(pieces)) as items:
@@ -76,8 +77,8 @@ class Writing(ABC):
             yield _line(TextLine(error=f"{type(error).__name__}: {error}"))
             raise
 
-    async def _whole(self, job: TextJob, share: str) -> Written:
-        async with aclosing(self._items(self._write(_request(job, share), job.adapter))) as items:
+    async def _whole(self, job: TextJob, headers: Mapping[str, str]) -> Written:
+        async with aclosing(self._items(self._write(_request(job, headers), job.adapter))) as items:
             (written,) = [item async for item in items if isinstance(item, Written)]
         return written
 
@@ -93,8 +94,7 @@ class Writing(ABC):
                     if isinstance(item, str):
                         yield item
                     else:
-                        deployment = self._info.deployment
-                        yield Written(**vars(item), batch_size=batch_size, deployment=deployment, adapter=adapter)
+                        yield self._written(item, batch_size, adapter)
                         return
             raise JobFailedError("the engine ended without a result")
         finally:
@@ -102,13 +102,15 @@ class Writing(ABC):
             if call := current():
                 call.generated(began, batch_size)
 
+    def _written(self, result: TextResult, batch_size: int, adapter: str) -> Written:
+        fields = vars(result) | {"trace": Trace(**asdict(result.trace)) if result.trace else None}
+        return Written(**fields, batch_size=batch_size, deployment=self._info.deployment, adapter=adapter)
 
-def _request(job: TextJob, share: str) -> TextRequest:
-    return TextRequest(tuple(job.messages), job.max_new_tokens, job.temperature, job.top_p, job.seed, share)
 
-
-def _share(ctx: bentoml.Context) -> str:
-    return ctx.request.headers.get(SHARE, "")
+def _request(job: TextJob, headers: Mapping[str, str]) -> TextRequest:
+    """`headers`: of the call; what they ask for is no field of a job."""
+    share, traced = headers.get(SHARE, ""), TRACE in headers
+    return TextRequest(tuple(job.messages), job.max_new_tokens, job.temperature, job.top_p, job.seed, share, traced)
 
 
 def _line(line: TextLine) -> str:

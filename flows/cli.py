@@ -50,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "learn run": commands.learn_run,
     "report write": commands.report_write,
     "report ops": commands.report_ops,
+    "report recheck": commands.report_recheck,
     "report why": commands.report_why,
 }
 # What make, supervisor and schedules call.

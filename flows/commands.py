@@ -51,12 +51,14 @@ def status() -> None:
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
     from components.events.database import NoDatabaseError
     from components.lines import LINES
+    from flows.rechecked import rechecked
     from flows.rollback import describe
 
     params, failed = load(), False
     for line in LINES:
         try:
             typer.echo(describe(line, params))
+            typer.echo(rechecked(line, params))
         except NoDatabaseError as error:  # before the first release
             typer.echo(f"{line}: {error}")
         except AtelierError as error:  # of one line: the other's may be what is asked for
@@ -325,6 +327,14 @@ def report_ops() -> None:
     from flows.ops import ops
 
     typer.echo(ops(load()))
+
+
+def report_recheck() -> None:
+    """Compute answers of production again, by PyTorch, and say what came of it. Else a schedule does it each hour."""
+    stack.use_server_if_running(load())
+    from flows.recheck import recheck
+
+    say(recheck())
 
 
 def report_why(response_id: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.config import Line, Params
 from components.config import Release as Rules
 from components.errors import AtelierError
-from components.events import window
+from components.events import rechecks, window
 from components.events.database import bounded
 from components.lines import LINES
 from components.releases import evidence, store
@@ -93,12 +93,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class LineState:
-    """`places` are those where its model Bentos may answer; `standing` and `numbers` are None where nobody knows."""
+    """`places` are those where its model Bentos may answer; the others are None where nobody knows."""
 
     line: str
     places: list[Service]
     standing: Standing | None
     numbers: Numbers | None
+    rechecked: rechecks.Summary | None = None
 
     def role(self, place: Service) -> Role:
         if place.problem:
@@ -153,11 +154,13 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     metrics: Metrics | None = services["prometheus"].answer
     standings: dict[Line, Standing] = {}
     numbers: dict[Line, Numbers] = {}
+    rechecked: dict[Line, rechecks.Summary] = {}
     problem = ""
     try:
         url = bounded(params.events.url, WAIT_SECONDS)
         standings = {line: _standing(url, line, params.release, now) for line in LINES}
         numbers = {} if metrics else from_events(url, now)
+        rechecked = {line: rechecks.summary(url, line, now) for line in LINES}
     except (AtelierError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
     if metrics:
@@ -168,6 +171,7 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
             [services[name] for name in LINES[line].programs],
             standings.get(line),
             numbers.get(line),
+            rechecked.get(line),
         )
         for line in LINES
     ]

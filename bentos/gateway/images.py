@@ -17,6 +17,7 @@ from starlette.types import Send
 from bentos.gateway.attempts import Attempt, answer, call_with_retry, shadow
 from bentos.gateway.errors import unavailable
 from bentos.gateway.exchange import Exchange, Gateway, identify, recorded
+from bentos.gateway.recheck import sample, wants_recheck
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.protocol import ImageJob, Info, Picture
 from components.config import Serving, Variant
@@ -26,10 +27,11 @@ from monitoring import metrics
 
 @dataclass(frozen=True)
 class Painted:
-    """All pictures of one request, of `side` pixels."""
+    """All pictures of one request, of `side` pixels; `first` is the job of the first one."""
 
     pictures: list[Picture]
     side: int
+    first: ImageJob
 
 
 async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
@@ -58,6 +60,8 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         result.answered_by = painted.pictures[0].deployment
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
         result.output = _summary(painted)
+    if wants_recheck(gateway, exchange):
+        sample(gateway, exchange, result.answered_by, painted.first, painted.pictures[0])
     shadow(gateway, exchange, route, paint)
     metrics.IMAGES.inc(len(painted.pictures))
     document = {
@@ -104,7 +108,7 @@ async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, a
         raise errors.exceptions[0] from errors
     pictures = [task.result() for task in tasks]
     attempt.require(all(picture.png for picture in pictures))
-    return Painted(pictures, side or native)
+    return Painted(pictures, side or native, jobs[0])
 
 
 def sampling(variant: Variant | None, serving: Serving) -> tuple[int, float]:

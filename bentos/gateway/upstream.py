@@ -23,7 +23,7 @@ from bentos.gateway.errors import (
     unavailable,
     unexpected,
 )
-from bentos.protocol import JOB_ID, SHARE, ImageJob, Info, Picture, TextJob, TextLine, Written
+from bentos.protocol import JOB_ID, SHARE, TRACE, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components import engine_token
 from components.config import Line
 
@@ -129,14 +129,16 @@ class Upstream:
             raise not_finite()
         return picture
 
-    async def write(self, slot: Slot, job: TextJob, share: str = "") -> Written:
-        """The whole answer; `share` says of whom it is, as `SHARE` has it."""
-        async with self._post(slot, "generate", _body(job), {SHARE: share}) as response:
+    async def write(self, slot: Slot, job: TextJob, share: str = "", traced: bool = False) -> Written:
+        """The whole answer; `share` says of whom it is, as `SHARE` has it; `traced` asks for its trace."""
+        async with self._post(slot, "generate", _body(job), _headers(share, traced)) as response:
             return Written.model_validate_json(await response.read())
 
-    async def stream(self, slot: Slot, job: TextJob, share: str = "") -> AsyncGenerator[TextLine, None]:
+    async def stream(
+        self, slot: Slot, job: TextJob, share: str = "", traced: bool = False
+    ) -> AsyncGenerator[TextLine, None]:
         """The deployment, pieces and the result; raises `ApiError` where the stream fails or is cut."""
-        async with self._post(slot, "stream", _body(job), {SHARE: share}) as response:
+        async with self._post(slot, "stream", _body(job), _headers(share, traced)) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
@@ -184,6 +186,10 @@ class Upstream:
 def _body(job: TextJob) -> str:
     """Without what is as by default: a Bento of the version before refuses what it does not know."""
     return job.model_dump_json(exclude_defaults=True)
+
+
+def _headers(share: str, traced: bool) -> dict[str, str]:
+    return {SHARE: share} | ({TRACE: "1"} if traced else {})
 
 
 def _reason(body: bytes) -> str:

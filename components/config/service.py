@@ -67,6 +67,7 @@ class Serving(Settings):
     max_concurrency: Count = Field(description="Requests of each line in work at a time")
     max_queue: int = Field(ge=0, description="Requests of each line that wait at a time; more get a 429")
     request_timeout: Positive = Field(description="Time until an answer ends, the wait included, in seconds")
+    recheck: Fraction = Field(description="Share of answers that PyTorch computes again, off the path of requests")
     image_max_batch: Count = Field(description="Pictures painted together")
     image_max_latency_ms: Count = Field(description="Time that batching may take until a request is refused, in ms")
     image_steps: int = Field(ge=1, le=1000, description="Denoising steps of a picture")

@@ -320,6 +320,14 @@ class VerifyText(Settings):
     prompts: Count = Field(description="Held-out prompts on which engine and PyTorch are compared")
     max_perplexity_ratio: Positive = Field(description="Perplexity of the engine, as a multiple of PyTorch's, at most")
     min_top1_agreement: Fraction = Field(description="Share of tokens on which both agree, at least")
+    answers: Count = Field(description="Held-out prompts that the engine answers, alone and in company")
+    max_rounding: Positive = Field(
+        description="Error of what serves, as a multiple of what rounding to the export's precision costs, at most"
+    )
+    max_unexplained: Fraction = Field(
+        description="Error of the exported weights that rounding does not explain, as a share of rounding's, at most"
+    )
+    min_alike: Fraction = Field(description="Share of greedy answers that are the same alone and in company, at least")
 
 
 class VerifyImage(Settings):

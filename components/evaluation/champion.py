@@ -29,11 +29,11 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation.by_answers import by_answers, similarities
 from components.evaluation.distances import LEAST, kid_difference
+from components.evaluation.exported_text import OpenVinoLogits
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
 from components.evaluation.paired import Values, mean_difference
 from components.evaluation.pipeline import concepts
-from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.language import IGNORED, Chat, batches, collate

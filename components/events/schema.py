@@ -143,6 +143,20 @@ class CandidateCall(Event):
     latency_s: Duration
 
 
+class Sampled(Event):
+    """A good answer that is to be computed again: all that it takes, as JSON, and what was served.
+
+    It holds more of a person's words than `Finished` does, so `job` and `answer` are emptied once it has been judged.
+    `adapter`: as in `Finished`.
+    """
+
+    line: Literal["text", "image"]
+    deployment: Name
+    adapter: Stored = ""
+    job: Stored
+    answer: Stored
+
+
 class Deployment(BaseModel):
     """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made.
 
@@ -223,6 +237,17 @@ TRIALS = Table(
     Column("time", Float(53), nullable=False, index=True),
     *(text_column(name) for name in ("line", "deployment", "reason")),
     Column("latency_s", Float(53), nullable=False),
+)
+# `verdict`: empty while it waits; `judged`: when that was (epoch s); `measured`: what it rests on, as JSON.
+RECHECKS = Table(
+    "rechecks",
+    METADATA,
+    Column("request_id", String(200), primary_key=True),
+    Column("time", Float(53), nullable=False, index=True),
+    *(text_column(name) for name in ("line", "deployment", "adapter", "job", "answer")),
+    Column("verdict", String(20), nullable=False, server_default="", index=True),
+    Column("judged", Float(53), nullable=False, server_default="0"),
+    Column("measured", Text, nullable=False, server_default="{}"),
 )
 DEPLOYMENTS = Table(
     "deployments",

@@ -26,6 +26,7 @@ from components.events.schema import (
     ACCEPTED,
     FEEDBACK,
     FINISHED,
+    RECHECKS,
     TRIALS,
     Accepted,
     CandidateCall,
@@ -33,11 +34,18 @@ from components.events.schema import (
     Feedback,
     Finished,
     Outcome,
+    Sampled,
     storable,
 )
 
 T = TypeVar("T")
-TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK, CandidateCall: TRIALS}
+TABLES: dict[type[Event], Table] = {
+    Accepted: ACCEPTED,
+    Finished: FINISHED,
+    Feedback: FEEDBACK,
+    CandidateCall: TRIALS,
+    Sampled: RECHECKS,
+}
 IDLE_SECONDS = 5.0  # without a commit, until one is tried: a disk may fill while nobody asks
 RETRY_SECONDS = 1.0  # after a commit that failed
 ROOM = 256 * 1024  # bytes: more than a request's rows take

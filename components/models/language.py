@@ -234,12 +234,12 @@ def load_merged(base: Path, checkpoint: Path, dtype: torch.dtype) -> PreTrainedM
     return tuned.merge_and_unload().to(dtype).eval()
 
 
-def batches(samples: Sequence[Encoded]) -> Iterator[list[Encoded]]:
-    """`samples` in order, `BATCH_ROWS` at a time, fewer where they are long: a batch's logits must fit into memory."""
+def batches(samples: Sequence[Encoded], rows: int = BATCH_ROWS) -> Iterator[list[Encoded]]:
+    """`samples` in order, `rows` at a time, fewer where they are long: a batch's logits must fit into memory."""
     batch: list[Encoded] = []
     for sample in samples:
         longest = max(len(ids) for ids, _ in [*batch, sample])
-        if batch and (len(batch) == BATCH_ROWS or longest * (len(batch) + 1) > BATCH_TOKENS):
+        if batch and (len(batch) == rows or longest * (len(batch) + 1) > BATCH_TOKENS):
             yield batch
             batch = []
         batch.append(sample)

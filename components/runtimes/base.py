@@ -35,6 +35,7 @@ class TextRequest:
     """One completion: chat `messages` as (role, content), at most `max_new_tokens`, `temperature` 0 = greedy.
 
     `share`: of whom the engine does it, as a key, a slash and a user of it; all without one count as the same.
+    `traced`: the result is to carry a `Trace`.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -43,6 +44,19 @@ class TextRequest:
     top_p: float = 1.0
     seed: int = 0
     share: str = ""
+    traced: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What an engine read and wrote, as tokens, and the log-probability (nats) that it gave to each it wrote.
+
+    By the logits as the model puts them out: before temperature and top-p. The token that ended it is among `tokens`.
+    """
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    log_probs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,7 @@ class TextResult:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    trace: Trace | None = None
 
 
 class RequestRefusedError(ValueError):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from components.artifact import ArtifactError
-from components.models.language import load_merged
+from components.models.language import load_base, load_merged
 from components.runtimes import text
 from components.runtimes.base import JobFailedError, PromptTooLongError, RequestRefusedError, TextRequest, TextResult
 from components.runtimes.text import EngineStoppedError, OpenVinoText, load_text, require_context
@@ -372,3 +372,22 @@ def test_an_adapter_for_other_weights_or_with_other_bytes_is_refused(
     (changed / "adapter_model.safetensors").write_bytes(b"other")
     with pytest.raises(ArtifactError, match=r"adapter_model\.safetensors was changed"):
         load_text(package_of(tiny_adapter), changed)
+
+
+def test_the_engine_scores_a_text_as_the_model_does_and_traces_what_it_writes(
+    runtime: OpenVinoText, tiny_base: Path
+) -> None:
+    traced = replace(sampled(3), traced=True)
+    (result,) = runtime.generate([traced])
+    assert result.trace is not None and list(result.trace.prompt) == runtime.prompt_ids(traced.messages)
+    assert runtime.decode(result.trace.tokens) == result.text
+    ids = [*result.trace.prompt, *result.trace.tokens]
+    scored = runtime.score([ids, ids[:9]])
+    assert [len(values) for values in scored] == [len(ids) - 1, 8]
+    with torch.inference_mode():
+        logits = load_base(tiny_base, torch.float32)(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    expected = logits.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+    assert scored[0] == pytest.approx(expected, abs=0.05)
+    # Before temperature and top-p, so that a reference can be asked the same.
+    assert list(result.trace.log_probs) == pytest.approx(expected[len(result.trace.prompt) - 1 :], abs=0.05)
+    assert runtime.generate([GREEDY])[0].trace is None
