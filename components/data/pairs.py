@@ -44,6 +44,11 @@ class Pair:
         return str(self.meta.get("split_group") or self.completion)
 
     @property
+    def subject(self) -> str:
+        """What pairs have in common that are too alike to count twice: the concept, or the group where none is named."""
+        return self.concept or self.group
+
+    @property
     def answers(self) -> list[tuple[tuple[tuple[str, str], ...], str]]:
         """Each earlier answer that is to be learned, after the messages before it."""
         return [

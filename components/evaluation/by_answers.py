@@ -16,8 +16,9 @@ import numpy as np
 from components.artifact import read_manifest
 from components.config import EvaluateText, Params
 from components.data.pairs import Pair
+from components.evaluation.answers import chrf
 from components.evaluation.paired import Values
-from components.evaluation.text import chrf, not_learned
+from components.evaluation.text import not_learned
 from components.runtimes.base import TextRequest
 from components.runtimes.endpoint import ANSWERS, KIND
 from components.runtimes.text import load_text
@@ -25,10 +26,10 @@ from components.stage import StageError
 
 
 def to_ask(test: Sequence[Pair], settings: EvaluateText) -> list[Pair]:
-    """The held-out pairs that an endpoint is asked about, one of each concept."""
+    """The held-out pairs that an endpoint is asked about, one of what is alike."""
     pairs = not_learned(test)
     shuffled = random.Random(settings.seed).sample(pairs, len(pairs))  # noqa: S311 - a sample
-    return list({pair.concept: pair for pair in shuffled}.values())[: settings.samples]
+    return list({pair.subject: pair for pair in shuffled}.values())[: settings.samples]
 
 
 def sampled(pair: Pair, params: Params) -> TextRequest:
@@ -54,10 +55,10 @@ def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Para
     """
     given = {f: json.loads((f / ANSWERS).read_bytes()) for f in packages if by_answers(f)}
     known = [pair for pair in not_learned(test) if all(conversation(pair) in answers for answers in given.values())]
-    pairs = list({pair.concept: pair for pair in known}.values())
+    pairs = list({pair.subject: pair for pair in known}.values())
     if len(pairs) < 2:
         raise StageError(
-            f"{len(pairs)} held-out concepts are among those that the endpoint was asked about, 2 are needed: the data "
+            f"{len(pairs)} held-out pairs that differ are among those that the endpoint was asked about, 2 are needed: the data "
             "has changed since; release the endpoint again"
         )
     first, second = (_answers(folder, given.get(folder), pairs, params) for folder in packages)

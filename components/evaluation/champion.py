@@ -148,7 +148,7 @@ def one_pair_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """One pair of each concept, or of each group of the split where pairs have none: what is alike in a group would
     count one observation several times."""
     shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
-    return list({pair.concept or pair.group: pair for pair in shuffled}.values())
+    return list({pair.subject: pair for pair in shuffled}.values())
 
 
 def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list[Bound]:

@@ -25,9 +25,9 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from components.evaluation.psnr import psnr
 from components.evaluation.replay import Answer, Replayed, replay
 from components.evaluation.rounding import rounded
-from components.evaluation.verify_image import psnr
 from components.events.rechecks import Judgement, Verdict
 from components.models.language import Chat
 from components.runtimes.base import ImageRequest, ImageRuntime

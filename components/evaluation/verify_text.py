@@ -36,7 +36,8 @@ from components.models.language import Chat, batches, collate, completion_logits
 from components.paths import TEXT_BASE, TEXT_EXPORT, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
-from components.runtimes.text import OpenVinoText, RequestRefusedError, load_text
+from components.runtimes.base import RequestRefusedError
+from components.runtimes.text import OpenVinoText, load_text
 from components.stage import StageError, run
 
 METRICS = TEXT_METRICS / "verify.json"

@@ -1,7 +1,7 @@
 """What serves the text line where an API does: an artifact that says which, with its answers to held-out phrases.
 
 No stage of the graph, as to ask is an effect on somebody's server, and may cost: `atelier release start` runs it. The
-API is asked `evaluate.text.samples` phrases at most, one of each concept, and none that users or annotators taught.
+API is asked `evaluate.text.samples` phrases at most, one of those that are alike, and none that users or annotators taught.
 An artifact that says the same is kept and nobody is asked again, unless most of what is held out now is new to it. The
 answers stand beside those that need no model; a later model of one's own is compared with them
 (`components.evaluation.by_answers`).
@@ -18,8 +18,9 @@ from components import config
 from components.artifact import ArtifactError, Manifest, canonical, seal, staged, verify, write_text
 from components.config import EvaluateText, Params
 from components.data.pairs import Pair, read_pairs
+from components.evaluation.answers import scored
 from components.evaluation.by_answers import conversation, sampled, to_ask
-from components.evaluation.text import chrf, exact, nearest_answers, not_learned
+from components.evaluation.text import means, not_learned, without_model
 from components.models.text_encoder import TextEncoder
 from components.paths import TEXT_ENDPOINT, TEXT_SPLIT
 from components.runtimes.base import RequestRefusedError, TextResult
@@ -83,28 +84,19 @@ def ask(endpoint: Endpoint, pairs: Sequence[Pair], params: Params) -> list[TextR
         ) from error
 
 
-def scores(texts: Sequence[str], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Means over the phrases."""
-    wanted = [pair.completion for pair in pairs]
-    return {
-        "chrf": sum(chrf(texts, wanted)) / len(pairs),
-        "exact": sum(exact(*both) for both in zip(texts, wanted, strict=True)) / len(pairs),
-    }
-
-
 def evaluated(pairs: Sequence[Pair], results: Sequence[TextResult], training: Sequence[Pair]) -> dict[str, Any]:
     """The API's figures beside those of answers that need no model."""
-    phrases = [pair.phrase for pair in pairs]
-    texts = {
-        "endpoint": [result.text for result in results],
-        "echo": phrases,
-        "nearest_answer": nearest_answers(TextEncoder(), phrases, training),
-    }
+    wanted = [pair.completion for pair in pairs]
+    texts = {"endpoint": [result.text for result in results]} | without_model(TextEncoder(), pairs, training)
     tokens = {
         "prompt_tokens": sum(result.prompt_tokens for result in results),
         "completion_tokens": sum(result.completion_tokens for result in results),
     }
-    return {"samples": len(pairs), **tokens, **{name: scores(written, pairs) for name, written in texts.items()}}
+    return {
+        "samples": len(pairs),
+        **tokens,
+        **{name: means(scored(written, wanted)) for name, written in texts.items()},
+    }
 
 
 def package(params: Params) -> Manifest:
@@ -137,7 +129,7 @@ def main() -> None:
     metrics = package(params).metrics
     if not metrics:
         print(f"{params.base.text.endpoint}: not evaluated, as {TEXT_SPLIT} holds no pairs: atelier pipeline run")
-    for name in ("endpoint", "nearest_answer", "echo") if metrics else ():
+    for name in ("endpoint", "nearest_answer", "echo", "majority_answer") if metrics else ():
         row = metrics[name]
         print(f"{name}: chrF {row['chrf']:.2f}, exact {row['exact']:.0%} of {metrics['samples']}")
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.artifact import seal
-from components.evaluation.verify_text import OpenVinoLogits, summed
+from components.evaluation.exported_text import OpenVinoLogits, summed
 from components.export.text import convert
 from components.models import headers
 from components.models.language import (
