@@ -45,7 +45,7 @@ class Pair:
 
     @property
     def subject(self) -> str:
-        """What pairs have in common that are too alike to count twice: the concept, or the group where none is named."""
+        """Equal for pairs that are too alike to count twice: the concept, or the group where none is named."""
         return self.concept or self.group
 
     @property

@@ -58,8 +58,8 @@ def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Para
     pairs = list({pair.subject: pair for pair in known}.values())
     if len(pairs) < 2:
         raise StageError(
-            f"{len(pairs)} held-out pairs that differ are among those that the endpoint was asked about, 2 are needed: the data "
-            "has changed since; release the endpoint again"
+            f"{len(pairs)} held-out pairs that differ are among those that the endpoint was asked about, 2 are "
+            "needed: the data has changed since; release the endpoint again"
         )
     first, second = (_answers(folder, given.get(folder), pairs, params) for folder in packages)
     wanted = [pair.completion for pair in pairs]
