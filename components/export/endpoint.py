@@ -2,8 +2,8 @@
 
 No stage of the graph, as to ask is an effect on somebody's server, and may cost: `atelier release start` runs it. The
 API is asked `evaluate.text.samples` phrases at most, one of those that are alike, and none that users or annotators
-taught. An artifact that says the same is kept and nobody is asked again, unless most of what is held out now is new to it. The
-answers stand beside those that need no model; a later model of one's own is compared with them
+taught. An artifact that says the same is kept and nobody is asked again, unless most of what is held out now is new to
+it. The answers stand beside those that need no model; a later model of one's own is compared with them
 (`components.evaluation.by_answers`).
 """
 
