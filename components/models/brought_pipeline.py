@@ -91,10 +91,8 @@ def download(source: Source) -> Source:
 def _index(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         single = sorted(path.name for path in folder.glob("*.safetensors"))
-        hint = f"; {single[0]} alone is no pipeline: save it as a folder with diffusers (from_single_file)"
-        raise StageError(
-            f"base.image.model: {folder} has no {INDEX}: it is no pipeline's folder{hint if single else ''}"
-        )
+        hint = f"; {single[0]} alone is none: save it as a folder with diffusers (from_single_file)" if single else ""
+        raise StageError(f"base.image.model: {folder} has no {INDEX}: it is no pipeline's folder{hint}")
     return read_json(folder / INDEX, "image")
 
 

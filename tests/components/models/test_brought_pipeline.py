@@ -76,7 +76,7 @@ def one_file(folder: Path) -> None:
 
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "no index": (without("model_index.json"), "has no model_index.json: it is no pipeline's folder"),
-    "one file": (one_file, "sd3_medium.safetensors alone is no pipeline"),
+    "one file": (one_file, "sd3_medium.safetensors alone is none"),
     "no VAE": (with_index(vae=[None, None]), "it has no vae"),
     "no tokenizer": (with_index(tokenizer_2=[None, None]), "it has no tokenizer_2"),
     "no folder": (without("vae"), "the folder of its vae is missing"),
