@@ -18,12 +18,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise."""
+    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise.
+
+    `size`: the side in pixels, where a pipeline is to paint another than its own; the built-in network has one size.
+    """
 
     prompt: str
     seed: int
     steps: int
     guidance: float
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,15 @@ class ImageBackend(Protocol):
 
 
 class ImageRuntime(Protocol):
-    """Paints batches of pictures."""
+    """Paints batches of pictures; `multiple`: of what it paints other sides than its own, if it does (pixels)."""
+
+    multiple: int | None
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
         """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`."""
+
+    def read_part(self, prompt: str) -> str | None:
+        """What of a prompt it reads, where that is known and not all of it."""
 
 
 class TextRuntime(Protocol):
