@@ -211,6 +211,10 @@ class EvaluateImage(Settings):
         default=None,
         description="Inception weights as safetensors (docs/base_image.md) for FID and score; null: neither",
     )
+    encoder: Path | None = Field(
+        default=None,
+        description="Folder of a CLIP or SigLIP model that judges a brought pipeline's pictures; null: nothing does",
+    )
 
 
 class ExportText(Settings):
@@ -218,8 +222,10 @@ class ExportText(Settings):
 
 
 class ExportImage(Settings):
-    weight_format: Literal["f32", "int8"] = Field(description="What the exported network computes in")
-    calibration: Count = Field(description="Inputs of the network that int8 is calibrated on")
+    weight_format: Literal["f32", "f16", "int8"] = Field(
+        description="What the exported network computes in; of a brought pipeline, what its weights are stored in"
+    )
+    calibration: Count = Field(description="Inputs that int8 of the built-in network is calibrated on")
 
 
 class VerifyText(Settings):
@@ -261,3 +267,10 @@ class GateImage(Settings):
         description="By how much recognition of held-out captions may be below the champion's"
     )
     max_kid_increase: Positive = Field(description="By how much KID to held-out pictures may exceed the champion's")
+    max_alignment_loss: Fraction = Field(
+        default=0.01, description="By how much a pipeline's alignment (a cosine) may be below the champion's"
+    )
+    pipeline: dict[str, float] = Field(
+        default={"loss_ratio": 1.0},
+        description="Bounds of a brought pipeline: loss_ratio, kid_increase at most; alignment_gain at least",
+    )
