@@ -24,17 +24,23 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
-from components.evaluation.distances import kid_difference
+from components.data.pixels import pixels
+from components.data.sample import Sample
+from components.evaluation.distances import LEAST, kid_difference
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
 from components.evaluation.paired import Values, mean_difference
+from components.evaluation.pipeline import concepts
 from components.evaluation.verify_text import OpenVinoLogits
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.language import IGNORED, Chat, batches, collate
+from components.models.picture_encoder import PictureEncoder
 from components.models.text_encoder import TextEncoder
 from components.paths import DATA
-from components.runtimes.image import Sampler, load_sampler
+from components.runtimes.base import ImageRuntime
+from components.runtimes.image import Sampler, load_image, load_sampler
+from components.runtimes.pipeline import paints_pipeline
 from components.stage import StageError, run
 
 
@@ -69,6 +75,37 @@ def image_checks(
         Bound("recognition_gain_lower", gain_lower, Relation.AT_LEAST, -gate.max_recognition_loss, gain, count),
         Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, Relation.AT_MOST, gate.max_kid_increase, kid, count),
     ]
+
+
+def pipeline_checks(
+    candidate: ImageRuntime, champion: ImageRuntime, encoder: PictureEncoder, held_out: list[Sample], params: Params
+) -> list[Bound]:
+    """As `image_checks` of the built-in network, where one of the two is a brought pipeline: by the user's encoder."""
+    painting, gate, count = Painting.served(params), params.gate.image, len(held_out)
+    texts = [s.text for s in held_out]
+    captions_NF = encoder.captions(texts)
+    real_NF = encoder.pictures(pixels(held_out, encoder.size))
+    features = [encoder.pictures(paint(runtime, texts, painting)) for runtime in (candidate, champion)]
+    aligned = [(features_NF * captions_NF).sum(1).double().numpy() for features_NF in features]
+    gain, gain_lower = mean_difference(aligned[0], aligned[1], "lower", painting.seed)
+    kid, error = kid_difference(real_NF, features[0], features[1], concepts(held_out))
+    return [
+        Bound("alignment_gain_lower", gain_lower, Relation.AT_LEAST, -gate.max_alignment_loss, gain, count),
+        Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, Relation.AT_MOST, gate.max_kid_increase, kid, count),
+    ]
+
+
+def compare_pipelines(candidate: Path, champion: Path, held_out: list[Sample], params: Params) -> list[Bound]:
+    """Raises `StageError` where no encoder is named: nothing else compares pictures of any two models."""
+    if params.evaluate.image.encoder is None:
+        raise StageError("pipelines are compared by an encoder: name a CLIP or SigLIP folder as evaluate.image.encoder")
+    if (count := len(set(concepts(held_out)))) < LEAST:
+        raise StageError(
+            f"held-out pictures of {count} concepts; KID needs {LEAST}: add some, or raise split.image.test"
+        )
+    runtimes = [load_image(folder, "openvino") for folder in (candidate, champion)]
+    encoder = PictureEncoder(params.evaluate.image.encoder)
+    return pipeline_checks(runtimes[0], runtimes[1], encoder, held_out, params)
 
 
 @torch.inference_mode()
@@ -111,8 +148,10 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
         if len(pairs) < 2:
             raise StageError(f"{test}: {len(pairs)} held-out concepts, 2 are needed; give the split a larger share")
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
-    samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
     samples = chosen("test", settings.samples, settings.seed)
+    if paints_pipeline(candidate) or paints_pipeline(champion):
+        return compare_pipelines(candidate, champion, samples, params)
+    samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
     held_out = Captions.of(samples, TextEncoder(), samplers[0].size)
     require_concepts(held_out)
     return image_checks(samplers[0], samplers[1], judges.load(), held_out, Painting.served(params), params.gate.image)
@@ -125,7 +164,9 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
         "candidate": verify(candidate).digest,
         "champion": verify(champion).digest,
         "data": verify(DATA / line / "split").digest,
-        "settings": {stage: getattr(getattr(params, stage), line).model_dump() for stage in ("evaluate", "gate")},
+        "settings": {
+            stage: getattr(getattr(params, stage), line).model_dump(mode="json") for stage in ("evaluate", "gate")
+        },
     }
     if line == "image":
         question["painting"] = asdict(Painting.served(params))

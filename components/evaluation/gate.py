@@ -20,6 +20,7 @@ from components.paths import METRICS
 from components.stage import StageError, run
 
 ONE_SIDED_95 = 1.645  # standard errors
+PIPELINE_CHECKS = ("loss_ratio", "alignment_gain", "kid_increase")
 
 
 class Relation(StrEnum):
@@ -64,6 +65,8 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
     `kid_upper` is the upper end of KID's one-sided 95 % interval, over captions like the held-out ones.
     `named_shortfall` is how much less often the judge names generated pictures than real ones, by point estimate.
     """
+    if "judge_on_real_pictures" not in evaluation:  # of a brought pipeline, of which the judge knows nothing
+        return pipeline_checks(evaluation, gate.pipeline)
     after, real = evaluation["after"], evaluation["judge_on_real_pictures"]
     kid_upper = after["kid"] + ONE_SIDED_95 * after["kid_standard_error"]
     shortfall = real["seen_captions"]["top1"] - after["seen_captions"]["top1"]
@@ -72,6 +75,24 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
         Check("alignment", after["alignment"], Relation.AT_LEAST, gate.min_alignment),
         Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall),
     ]
+
+
+def pipeline_checks(evaluation: dict[str, Any], bounds: dict[str, float]) -> list[Check]:
+    """Those that `gate.image.pipeline` names; raises `StageError` for a name that is none, or was not measured."""
+    before, after = evaluation["before"], evaluation["after"]
+    measured = {"loss_ratio": (Relation.AT_MOST, after["loss"] / before["loss"])}
+    if "alignment" in after:
+        measured["alignment_gain"] = (Relation.AT_LEAST, after["alignment"] - before["alignment"])
+        measured["kid_increase"] = (Relation.AT_MOST, after["kid"] - before["kid"])
+    for name in bounds:
+        if name not in PIPELINE_CHECKS:
+            known = ", ".join(PIPELINE_CHECKS)
+            raise StageError(f"gate.image.pipeline.{name}: there is no such figure; there are {known}")
+        if name not in measured:
+            raise StageError(
+                f"gate.image.pipeline.{name} was not measured: set evaluate.image.encoder, or leave it out"
+            )
+    return [Check(name, measured[name][1], measured[name][0], bound) for name, bound in bounds.items()]
 
 
 def verdict(checks: Sequence[Check], parity: bool) -> dict[str, Any]:

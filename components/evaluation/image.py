@@ -37,6 +37,7 @@ from components.data.sample import Sample
 from components.evaluation.distances import LEAST, frechet, inception_features, inception_scores, kid
 from components.models import inception as inceptions
 from components.models import judge as judges
+from components.models.brought import BUILT_IN
 from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
@@ -194,6 +195,10 @@ def require_concepts(held_out: Captions) -> None:
 def main() -> None:
     """Write the metrics, the sheets and a row per held-out picture."""
     params = config.load()
+    if params.base.image.model != BUILT_IN["image"]:
+        from components.evaluation import pipeline
+
+        return pipeline.evaluate(params)
     settings, shape = params.evaluate.image, params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
     samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
@@ -235,8 +240,12 @@ def write(
     held_out: list[Sample],
     training: tuple[list[Sample], Tensor],
     shown: int,
+    before: Tensor | None = None,
 ) -> None:
-    """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows."""
+    """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows.
+
+    `before`: what was painted of the held-out captions before training, for a sheet of its own.
+    """
     errors, indices = nearest(painted[1], training[1])
     nearest_ids = [training[0][index].id for index in indices.tolist()]
     rows = [
@@ -247,6 +256,8 @@ def write(
     write_text(METRICS, canonical(document))
     pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
     pages["nearest"] = (training[1][indices], [training[0][index] for index in indices.tolist()])
+    if before is not None:
+        pages["before"] = (before, held_out)
     SHEETS.mkdir(parents=True, exist_ok=True)
     for name, (pictures_BCHW, samples) in pages.items():
         shown_BHWC = pictures_BCHW[:shown].permute(0, 2, 3, 1).numpy()

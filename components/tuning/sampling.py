@@ -29,6 +29,7 @@ from components.artifact import canonical, read_manifest, write_csv, write_text
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.image import Painting, paint
 from components.models import judge as judges
+from components.models.brought import BUILT_IN
 from components.models.judge import Judge, scaled
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as IMAGE
@@ -130,6 +131,8 @@ def state_name(params: config.Params) -> str:
 def main() -> None:
     """Search as `params.yaml` says; write the curve, and the trials with both comparisons."""
     params = config.load()
+    if params.base.image.model != BUILT_IN["image"]:
+        raise StageError("the search is judged by the shipped judge, which knows the built-in network's pictures alone")
     settings, serving = params.tune_sampling, params.serving
     default = {"temperature": serving.text_temperature, "top_p": serving.text_top_p}
     default |= {"guidance": serving.image_guidance, "steps": serving.image_steps}

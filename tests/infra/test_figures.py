@@ -58,6 +58,13 @@ def test_18_another_figure_is_another_table(tmp_path: Path) -> None:
     assert figures.written(text, models.ROWS, tmp_path) == text
 
 
+def test_a_pipeline_that_was_brought_has_none_of_the_built_in_models_figures(tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/forgetting.json").write_text('{"applies": false, "why": "no judge"}')
+    (tmp_path / "image/evaluate.json").write_text('{"real_pictures": {}}')
+    assert figures.table(models.ROWS, tmp_path).splitlines()[2:] == []
+
+
 def test_readme_tells_no_range_of_savings_where_one_is_unknown() -> None:
     def data(*savings: float | None) -> dict[str, object]:
         return {"data": {str(n): {"strategies": {"mixed": {"saved": saved}}} for n, saved in enumerate(savings)}}
