@@ -21,7 +21,8 @@ from components.paths import ADAPTERS, ARTIFACTS
 
 MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
 MAX_MESSAGES = 100
-MAX_SIDE = 512  # pixels
+MAX_SIDE = 512  # pixels that pictures are enlarged to
+LARGEST_SIDE = 2048  # pixels, of whatever model
 REQUEST_ID = "x-request-id"  # header that names the request of a client, in answers and in calls to model Bentos
 JOB_ID = "x-job-id"  # request header by which the image Bento finds the work of a caller that has gone
 
@@ -39,26 +40,33 @@ class Message(BaseModel):
 
 
 class ImageJob(Message):
-    """One picture; `side` in pixels is a multiple of the model's own (None = the model's own)."""
+    """One picture; `side` in pixels is one of `sides` (None = the model's own)."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     prompt: Prompt
     seed: Seed
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance: Annotated[float, Field(ge=0, le=50)]
-    side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
+    side: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] | None = None
 
 
 class Picture(Message):
     """A painted picture as base64 of a PNG, empty where the job was cancelled; how many were painted together.
 
-    `not_finite`: the model's output was NaN or infinite, and there is no picture.
+    `not_finite`: the model's output was NaN or infinite, and there is no picture. `read`: what of the prompt the model
+    read, where that was not all of it.
     """
 
     png: str
     not_finite: bool = False
     batch_size: int
     deployment: str
+    read: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Gateways of the version before know no `read`."""
+        return {name: value for name, value in every(self).items() if name != "read" or value}
 
 
 class TextJob(Message):
@@ -109,12 +117,32 @@ class TextLine(Message):
 
 
 class Info(Message):
-    """What a model Bento serves: `side` is the native size of its pictures in pixels (image line only)."""
+    """What a model Bento serves: `side` is the native size of its pictures in pixels (image line only).
+
+    `multiple`: it can paint smaller ones too, whose sides are multiples of this.
+    """
 
     line: Literal["text", "image"]
     deployment: str
     digest: str
     side: int | None = None
+    multiple: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Gateways of the version before know no `multiple`."""
+        return {name: value for name, value in every(self).items() if name != "multiple" or value}
+
+
+def sides(native: int, multiple: int | None) -> list[int]:
+    """The sides in pixels that one may ask for: enlarged multiples of the model's own, and what it paints itself.
+
+    That is from half its own: models of diffusion paint a thing twice on more than what they were trained on, and
+    parts of it on much less.
+    """
+    enlarged = range(native, max(MAX_SIDE, native) + 1, native)
+    painted = range(-(-native // 2 // multiple) * multiple, native, multiple) if multiple else ()
+    return sorted({*painted, *enlarged})
 
 
 def artifact_folder(line: Line) -> Path:
@@ -141,7 +169,7 @@ def require_artifact(line: Line) -> None:
         raise BentoMLException(f"{folder} is an artifact of the {packaged} line, not of {line}")
 
 
-def describe(line: Line, folder: Path, side: int | None = None) -> Info:
+def describe(line: Line, folder: Path, side: int | None = None, multiple: int | None = None) -> Info:
     """What is in the folder, once verified (else `ArtifactError`). Without ATELIER_DEPLOYMENT its digest names it."""
     digest = verify(folder).digest
     return Info(
@@ -149,4 +177,5 @@ def describe(line: Line, folder: Path, side: int | None = None) -> Info:
         deployment=os.environ.get("ATELIER_DEPLOYMENT") or f"{line}-{digest[:12]}",
         digest=digest,
         side=side,
+        multiple=multiple,
     )

@@ -33,13 +33,16 @@ class Painted:
 
 
 async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
-    """All pictures of a request as base64 of PNGs, or an error and none of them."""
+    """All pictures of a request as base64 of PNGs, or an error and none of them.
+
+    `revised_prompt`, as OpenAI calls what was painted in place of the prompt, is there where not all of it was read.
+    """
     request = parse(ImagesRequest, body)
     check_model(request.model, IMAGE.name)
     caller = identify(gateway, IMAGE.name, api_key, request.user, request.metadata)
     route = gateway.traffic.route(IMAGE.name, caller.user_key)
     if route.answering_candidate is None:  # a size that a candidate cannot paint may be one that the champion can
-        side_of(request.size, _native(route.info))
+        side_of(request.size, _native(route.info), route.info.multiple)
     exchange = Exchange(
         line=IMAGE.name,
         model=request.model,
@@ -59,7 +62,10 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
     metrics.IMAGES.inc(len(painted.pictures))
     document = {
         "created": int(exchange.created),
-        "data": [{"b64_json": picture.png} for picture in painted.pictures],
+        "data": [
+            {"b64_json": picture.png} | ({"revised_prompt": picture.read} if picture.read else {})
+            for picture in painted.pictures
+        ],
         "output_format": "png",
         "size": f"{painted.side}x{painted.side}",
     }
@@ -74,8 +80,9 @@ def _native(info: Info) -> int:
 
 async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, attempt: Attempt) -> Painted:
     """All pictures at once, picture i from seed + i; when one fails, the others are cancelled."""
-    native = _native(gateway.upstream.info(attempt.slot))
-    side = side_of(request.size, native)
+    info = gateway.upstream.info(attempt.slot)
+    native = _native(info)
+    side = side_of(request.size, native, info.multiple)
     first = secrets.randbits(32) if request.seed is None else request.seed
     steps, guidance = sampling(exchange.caller.variant, gateway.serving)
     jobs = [

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from components.runtimes.base import ImageRequest
     from components.runtimes.image import Engine
 
 SERVING = load().serving
@@ -102,7 +103,7 @@ class ImageBento:
         self._runtime = load_image(folder, engine())
         # The first call pays for compilation, and its picture tells the model's own size.
         side = self._runtime.generate([ImageRequest("", 0, 1, 1.0)])[0].shape[0]
-        self._info = describe("image", folder, side)
+        self._info = describe("image", folder, side, self._runtime.multiple)
         Calls.served = ("image", self._info.deployment)
         tracing.start("atelier-image")
 
@@ -140,13 +141,19 @@ class ImageBento:
 
     def _paint(self, jobs: list[ImageJob]) -> list[NDArray[np.uint8] | None]:
         """None where the model's output is not finite: whoever was painted in the same batch gets their picture."""
-        from components.runtimes.base import ImageRequest, NotFiniteError
+        from components.runtimes.base import NotFiniteError
 
         try:
-            return [*self._runtime.generate([ImageRequest(j.prompt, j.seed, j.steps, j.guidance) for j in jobs])]
+            return [*self._runtime.generate([self._request(job) for job in jobs])]
         except NotFiniteError as error:
             log.error("%s: %s", self._info.deployment, error)
             return error.pictures
+
+    def _request(self, job: ImageJob) -> ImageRequest:
+        from components.runtimes.base import ImageRequest
+
+        paints = self._info.multiple and job.side and job.side < (self._info.side or 0)
+        return ImageRequest(job.prompt, job.seed, job.steps, job.guidance, job.side if paints else None)
 
     def _picture(self, job: ImageJob, painted: Mapping[str, NDArray[np.uint8] | None], batch_size: int) -> Picture:
         """A job that is not in `painted` was cancelled."""
@@ -156,6 +163,7 @@ class ImageBento:
             not_finite=job.id in painted and pixels is None,
             batch_size=batch_size,
             deployment=self._info.deployment,
+            read=self._runtime.read_part(job.prompt) or "",
         )
 
 
