@@ -111,7 +111,12 @@ def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_o
         ("release.min_requests", 7, set()),
         ("monitor.keep", 7, set()),
         ("base.text.model", "./mine", {"base_text", "clean@text"}),
-        ("base.image.model", "./mine", {"base_image", "clean@image", "train_image"}),
+        (
+            "base.image.model",
+            "./mine",
+            {"base_image", "clean@image", "train_image", "export_image", "export_base", "verify_image"}
+            | {"evaluate_image", "evaluate_forgetting", "evaluate_prompts"},
+        ),
         ("train.text.lora_rank", 2, {"train_text"}),
         ("train.text.system_prompt", "", {"train_text"}),
         ("gate.image.min_alignment", 0.9, {"gate@image"}),
