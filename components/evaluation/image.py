@@ -1,4 +1,4 @@
-"""Stage `evaluate` of the image line: pictures of seen and held-out captions, before and after fine-tuning, judged.
+"""Evaluation of the built-in network: pictures of seen and held-out captions, before and after fine-tuning, judged.
 
 KID and FID (`components.evaluation.distances`) between generated and held-out pictures, on the features of this
 project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and how often the
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from components import config
 from components.artifact import canonical, file_digest, write_csv, write_text
 from components.config import Params
 from components.data import sample
@@ -37,7 +36,6 @@ from components.data.sample import Sample
 from components.evaluation.distances import LEAST, frechet, inception_features, inception_scores, kid
 from components.models import inception as inceptions
 from components.models import judge as judges
-from components.models.brought import BUILT_IN
 from components.models.judge import FEATURES, NAME, Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
@@ -47,7 +45,7 @@ from components.paths import IMAGE_METRICS, SHEETS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.runtimes.base import ImageRequest, ImageRuntime
 from components.runtimes.image import load_image
-from components.stage import StageError, run
+from components.stage import StageError
 
 METRICS = IMAGE_METRICS / "evaluate.json"
 PICTURES = IMAGE_METRICS / "pictures.csv"
@@ -192,13 +190,8 @@ def require_concepts(held_out: Captions) -> None:
         )
 
 
-def main() -> None:
+def main(params: Params) -> None:
     """Write the metrics, the sheets and a row per held-out picture."""
-    params = config.load()
-    if params.base.image.model != BUILT_IN["image"]:
-        from components.evaluation import pipeline
-
-        return pipeline.evaluate(params)
     settings, shape = params.evaluate.image, params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
     samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
@@ -275,7 +268,3 @@ def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> Ima
         words = textwrap.wrap(caption.partition(":")[0], 20)[:3]
         draw.multiline_text((left + 4, top + CELL + 2), "\n".join(words), fill="black", spacing=1)
     return page
-
-
-if __name__ == "__main__":
-    run(main)

@@ -85,7 +85,8 @@ def test_a_stage_that_has_not_run_is_named(tmp_path: Path) -> None:
 
 
 def test_each_line_names_its_models_and_its_data() -> None:
-    text, image = attribution("text", "openmoji"), attribution("image", "openmoji")
+    base = {"source": "smollm2", "family": "llama", "licence": "apache-2.0"}
+    text, image = attribution("text", "openmoji", base), attribution("image", "openmoji")
     assert "SmolLM2" in text and "OpenMoji" in text and "MiniLM" not in text
     assert "MiniLM" in image and "OpenMoji" in image and "SmolLM2" not in image
 

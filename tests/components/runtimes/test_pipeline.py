@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.artifact import ArtifactError, seal
-from components.runtimes.base import ImageRequest
+from components.runtimes.base import ImageRequest, NotFiniteError
 from components.runtimes.image import load_image, load_sampler
 from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut
 from tests.conftest import TinyPipeline
@@ -92,3 +93,19 @@ def test_a_damaged_folder_is_refused(tiny_pipeline: TinyPipeline, tmp_path: Path
     (folder / DESCRIPTION).write_text('{"size": 64}')
     with pytest.raises(ArtifactError, match=f"no readable {DESCRIPTION}"):
         PipelineRuntime(folder)
+
+
+def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tmp_path: Path) -> None:
+    """Every large weight of the network is NaN, as after an overflow in training."""
+    folder = tmp_path / "export"
+    shutil.copytree(tiny_pipeline.export, folder)
+    graph = folder / f"pipeline/{tiny_pipeline.family.network_name}/openvino_model.xml"
+    constants = re.findall(r'<data element_type="f32" shape="[^"]*" offset="(\d+)" size="(\d+)"', graph.read_text())
+    with graph.with_suffix(".bin").open("r+b") as weights:
+        for offset, size in constants:
+            if int(size) > 4000:
+                weights.seek(int(offset))
+                weights.write(np.full(int(size) // 4, np.nan, np.float32).tobytes())
+    with pytest.raises(NotFiniteError, match="2 of 2 pictures came out NaN") as caught:
+        PipelineRuntime(folder).generate(REQUESTS[:2])
+    assert caught.value.pictures == [None, None]
