@@ -200,7 +200,7 @@ def require_apart(model: PreTrainedModel, samples: Sequence[Taught], pad: int) -
     except (TypeError, ValueError) as error:
         raise StageError(f"{family} takes no positions ({error}); set packing: false") from error
     model.train()
-    if abs(one - other) > 1e-3 * one or abs(one - alone) > 0.05 * alone:
+    if abs(one - other) > 1e-4 * one or abs(one - alone) > 0.05 * alone:
         raise StageError(
             f"{family} reads a packed sample in the light of the one before it (loss {alone:.3f} alone, {one:.3f} and "
             f"{other:.3f} packed); set packing: false"

@@ -177,7 +177,7 @@ def test_a_model_that_cannot_tell_packed_samples_apart_is_refused() -> None:
     from transformers import BloomConfig, BloomForCausalLM
 
     torch.manual_seed(0)
-    model = BloomForCausalLM(BloomConfig(vocab_size=259, hidden_size=32, n_layer=1, n_head=2))
+    model = BloomForCausalLM(BloomConfig(vocab_size=259, hidden_size=32, n_layer=1, n_head=2, initializer_range=0.5))
     with pytest.raises(StageError, match=r"a model of the family bloom .* set packing: false"):
         text.require_apart(model, taught(thinking_chat()), 2)
 
