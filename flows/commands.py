@@ -58,7 +58,8 @@ def status() -> None:
     for line in LINES:
         try:
             typer.echo(describe(line, params))
-            typer.echo(rechecked(line, params))
+            if told := rechecked(line, params):
+                typer.echo(told)
         except NoDatabaseError as error:  # before the first release
             typer.echo(f"{line}: {error}")
         except AtelierError as error:  # of one line: the other's may be what is asked for

@@ -6,13 +6,17 @@ import time
 
 from components.config import Line, Params
 from components.events import rechecks
-from components.events.database import opened
+from components.events.database import NoDatabaseError, opened
 
 
 def rechecked(line: Line, params: Params) -> str:
-    """Of a line within a day, in one line; raises `NoDatabaseError` before there is a database."""
-    with opened(params.events.url, create=False) as engine:
-        return describe(line, rechecks.summary(engine, line, time.time()))
+    """Of a line within a day, in one line; empty where no answer was kept, or there is no database yet."""
+    try:
+        with opened(params.events.url, create=False) as engine:
+            seen = rechecks.summary(engine, line, time.time())
+    except NoDatabaseError:
+        return ""
+    return describe(line, seen) if seen.waiting or any(seen.counts.values()) else ""
 
 
 def describe(line: Line, seen: rechecks.Summary) -> str:

@@ -74,7 +74,9 @@ def measure(
         engine["seeds"] = served.seeds(runtime, few, ANSWER_TOKENS)
     finally:
         runtime.close()
-    engine["adapter"] = served.applied(folder, reference, chat, few, ANSWER_TOKENS, weight_format)
+    engine["adapter"] = served.applied(
+        folder, reference, chat, prompts[: 2 * bounds.prompts], ANSWER_TOKENS, weight_format
+    )
     compared["served"] = engine
     rows = [question.row() for question in questions(compared, bounds)]
     passed = all(row["passed"] for row in rows)
