@@ -101,7 +101,8 @@ def _card(
             f"({shape.kv_heads} for keys and values), MLP {shape.intermediate:,}, vocabulary {shape.vocabulary:,}"
         )
     text = config.get("text_config") or config
-    facts["context"] = f"{int(text.get('max_position_embeddings') or 0):,} tokens"
+    context = text.get("max_position_embeddings") or text.get("n_positions")
+    facts["context"] = f"{int(context):,} tokens" if context else "its configuration does not say"
     return Card("text", kind, facts | talk, missing, shape)
 
 

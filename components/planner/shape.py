@@ -41,7 +41,8 @@ class Header(NamedTuple):
 class Shape:
     """Of the whole model. `linear`: weights of the blocks' linear layers, to which LoRA is added; `inputs`, `outputs`:
     the widths of these, summed. `expert`: weights of routed experts, `active` the share of them that a token passes,
-    `expert_sides` what a LoRA of rank 1 has of weights there. `intermediate`: width of the MLP that a token passes, all its experts together.
+    `expert_sides` what a LoRA of rank 1 has of weights there. `intermediate`: width of the MLP that a token passes, all
+    its experts together.
     """
 
     family: str
