@@ -20,7 +20,7 @@ from components.planner.speed import Device
 
 WIDTH, NAME = 100, 16
 LENGTH = 512  # tokens of a sample, where `params.yaml` leaves it to the data
-UNPROVEN = "unproven: computed, not measured"
+UNPROVEN = "unproven"
 
 
 def show(model: str, params: Params) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _training(shape: Shape, run: Training, steps: int, device: Device, here: boo
     needed = memory.training(shape, fitting).peak * (machine.KEPT if here else 1)
     least, most = speed.training_hours(shape, fitting, steps, device)
     fits = "fits" if needed <= device.memory else "DOES NOT FIT"
-    said = "" if here else f"  {UNPROVEN}{', in fp32' * (fitting != run)}"
+    said = "" if here else f"  {UNPROVEN}{', fp32' * (fitting != run)}"
     size = f"{needed / GB:8.1f} of {device.memory / GB:3.0f} GB  {fits:12}"
     return f"  {device.name:20} {size}  {_hours(least)} to {_hours(most)}{said}"
 
@@ -148,7 +148,7 @@ def _assumptions(here: Device) -> Iterator[str]:
         [
             f"{here.name}: {here.source}; a step reaches {least} to {most} of it, as measured on small models",
             f"its memory: {machine.KEPT:g} times what is computed, as glibc keeps freed blocks: the most measured",
-            f"GPUs: {speed.SHEET}; no GPU was measured",
+            f"GPUs: {speed.SHEET}; unproven: computed, not measured",
             "every sample has the full length and all of its tokens are learned: the most that it can take",
             "hours are an estimate; loading, evaluation and export come on top",
             "serving takes the weights and the keys and values of tokens; the engine's own buffers come on top",

@@ -9,9 +9,9 @@ Writes `metrics/planner.json`.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,7 +34,7 @@ from components.planner.shape import Header, Shape
 from components.stage import run
 
 METRICS = Path("metrics/planner.json")
-M_MMAP_THRESHOLD = -3  # glibc's name for: every larger block is mapped by itself, and unmapped when it is freed
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # every larger block is mapped by itself, and unmapped when it is freed
 STEPS = 1
 
 # Vocabulary, width, MLP, layers, heads, heads of keys and values; each head is 64 wide.
@@ -134,27 +134,33 @@ def resident(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def one(model: str, training: Training) -> dict[str, Any]:
-    """Everything that is measured of a run, in this process; sizes in bytes."""
+def one(number: int) -> dict[str, Any]:
+    """Everything that is measured of a run, in bytes: here as glibc has it, the rest in a process that gives back."""
+    model, training = RUNS[number]
     warm, _ = build("llama 8 M", replace(training, batch=1, length=8))
     warm.step()
     del warm
-    by_default, made, _, _ = highest(model, training)
+    taken, made, sizes, seconds = highest(model, training)
+    if GIVE_BACK.items() <= os.environ.items():
+        return {
+            "shape": asdict(sizes),
+            "resident": taken,
+            "seconds": seconds,
+            "reached": reached(sizes, training, seconds),
+            "in_use": in_use(made),
+            "saved": saved(made),
+        }
     del made
-    libc = ctypes.CDLL("libc.so.6")
     gc.collect()
-    libc.malloc_trim(0)
-    libc.mallopt(M_MMAP_THRESHOLD, 65536)
-    given_back, made, sizes, seconds = highest(model, training)
-    return {
-        "shape": asdict(sizes),
-        "resident": given_back,
-        "resident_by_default": by_default,
-        "seconds": seconds,
-        "reached": reached(sizes, training, seconds),
-        "in_use": in_use(made),
-        "saved": saved(made),
-    }
+    return child(number, GIVE_BACK) | {"resident_by_default": taken}
+
+
+def child(number: int, environment: dict[str, str]) -> dict[str, Any]:
+    """What a process of its own says of a run."""
+    call = [sys.executable, "-m", "tests.bench.planner", "--number", str(number)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=os.environ | environment)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def highest(model: str, training: Training) -> tuple[int, Steps, Shape, float]:
@@ -212,26 +218,27 @@ def saved(made: Steps) -> int:
 def measured(number: int) -> dict[str, Any]:
     """A run's row: what it took, and what the planner says."""
     model, training = RUNS[number]
-    call = [sys.executable, "-m", "tests.bench.planner", "--number", str(number)]
-    done = subprocess.run(call, capture_output=True, text=True, check=True)
-    row = {"model": model, "run": asdict(training), **json.loads(done.stdout.splitlines()[-1])}
+    row = {"model": model, "run": asdict(training), **child(number, {})}
     return row | {"planned": memory.training(Shape(**row["shape"]), training).peak}
 
 
 def main(
     number: Annotated[int, typer.Option(hidden=True)] = -1,
+    only: Annotated[str, typer.Option(help="such as 0,3; the rows of the other runs stay as they are")] = "",
 ) -> None:
     """Measure every run and write the table."""
     if number >= 0:
-        print(json.dumps(one(*RUNS[number])))
+        print(json.dumps(one(number)))
         return
-    rows = []
+    rows: list[dict[str, Any]] = json.loads(METRICS.read_bytes())["runs"] if only else [{} for _ in RUNS]
     for index, (model, training) in enumerate(RUNS):
-        rows.append(row := measured(index))
+        if only and str(index) not in only.split(","):
+            continue
+        row = rows[index] = measured(index)
         parts = (f"{name} {row[name] / 1e6:,.0f}" for name in ("in_use", "resident", "resident_by_default", "planned"))
         what = f"{model}, {training.trained} {training.precision} {training.batch} × {training.length}"
         print(f"{what}: {', '.join(parts)} MB; {row['reached']:.0%} of the probe", flush=True)
-        write_text(METRICS, canonical({"runs": rows}))
+    write_text(METRICS, canonical({"runs": rows}))
 
 
 if __name__ == "__main__":
