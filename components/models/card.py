@@ -22,7 +22,7 @@ class Card:
     """`facts`: what is said of the model, by name, in order; `kind`: its model type, or its pipeline's class.
 
     `missing`: why it cannot be used, in the words of the stage that would refuse it. `shape`: what a language model is
-    planned with; `network`: the folder of a pipeline's network.
+    planned with.
     """
 
     line: str
@@ -30,7 +30,6 @@ class Card:
     facts: dict[str, str]
     missing: list[str]
     shape: Shape | None = None
-    network: Path | None = None
 
 
 def card_of(model: str, licence: str | None = None) -> Card:

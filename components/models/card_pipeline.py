@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from components.models.brought import licence_of, unlicensed
@@ -30,17 +29,15 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
         "parameters": _parameters(files, parts),
         **_pictures(files, parts),
     }
-    planned: Path | None = None
     whole = all((files.folder / part).is_dir() for part in parts)
     if family and whole and {family.network_name, "vae"} <= parts.keys():
         facts["native size"] = f"{family.native_size(files.folder)} × {family.native_size(files.folder)} pixels"
         facts["sides"] = f"multiples of {family.multiple(files.folder)} pixels"
-        planned = files.folder
     try:
         missing += faults(files.folder, licence) if local else unlicensed(named, licence, "image")
     except StageError as error:
         missing.append(str(error).removeprefix("base.image.model: "))
-    return Card("image", kind, facts, missing, network=planned)
+    return Card("image", kind, facts, missing)
 
 
 def _parameters(files: Files, parts: dict[str, str]) -> str:
