@@ -43,13 +43,8 @@ MODELS = {
     "qwen3 28 M": ("qwen3", 24000, 448, 1216, 8, 8, 2),
     "llama 57 M": ("llama", 32000, 640, 1728, 8, 10, 5),
     "qwen3 107 M": ("qwen3", 50000, 768, 2304, 10, 12, 4),
-    "llama 135 M": ("llama", 49152, 576, 1536, 30, 9, 3),  # SmolLM2's
 }
 RUNS: list[tuple[str, Training]] = [
-    ("llama 8 M", Training("lora", 8, "fp32", 8, 256)),
-    ("llama 8 M", Training("full", 8, "fp32", 4, 512)),
-    ("llama 8 M", Training("full", 8, "bf16", 16, 64)),
-    ("llama 8 M", Training("lora", 8, "bf16", 4, 512, padded=False, checkpointing=True)),
     ("qwen3 28 M", Training("lora", 8, "bf16", 8, 128)),
     ("qwen3 28 M", Training("full", 8, "fp32", 4, 128, answered=0.5)),
     ("qwen3 28 M", Training("full", 8, "bf16", 1, 64)),
@@ -58,7 +53,6 @@ RUNS: list[tuple[str, Training]] = [
     ("qwen3 107 M", Training("lora", 8, "bf16", 4, 128)),
     ("qwen3 107 M", Training("full", 8, "fp32", 1, 128)),
     ("qwen3 107 M", Training("lora", 8, "fp32", 4, 256, answered=0.5, checkpointing=True)),
-    ("llama 135 M", Training("lora", 8, "bf16", 16, 64)),
 ]
 
 
