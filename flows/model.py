@@ -10,7 +10,8 @@ from itertools import chain
 from components.config import Params, TrainText
 from components.export.engines import picture_engines, text_engines
 from components.models.brought import BUILT_IN
-from components.models.card import Card, card_of
+from components.models.card import Card
+from components.models.described import card_of
 from components.planner import machine, memory, speed
 from components.planner.fit import GB, arithmetic
 from components.planner.memory import Training
