@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 
-from components.config import Params, TrainImage, TrainText
+from components.config import Params, TrainText
 from components.export.engines import picture_engines, text_engines
 from components.models.brought import BUILT_IN
-from components.models.card import Card, card_of
+from components.models.card import Card
+from components.models.described import card_of
 from components.planner import machine, memory, speed
 from components.planner.fit import GB, arithmetic
 from components.planner.memory import Training
@@ -20,7 +20,7 @@ from components.planner.speed import Device
 
 WIDTH, NAME = 100, 16
 LENGTH = 512  # tokens of a sample, where `params.yaml` leaves it to the data
-UNPROVEN = "unproven: computed, not measured"
+UNPROVEN = "unproven"
 
 
 def show(model: str, params: Params) -> Iterator[str]:
@@ -34,8 +34,9 @@ def show(model: str, params: Params) -> Iterator[str]:
     yield from _listed("engines", [f"{name}: {said}" for name, said in _engines(card).items()])
     if card.shape:
         yield from _plan(card.shape, params)
-    if card.network:
-        yield from _plan_pipeline(card.network, params.train.image)
+    elif card.line == "image":
+        yield ""
+        yield "memory and hours of image models are not planned"
 
 
 def _row(name: str, text: str) -> list[str]:
@@ -90,36 +91,21 @@ def _plan(shape: Shape, params: Params) -> Iterator[str]:
     yield from _assumptions(here)
 
 
-def _plan_pipeline(folder: Path, settings: TrainImage) -> Iterator[str]:
-    """A LoRA step on one picture of the native size, or of the largest of `sizes`."""
-    from components.models.network_memory import lora
-
-    rank = settings.lora_rank or 16
-    yield ""
-    for checkpointing in (False, True):
-        needed = lora(folder, rank, max(settings.sizes or (0,)) or None, checkpointing)
-        words = "with" if checkpointing else "without"
-        yield (
-            f"to train LoRA, rank {rank}: one picture of {needed.size} × {needed.size} pixels, bf16, {words} gradient "
-            "checkpointing"
-        )
-        parts = {"weights": needed.weights, "optimiser": needed.optimizer, "activations": needed.activations}
-        said = ", ".join(f"{name} {value / GB:.2f}" for name, value in parts.items())
-        yield from _row("  memory, GB", f"{said}; {needed.peak / GB:.2f} at once, {UNPROVEN} on a GPU")
-        fits = ", ".join(f"{device.name} {'fits' if needed.peak <= device.memory else 'NO'}" for device in speed.GPUS)
-        here = "fits" if needed.peak * machine.KEPT <= machine.available() else "NO"
-        yield from _row("", f"this CPU {here}, {fits}; each further picture takes its activations again")
-    yield from _row("", "captions' states and latents are computed before, and their networks are not there then")
-
-
 def _training(shape: Shape, run: Training, steps: int, device: Device, here: bool) -> str:
     fitting = run if device.precision is None else replace(run, precision="fp32")
-    needed = memory.training(shape, fitting).peak * (machine.KEPT if here else 1)
+    needed = memory.training(shape, fitting).peak
     least, most = speed.training_hours(shape, fitting, steps, device)
-    fits = "fits" if needed <= device.memory else "DOES NOT FIT"
-    said = "" if here else f"  {UNPROVEN}{', in fp32' * (fitting != run)}"
+    fits = _verdict(needed, device.memory, here)
+    said = "" if here else f"  {UNPROVEN}{', fp32' * (fitting != run)}"
     size = f"{needed / GB:8.1f} of {device.memory / GB:3.0f} GB  {fits:12}"
     return f"  {device.name:20} {size}  {_hours(least)} to {_hours(most)}{said}"
+
+
+def _verdict(needed: float, available: float, here: bool) -> str:
+    """Here a process may have more than is in use."""
+    if needed > available:
+        return "DOES NOT FIT"
+    return "may not fit" if here and needed * machine.KEPT > available else "fits"
 
 
 def _hours(hours: float) -> str:
@@ -138,7 +124,11 @@ def _serving(shape: Shape, params: Params, weights: str, device: Device) -> str:
     more = max(0, int((device.memory - served.weights) // (served.token * tokens)))
     size = f"{served.total(tokens) / GB:8.2f} GB {weights:5} {more:8,} at once"
     said = f"  {UNPROVEN}" * (device.source == speed.SHEET)
-    return f"  {device.name:20} {size}  {least:,.0f} to {most:,.0f} tokens/s{said}"
+    return f"  {device.name:20} {size}  {_speed(least)} to {_speed(most)} tokens/s{said}"
+
+
+def _speed(tokens: float) -> str:
+    return f"{tokens:,.0f}" if tokens >= 10 else f"{tokens:.1f}"
 
 
 def _assumptions(here: Device) -> Iterator[str]:
@@ -147,8 +137,8 @@ def _assumptions(here: Device) -> Iterator[str]:
         "assumed",
         [
             f"{here.name}: {here.source}; a step reaches {least} to {most} of it, as measured on small models",
-            f"its memory: {machine.KEPT:g} times what is computed, as glibc keeps freed blocks: the most measured",
-            f"GPUs: {speed.SHEET}; no GPU was measured",
+            f"its memory: glibc keeps freed blocks, so that a process had up to {machine.KEPT:g} times what is in use",
+            f"GPUs: {speed.SHEET}; unproven: computed, not measured",
             "every sample has the full length and all of its tokens are learned: the most that it can take",
             "hours are an estimate; loading, evaluation and export come on top",
             "serving takes the weights and the keys and values of tokens; the engine's own buffers come on top",

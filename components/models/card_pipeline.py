@@ -33,14 +33,11 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
     if family and whole and {family.network_name, "vae"} <= parts.keys():
         facts["native size"] = f"{family.native_size(files.folder)} × {family.native_size(files.folder)} pixels"
         facts["sides"] = f"multiples of {family.multiple(files.folder)} pixels"
-        planned = files.folder
-    else:
-        planned = None
     try:
         missing += faults(files.folder, licence) if local else unlicensed(named, licence, "image")
     except StageError as error:
         missing.append(str(error).removeprefix("base.image.model: "))
-    return Card("image", kind, facts, missing, network=planned)
+    return Card("image", kind, facts, missing)
 
 
 def _parameters(files: Files, parts: dict[str, str]) -> str:

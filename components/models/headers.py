@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.models.brought import INDEX, WEIGHTS, Source
+from components.models.brought import INDEX, WEIGHTS, Source, read_json
 from components.planner.shape import Header
 from components.stage import StageError
 
@@ -48,7 +48,7 @@ class Files:
     def of_language_model(self) -> dict[str, Header]:
         """Every tensor of the weights that transformers would load; empty where there are none."""
         index = self.folder / INDEX
-        shards = set(json.loads(index.read_bytes())["weight_map"].values()) if index.is_file() else {WEIGHTS}
+        shards = set(read_json(index)["weight_map"].values()) if index.is_file() else {WEIGHTS}
         return {
             name: header for path in sorted(shards & {*self.weights}) for name, header in self.headers(path).items()
         }

@@ -53,7 +53,7 @@ BENCHES = {
     "idle": Bench("CPU and memory of each program of the running stack while nobody uses it", ("idle",)),
     "load": Bench("images/s and tokens/s of the running gateway at 1, 8 and 32 users", ("load",)),
     "models": Bench(
-        "the planner's memory beside what training steps really take, on models of 8 to 135 M parameters", ("planner",)
+        "the planner's memory beside what training steps really take, on models of 28 to 107 M parameters", ("planner",)
     ),
     "online": Bench("errors and speed of the experiments' statistics, by simulation", ("online",)),
     "release": Bench(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.models import brought, card, headers
+from components.models import brought, described, headers
 from components.models.brought import INDEX, examine
-from components.models.card import card_of
+from components.models.described import card_of
 from components.stage import StageError
 from tests.components.models.test_brought import CARD, COMMIT, SHARDS, split
 from tests.tiny_language import write_tiny_base
@@ -111,8 +111,8 @@ def test_a_pipeline_is_described_by_its_parts(tmp_path: Path) -> None:
 
 def test_a_pipeline_of_no_family_is_described_and_refused(tmp_path: Path) -> None:
     folder = write_tiny_sdxl(tmp_path / "sdxl")
-    index = json.loads((folder / card.PIPELINE).read_bytes())
-    (folder / card.PIPELINE).write_text(json.dumps(index | {"_class_name": "SanaPipeline"}))
+    index = json.loads((folder / described.PIPELINE).read_bytes())
+    (folder / described.PIPELINE).write_text(json.dumps(index | {"_class_name": "SanaPipeline"}))
     found = card_of(str(folder))
     assert found.missing[0].startswith("a SanaPipeline cannot be trained here; these can: StableDiffusionXL")
     assert "text_encoder_2" in found.facts["parameters"]
