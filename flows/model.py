@@ -33,7 +33,7 @@ def show(model: str, params: Params) -> Iterator[str]:
     yield from _listed("missing", card.missing or ["nothing"])
     yield from _listed("engines", [f"{name}: {said}" for name, said in _engines(card).items()])
     if card.shape:
-        yield from _plan(card.shape, params)
+        yield from _plan(card.shape, card.context, params)
     elif card.line == "image":
         yield ""
         yield "memory and hours of image models are not planned"
@@ -67,7 +67,7 @@ def run_of(settings: TrainText, trained: str) -> Training:
     )
 
 
-def _plan(shape: Shape, params: Params) -> Iterator[str]:
+def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
     settings = params.train.text
     here = machine.probe(settings.precision)
     for trained, words in (("lora", f"LoRA, rank {settings.lora_rank}"), ("full", "every weight")):
@@ -83,10 +83,12 @@ def _plan(shape: Shape, params: Params) -> Iterator[str]:
             yield _training(shape, run, settings.max_steps, device, device is here)
     weights = params.export.text.weight_format
     yield ""
-    yield f"to serve a conversation of {_conversation(params):,} tokens"
-    yield _serving(shape, params, weights, here)
+    longest = (params.serving.text_max_prompt_tokens or context) + params.serving.text_max_new_tokens
+    tokens = min(longest, context or longest)
+    yield f"to serve a conversation of {tokens:,} tokens"
+    yield _serving(shape, tokens, weights, here)
     for device in speed.GPUS:
-        yield _serving(shape, params, "fp16", device)
+        yield _serving(shape, tokens, "fp16", device)
     yield ""
     yield from _assumptions(here)
 
@@ -112,14 +114,8 @@ def _hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} min"
 
 
-def _conversation(params: Params) -> int:
-    """Tokens of the longest that is served."""
-    return params.serving.text_max_prompt_tokens + params.serving.text_max_new_tokens
-
-
-def _serving(shape: Shape, params: Params, weights: str, device: Device) -> str:
+def _serving(shape: Shape, tokens: int, weights: str, device: Device) -> str:
     served = memory.serving(shape, weights, "fp16" if weights == "fp16" else "int8")
-    tokens = _conversation(params)
     least, most = speed.tokens_per_second(served.total(tokens), device)
     more = max(0, int((device.memory - served.weights) // (served.token * tokens)))
     size = f"{served.total(tokens) / GB:8.2f} GB {weights:5} {more:8,} at once"

@@ -13,7 +13,7 @@ class Card:
     """`facts`: what is said of the model, by name, in order; `kind`: its model type, or its pipeline's class.
 
     `missing`: why it cannot be used, in the words of the stage that would refuse it. `shape`: what a language model is
-    planned with.
+    planned with. `context`: the tokens that it holds, 0 where its configuration does not say.
     """
 
     line: str
@@ -21,6 +21,7 @@ class Card:
     facts: dict[str, str]
     missing: list[str]
     shape: Shape | None = None
+    context: int = 0
 
 
 def licensed(licence: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.chat import context_length
 from components.models import headers
 from components.models.brought import BUILT_IN, Source, faults, licence_of, tensors
 from components.models.card import Card, licensed
@@ -78,10 +79,9 @@ def _card(
             f"{shape.layers} of width {shape.hidden:,}, {shape.heads} heads of {shape.head_dim} "
             f"({shape.kv_heads} for keys and values), MLP {shape.intermediate:,}, vocabulary {shape.vocabulary:,}"
         )
-    text = config.get("text_config") or config
-    context = text.get("max_position_embeddings") or text.get("n_positions")
-    facts["context"] = f"{int(context):,} tokens" if context else "its configuration does not say"
-    return Card("text", kind, facts | talk, missing, shape)
+    context = context_length(config.get("text_config") or config)
+    facts["context"] = f"{context:,} tokens" if context else "its configuration does not say"
+    return Card("text", kind, facts | talk, missing, shape, context)
 
 
 def parameters(shape: Shape) -> str:

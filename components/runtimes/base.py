@@ -107,7 +107,8 @@ class ImageBackend(Protocol):
 class ImageRuntime(Protocol):
     """Paints batches of pictures; `multiple`: of what it paints other sides than its own, if it does (pixels)."""
 
-    multiple: int | None
+    @property
+    def multiple(self) -> int | None: ...
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
         """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`."""

@@ -108,7 +108,9 @@ class PipelineRuntime:
 
     def _paint(self, request: ImageRequest, callback: Any) -> NDArray[np.uint8]:
         side = request.size or self.description.size
-        options = {} if self.description.sequence is None else {"max_sequence_length": self.description.sequence}
+        options: dict[str, Any] = (
+            {} if self.description.sequence is None else {"max_sequence_length": self.description.sequence}
+        )
         if callback is not None:
             options["callback"] = callback
         parts = [cut(tokenizer, limit, request.prompt) for tokenizer, limit in self._tokenizers]

@@ -140,35 +140,6 @@ def test_a_bound_of_what_was_not_measured_or_is_no_figure_is_refused_in_words() 
         image_checks(of_pipeline(1.0), pipeline_gate(fid=1.0))
 
 
-def of_pipeline(loss: float, **judged: float) -> dict[str, Any]:
-    """As the evaluation of a brought pipeline writes it; the loss was 1 before."""
-    before = {"loss": 1.0} | ({"alignment": 0.2, "kid": 0.1} if judged else {})
-    return {"before": before, "after": {"loss": loss} | judged}
-
-
-def pipeline_gate(**bounds: float) -> GateImage:
-    return STRICT.model_copy(update={"pipeline": bounds})
-
-
-def test_a_pipeline_is_gated_by_its_held_out_loss() -> None:
-    (check,) = image_checks(of_pipeline(0.9), STRICT)
-    assert (check.name, check.value, check.passed) == ("loss_ratio", 0.9, True)
-    assert not image_checks(of_pipeline(1.1), STRICT)[0].passed
-
-
-def test_a_pipeline_is_gated_by_what_an_encoder_measured() -> None:
-    bounds = pipeline_gate(alignment_gain=0.05, kid_increase=0.0)
-    assert all(check.passed for check in image_checks(of_pipeline(2.0, alignment=0.3, kid=0.08), bounds))
-    assert not any(check.passed for check in image_checks(of_pipeline(0.5, alignment=0.21, kid=0.2), bounds))
-
-
-def test_a_bound_of_what_was_not_measured_or_is_no_figure_is_refused_in_words() -> None:
-    with pytest.raises(StageError, match=r"alignment_gain was not measured: set evaluate\.image\.encoder"):
-        image_checks(of_pipeline(1.0), pipeline_gate(alignment_gain=0.0))
-    with pytest.raises(StageError, match=r"pipeline\.fid: there is no such figure; there are loss_ratio"):
-        image_checks(of_pipeline(1.0), pipeline_gate(fid=1.0))
-
-
 def test_nan_never_passes() -> None:
     nan = float("nan")
     checks = image_checks(measured(nan, nan, nan), STRICT)
