@@ -262,7 +262,7 @@ def test_26_a_prompt_is_bounded_in_tokens_not_in_characters(tiny_export: Path) -
 
 
 def unled(phrase: str) -> tuple[Message, ...]:
-    """Messages whose prompt is little longer than the phrase: an empty system message takes the place of the model's."""
+    """Messages of a prompt little longer than the phrase: an empty system message takes the place of the model's."""
     return ("system", ""), ("user", phrase)
 
 
