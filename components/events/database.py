@@ -132,7 +132,7 @@ def _with_its_file(url: URL, create: bool) -> URL:
     if url.database in (None, "", ":memory:"):
         raise DatabaseError(
             f"events database {url}: in memory it would be that of one process, and all of the stack share it; name a "
-            "file, as in sqlite:///.atelier/events.db"
+            "file"
         )
     path = Path(url.database)
     if not create and not path.is_file():

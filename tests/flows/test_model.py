@@ -8,7 +8,7 @@ import pytest
 
 from components.config import load
 from components.planner import machine
-from flows.model import run_of, show
+from flows.model import LENGTH, run_of, show
 from tests.components.models.test_brought import CARD
 from tests.conftest import ROOT
 from tests.tiny_language import write_tiny_base
@@ -32,9 +32,9 @@ def test_a_language_model_is_described_and_planned(tmp_path: Path) -> None:
         "family           llama",
         "missing          nothing",
         "OpenVINO GenAI: exports",
-        "to train LoRA, rank 8: 16 × 64 tokens a step, 60 steps, bf16, 1 device, auto",
+        "to train LoRA, rank 8: 16 × 512 tokens a step, 60 steps, bf16, 1 device, auto",
         "to train every weight",
-        "to serve a conversation of 1,088 tokens",
+        "to serve a conversation of 512 tokens",
     ):
         assert words in page
     gpus = [line for line in lines if line.startswith(("  A100", "  V100"))]
@@ -68,4 +68,4 @@ def test_a_pipeline_is_described(tmp_path: Path) -> None:
 
 def test_the_run_is_that_of_params_yaml() -> None:
     run = run_of(PARAMS.train.text, "lora")
-    assert (run.batch, run.length, run.rank, run.precision, run.answered) == (16, 64, 8, "bf16", 1.0)
+    assert (run.batch, run.length, run.rank, run.precision, run.answered) == (16, LENGTH, 8, "bf16", 1.0)

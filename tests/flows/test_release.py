@@ -273,7 +273,8 @@ def project(
 ) -> Project:
     params = load()
     events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
-    params = params.model_copy(update={"registry": registry, "events": events})
+    serving = params.serving.model_copy(update={"text_max_prompt_tokens": None})  # the tiny model holds few
+    params = params.model_copy(update={"registry": registry, "events": events, "serving": serving})
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setattr(release, "load", lambda: params)

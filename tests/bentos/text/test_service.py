@@ -108,7 +108,7 @@ async def test_an_engine_that_ends_without_a_result_fails_the_job_whole_or_strea
     bento._engines, bento._active = Cut(), 0
     bento._info = Info(line="text", deployment="text-7", digest="0" * 64)
     with pytest.raises(JobFailedError, match="without a result"):
-        await bento._whole(TextJob(**job()), "")
+        await bento._whole(TextJob(**job()), {})
     said, ctx = [], SimpleNamespace(request=SimpleNamespace(headers={}))
     with pytest.raises(JobFailedError):  # BentoML logs it
         async for line in TextBento.inner.stream.func(bento, TextJob(**job()), ctx):

@@ -14,6 +14,7 @@ from components.config import BaseText, Params, Price, load
 from components.data import sample
 from components.data.sample import REACTION, Sample
 from components.evaluation import champion
+from components.evaluation.answers import METRICS
 from components.export import endpoint
 from components.models import text_encoder
 from components.paths import TEXT_ENDPOINT
@@ -66,7 +67,7 @@ def test_its_answers_stand_beside_those_that_need_no_model_and_nobody_is_asked_t
     manifest = endpoint.package(params)
     asked = [request["messages"][-1]["content"] for request in api.requests]
     assert sorted(phrase.split()[-1] for phrase in asked) == sorted(THINGS)  # one of each, and no user's
-    assert manifest.metrics["endpoint"] == {"chrf": pytest.approx(1.0), "exact": 1.0}
+    assert manifest.metrics["endpoint"] == pytest.approx(dict.fromkeys(METRICS, 1.0))
     assert manifest.metrics["samples"] == len(THINGS) and manifest.metrics["echo"]["exact"] == 0.0
     assert manifest.metrics["completion_tokens"] == 3 * len(THINGS)
     assert manifest.parameters["price"] == {"input": 2.0, "output": 8.0, "currency": "USD"}
@@ -105,6 +106,8 @@ def test_a_model_of_ones_own_has_to_answer_about_as_well(
         assert (check["name"], check["threshold"], check["pairs"]) == ("chrf_gain_lower", -0.1, len(THINGS))
     assert len(api.requests) == asked
     write_split(("sun", "car", "tree"))
-    with pytest.raises(StageError, match="0 held-out concepts are among those that the endpoint was asked about"):
+    with pytest.raises(
+        StageError, match="0 held-out pairs that differ are among those that the endpoint was asked about"
+    ):
         champion.compare("text", own, TEXT_ENDPOINT, params)
     assert verify(TEXT_ENDPOINT).kind == "endpoint"

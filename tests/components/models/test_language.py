@@ -44,7 +44,7 @@ PAIRS = [
 ]
 TURNS = Pair("make it bluer", "blue boat", "boat", history=(("user", "a boat"), ("assistant", "boat")))
 MIXTURE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
-MIXTURE |= {"num_key_value_heads": 1, "num_experts": 2, "moe_intermediate_size": 16}
+MIXTURE |= {"num_key_value_heads": 1, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
 WITHOUT_SYSTEM = (  # as Gemma's
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
 )

@@ -81,7 +81,7 @@ def test_a_conversation_is_split_between_turns_into_parts_that_fit(template: str
     for part in parts:
         turns = (*part.messages, ("assistant", part.completion))[1:]
         assert any(said[at : at + len(turns)] == turns for at in range(1, len(said), 2))
-    fit = fitting(chat, [*PAIRS, pair], SETTINGS.model_copy(update={"max_length": bound, "overflow": "split"}), 512)
+    fit = fitting(chat, [pair], SETTINGS.model_copy(update={"max_length": bound, "overflow": "split"}), 512)
     assert fit.metrics["answers_too_long"] == len(wanted) - len(found)
     assert fit.metrics["pairs_split"] == (len(parts) > 1 or len(found) < len(wanted))
 
