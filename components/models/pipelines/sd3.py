@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from diffusers import DiffusionPipeline
@@ -24,6 +25,16 @@ class Sd3(Flow):
     optional = ("text_encoder_3", "tokenizer_3")  # without T5 its states are zeros
     longest = {"tokenizer_3": 256}  # noqa: RUF012 - as the pipeline's default
     openvino = "OVStableDiffusion3Pipeline"
+
+    def read(
+        self, folder: Path, dtype: torch.dtype = torch.float32, *, without: Sequence[str] = ()
+    ) -> DiffusionPipeline:
+        """Without the transformer, its configuration stands in its place: the zeros for a missing T5 are as wide as it
+        says."""
+        pipeline = super().read(folder, dtype, without=without)
+        if self.network_name in without:
+            pipeline.transformer = SimpleNamespace(config=SimpleNamespace(**self.part(folder, self.network_name)))
+        return pipeline
 
     def native_size(self, folder: Path) -> int:
         return int(self.part(folder, "transformer")["sample_size"]) * self.factor(folder)
