@@ -63,6 +63,12 @@ def test_what_is_read_of_a_long_prompt_fits_and_ends_with_a_word(tiny_pipeline: 
     assert " " not in part or prompt[len(part)] == " "
 
 
+def test_a_prompt_without_spaces_is_not_cut_back_to_its_first_word(tiny_pipeline: TinyPipeline) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_pipeline.base / "tokenizer/tokenizer.json"))
+    assert len(cut(tokenizer, 77, "a " + "林檎" * 40)) > 20
+    assert len(cut(tokenizer, 400, "a " + "林檎" * 100)) > 100
+
+
 def test_it_says_what_it_read_of_a_prompt_that_no_encoder_reads_whole(tiny_pipeline: TinyPipeline) -> None:
     runtime = load_image(tiny_pipeline.export, "openvino")
     prompt = "an apple " * 100
