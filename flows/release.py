@@ -66,6 +66,8 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     tags = {line: f"{digest[:12]}-{build.digest(bento_of(line))}" for line, digest in digests.items()}
     if "text" in digests and bento_of("text") == "text":
         require_text_fits(params)
+    if "image" in digests:
+        require_pictures_in_time(params)
     for line, tag in tags.items():
         require_not_rolled_back(line, f"{line}-{tag}", params)
         if canary:
@@ -103,6 +105,25 @@ def require_text_fits(params: Params) -> None:
 
     serving = params.serving
     require_context(package_folder("text"), serving.text_max_prompt_tokens, serving.text_max_new_tokens)
+
+
+def require_pictures_in_time(params: Params) -> None:
+    """Refuse, before anything is deployed, a pipeline whose picture nobody would wait for, by what verification took.
+
+    Raises `StageError` naming the parameter.
+    """
+    parity = read_manifest(package_folder("image")).metrics.get("verify", {}).get("parity", {})
+    seconds = parity.get("openvino", {}).get("seconds_per_picture", 0.0)
+    serving = params.serving
+    limits = {
+        "serving.request_timeout": (serving.request_timeout, f"{serving.request_timeout:g} s"),
+        "serving.image_max_latency_ms": (serving.image_max_latency_ms / 1000, f"{serving.image_max_latency_ms} ms"),
+    }
+    if short := [f"{name} is {words}" for name, (limit, words) in limits.items() if seconds > limit]:
+        raise StageError(
+            f"a picture took {seconds:.0f} s when it was verified, and {' and '.join(short)}: every request would "
+            "fail; raise these, or lower serving.image_steps"
+        )
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:

@@ -124,8 +124,7 @@ def tiny_pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     adapters.save(network, family, folder / "checkpoint")
     seal(folder / "checkpoint", line="image", kind="checkpoint", parents={}, parameters={}, metrics={})
     export = folder / "export"
-    pipeline = family.read(base)
-    runtime = write_pipeline(pipeline, family, base, "f32", serving, export)
-    write_pipeline_golden(pipeline, runtime, ["a red apple"], export)
+    runtime = write_pipeline(lambda: family.read(base), family, base, "f32", serving, export)
+    write_pipeline_golden(family.read(base), runtime.description, ["a red apple"], export)
     seal(export, line="image", kind="export", parents={}, parameters={}, metrics={})
     return TinyPipeline(base, family, export, folder / "checkpoint")

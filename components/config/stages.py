@@ -121,17 +121,25 @@ class TrainBase(Settings):
     seed: Seed = Field(description="Seed of weights, order and noise")
     max_steps: Count = Field(description="Optimiser steps")
     batch_size: Count = Field(description="Samples in a step, over all devices")
-    learning_rate: Positive = Field(description="Highest learning rate")
+    learning_rate: Positive | None = Field(description="Highest learning rate")
     precision: Precision = Field(description="What the network computes in; weights are float32 in either")
     strategy: Strategy = Field(description="How Lightning spreads the work over devices; changes no result")
     devices: Count = Field(description="Processes that train together")
     checkpoint_every: Count = Field(description="Steps after which training can be resumed")
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate; raises `ValueError` where it is still to be decided."""
+        if self.learning_rate is None:
+            raise ValueError("learning_rate is not decided")
+        return self.learning_rate
 
 
 class TrainText(TrainBase):
     max_steps: Count = Field(
         description="Optimiser steps for the source's pairs; learned pairs add steps in proportion"
     )
+    learning_rate: Positive = Field(description="Highest learning rate")
     learned_share: float = Field(
         ge=0,
         lt=1,
@@ -205,6 +213,11 @@ class ImageSamples(Settings):
 
 
 class TrainImage(TrainBase):
+    learning_rate: Positive | None = Field(
+        default=None,
+        description="Highest learning rate; null: 0.002 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
+        "of a whole pipeline",
+    )
     start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
     lora_rank: Count | None = Field(description="Rank of the adapter that alone is trained; null trains every weight")
     lora_alpha: Positive | None = Field(
@@ -224,16 +237,30 @@ class TrainImage(TrainBase):
         default=None,
         description="Bound of the signal-to-noise ratio in the loss's weight, often 5; null: no weight",
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations twice instead of keeping them: slower, in less memory"
+    micro_batch: Count | None = Field(
+        default=None,
+        description="Pictures of a step that a device computes at a time, of a pipeline; changes no result; null: one",
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="Compute activations twice instead of keeping them: slower, in less memory; null: of a pipeline",
     )
     samples: ImageSamples | None = Field(
         default=None, description="Pictures painted while a pipeline is trained, at fixed seeds; null: none"
     )
 
+    def decided(self, *, built_in: bool) -> TrainImage:
+        """These settings with what null leaves open decided for the built-in model, or for a pipeline."""
+        if built_in:
+            return self.model_copy(update={"learning_rate": self.learning_rate or 2e-3})
+        rate = self.learning_rate or (1e-4 if self.lora_rank else 1e-5)
+        twice = self.gradient_checkpointing is not False
+        decided = {"learning_rate": rate, "gradient_checkpointing": twice, "micro_batch": self.micro_batch or 1}
+        return self.model_copy(update=decided)
+
     def for_built_in(self) -> dict[str, Any]:
         """The settings without those that mean nothing to the built-in model; one that is set is refused by name."""
-        names = {"lora_alpha", "sizes", "min_snr", "gradient_checkpointing", "samples"}
+        names = {"lora_alpha", "sizes", "min_snr", "micro_batch", "gradient_checkpointing", "samples"}
         if given := sorted(name for name in names if getattr(self, name)):
             raise ValueError(f"train.image.{given[0]} is for pipelines that were brought; base.image.model is sticker")
         return self.model_dump(mode="json", exclude=names)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import random
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -233,38 +233,44 @@ def write(
     held_out: list[Sample],
     training: tuple[list[Sample], Tensor],
     shown: int,
-    before: Tensor | None = None,
 ) -> None:
-    """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows.
+    """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows."""
+    write_text(METRICS, canonical(document))
+    indices = write_rows(painted[1], held_out, training)
+    pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
+    pages["nearest"] = (training[1][indices], [training[0][index] for index in indices])
+    write_sheets({name: (pictures[:shown], samples[:shown]) for name, (pictures, samples) in pages.items()})
 
-    `before`: what was painted of the held-out captions before training, for a sheet of its own.
-    """
-    errors, indices = nearest(painted[1], training[1])
+
+def write_rows(pictures_BCHW: Tensor, held_out: list[Sample], training: tuple[list[Sample], Tensor]) -> list[int]:
+    """A row for each held-out picture; returns the place of the nearest training picture of each."""
+    errors, indices = nearest(pictures_BCHW, training[1])
     nearest_ids = [training[0][index].id for index in indices.tolist()]
     rows = [
         {"id": s.id, "caption": s.text, "nearest_training_id": near, "nearest_training_rmse": f"{error:.4f}"}
         for s, near, error in zip(held_out, nearest_ids, errors.tolist(), strict=True)
     ]
     write_csv(PICTURES, ("id", "caption", "nearest_training_id", "nearest_training_rmse"), rows)
-    write_text(METRICS, canonical(document))
-    pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
-    pages["nearest"] = (training[1][indices], [training[0][index] for index in indices.tolist()])
-    if before is not None:
-        pages["before"] = (before, held_out)
+    return [int(index) for index in indices.tolist()]
+
+
+def write_sheets(pages: Mapping[str, tuple[Tensor, list[Sample]]], cell: int = CELL) -> None:
+    """A sheet of each page's pictures, `cell` pixels a side, with their captions."""
     SHEETS.mkdir(parents=True, exist_ok=True)
     for name, (pictures_BCHW, samples) in pages.items():
-        shown_BHWC = pictures_BCHW[:shown].permute(0, 2, 3, 1).numpy()
-        sheet(list(shown_BHWC), [s.text for s in samples[:shown]]).save(SHEETS / f"{name}.png")
+        shown_BHWC = pictures_BCHW.permute(0, 2, 3, 1).numpy()
+        sheet(list(shown_BHWC), [s.text for s in samples], cell).save(SHEETS / f"{name}.png")
 
 
-def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> Image.Image:
-    """All pictures in rows, enlarged without smoothing, each above the start of its caption."""
+def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], cell: int = CELL) -> Image.Image:
+    """All pictures in rows, enlarged without smoothing or shrunk (Lanczos), each above the start of its caption."""
     rows = -(-len(pictures) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + WORDS)), "white")
+    page = Image.new("RGB", (COLUMNS * cell, rows * (cell + WORDS)), "white")
     draw = ImageDraw.Draw(page)
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left, top = number % COLUMNS * CELL, number // COLUMNS * (CELL + WORDS)
-        page.paste(Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.NEAREST), (left, top))
+        left, top = number % COLUMNS * cell, number // COLUMNS * (cell + WORDS)
+        how = Image.Resampling.LANCZOS if len(picture) > cell else Image.Resampling.NEAREST
+        page.paste(Image.fromarray(picture).resize((cell, cell), how), (left, top))
         words = textwrap.wrap(caption.partition(":")[0], 20)[:3]
-        draw.multiline_text((left + 4, top + CELL + 2), "\n".join(words), fill="black", spacing=1)
+        draw.multiline_text((left + 4, top + cell + 2), "\n".join(words), fill="black", spacing=1)
     return page

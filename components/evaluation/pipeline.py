@@ -9,19 +9,24 @@ another's caption and of the nearest training picture, and features for KID. The
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from components.artifact import file_digest
+from components.artifact import canonical, file_digest, write_text
 from components.config import Params
 from components.data import sample
-from components.data.pixels import pixels
+from components.data.picture import load
 from components.data.sample import Sample
 from components.evaluation.distances import LEAST, inception_features, inception_scores, kid
-from components.evaluation.image import NAMES, Painting, chosen, nearest, paint, write
+from components.evaluation.image import METRICS, Painting, chosen, nearest, paint, write_rows, write_sheets
 from components.models import inception as inceptions
 from components.models.picture_encoder import PictureEncoder
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
@@ -32,6 +37,7 @@ from components.runtimes.image import load_image
 from components.stage import StageError
 
 TRAINING = IMAGE_METRICS / "train.json"
+CELL = 256  # pixels of a picture on a sheet
 SMALL = 64  # pixels of a side in which pictures are compared with those of training
 UNMEASURED = (
     "whether a picture shows what its caption says, and how far pictures are from real ones (KID): name the folder of "
@@ -46,8 +52,37 @@ def concepts(samples: list[Sample]) -> list[str]:
 
 def small(pictures_BCHW: Tensor) -> Tensor:
     """uint8 pictures of `SMALL` pixels."""
-    scaled_BCHW = functional.interpolate(pictures_BCHW.float(), (SMALL, SMALL), mode="bicubic", antialias=True)
-    return scaled_BCHW.clamp(0, 255).round().to(torch.uint8)
+    scaled = [
+        functional.interpolate(one_1CHW.float(), (SMALL, SMALL), mode="bicubic", antialias=True)
+        for one_1CHW in pictures_BCHW.split(1)
+    ]
+    return torch.cat(scaled).clamp(0, 255).round().to(torch.uint8)
+
+
+def squares(samples: list[Sample], size: int) -> Tensor:
+    """Real pictures as uint8 BCHW, each the square in its middle: the white around a padded one is nobody's picture."""
+    cropped = [np.asarray(ImageOps.fit(load(s.image or b""), (size, size), Image.Resampling.LANCZOS)) for s in samples]
+    return torch.from_numpy(np.stack(cropped)).permute(0, 3, 1, 2).contiguous()
+
+
+def painted_by(folder: Path, held_out: list[Sample], seen: list[Sample], painting: Painting) -> tuple[Tensor, Tensor]:
+    """What an export paints of the captions of both; says after the first picture how long that takes.
+
+    Its engine is out of memory again when this returns.
+    """
+    runtime, began = load_image(folder, "openvino"), time.monotonic()
+    first = paint(runtime, [held_out[0].text], painting)
+    seconds, count = time.monotonic() - began, len(held_out) + len(seen)
+    print(
+        f"{folder}: a picture of {painting.steps} steps took {seconds:.1f} s; {count} will take about "
+        f"{seconds * count / 60:.0f} minutes",
+        flush=True,
+    )
+    parts = [first]
+    if len(held_out) > 1:
+        parts.append(paint(runtime, [s.text for s in held_out[1:]], replace(painting, seed=painting.seed + 1)))
+    of_seen = paint(runtime, [s.text for s in seen], painting) if seen else first[:0]
+    return torch.cat(parts), of_seen
 
 
 def judged(encoder: PictureEncoder, pictures_BCHW: Tensor, held_out: list[Sample], real_BF: Tensor) -> dict[str, float]:
@@ -66,7 +101,7 @@ def baselines(
     captions_BF, real_BF = encoder.captions([s.text for s in held_out]), encoder.pictures(real_BCHW)
     of_training_TF = encoder.captions([s.text for s in training])
     closest = (captions_BF @ of_training_TF.T).argmax(1).tolist()
-    nearest_BCHW = pixels([training[index] for index in closest], size)
+    nearest_BCHW = squares([training[index] for index in closest], size)
     return {
         "real_pictures": {"alignment": float((real_BF * captions_BF).sum(1).mean())},
         "shuffled_real_pictures": {"alignment": float((real_BF.roll(1, 0) * captions_BF).sum(1).mean())},
@@ -86,24 +121,25 @@ def held_out_loss() -> dict[str, float]:
 def evaluate(params: Params) -> None:
     """Write the metrics, the sheets and a row for each held-out picture."""
     settings, painting = params.evaluate.image, Painting.served(params)
+    shown = settings.sheet
     encoder = PictureEncoder(settings.encoder) if settings.encoder else None  # refused before hours of painting
     network = inceptions.load(settings.inception) if settings.inception else None
-    seen, held_out = (chosen(side, settings.samples, settings.seed) for side in ("train", "test"))
-    seen = seen[:NAMES]
+    measured = settings.samples if encoder or network else min(settings.samples, shown)  # none else need many
+    seen, held_out = (chosen(side, measured, settings.seed) for side in ("train", "test"))
+    seen = seen[:shown]
     if encoder and (count := len(set(concepts(held_out)))) < LEAST:
         raise StageError(f"{SPLIT}: held-out pictures of {count} concepts; KID needs {LEAST}: add some")
     loss = held_out_loss()
     document: dict[str, Any] = {"pictures": len(held_out), "held_out_loss": loss}
-    painted: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, folder in (("before", BASE_EXPORT), ("after", EXPORT)):
-        runtime = load_image(folder, "openvino")
-        painted[name] = tuple(paint(runtime, [s.text for s in side], painting) for side in (seen, held_out))
-        document[name] = {"loss": loss[name]}
+    painted: dict[str, Tensor] = {}
+    painted["before"], _ = painted_by(BASE_EXPORT, held_out, [], painting)
+    painted["after"], seen_BCHW = painted_by(EXPORT, held_out, seen, painting)
     training = sample.read(SPLIT / "train.parquet")
-    training_BCHW = pixels(training, SMALL)
-    size = min(painted["after"][1].shape[-1], encoder.size if encoder else SMALL)
-    real_BCHW = pixels(held_out, size)
-    for name, (_, pictures_BCHW) in painted.items():
+    training_BCHW = squares(training, SMALL)
+    size = painted["after"].shape[-1]
+    real_BCHW = squares(held_out, size)
+    for name, pictures_BCHW in painted.items():
+        document[name] = {"loss": loss[name]}
         rmse_B, _ = nearest(small(pictures_BCHW), training_BCHW)
         document[name]["nearest_training_rmse"] = float(rmse_B.median())
         if encoder:
@@ -120,8 +156,13 @@ def evaluate(params: Params) -> None:
         document["inception_weights"] = file_digest(settings.inception)
     of_real, _ = nearest(small(real_BCHW), training_BCHW)
     document["real_pictures"]["nearest_training_rmse"] = float(of_real.median())
-    after = tuple(small(pictures_BCHW) for pictures_BCHW in painted["after"])
-    write(document, after, seen, held_out, (training, training_BCHW), settings.sheet, small(painted["before"][1]))
+    write_text(METRICS, canonical(document))
+    closest = write_rows(small(painted["after"]), held_out, (training, training_BCHW))
+    near = [training[index] for index in closest[:shown]]
+    pages = {"seen": (seen_BCHW, seen), "nearest": (squares(near, size), near)}
+    pages |= {"held_out": (painted["after"][:shown], held_out[:shown])}
+    pages |= {"before": (painted["before"][:shown], held_out[:shown])}
+    write_sheets(pages, CELL)
     _tell(document)
 
 

@@ -7,6 +7,7 @@ after another one was painted, and in a batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,18 @@ def merging(base: Path, family: Family, checkpoint: Path, request: ImageRequest,
     without, _ = trajectory(plain, request, size)
     plain.load_lora_weights(str(checkpoint), weight_name=WEIGHTS, local_files_only=True)
     applied, _ = trajectory(plain, request, size)
+    del plain  # the memory holds one reference at a time
     merged, _ = trajectory(adapted(base, checkpoint), request, size)
     return {"adapter_merged_error": apart(merged, applied), "adapter_effect": apart(applied, without)}
 
 
-def same_alone(runtime: PipelineRuntime, requests: Sequence[ImageRequest]) -> bool:
-    """Whether a picture is the same in a batch, alone, and after others."""
+def same_alone(runtime: PipelineRuntime, requests: Sequence[ImageRequest]) -> tuple[bool, float]:
+    """Whether a picture is the same in a batch, alone, and after others; the seconds that one takes."""
     together = runtime.generate(requests)
+    began = time.monotonic()
     alone = [runtime.generate([request])[0] for request in reversed(requests)][::-1]
-    return all(bool((one == other).all()) for one, other in zip(together, alone, strict=True))
+    seconds = (time.monotonic() - began) / len(requests)
+    return all(bool((one == other).all()) for one, other in zip(together, alone, strict=True)), seconds
 
 
 def measure(
@@ -78,12 +82,15 @@ def measure(
         errors.append(apart(latents, expected))
         cosines.append(cosine(latents, expected))
         ratios.append(psnr(expected_picture, picture))
+    del reference  # the memory holds one reference at a time
+    repeats, seconds = same_alone(runtime, requests[:2])
     row: dict[str, Any] = {
         "max_latents_error": max(errors),
         "min_latents_cosine": min(cosines),
         "min_image_psnr": min(ratios),
         "median_image_psnr": float(np.median(ratios)),
-        "seed_repeats": same_alone(runtime, requests[:2]),
+        "seed_repeats": repeats,
+        "seconds_per_picture": seconds,
     }
     one_step = ImageRequest(requests[0].prompt, 0, 1, serving.image_guidance)
     if (checkpoint / WEIGHTS).is_file():

@@ -101,12 +101,14 @@ def export_pipeline(stage: str, captions: list[str], parameters: ExportImage, se
     base, manifest = opened()
     family = family_of(base)
     if stage == "export_base":
-        write_pipeline(family.read(base), family, base, parameters.weight_format, serving, folder)
+        write_pipeline(lambda: family.read(base), family, base, parameters.weight_format, serving, folder)
         return manifest.digest
     digest = verify(CHECKPOINT).digest
-    pipeline = adapted(base, CHECKPOINT)
-    runtime = write_pipeline(pipeline, family, base, parameters.weight_format, serving, folder)
-    write_pipeline_golden(pipeline, runtime, captions[:GOLDEN_PICTURES], folder)
+    runtime = write_pipeline(lambda: adapted(base, CHECKPOINT), family, base, parameters.weight_format, serving, folder)
+    description = runtime.description
+    prompts = [runtime.shared_part(caption) for caption in captions[:GOLDEN_PICTURES]]
+    del runtime  # the memory holds the engine or the reference
+    write_pipeline_golden(adapted(base, CHECKPOINT), description, prompts, folder)
     return digest
 
 

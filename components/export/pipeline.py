@@ -6,10 +6,11 @@ paint the same picture; what GenAI cannot run is refused here, before anything i
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,28 +36,53 @@ SEQUENCE = "max_sequence_length"
 
 
 def write_pipeline(
-    pipeline: DiffusionPipeline, family: Family, base: Path, weight_format: str, serving: Serving, folder: Path
+    read: Callable[[], DiffusionPipeline],
+    family: Family,
+    base: Path,
+    weight_format: str,
+    serving: Serving,
+    folder: Path,
 ) -> PipelineRuntime:
-    """`pipeline/` and `pipeline.json` of `pipeline`, which was read from the folder `base`, as they serve.
+    """`pipeline/` and `pipeline.json` of the pipeline that `read` gives, of the folder `base`, as they serve.
 
-    Raises `StageError` where OpenVINO or GenAI refuse it.
+    Its weights are out of memory again before they are compressed and before a picture is painted on trial. Raises
+    `StageError` where OpenVINO or GenAI refuse it.
     """
-    target, network = folder / FOLDER, family.network_name
+    description = _converted(read(), family, base, weight_format, serving, folder)
+    gc.collect()
+    if weight_format == "int8":
+        for part in (family.network_name, *family.encoders):
+            if (folder / FOLDER / part).is_dir():  # an encoder may be missing
+                _compress(folder / FOLDER / part / "openvino_model.xml")
+    write_text(folder / DESCRIPTION, canonical(description.model_dump()))
+    try:
+        runtime = PipelineRuntime(folder)
+        runtime.generate([ImageRequest("", 0, 2, 2.0)])
+    except (ArtifactError, RuntimeError) as error:
+        raise StageError(
+            f"OpenVINO GenAI cannot paint with {family.pipeline} and its {description.scheduler}: {error}; "
+            f"name another scheduler in the pipeline's model_index.json: {', '.join(family.samplers)}"
+        ) from error
+    return runtime
+
+
+def _converted(
+    pipeline: DiffusionPipeline, family: Family, base: Path, weight_format: str, serving: Serving, folder: Path
+) -> Description:
+    """Write `pipeline/`, its weights not yet in 8 bits; returns what describes it."""
+    target = folder / FOLDER
     try:
         export_from_model(pipeline, target, "text-to-image", OVConfig(dtype=DTYPES[weight_format]), stateful=False)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise StageError(f"{family.pipeline} cannot be exported to OpenVINO: {error}") from error
     shutil.rmtree(target / "vae_encoder", ignore_errors=True)  # which nobody paints with
-    if weight_format == "int8":
-        for part in (network, *family.encoders):
-            _compress(target / part / "openvino_model.xml")
     limits = _limits(pipeline)
     for name in limits:  # which optimum leaves to the runtime, and GenAI expects
         graph = convert_tokenizer(getattr(pipeline, name), with_detokenizer=False)
         ov.save_model(graph, target / name / "openvino_tokenizer.xml")
     _write_out_betas(pipeline.scheduler, target / "scheduler/scheduler_config.json")
     parameter = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)
-    description = Description.model_validate(
+    return Description.model_validate(
         {
             "pipeline": family.pipeline,
             "family": family.name,
@@ -70,25 +96,16 @@ def write_pipeline(
             "sequence": parameter.default if parameter else None,
         }
     )
-    write_text(folder / DESCRIPTION, canonical(description.model_dump()))
-    try:
-        runtime = PipelineRuntime(folder)
-        runtime.generate([ImageRequest("", 0, 2, 2.0)])
-    except (ArtifactError, RuntimeError) as error:
-        raise StageError(
-            f"OpenVINO GenAI cannot paint with {family.pipeline} and its {description.scheduler}: {error}; "
-            "EulerDiscreteScheduler or FlowMatchEulerDiscreteScheduler, as the family has it, in the pipeline's "
-            "scheduler/scheduler_config.json will do"
-        ) from error
-    return runtime
 
 
 def write_pipeline_golden(
-    pipeline: DiffusionPipeline, runtime: PipelineRuntime, captions: Sequence[str], folder: Path
+    pipeline: DiffusionPipeline, description: Description, prompts: Sequence[str], folder: Path
 ) -> None:
-    """Requests, and what the reference paints for them: each step's latents and the pictures."""
-    description, parts = runtime.description, [runtime.shared_part(caption) for caption in captions]
-    requests = [ImageRequest(part, n, description.steps, description.guidance) for n, part in enumerate(parts)]
+    """Requests, and what the reference paints for them: each step's latents and the pictures.
+
+    `prompts` are what every encoder reads of captions.
+    """
+    requests = [ImageRequest(part, n, description.steps, description.guidance) for n, part in enumerate(prompts)]
     painted = [trajectory(pipeline, request, description.size) for request in requests]
     (folder / GOLDEN).mkdir(parents=True)
     latents_BTCHW = np.stack([np.concatenate(latents) for latents, _ in painted])
@@ -110,9 +127,9 @@ def _limits(pipeline: DiffusionPipeline) -> dict[str, int]:
     default = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)
     limits = {}
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        if getattr(pipeline, name, None) is None:
+        encoder = getattr(pipeline, name.replace("tokenizer", "text_encoder"), None)
+        if encoder is None or getattr(pipeline, name, None) is None:
             continue
-        encoder = getattr(pipeline, name.replace("tokenizer", "text_encoder"))
         positions = getattr(encoder.config, "max_position_embeddings", None)  # relative ones have no end
         limits[name] = int(positions or (default.default if default else getattr(pipeline, name).model_max_length))
     return limits

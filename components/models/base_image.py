@@ -12,6 +12,7 @@ from components import config
 from components.artifact import read_manifest, seal, staged
 from components.models.brought import Source
 from components.models.brought_pipeline import download, examine
+from components.models.pipelines import family_of
 from components.paths import IMAGE_BASE, IMAGE_SOURCE
 from components.stage import run
 
@@ -33,6 +34,13 @@ def main() -> None:
             said = f"{facts.family}, {facts.parameters / 1e6:.1f} M parameters, {facts.size} pixels, {facts.licence}"
         seal(folder, line="image", kind="base", parents=parents, parameters=parameters, metrics={})
     print(f"{IMAGE_SOURCE}: {settings.model}, {said}")
+    if source.kind != "built-in":
+        steps, guidance = family_of(here).sampling()
+        print(
+            f"base image: the pipeline's own defaults are {steps} steps and a guidance of {guidance:g}. What is "
+            "verified, evaluated and served stands in serving.image_steps and serving.image_guidance, as shipped the "
+            "built-in model's 12 and 3.5: set them before training"
+        )
 
 
 if __name__ == "__main__":

@@ -143,7 +143,13 @@ def _broken(part: Path) -> Iterator[str]:
         if (part / "config.json").is_file():
             list(_weights(part))
     except StageError as error:
-        yield str(error).removeprefix("base.image.model: ")
+        said = str(error).removeprefix("base.image.model: ")
+        if variants := sorted(path.name for path in part.glob("*.fp16*.safetensors")):
+            said += (
+                f"; {variants[0]} is the variant fp16, which is not read: load the pipeline with diffusers "
+                "(variant='fp16') and save it again (save_pretrained)"
+            )
+        yield said
 
 
 def _weights(part: Path) -> Iterator[int]:

@@ -26,6 +26,7 @@ DESCRIPTION, FOLDER = "pipeline.json", "pipeline"
 # that in float32 is the first above 1 where a request wants none: the same picture for twice the work.
 LEAST_GUIDANCE = float(np.nextafter(np.float32(1), np.float32(2)))
 REPEATS = 50
+LONGEST_WORD = 30  # characters: a script without spaces is cut inside of what stands between two of them
 
 
 class Description(BaseModel):
@@ -151,7 +152,8 @@ def cut(tokenizer: Tokenizer, limit: int, prompt: str) -> str:
         room = limit - (len(encoding) - len(ends))
         start = prompt[: min(ends[room - 1] if room > 0 else 0, len(prompt) - 1)]
         inside = not prompt[len(start)].isspace()  # of a word
-        prompt = start.rpartition(" ")[0] if inside and " " in start else start
+        space = start.rfind(" ", max(len(start) // 2, len(start) - LONGEST_WORD)) if inside else -1
+        prompt = start[:space] if space > 0 else start
     return prompt
 
 

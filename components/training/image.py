@@ -104,7 +104,7 @@ class FlowMatching(TrainingModule):
         return chosen, dropped, time, noise
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=self.config.learning_rate, weight_decay=0.01)
+        return torch.optim.AdamW(self.parameters(), lr=self.config.rate, weight_decay=0.01)
 
 
 def attention(device: torch.device) -> AbstractContextManager[None]:
@@ -196,8 +196,7 @@ def say_other_scripts(samples: list[Sample]) -> None:
     if other and trainer.is_writer():
         print(
             f"train image: {len(other)} of {len(samples)} captions hold letters of other scripts, such as "
-            f"{other[0][:60]!r}: the built-in text encoder reads English alone; translate them, or bring a pipeline "
-            "under base.image.model",
+            f"{other[0][:60]!r}: the built-in text encoder reads English alone; translate them into English",
             flush=True,
         )
 
@@ -317,10 +316,12 @@ def _settings(config: TrainImage) -> dict[str, Any]:
 def main() -> None:
     """Train what `base.image.model` names."""
     settings = load()
-    if settings.base.image.is_built_in:
-        train(settings.train.image)
+    built_in = settings.base.image.is_built_in
+    config = settings.train.image.decided(built_in=built_in)
+    if built_in:
+        train(config)
     else:
-        pipeline.train(settings.train.image, *brought_pipeline.opened())
+        pipeline.train(config, *brought_pipeline.opened())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from components.artifact import Manifest, canonical, read_manifest, seal, staged, write_text
 from components.config import ImageSamples, TrainImage
@@ -31,6 +32,7 @@ from components.training.trainer import TrainingModule
 
 STATE = TRAINING_STATE / "image"
 SAMPLES = ARTIFACTS / "image/samples"  # sheets painted while training
+TIMES = 8  # at which the loss of a held-out picture is measured: it varies more with the time than with the picture
 Paint = Callable[[nn.Module, int], None]
 
 
@@ -52,9 +54,26 @@ class Training(TrainingModule):
         dropped_B, uniform_B, noise_BCHW = (drawn[self.share] for drawn in self._draw(batch))
         states = left_out(batch.states, self.empty, dropped_B)
         time_B = self.family.times(self.schedule, uniform_B, batch.latents)
+        count = len(batch.latents)
+        size = self.config.micro_batch or count
+        if size >= count:
+            return self._losses(batch.latents, states, noise_BCHW, time_B).mean()
+        # Each part keeps nothing, and is computed again for its gradients.
+        parts = (slice(start, start + size) for start in range(0, count, size))
+        losses = [
+            checkpoint(
+                self._losses, batch.latents[part], {name: value[part] for name, value in states.items()},
+                noise_BCHW[part], time_B[part], use_reentrant=False,
+            )
+            for part in parts
+        ]  # fmt: skip
+        return torch.cat(losses).mean()
+
+    def _losses(self, latents_BCHW: Tensor, states: States, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:
+        """Of each sample."""
         return self.family.loss(
-            self.network, self.schedule, batch.latents, states, noise_BCHW, time_B, min_snr=self.config.min_snr
-        ).mean()
+            self.network, self.schedule, latents_BCHW, states, noise_BCHW, time_B, min_snr=self.config.min_snr
+        )
 
     def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """For every sample of the step: whether its caption is left out, where its time lies, and the noise."""
@@ -73,7 +92,7 @@ class Training(TrainingModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=self.config.learning_rate, weight_decay=0.01)
+        return torch.optim.AdamW(trained, lr=self.config.rate, weight_decay=0.01)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
@@ -105,6 +124,19 @@ def refuse(config: TrainImage, family: Family) -> None:
         raise StageError(f"train.image.strategy: {config.strategy} is not proved for pipelines: set auto or ddp")
     if trainer.is_writer():
         print("train image: train.image.model describes the built-in model and is not used", flush=True)
+        print(f"train image: {step_in_words(config)}", flush=True)
+
+
+def step_in_words(config: TrainImage) -> str:
+    """What a step takes, and the learning rate, of settings that are decided."""
+    own = config.batch_size // config.devices
+    part = min(config.micro_batch or own, own)
+    passes = 1 + (part < own) + bool(config.gradient_checkpointing)
+    what = f"an adapter of rank {config.lora_rank}" if config.lora_rank else "every weight"
+    return (
+        f"{what} at a learning rate of {config.rate:g}; each of {config.max_steps} steps is {config.batch_size} "
+        f"pictures, {part} at a time (micro_batch), with {passes} forward passes and a backward one of each"
+    )
 
 
 def network_of(family: Family, folder: Path, config: TrainImage) -> nn.Module:
@@ -124,7 +156,10 @@ def held_out_loss(
     network: nn.Module, family: Family, folder: Path, encoded: Encoded, pictures: list[Item], config: TrainImage,
     *, captioned: bool = True,
 ) -> float:  # fmt: skip
-    """The mean loss on unseen pictures with fixed noise and evenly spread times, so that runs compare."""
+    """The mean loss on unseen pictures, each at `TIMES` times with fixed noise, so that runs compare.
+
+    The times are even over all pictures, and one of each picture's lies in each of as many equal parts.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).eval()
     generator, schedule = torch.Generator().manual_seed(config.seed), family.scheduler(folder)
@@ -133,13 +168,14 @@ def held_out_loss(
         latents, states = encoded.batch([picture])
         if not captioned:
             states = left_out(states, empty, torch.tensor([True]))
-        noise = torch.randn(latents.shape, generator=generator)
-        time = family.times(schedule, torch.tensor([(number + 0.5) / len(pictures)]), latents)
-        latents, noise, time = latents.to(device), noise.to(device), time.to(device)
         states = {name: value.to(device) for name, value in states.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            total += float(family.loss(network, schedule, latents, states, noise, time))
-    return total / len(pictures)
+        for part in range(TIMES):
+            noise = torch.randn(latents.shape, generator=generator).to(device)
+            uniform = torch.tensor([(part + (number + 0.5) / len(pictures)) / TIMES])
+            time = family.times(schedule, uniform, latents).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                total += float(family.loss(network, schedule, latents.to(device), states, noise, time))
+    return total / (TIMES * len(pictures))
 
 
 def painter(family: Family, folder: Path, encoded: Encoded, wanted: ImageSamples, size: int, seed: int) -> Paint:
@@ -180,6 +216,20 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
     cut = family.cut(folder, [picture.sample.text for picture in pictures])
     if cut and trainer.is_writer():
         print(f"train image: {cut} of {len(pictures)} captions are longer than the text encoders read", flush=True)
+    unread = family.unread(folder, list(dict.fromkeys(picture.sample.text for picture in pictures)))
+    if unread and trainer.is_writer():
+        print(
+            f"train image: {len(unread)} captions are mostly in letters that none of the pipeline's text encoders "
+            f"reads, such as {unread[0][:60]!r}: nothing is learnt from their words; translate them into English",
+            flush=True,
+        )
+    enlarged = sum(picture.enlarged for picture in pictures)
+    if enlarged and trainer.is_writer():
+        print(
+            f"train image: {enlarged} of {len(pictures)} pictures are smaller than they are trained at and are "
+            "enlarged, which teaches blur: bring larger ones, or set smaller train.image.sizes",
+            flush=True,
+        )
     encoded = _encoded(config, family, folder, base, [*pictures, *held_out])
     parents = {"data": read_manifest(SPLIT).digest, "base": base.digest}
     parameters = config.model_dump(mode="json", exclude={"model"})
@@ -213,7 +263,8 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
         "samples": len({picture.sample.id for picture in pictures}),
         "buckets": len({picture.cut.size for picture in pictures}),
         "captions_cut": cut,
-        "enlarged": sum(picture.enlarged for picture in pictures),
+        "captions_unread": len(unread),
+        "enlarged": enlarged,
         "steps": len(fitted.losses),
     }
     if trainer.is_writer():

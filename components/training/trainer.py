@@ -193,7 +193,7 @@ class _Run(pl.Callback):
         """Begin: the step's number decides its random numbers and its learning rate."""
         step = trainer.global_step
         torch.manual_seed(step_seed(self.config.seed, step, trainer.global_rank))
-        rate = learning_rate(self.config.learning_rate, step, self.config.max_steps)
+        rate = learning_rate(self.config.rate, step, self.config.max_steps)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
 

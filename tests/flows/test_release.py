@@ -61,6 +61,18 @@ def test_a_model_that_holds_less_than_requests_may_be_long_is_refused(
         release.require_text_fits(load())
 
 
+@pytest.mark.parametrize("seconds", [60.0, 300.0])
+def test_a_pipeline_whose_picture_nobody_would_wait_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    metrics = {"verify": {"parity": {"openvino": {"seconds_per_picture": seconds}}}}
+    seal(tmp_path, line="image", kind="package", parents={}, parameters={}, metrics=metrics)
+    monkeypatch.setattr(release, "package_folder", lambda line: tmp_path)
+    with pytest.raises(StageError, match=r"serving.image_max_latency_ms is 30000 ms") as refused:
+        release.require_pictures_in_time(load())
+    assert ("serving.request_timeout is 120 s" in str(refused.value)) == (seconds > 120)
+
+
 def test_a_build_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     with disable_run_logger(), pytest.raises(StageError, match=r"bentoml build of atelier-audio:v1 .*exit code"):

@@ -40,9 +40,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipeline: Tiny
     return tmp_path
 
 
-def params(encoder: Path | None = None) -> Params:
+def params(encoder: Path | None = None, sheet: int = 32) -> Params:
     given = load(ROOT / "params.yaml")
-    image = given.evaluate.image.model_copy(update={"samples": 4, "encoder": encoder})
+    image = given.evaluate.image.model_copy(update={"samples": 4, "encoder": encoder, "sheet": sheet})
     evaluate = given.evaluate.model_copy(update={"image": image})
     serving = given.serving.model_copy(update={"image_steps": 2})
     return given.model_copy(update={"evaluate": evaluate, "serving": serving})
@@ -66,6 +66,27 @@ def test_an_encoder_gives_alignment_and_kid_beside_what_nobody_painted(project: 
         assert -1 <= document[row]["alignment"] <= 1 and document[row]["kid_standard_error"] >= 0
     assert document["before"]["alignment"] == document["after"]["alignment"]  # one export stands for both
     assert document["shuffled_real_pictures"]["alignment"] != document["real_pictures"]["alignment"]
+
+
+def test_without_anything_that_measures_it_paints_what_is_shown_and_says_how_long_that_takes(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.evaluate(params(sheet=3))
+    assert json.loads((project / "metrics/image/evaluate.json").read_bytes())["pictures"] == 3
+    said = capsys.readouterr().out
+    assert "artifacts/image/base: a picture of 2 steps took" in said and "; 3 will take about" in said
+    assert "; 6 will take about" in said  # after training, of as many seen captions too
+    with Image.open(project / "artifacts/image/sheets/held_out.png") as page:
+        assert page.width == 8 * 256
+
+
+def test_real_pictures_are_cropped_to_their_middle() -> None:
+    wide = Image.new("RGB", (96, 32), "red")
+    wide.paste("blue", (32, 0, 64, 32))
+    buffer = io.BytesIO()
+    wide.save(buffer, "PNG")
+    (picture_CHW,) = pipeline.squares([Sample("a", "a", image=buffer.getvalue())], 32)
+    assert (picture_CHW[:, 16, 16]).tolist() == [0, 0, 255] and picture_CHW[0].float().mean() < 5
 
 
 def test_losses_that_training_did_not_write_are_asked_for(project: Path) -> None:

@@ -39,6 +39,16 @@ def test_captions_that_no_encoder_reads_whole_are_counted(bases: dict[str, Path]
     assert family.cut(bases[family.name], captions) == 1
 
 
+def test_captions_of_which_no_encoder_reads_half_are_named(bases: dict[str, Path], family: Family) -> None:
+    captions = ["a cat", "красное яблоко", "a red apple 林檎", "123", ""]
+    assert family.unread(bases[family.name], captions) == ["красное яблоко"]
+
+
+def test_the_vae_is_read_in_float32_whatever_the_rest_is(bases: dict[str, Path], family: Family) -> None:
+    half = family.read(bases[family.name], torch.bfloat16)
+    assert half.vae.dtype == torch.float32 and family.network(half).dtype == torch.bfloat16
+
+
 def test_latents_are_what_the_pipeline_decodes(bases: dict[str, Path], family: Family) -> None:
     pipeline = family.read(bases[family.name], without=(family.network_name, *family.encoders))
     pictures = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
