@@ -17,7 +17,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.request import Request
 
 from prefect import flow, get_run_logger, task
@@ -29,6 +28,7 @@ from bentos.protocol import TextJob
 from components import engine_token
 from components.artifact import ArtifactError, canonical, read_manifest, verify, write_text
 from components.config import Line, Params, Registry, load
+from components.endpoint_keys import KEY
 from components.errors import AtelierError
 from components.evaluation.gate import refusals
 from components.events.database import opened
@@ -253,8 +253,10 @@ def require_answer(slot: str, params: Params) -> None:
     try:
         stack.DIRECT.open(request, timeout=serving.request_timeout).close()
     except OSError as error:
-        said = error.read(300).decode("utf-8", "replace") if isinstance(error, HTTPError) else ""
-        raise StageError(f"{slot} runs and does not answer: {error} {said}; not released") from error
+        raise StageError(
+            f"{slot} runs and does not answer: {error}; its log has the endpoint's words; where that asks for a key, "
+            f"set {KEY} and release again"
+        ) from error
 
 
 @task(task_run_name="try-{line}", persist_result=False)

@@ -60,7 +60,7 @@ def test_the_newest_key_of_an_endpoint_reaches_the_bento_that_asks_it_alone(
     os.close(int(command[command.index("--fd") + 1]))
     seen = program_environment.environment_of("text")
     assert "ATELIER_ENDPOINT_KEY" not in seen
-    with mock.patch.dict(os.environ, seen, clear=True):
+    with mock.patch.dict(os.environ, seen, clear=True):  # as the Bento's process has it
         assert key_of("https://api.example.com/v1") == key
         assert key_of("https://api.example.org/v1") == ""  # another provider's
     (kept,) = (state / "endpoint-keys").iterdir()

@@ -45,7 +45,7 @@ def test_a_bento_whose_endpoint_refuses_it_is_not_released(
     monkeypatch.setattr(release, "service_urls", lambda params: {"text": endpoint_bento})
     release.require_answer("text", load())
     standin.refusals.append((401, {}))
-    with pytest.raises(StageError, match=r"text runs and does not answer: HTTP Error 502.*set ATELIER_ENDPOINT_KEY"):
+    with pytest.raises(StageError, match=r"text runs and does not answer: HTTP Error 502.* set ATELIER_ENDPOINT_KEY"):
         release.require_answer("text", load())
 
 
