@@ -26,7 +26,13 @@ MARKS = range(0xF0000, 0xFFFFE)  # characters of no meaning, to cut texts at: mo
 
 def context_length(config: Mapping[str, Any]) -> int:
     """Tokens that a model holds, prompt and answer together, by its `config.json`; 0 where that does not say."""
-    return int(next((config[name] for name in CONTEXT if config.get(name)), 0))
+    text = of_text(config)
+    return int(next((text[name] for name in CONTEXT if text.get(name)), 0))
+
+
+def of_text(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `config.json` says of the language model, which those of models that also see or hear keep apart."""
+    return {**config, **(config.get("text_config") or {})}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def own_stack() -> Params:
     """Have this machine's stack know its secrets and the API keys of this environment, and flows report to it."""
     environment.provide_secrets()
     environment.accept_keys()
+    environment.keep_endpoint_key(load())
     stack.use_server(load())
     return load()
 

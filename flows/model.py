@@ -13,10 +13,10 @@ from components.models.brought import BUILT_IN
 from components.models.card import Card
 from components.models.described import card_of
 from components.planner import machine, memory, speed
-from components.planner.fit import GB, arithmetic
-from components.planner.memory import Training
+from components.planner.memory import Training, arithmetic
 from components.planner.shape import Shape
-from components.planner.speed import Device
+from components.planner.speed import GB, Device
+from components.runtimes.text import CACHE_GB
 
 WIDTH, NAME = 100, 16
 LENGTH = 512  # tokens of a sample, where `params.yaml` leaves it to the data
@@ -64,6 +64,8 @@ def run_of(settings: TrainText, trained: str) -> Training:
         length=settings.max_length or LENGTH,
         devices=settings.devices,
         strategy=settings.strategy,
+        checkpointing=settings.gradient_checkpointing,
+        micro=settings.micro_batch,
     )
 
 
@@ -86,7 +88,7 @@ def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
     longest = (params.serving.text_max_prompt_tokens or context) + params.serving.text_max_new_tokens
     tokens = min(longest, context or longest)
     yield f"to serve a conversation of {tokens:,} tokens"
-    yield _serving(shape, tokens, weights, here)
+    yield _serving(shape, tokens, weights, here, CACHE_GB * 2**30)
     for device in speed.GPUS:
         yield _serving(shape, tokens, "fp16", device)
     yield ""
@@ -114,10 +116,12 @@ def _hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} min"
 
 
-def _serving(shape: Shape, tokens: int, weights: str, device: Device) -> str:
-    served = memory.serving(shape, weights, "fp16" if weights == "fp16" else "int8")
+def _serving(shape: Shape, tokens: int, weights: str, device: Device, cache: float | None = None) -> str:
+    """`cache`: bytes of keys and values that the engine keeps at most; else what the weights leave."""
+    served = memory.serving(shape, weights)
+    left = min(device.memory - served.weights, cache or device.memory)
     least, most = speed.tokens_per_second(served.total(tokens), device)
-    more = max(0, int((device.memory - served.weights) // (served.token * tokens)))
+    more = max(0, int(left // (served.token * tokens)))
     size = f"{served.total(tokens) / GB:8.2f} GB {weights:5} {more:8,} at once"
     said = f"  {UNPROVEN}" * (device.source == speed.SHEET)
     return f"  {device.name:20} {size}  {_speed(least)} to {_speed(most)} tokens/s{said}"

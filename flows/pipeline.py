@@ -24,9 +24,9 @@ from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.config import load
+from components.endpoint_keys import KEY
 from components.stage import StageError
 from flows.environment import ROOT
-from flows.program_environment import ENDPOINT_KEY
 
 TAIL = 8
 _processes: set[subprocess.Popen[str]] = set()  # of the stages that run
@@ -87,7 +87,7 @@ def reproduce(stage: str, log: Callable[[str], None], cores: set[int]) -> str:
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    environment.pop(ENDPOINT_KEY, None)  # no stage asks an API
+    environment.pop(KEY, None)  # no stage asks an API
     lines: list[str] = []
     with subprocess.Popen(
         command,

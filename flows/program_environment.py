@@ -11,6 +11,7 @@ from functools import partial
 
 from components import engine_token, lines
 from components.api_keys import KEYS_FILE
+from components.endpoint_keys import KEYS_FOLDER
 from flows import labelling_server
 from flows.mlflow_server import LOGIN
 from flows.processes import MARK
@@ -24,23 +25,21 @@ SYSTEM = (
 )
 # A database or an object store that the user has configured by the variables of its own library.
 STORES = ("PG*", "AWS_*", "AZURE_*", "GOOGLE_*", "GCLOUD_*")
-ENDPOINT_KEY = "ATELIER_ENDPOINT_KEY"  # `flows.serve` takes it from a Bento that asks no endpoint
 BENTO = ("BENTOML_*", "PROMETHEUS_*", "OTEL_*", engine_token.VARIABLE)
 ENGINE = (*BENTO, "ATELIER_DEPLOYMENT", "ATELIER_ADAPTERS", "ATELIER_*_ARTIFACT", "ATELIER_IMAGE_ENGINE")
 GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_*_URL")
-# Flows train, build Bentos, read and write every store, are told the address of people's Label Studio, and ask an
-# endpoint about held-out phrases when they release it.
+# Flows train, build Bentos, read and write every store, and are told the address of people's Label Studio. The key of
+# an endpoint they have from where the newest command has put it, not from when their supervisor was started.
 WORKER = (
     *("PREFECT_*", "MLFLOW_*", "DVC_*", "DAFT_*", "RAY_*", "BENTOML_*", "TRANSFORMERS_*", "HF_*", "TORCH_*", "PIP_*"),
     *(*STORES, "GIT_*", "SSH_*", "ATELIER_ADAPTERS", "ATELIER_EVENTS_URL", "LABEL_STUDIO_*", engine_token.VARIABLE),
-    ENDPOINT_KEY,
     "ATELIER_JUDGE_KEY",  # of the judge of text answers
 )
 # Steps of releases and experiments, and the ops page.
 HOUSEKEEPING = ("PREFECT_*", "MLFLOW_*", *STORES, "ATELIER_EVENTS_URL", engine_token.VARIABLE)
 PROGRAMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(lines.IMAGE.programs, ENGINE),
-    **dict.fromkeys(lines.TEXT.programs, (*ENGINE, ENDPOINT_KEY)),
+    **dict.fromkeys(lines.TEXT.programs, (*ENGINE, KEYS_FOLDER)),
     "gateway": GATEWAY,
     "prefect": ("PREFECT_*", *STORES),
     "mlflow": ("MLFLOW_*", "_MLFLOW_*", *STORES, LOGIN),

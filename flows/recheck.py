@@ -50,9 +50,12 @@ def recheck() -> list[str]:
 
 
 def keep_references(engine: Engine, params: Params) -> None:
-    """Of all that serves or may serve, and of whose answers wait."""
+    """Of all that serves or may serve, a rollback to the champion before included, and of whose answers wait."""
     serving = (State.CHAMPION, *OPEN)
-    names = {r.deployment for line in LINES for r in store.current(engine, line) if r.state in serving}
+    releases = [release for line in LINES for release in store.current(engine, line)]
+    names = {release.deployment for release in releases if release.state in serving}
+    newest = {release.line: release.deployment for release in releases if release.state is State.RETIRED}
+    names |= {*newest.values()}
     names |= {row["deployment"] for line in LINES for row in rechecks.waiting(engine, line, MOST)}
     records = (get_deployment(params.events.url, name) for name in sorted(names))
     references.keep([record for record in records if record])

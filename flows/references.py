@@ -23,6 +23,7 @@ from components.models.language import Chat, load_merged
 from components.paths import ADAPTERS, ARTIFACTS, TEXT_BASE, TEXT_CHECKPOINT
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import load_image
+from components.runtimes.pipeline import paints_pipeline
 from components.stage import StageError
 from flows.environment import ROOT, STATE
 
@@ -42,7 +43,10 @@ def keep(deployments: Collection[Deployment]) -> None:
 
 
 def is_here(deployment: Deployment) -> bool:
-    """Whether the artifacts on this machine are those that a deployment was made of."""
+    """Whether the artifacts on this machine are those that a deployment was made of, and PyTorch can compute with
+    them: a pipeline's package holds no network in its form."""
+    if deployment.line == "image" and paints_pipeline(ROOT / ARTIFACTS / "image" / PACKAGE):
+        return False
     try:
         package = read_manifest(ROOT / ARTIFACTS / deployment.line / PACKAGE)
         made_of = read_manifest(ROOT / TEXT_CHECKPOINT).digest if deployment.line == "text" else ""

@@ -17,14 +17,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import Request
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from sqlalchemy import Engine
 
 from bentos import build
+from bentos.protocol import TextJob
+from components import engine_token
 from components.artifact import ArtifactError, canonical, read_manifest, verify, write_text
 from components.config import Line, Params, Registry, load
+from components.endpoint_keys import KEY
 from components.errors import AtelierError
 from components.evaluation.gate import refusals
 from components.events.database import opened
@@ -40,7 +44,7 @@ from components.releases.schema import Release
 from components.stage import StageError
 from flows import stack
 from flows.driver import digest_of, driving, person, plan, update_aliases
-from flows.environment import ROOT, STATE
+from flows.environment import ROOT, STATE, keep_endpoint_key, service_urls
 from flows.experiments import declare
 from flows.stack import deployed, place, served, slot_beside, slot_of
 
@@ -60,6 +64,7 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     canary = params.release.canary if canary is None else canary
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     if "text" in (lines or LINES) and bento_of("text") == "endpoint":
+        keep_endpoint_key(params)
         said = call("asking the endpoint", [sys.executable, "-m", "components.export.endpoint"], tail=1)
         get_run_logger().info("%s", said)
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
@@ -251,8 +256,28 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
     place(slot, record)
     if changed or slot not in stack.running():
         stack.restart(params, slot)
+    if tag.startswith("atelier-endpoint:"):
+        require_answer(slot, params)
     get_run_logger().info("%s serves %s", line, identifier)
     return identifier
+
+
+def require_answer(slot: str, params: Params) -> None:
+    """Ask what a slot serves one phrase: its process may have no key, or another, than who released it.
+
+    Raises `StageError` where no answer comes.
+    """
+    serving = params.serving
+    job = TextJob(messages=[("user", "Hello")], max_new_tokens=8, temperature=serving.text_temperature)
+    headers = {"content-type": "application/json", **engine_token.headers()}
+    request = Request(f"{service_urls(params)[slot]}/generate", job.model_dump_json().encode(), headers)  # noqa: S310 - ours
+    try:
+        stack.DIRECT.open(request, timeout=serving.request_timeout).close()
+    except OSError as error:
+        raise StageError(
+            f"{slot} runs and does not answer: {error}; its log has the endpoint's words; where that asks for a key, "
+            f"set {KEY} and release again"
+        ) from error
 
 
 @task(task_run_name="try-{line}", persist_result=False)

@@ -17,6 +17,7 @@ from bentos.process import bind, command
 from components import lines
 from components.api_keys import KEYS, KEYS_FILE
 from components.config import Params
+from components.endpoint_keys import KEYS_FOLDER
 from components.loopback import LOOPBACK
 from components.paths import ADAPTERS
 from components.stage import StageError
@@ -24,6 +25,7 @@ from flows import labelling_server, stack
 from flows.alerting import alertmanager, obstacle, prometheus
 from flows.environment import (
     ACCEPTED_KEYS,
+    ENDPOINT_KEYS,
     ROOT,
     STATE,
     accept_keys,
@@ -34,7 +36,7 @@ from flows.environment import (
 )
 from flows.mlflow_server import LOGIN
 from flows.processes import end_orphans, end_with_parent, mark
-from flows.program_environment import ENDPOINT_KEY, environment_of
+from flows.program_environment import environment_of
 from flows.stack import await_ready, require_deployed
 from flows.watch import POOL
 
@@ -91,8 +93,9 @@ def model(program: str, params: Params) -> list[str]:
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
     os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / ADAPTERS))
-    if not record.bento.startswith("atelier-endpoint:"):
-        os.environ.pop(ENDPOINT_KEY, None)
+    os.environ.pop(KEYS_FOLDER, None)
+    if record.bento.startswith("atelier-endpoint:"):
+        os.environ[KEYS_FOLDER] = str(STATE / ENDPOINT_KEYS)
     return command(record.bento, bind(LOOPBACK, ports(params)[program]))
 
 

@@ -1,7 +1,8 @@
 """The endpoint Bento: a text Bento that asks an OpenAI-compatible API, and needs no engine of its own.
 
-Serves what the artifact in ATELIER_TEXT_ARTIFACT names, with the key in ATELIER_ENDPOINT_KEY. An adapter that a job
-names is not used: there are no weights here to put it on.
+Serves what the artifact in ATELIER_TEXT_ARTIFACT names, with the key of its address in the folder
+ATELIER_ENDPOINT_KEYS, or that in ATELIER_ENDPOINT_KEY. An adapter that a job names is not used: there are no weights
+here to put it on.
 """
 
 from __future__ import annotations

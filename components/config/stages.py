@@ -12,6 +12,21 @@ from components.config.base import Count, Digest, Fraction, Line, Positive, Prec
 from components.loopback import OWN_ADDRESSES
 
 
+def safe_address(address: str, key: str) -> str:
+    """An API that prompts and a key go to: by TLS, unless it is this machine; a password in it would be on record.
+
+    `key`: the environment variable that has its key. Raises `ValueError`.
+    """
+    url = urlsplit(address)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("is no http(s) URL, such as https://api.example.com/v1")
+    if url.username or url.password or url.query or url.fragment:
+        raise ValueError(f"must be an address alone; the key comes from the environment: {key}")
+    if url.scheme == "http" and url.hostname not in OWN_ADDRESSES:
+        raise ValueError("must begin with https, as prompts and a key go there; http is for this machine alone")
+    return address.rstrip("/")
+
+
 class Package(Settings):
     version: str = Field(description="Version of the asset package")
     sha256: Digest = Field(description="SHA-256 of the package's wheel")
@@ -53,17 +68,7 @@ class BaseText(Settings):
     @field_validator("endpoint")
     @classmethod
     def _a_safe_address(cls, endpoint: str | None) -> str | None:
-        """Prompts and a key go there: by TLS, unless it is this machine; a password in it would be on record."""
-        if endpoint is None:
-            return None
-        url = urlsplit(endpoint)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("is no http(s) URL, such as https://api.example.com/v1")
-        if url.username or url.password or url.query or url.fragment:
-            raise ValueError("must be an address alone; the key comes from the environment: ATELIER_ENDPOINT_KEY")
-        if url.scheme == "http" and url.hostname not in OWN_ADDRESSES:
-            raise ValueError("must begin with https, as prompts and a key go there; http is for this machine alone")
-        return endpoint.rstrip("/")
+        return None if endpoint is None else safe_address(endpoint, "ATELIER_ENDPOINT_KEY")
 
     @model_validator(mode="after")
     def _of_an_endpoint(self) -> BaseText:
@@ -294,11 +299,14 @@ class TuneSampling(Settings):
 class TextJudge(Settings):
     """A model that compares answers; its key, where it needs one, is in the environment as ATELIER_JUDGE_KEY."""
 
-    url: str = Field(
-        pattern=r"^https?://[^@\s]+$", description="OpenAI-compatible endpoint, up to what /chat/completions follows"
-    )
+    url: str = Field(description="OpenAI-compatible endpoint, up to what /chat/completions follows")
     model: str = Field(min_length=1, description="The judge's name at that endpoint")
     samples: Count = Field(description="Held-out phrases that are judged at most, each with two requests")
+
+    @field_validator("url")
+    @classmethod
+    def _a_safe_address(cls, url: str) -> str:
+        return safe_address(url, "ATELIER_JUDGE_KEY")
 
 
 class EvaluateText(Settings):

@@ -24,6 +24,8 @@ _MAX_BYTES = 2**28
 _CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected")
+# What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
+_OWN_META = ("history", "split_group")
 
 
 def image_folder(folder: Path) -> Iterator[Sample | Reject]:
@@ -100,9 +102,10 @@ def _refuse_constant(name: str) -> None:
 
 def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
     sample = Sample(id=place, text=_string(row, "text"), label=_string(row, "label"), source=place)
-    problem = _missing(row, ("file_name", "text"))
-    if problem:
+    if problem := _missing(row, ("file_name", "text")):
         return Reject(sample, "wrong_field", problem)
+    if problem := _reserved(row):
+        return Reject(sample, "reserved_field", problem)
     path = folder / row["file_name"]
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
@@ -122,9 +125,10 @@ def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
 
 def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
     sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
-    problem = _missing(row, ("prompt", "completion"))
-    if problem:
+    if problem := _missing(row, ("prompt", "completion")):
         return Reject(sample, "wrong_field", problem)
+    if problem := _reserved(row):
+        return Reject(sample, "reserved_field", problem)
     identity = _identity(row["prompt"].encode(), row["completion"].encode())
     return replace(sample, id=identity, meta=_rest(row, ("prompt", "label")))
 
@@ -141,6 +145,8 @@ def _conversation(row: dict[str, Any], place: str) -> Sample | Reject:
         problem = "field 'rejected' stands beside an answer with the weight 0"
     if problem:
         return Reject(sample, "wrong_field", problem)
+    if problem := _reserved(row, "completion"):
+        return Reject(sample, "reserved_field", problem)
     taught = max(place for place, message in enumerate(messages) if _is_taught(message))
     *history, asked, answer = (_read(message) for message in messages[: taught + 1])
     identity = _identity(*(text.encode() for message in messages for text in (message["role"], message["content"])))
@@ -191,6 +197,13 @@ def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
     for name in _USED_META:
         if not isinstance(row.get(name) or "", str):
             return f"field {name!r} is {type(row[name]).__name__}, not text"
+    return ""
+
+
+def _reserved(row: dict[str, Any], *others: str) -> str:
+    """What is wrong with a row's own fields; a conversation's `completion` is its last answer."""
+    if name := next((name for name in (*_OWN_META, *others) if name in row), ""):
+        return f"field {name!r} has a meaning of its own here: rename it; what was said before belongs into messages"
     return ""
 
 

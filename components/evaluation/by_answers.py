@@ -49,7 +49,8 @@ def by_answers(*packages: Path) -> bool:
 
 
 def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Params) -> tuple[Values, Values]:
-    """chrF of each package's answers, over the held-out phrases that every endpoint among them was asked.
+    """chrF of each package's answers, over the held-out phrases that every endpoint among them was asked, and that are
+    short enough for every model among them: how many are not is printed.
 
     Raises `StageError` where there are fewer than two.
     """
@@ -62,15 +63,28 @@ def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Para
             "needed: the data has changed since; release the endpoint again"
         )
     first, second = (_answers(folder, given.get(folder), pairs, params) for folder in packages)
-    wanted = [pair.completion for pair in pairs]
-    return np.array(chrf(first, wanted)), np.array(chrf(second, wanted))
+    rows = [
+        (one, other, pair.completion)
+        for one, other, pair in zip(first, second, pairs, strict=True)
+        if one is not None and other is not None
+    ]
+    if long := len(pairs) - len(rows):
+        print(f"{long} of {len(pairs)} held-out pairs are left out: with an answer they are longer than a model holds")
+    if len(rows) < 2:
+        raise StageError(f"{len(rows)} held-out pairs are short enough for both models, 2 are needed")
+    ones, others, wanted = (list(column) for column in zip(*rows, strict=True))
+    return np.array(chrf(ones, wanted)), np.array(chrf(others, wanted))
 
 
-def _answers(folder: Path, given: dict[str, str] | None, pairs: Sequence[Pair], params: Params) -> list[str]:
+def _answers(folder: Path, given: dict[str, str] | None, pairs: Sequence[Pair], params: Params) -> Sequence[str | None]:
+    """None to what the package's model is too small for."""
     if given is not None:
         return [given[conversation(pair)] for pair in pairs]
     runtime = load_text(folder)
     try:
-        return [result.text for result in runtime.generate([sampled(pair, params) for pair in pairs])]
+        requests = [sampled(pair, params) for pair in pairs]
+        taken = [runtime.takes(request) for request in requests]
+        texts = iter(runtime.generate([r for r, takes in zip(requests, taken, strict=True) if takes]))
+        return [next(texts).text if takes else None for takes in taken]
     finally:
         runtime.close()

@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from components import config
 from components.artifact import canonical, verify, write_text
+from components.chat import context_length, of_text
 from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, read_pairs
 from components.data.pixels import pixels
@@ -116,13 +118,33 @@ def completion_losses(folder: Path, pairs: Sequence[Pair]) -> tuple[list[list[in
     chat, logits = Chat.read(folder / "openvino", folder / "openvino"), OpenVinoLogits(folder)
     completions: list[list[int]] = []
     losses: list[float] = []
-    for samples in batches([chat.encode(pair) for pair in pairs]):
+    vocabulary = int(of_text(read_config(folder / "openvino")).get("vocab_size", 0))
+    for samples in batches([chat.encode(pair) for pair in pairs], vocabulary=vocabulary):
         logits_TV, tokens_T = logits(collate(samples, chat.pad))
         losses_T = functional.cross_entropy(logits_TV, tokens_T, reduction="none")
         own = [[token for token in labels if token != IGNORED] for _, labels in samples]
         losses += [float(losses_t.mean()) for losses_t in losses_T.split([len(completion) for completion in own])]
         completions += own
     return completions, np.array(losses)
+
+
+def short_enough(pairs: Sequence[Pair], *packages: Path) -> list[Pair]:
+    """The pairs that every package's model holds; how many are not is printed. Raises `StageError` where fewer than two
+    are."""
+    kept = list(pairs)
+    for folder in (package / "openvino" for package in packages):
+        chat, holds = Chat.read(folder, folder), context_length(read_config(folder))
+        kept = [pair for pair in kept if not holds or len(chat.encode(pair)[0]) <= holds]
+    if long := len(pairs) - len(kept):
+        print(f"{long} of {len(pairs)} held-out pairs are left out: they are longer than a model holds")
+    if len(kept) < 2:
+        raise StageError(f"{len(kept)} held-out pairs are short enough for both models, 2 are needed")
+    return kept
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+    return document
 
 
 def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: int, gate: GateText) -> list[Bound]:
@@ -162,6 +184,7 @@ def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list
             raise StageError(
                 f"{test}: {len(pairs)} held-out pairs that differ, 2 are needed; give the split a larger share"
             )
+        pairs = short_enough(pairs, candidate, champion)
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
     samples = chosen("test", settings.samples, settings.seed)
     if paints_pipeline(candidate) or paints_pipeline(champion):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.models.language import IGNORED, Encoded, batches, collate, completion_logits
+from components.models.language import IGNORED, Encoded, batches, collate, completion_logits, vocabulary_of
 
 ROWS = 64  # at a time: a rounded model rounds its weights at each pass
 
@@ -56,7 +56,7 @@ def replay(reference: PreTrainedModel, answers: Sequence[Answer], pad: int, boun
     """Each answer through the reference."""
     replayed: list[Replayed] = []
     pairs = [encoded(answer) for answer in answers]
-    for samples in batches(pairs, ROWS):
+    for samples in batches(pairs, ROWS, vocabulary=vocabulary_of(reference)):
         logits_NV, tokens_N = completion_logits(reference, collate(samples, pad))
         these = answers[len(replayed) : len(replayed) + len(samples)]
         counts = [len(answer.tokens) for answer in these]

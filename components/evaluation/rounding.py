@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from components.stage import StageError
 
 GRIDS: dict[str, tuple[int, int | None]] = {"int8": (255, None), "int4": (15, 64)}  # steps; weights of one, None: a row
 ENDS = "int8"  # of the first and the last matrix, whatever the format
@@ -27,12 +30,14 @@ INPUT_STEPS, INPUT_GROUP = 127, 32  # steps from 0 to the greatest input of so m
 def rounded(model: PreTrainedModel, weight_format: str, inputs: bool = True) -> Iterator[PreTrainedModel]:
     """`model` as it computes with the weights of an export, and with rounded `inputs`; it is itself again afterwards.
 
-    It rounds at each use, so that no second copy of its weights is held.
+    It rounds at each use, so that no second copy of its weights is held. Raises `StageError` for a mixture whose
+    experts are one block of weights.
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Embedding)]
+    _require_matrices(model)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Embedding | Conv1D)]
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     for layer in layers:
-        coarse = partial(_linear, inputs=inputs) if isinstance(layer, nn.Linear) else _embedding
+        coarse = _embedding if isinstance(layer, nn.Embedding) else partial(_linear, inputs=inputs)
         layer.__dict__["forward"] = partial(coarse, layer, ENDS if layer in ends else weight_format)
     try:
         yield model
@@ -41,9 +46,22 @@ def rounded(model: PreTrainedModel, weight_format: str, inputs: bool = True) -> 
             del layer.__dict__["forward"]
 
 
-def _linear(layer: nn.Linear, weight_format: str, x: Tensor, *, inputs: bool) -> Tensor:
+def _require_matrices(model: PreTrainedModel) -> None:
+    """Refuse what would be left exact here, and so make every export look wrong."""
+    whole = (nn.Conv1d, nn.Conv2d)  # an export leaves these as they are
+    blocks = (layer for layer in model.modules() if not isinstance(layer, whole))
+    found = (type(layer).__name__ for layer in blocks for p in layer.parameters(recurse=False) if p.ndim > 2)
+    if name := next(found, None):
+        raise StageError(
+            f"what rounding costs is unproven for models of the family {model.config.model_type}: their {name} holds "
+            "all experts in one block of weights, which is not rounded here, so that no export of them can be checked"
+        )
+
+
+def _linear(layer: nn.Linear | Conv1D, weight_format: str, x: Tensor, *, inputs: bool) -> Tensor:
     x = rounded_inputs(x) if inputs else x
-    return functional.linear(x, rounded_weights(layer.weight, weight_format), layer.bias)
+    weight_OI = layer.weight.T if isinstance(layer, Conv1D) else layer.weight  # GPT-2's are stored the other way round
+    return functional.linear(x, rounded_weights(weight_OI, weight_format), layer.bias)
 
 
 def _embedding(layer: nn.Embedding, weight_format: str, ids: Tensor) -> Tensor:
@@ -60,7 +78,7 @@ def rounded_weights(weights: Tensor, weight_format: str) -> Tensor:
     step_G1 = ((high_G1 - low_G1) / steps).clamp(min=torch.finfo(weights.dtype).tiny)
     zero_G1 = (-low_G1 / step_G1).round()
     grid_GS = (groups_GS / step_G1 + zero_G1).round().clamp(0, steps)
-    return ((grid_GS - zero_G1) * step_G1.half()).view_as(weights)  # the files hold steps as float16
+    return ((grid_GS - zero_G1) * step_G1.half()).reshape(weights.shape)  # the files hold steps as float16
 
 
 def rounded_inputs(inputs: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from components import config
 from components.artifact import canonical, verify, write_text
-from components.chat import Message
+from components.chat import Message, context_length
 from components.config import VerifyText
 from components.data.pairs import Pair, read_pairs
 from components.evaluation import served
@@ -32,7 +32,7 @@ from components.evaluation.exported_text import OpenVinoLogits, distances, parit
 from components.evaluation.gate import Check, Relation
 from components.evaluation.replay import ROWS
 from components.models.brought import opened
-from components.models.language import Chat, batches, collate, completion_logits, load_merged
+from components.models.language import IGNORED, Chat, batches, collate, completion_logits, load_merged, vocabulary_of
 from components.paths import TEXT_BASE, TEXT_EXPORT, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
@@ -53,11 +53,17 @@ def measure(
     bounds: VerifyText,
     weight_format: str,
 ) -> dict[str, Any]:
-    """The whole of `metrics/text/verify.json` for an exported folder; `reference` is the merged model in fp32."""
+    """The whole of `metrics/text/verify.json` for an exported folder; `reference` is the merged model in fp32.
+
+    `left_out`: held-out pairs that are longer than the model holds. Raises `StageError` where all are.
+    """
+    short = fitting(test, chat, reference)
+    left_out, test = len(test) - len(short), short
     encoded = [chat.encode(pair) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
-    padded = [collate(samples, chat.pad) for samples in batches(encoded)]
-    compared = parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), padded)
-    first = next(batches(encoded, ROWS))
+    padded = [collate(samples, chat.pad) for samples in batches(encoded, vocabulary=vocabulary_of(reference))]
+    compared: dict[str, Any] = {"left_out": left_out}
+    compared |= parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), padded)
+    first = next(batches(encoded, ROWS, vocabulary=vocabulary_of(reference)))
     apart = distances(folder, reference, collate(first, chat.pad), weight_format)
     compared["rounding"] = asdict(apart) | {"tie": bounds.max_rounding * apart.tie}
     prompts = list(dict.fromkeys(pair.messages for pair in test))[: bounds.answers]
@@ -81,6 +87,22 @@ def measure(
     rows = [question.row() for question in questions(compared, bounds)]
     passed = all(row["passed"] for row in rows)
     return {"passed": passed, "parity": compared | {"passed": passed}, "checks": rows}
+
+
+def fitting(test: Sequence[Pair], chat: Chat, reference: PreTrainedModel) -> list[Pair]:
+    """The pairs that the model holds, with their completion and with an answer of its own."""
+    holds = context_length(reference.config.to_dict())
+
+    def needs(pair: Pair) -> int:
+        ids, labels = chat.encode(pair)
+        return max(len(ids), labels.count(IGNORED) + ANSWER_TOKENS)
+
+    short = [pair for pair in test if not holds or needs(pair) <= holds]
+    if not short:
+        raise StageError(f"each of {len(test)} held-out pairs, with an answer, is longer than the {holds} tokens held")
+    if len(short) < len(test):
+        print(f"{len(test) - len(short)} of {len(test)} held-out pairs are left out: the model holds {holds} tokens")
+    return short
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,8 @@ def write_events(log: Log, url: str, user_secret: str) -> Imported:
     """Write what is not there yet; reactions to answers that nobody knows are refused."""
     with opened(url) as engine:
         requests = [_request(answer, log.format, user_secret) for answer in log.answers.values()]
-        new = sum(_commit(engine, [accepted for accepted, _ in requests]))
-        _commit(engine, [finished for _, finished in requests])
+        # Each beside its end in one transaction: a running gateway ends old requests that have none as lost.
+        new = sum(_commit(engine, [event for request in requests for event in request])[::2])
         feedback = list(_feedback(log, engine))
         new_reactions = sum(_commit(engine, feedback))
     reasons = Counter(refused.reason for _, refused in log.refused)
@@ -137,28 +137,38 @@ def _add(log: Log, place: str, item: Item) -> None:
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any] | Refused]]:
-    """Each object of JSON lines, of an array, or of a list's `data`, by file and number."""
+    """Each object of JSON lines, of an array, or of a list's `data`, by file and number.
+
+    Lines end at a line feed alone: JSON strings may hold every other character that ends lines elsewhere.
+    """
     if not file.is_file():
         raise StageError(f"{file} is not a file")
-    text = file.read_text(encoding="utf-8-sig", errors="replace")
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        whole = None
+    with file.open("rb") as lines:
+        rows = _document(file) or ((n, _parsed(line)) for n, line in enumerate(lines, start=1) if line.strip())
+        for number, row in rows:
+            usable = isinstance(row, dict | Refused)
+            yield f"{file.name}:{number}", row if usable else Refused("no JSON object", str(row)[:100])
+
+
+def _document(file: Path) -> Iterable[tuple[int, Any]] | None:
+    """The rows of a file that is one JSON document; None for JSON lines, which its first line shows in most cases."""
+    with file.open("rb") as lines:
+        first = _parsed(next((line for line in lines if line.strip()), b""))
+    if isinstance(first, dict) and not isinstance(first.get("data"), list):
+        return None
+    whole = _parsed(file.read_bytes())
+    if isinstance(whole, Refused):
+        return None
     if isinstance(whole, dict) and isinstance(whole.get("data"), list):
         whole = whole["data"]
-    if whole is not None:
-        rows: Iterable[tuple[int, Any]] = enumerate(whole if isinstance(whole, list) else [whole], start=1)
-    else:
-        rows = ((n, _parsed(line)) for n, line in enumerate(text.splitlines(), start=1) if line.strip())
-    for number, row in rows:
-        usable = isinstance(row, dict | Refused)
-        yield f"{file.name}:{number}", row if usable else Refused("no JSON object", str(row)[:100])
+    return enumerate(whole if isinstance(whole, list) else [whole], start=1)
 
 
-def _parsed(line: str) -> Any:
+def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Refused("not UTF-8", str(error))
     except (ValueError, RecursionError) as error:
         return Refused("not JSON", str(error))
 

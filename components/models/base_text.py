@@ -81,6 +81,12 @@ def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         ) from error
 
 
+def licence_of_gguf(source: Path) -> str:
+    """The licence that the file names; empty where it names none."""
+    field = GGUFReader(source).fields.get("general.license")
+    return str(field.contents()).lower() if field else ""
+
+
 def main() -> None:
     """Write `data/base/text`."""
     settings = config.load().base.text
@@ -96,6 +102,8 @@ def main() -> None:
             model, tokenizer = read_gguf(SOURCE if built_in else Path(source.name))
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+            if not built_in and (named := licence_of_gguf(Path(source.name))):
+                (folder / "README.md").write_text(f"---\nlicense: {named}\n---\n")  # as folders name theirs
             facts = examine(folder, "apache-2.0" if built_in else settings.licence, settings.model)
             sealed = {}
         else:

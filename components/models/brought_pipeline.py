@@ -6,8 +6,9 @@ before anything is computed. Weights are safetensors, and no code of the pipelin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,13 @@ def faults(folder: Path, licence: str | None) -> list[str]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that the pipeline is read from, by path."""
+    """SHA-256 of every file that the pipeline is read from, by path: what else lies there, as another form of the
+    same weights, is of no account."""
     parts = _parts(_index(folder))
     files = [path for part in parts for path in (folder / part).iterdir() if path.is_file()]
     files += [folder / INDEX, *folder.glob("README.md"), *folder.glob("LICENSE*")]
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(files)}
+    named = {path.relative_to(folder).as_posix(): path for path in sorted(files)}
+    return {name: file_digest(path) for name, path in named.items() if _matches(name, FILES, OTHER_FORMS)}
 
 
 def opened(base: Path = IMAGE_SOURCE) -> tuple[Path, Manifest]:
@@ -86,6 +89,13 @@ def opened(base: Path = IMAGE_SOURCE) -> tuple[Path, Manifest]:
 def download(source: Source) -> Source:
     """As `brought.download`, of the files that a pipeline is read from."""
     return brought.download(source, FILES, OTHER_FORMS)
+
+
+def _matches(name: str, wanted: Sequence[str], ignored: Sequence[str]) -> bool:
+    """As a hub's client takes patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in wanted) and not any(
+        fnmatchcase(name, pattern) for pattern in ignored
+    )
 
 
 def _index(folder: Path) -> dict[str, Any]:

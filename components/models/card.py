@@ -27,4 +27,6 @@ class Card:
 def licensed(licence: str) -> str:
     if not licence:
         return "none is named"
+    if "openrail" in licence and licence in LICENCES:
+        return f"{licence}: known, forbids some uses, and so must what comes out: read which"
     return f"{licence}: {'known, allows use for any purpose' if licence in LICENCES else 'not known here, read it'}"

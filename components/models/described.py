@@ -9,7 +9,7 @@ from typing import Any
 
 from components.chat import context_length
 from components.models import headers
-from components.models.brought import BUILT_IN, Source, faults, licence_of, tensors
+from components.models.brought import BUILT_IN, Source, faults, licence_of, tensors, unlicensed
 from components.models.card import Card, licensed
 from components.paths import IMAGE_BASE
 from components.planner.shape import Header, Shape, read
@@ -126,13 +126,15 @@ def _talk(chat_with: Callable[[str], Any]) -> tuple[dict[str, str], list[str]]:
 
 def _gguf(source: Source, licence: str | None) -> Card:
     """Of the file, from which the stage would make a folder."""
-    from components.models.base_text import SOURCE, gguf_tokenizer
+    from components.models.base_text import SOURCE, gguf_tokenizer, licence_of_gguf
     from components.models.language import Chat, format_of
 
     path = SOURCE if source.kind == "built-in" else Path(source.name)
     file = headers.of_gguf(path)
-    named = licence or str(file.fields.get("general.license", ""))
+    built_in = source.kind == "built-in"
+    named = "apache-2.0" if built_in else licence or licence_of_gguf(path)
     missing = [] if named else ["the file names no licence: write under base.text.licence which it is"]
+    missing += unlicensed(named, licence) if named and not built_in else ()
 
     def chat(prompt: str) -> Chat:
         tokenizer = gguf_tokenizer(path, file.fields)

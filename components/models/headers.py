@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.models.brought import INDEX, WEIGHTS, Source, read_json
+from components.models.brought import INDEX, WEIGHTS, Source, read_header, read_json
+from components.models.brought_pipeline import OTHER_FORMS
 from components.planner.shape import Header
 from components.stage import StageError
 
@@ -71,13 +71,7 @@ def of_folder(folder: Path) -> Files:
 
 
 def _header(path: Path) -> dict[str, Header]:
-    try:
-        with path.open("rb") as file:
-            document: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        tensors = {name: entry for name, entry in document.items() if name != "__metadata__"}
-        return {name: Header(entry["dtype"], tuple(entry["shape"])) for name, entry in tensors.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise StageError(f"{path} is no safetensors file: bring it again") from error
+    return {name: Header(tensor.dtype, tensor.shape) for name, tensor in read_header(path)[1].items()}
 
 
 def of_hub(source: Source) -> tuple[Files, str]:
@@ -93,7 +87,9 @@ def of_hub(source: Source) -> tuple[Files, str]:
         info = hub.model_info(source.name, revision=source.revision or None)
         folder = Source("hub", source.name, info.sha or "").folder
         patterns = [*SMALL, *(f"*/{pattern}" for pattern in SMALL)]
-        snapshot_download(source.name, revision=info.sha, local_dir=folder, allow_patterns=patterns)
+        snapshot_download(
+            source.name, revision=info.sha, local_dir=folder, allow_patterns=patterns, ignore_patterns=[*OTHER_FORMS]
+        )
     except errors.GatedRepoError as error:
         raise StageError(
             f"{source.name} asks for its licence to be accepted: do so on the hub's page, then set HF_TOKEN to a "

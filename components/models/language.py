@@ -25,7 +25,8 @@ from components.data.pairs import Pair
 from components.stage import StageError
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of a pair
-BATCH_ROWS, BATCH_TOKENS = 16, 4096  # where a loss is measured: 0.8 GB of logits at the most, in float32
+# Where a loss is measured: 0.8 GB of logits at the most, in float32. A larger vocabulary has fewer tokens at a time.
+BATCH_ROWS, BATCH_TOKENS, BATCH_VOCABULARY = 16, 4096, 49152
 
 SURE = 1e-4  # nats per token, below which odds are not told apart: those of a certain completion are infinite
 IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entropy
@@ -234,12 +235,20 @@ def load_merged(base: Path, checkpoint: Path, dtype: torch.dtype) -> PreTrainedM
     return tuned.merge_and_unload().to(dtype).eval()
 
 
-def batches(samples: Sequence[Encoded], rows: int = BATCH_ROWS) -> Iterator[list[Encoded]]:
-    """`samples` in order, `rows` at a time, fewer where they are long: a batch's logits must fit into memory."""
+def vocabulary_of(model: PreTrainedModel) -> int:
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
+def batches(
+    samples: Sequence[Encoded], rows: int = BATCH_ROWS, *, vocabulary: int = BATCH_VOCABULARY
+) -> Iterator[list[Encoded]]:
+    """`samples` in order, `rows` at a time, fewer where they or the vocabulary are large: a batch's logits must fit
+    into memory."""
+    most = BATCH_TOKENS * BATCH_VOCABULARY // max(vocabulary, BATCH_VOCABULARY)
     batch: list[Encoded] = []
     for sample in samples:
         longest = max(len(ids) for ids, _ in [*batch, sample])
-        if batch and (len(batch) == rows or longest * (len(batch) + 1) > BATCH_TOKENS):
+        if batch and (len(batch) == rows or longest * (len(batch) + 1) > most):
             yield batch
             batch = []
         batch.append(sample)
@@ -291,11 +300,19 @@ def pack(samples: Sequence[Encoded], pad: int, length: int = 0) -> Packed:
     return Packed(ids, positions, labels, numbers, len(samples))
 
 
+def beside(model: PreTrainedModel, batch: Batch | Packed) -> Batch | Packed:
+    """`batch` on the model's device: a quantised one is on a GPU from the beginning."""
+    return batch._replace(
+        **{name: part.to(model.device) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    )
+
+
 def completion_logits(model: PreTrainedModel, batch: Batch | Packed) -> tuple[Tensor, Tensor]:
-    """Float32 logits_NV that predict each completion token, and the tokens_N they should predict.
+    """Float32 logits_NV that predict each completion token, and the tokens_N they should predict, where the model is.
 
     The vocabulary's matrix is a fifth of a small model's work: it is applied to these positions and to no other.
     """
+    batch = beside(model, batch)
     hidden_BLD = model.get_decoder()(input_ids=batch.ids_BL, **batch.attention).last_hidden_state
     predicts_BL = batch.labels_BL[:, 1:] != IGNORED
     logits_NV = model.get_output_embeddings()(hidden_BLD[:, :-1][predicts_BL])
@@ -304,6 +321,7 @@ def completion_logits(model: PreTrainedModel, batch: Batch | Packed) -> tuple[Te
 
 def completion_losses(model: PreTrainedModel, batch: Batch | Packed) -> tuple[Tensor, Tensor]:
     """Each sample's cross entropy (nats) summed over its completion, and the number of tokens in that."""
+    batch = beside(model, batch)
     logits_NV, tokens_N = completion_logits(model, batch)
     losses_N = functional.cross_entropy(logits_NV, tokens_N, reduction="none")
     predicts_BL = batch.labels_BL[:, 1:] != IGNORED
@@ -333,7 +351,7 @@ def held_out_loss(
 ) -> float:
     """Cross entropy in nats per completion token over all pairs; its exponential is the perplexity."""
     total, count = 0.0, 0
-    for samples in batches([chat.encode(pair) for pair in pairs]):
+    for samples in batches([chat.encode(pair) for pair in pairs], vocabulary=vocabulary_of(model)):
         summed_B, tokens_B = completion_losses(model, collate(samples, chat.pad))
         total += summed_B.sum().item()
         count += int(tokens_B.sum())

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
-import psutil
-
 from components.config.base import Precision
+from components.host_memory import host_memory
 from components.planner.speed import Device
 
-CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take, in bytes
 SECONDS = 0.7  # of each probe
 SIDE = 1024  # of the matrices: those of a small model
 # Of its own probe's throughput a training step here reached this share: `make bench NAME=models`.
 REACHED = (0.08, 0.8)
 # glibc keeps freed blocks for later: the process had up to so many times the bytes that were in use at once.
 KEPT = 2.0
-
-
-def available() -> int:
-    """Bytes of memory that are free now, or that this container may take."""
-    bound = CGROUP.read_text(encoding="ascii").strip() if CGROUP.exists() else "max"
-    free = psutil.virtual_memory().available
-    return free if bound == "max" else min(free, int(bound))
 
 
 def probe(precision: Precision) -> Device:
@@ -48,7 +38,7 @@ def probe(precision: Precision) -> Device:
     bandwidth = wide.nbytes / fastest(lambda: wide.sum())
     return Device(
         f"this CPU, {len(os.sched_getaffinity(0))} cores",
-        available(),
+        host_memory()[0],
         {precision: flops},
         bandwidth,
         REACHED,

@@ -21,6 +21,7 @@ BYTES = {"fp32": 4, "bf16": 2}
 class Training:
     """A run of `batch` rows of `length` tokens over all devices; `answered` is the share of tokens that carry a loss.
 
+    `micro`: rows of one pass on one device, of which a step takes as many as it needs, each computed twice.
     `padded`: rows of several lengths are in a batch, so that attention gets a mask.
     """
 
@@ -32,13 +33,24 @@ class Training:
     answered: float = 1.0
     padded: bool = True
     checkpointing: bool = False
+    micro: int | None = None
     devices: int = 1
     strategy: Strategy = "auto"
 
     @property
-    def tokens(self) -> int:
+    def rows(self) -> int:
         """Of a step, on one device."""
-        return max(1, self.batch // self.devices) * self.length
+        return max(1, self.batch // self.devices)
+
+    @property
+    def tokens(self) -> int:
+        """Of a pass, on one device."""
+        return min(self.micro or self.rows, self.rows) * self.length
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a step takes several passes."""
+        return self.tokens < self.rows * self.length
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,18 @@ class Memory:
     activations: float
     logits: float
     peak: float
+
+
+def arithmetic(memory: Memory) -> str:
+    """The parts of a training's peak, in GB and words."""
+    parts = {
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "optimiser": memory.optimizer,
+        "activations": memory.activations,
+        "logits": memory.logits,
+    }
+    return ", ".join(f"{name} {value / 1e9:.2f}" for name, value in parts.items())
 
 
 def training(shape: Shape, run: Training) -> Memory:
@@ -167,9 +191,8 @@ class Served:
 FORMATS = {"int8": (1.0, 1.0), "int4": (0.5 + 2.5 / 64, 1.0), "fp16": (2.0, 2.0)}
 
 
-def serving(shape: Shape, weight_format: str, cache: Literal["int8", "fp16"]) -> Served:
-    """`cache`: what keys and values are kept in; OpenVINO's 8-bit ones have a float32 scale and zero point per head."""
+def serving(shape: Shape, weight_format: str) -> Served:
+    """Keys and values in 16 bits, as the engine here and engines for GPUs have them."""
     block, ends = FORMATS[weight_format]
     tables = shape.embedding * (1 if shape.tied else 2)
-    token = 2 * shape.layers * (shape.keys + 8 * shape.kv_heads if cache == "int8" else 2 * shape.keys)
-    return Served(block * (shape.parameters - tables) + ends * tables, token)
+    return Served(block * (shape.parameters - tables) + ends * tables, 4 * shape.layers * shape.keys)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -26,11 +26,11 @@ import aiohttp
 from pydantic import BaseModel, Field, ValidationError
 
 from components.artifact import ArtifactError, Manifest
+from components.endpoint_keys import KEY, key_of
 from components.runtimes.base import PromptTooLongError, RequestRefusedError, TextRequest, TextResult
 
 KIND = "endpoint"  # of an artifact that says where the model is, and holds none
 ANSWERS = "answers.json"  # in it: what was answered about held-out phrases, by conversation
-KEY = "ATELIER_ENDPOINT_KEY"  # environment variable of the endpoint's key; unset: it asks for none
 CONNECT_SECONDS = 5.0
 PAUSES = (0.5, 1.5)  # seconds before the second and the third try, where the endpoint names none
 LONGEST_PAUSE = 10.0  # seconds: who is to come back later than that is told so
@@ -119,13 +119,18 @@ class EndpointText:
     Its connections belong to the event loop of the first request.
     """
 
-    def __init__(self, endpoint: Endpoint, key: str | None, timeout: float) -> None:
-        self._endpoint, self._key, self._timeout = endpoint, key or "", timeout
+    def __init__(self, endpoint: Endpoint, key: Callable[[], str], timeout: float) -> None:
+        self._endpoint, self._read_key, self._timeout = endpoint, key, timeout
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
     def with_key_of_environment(cls, endpoint: Endpoint, timeout: float) -> EndpointText:
-        return cls(endpoint, os.environ.get(KEY, "").strip(), timeout)
+        """A key that is kept anew is used from the next request on."""
+        return cls(endpoint, partial(key_of, endpoint.url), timeout)
+
+    @property
+    def _key(self) -> str:
+        return self._read_key()
 
     async def generate(self, requests: Sequence[TextRequest], at_a_time: int) -> list[TextResult]:
         """One result per request, in order; the first failure ends all."""
@@ -214,7 +219,8 @@ class EndpointText:
     async def _post(self, body: Mapping[str, Any], deadline: float) -> aiohttp.ClientResponse:
         self._session = self._session or aiohttp.ClientSession()
         left = max(deadline - asyncio.get_running_loop().time(), 0.001)
-        headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
+        key = self._key
+        headers = {"accept": "text/event-stream"} | ({"authorization": f"Bearer {key}"} if key else {})
         return await self._session.post(
             f"{self._endpoint.url}/chat/completions",
             json=body,
@@ -241,7 +247,8 @@ class EndpointText:
 
     def _shown(self, words: str) -> str:
         """The endpoint's own words, short, and without our key."""
-        return (words.replace(self._key, "<key>") if self._key else words)[:300]
+        key = self._key
+        return (words.replace(key, "<key>") if key else words)[:300]
 
 
 def _proxy(url: str) -> str | None:

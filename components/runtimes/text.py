@@ -179,6 +179,14 @@ class OpenVinoText:
         job.done.add_done_callback(put)
         return self._items(job, items)
 
+    def takes(self, request: TextRequest) -> bool:
+        """Whether a request is short enough for the model; raises `RequestRefusedError` where it is wrong otherwise."""
+        try:
+            self._job(request, None)
+        except PromptTooLongError:
+            return False
+        return True
+
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Of each token from a sequence's second on its log-probability (nats) after those before it, by the engine as
         it serves, its paged cache included."""

@@ -71,7 +71,7 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     checks = [Pair(row["prompt"], row["output"], "") for row in feedback.held_out(learned) if row["liked"]]
     base = STATE / "merged"
     load_merged(source, CHECKPOINT, torch.float32).save_pretrained(base)
-    key = state_key(parameters, canonical(parents))
+    key = state_key(parameters, canonical([parents, fit.metrics["max_length"]]))
     trained, fitted = text.train(base, chat, seen, run, state_dir=STATE / "run", key=key)
     model = cast(PeftModel, trained)
     after = held_out_loss(adapted(model), chat, checks)

@@ -76,21 +76,27 @@ def fitting(chat: Chat, pairs: Sequence[Pair], settings: TrainText, most: int) -
         - sum(answers(part, settings) for own in parts for part in own),
     }
     longest = f"more than {bound} tokens (the longest has {max(lengths, default=0)})"
+    by_user = settings.max_length is not None and settings.max_length <= most
+    longer = (
+        "raise max_length under train.text"
+        if by_user
+        else f"take a base that holds more, or a larger machine: {most} is what both allow"
+    )
     if long and settings.overflow == "refuse":
         raise StageError(
-            f"{len(long)} of {len(pairs)} pairs have {longest}; raise max_length under train.text, or set overflow to "
+            f"{len(long)} of {len(pairs)} pairs have {longest}; {longer}, or set overflow under train.text to "
             "leave_out or split"
         )
     if not kept:
         raise StageError(
             f"none of {len(pairs)} pairs has at most {bound} tokens, its prompt included (the shortest has "
-            f"{min(lengths, default=0)}); raise max_length under train.text"
+            f"{min(lengths, default=0)}); {longer}"
         )
     if long and is_writer():
         cut = f"{halved} of {len(pairs)} pairs are split between turns, " if halved else ""
         print(
             f"{cut}{len(long) - halved} of {len(pairs)} pairs are left out, {metrics['answers_too_long']} answers in "
-            f"all: their prompt and completion have {longest}; to learn from them raise max_length under train.text",
+            f"all: their prompt and completion have {longest}; to learn from them {longer}",
             flush=True,
         )
     return Fit(kept, metrics)

@@ -9,28 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
+from components.chat import of_text
 from components.config import TrainText
+from components.host_memory import host_memory
 from components.stage import StageError
 
 SPARE = 0.8  # share of the memory that is planned with: allocators and the system want the rest
 PER_VALUE, PER_LOGIT = 6, 12  # bytes; logits are computed, made float32, and have a gradient
-CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take, in bytes
 
 
 def memory() -> tuple[int, int]:
     """Bytes that are free now and that there are: of the GPU, else of this machine or container."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()
-    bound = CGROUP.read_text(encoding="ascii").strip() if CGROUP.exists() else "max"
-    found = psutil.virtual_memory()
-    most = found.total if bound == "max" else min(found.total, int(bound))
-    return min(found.available, most), most
+    return torch.cuda.mem_get_info() if torch.cuda.is_available() else host_memory()
 
 
 def of_weights(parameters: int, settings: TrainText) -> float:
@@ -43,6 +37,7 @@ def of_weights(parameters: int, settings: TrainText) -> float:
 
 def of_a_token(config: Mapping[str, Any], settings: TrainText) -> float:
     """Bytes that a step keeps of a token, by the model's `config.json`."""
+    config = of_text(config)
     hidden = int(config.get("hidden_size") or config.get("n_embd") or 0)
     inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * hidden)
     layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 0)
@@ -65,10 +60,19 @@ def require_room(parameters: int, settings: TrainText, free: int) -> None:
 
 
 def longest(parameters: int, config: Mapping[str, Any], settings: TrainText, total: int) -> int:
-    """Tokens of the longest sample of which a device's share of a step fits beside the weights into `total` bytes."""
+    """Tokens of the longest sample of which a device's share of a step fits beside the weights into `total` bytes.
+
+    Raises `StageError` where the model's `config.json` names none of its sizes.
+    """
+    token = of_a_token(config, settings)
+    if not token:
+        raise StageError(
+            "the base's config.json names no hidden_size, num_hidden_layers and vocab_size, so that nobody can say how "
+            "long a sample fits into memory; set train.text.max_length"
+        )
     samples = min(settings.micro_batch or settings.batch_size, ceil(settings.batch_size / settings.devices))
     left = SPARE * total / sharing(settings) - of_weights(parameters, settings)
-    return max(0, int(left / (of_a_token(config, settings) * samples)))
+    return max(0, int(left / (token * samples)))
 
 
 def sharing(settings: TrainText) -> int:

@@ -270,9 +270,11 @@ def room(base: Path, settings: config.TrainText) -> int:
     free, total = memory()
     if is_writer():  # the others start when this one has loaded it
         require_room(parameters, settings, free)
+    context = context_length(shape)
+    if settings.max_length is not None:
+        return context or settings.max_length
     fits = longest(parameters, shape, settings, total)
-    context = context_length(shape) or fits
-    return min(context, fits) if settings.max_length is None else context
+    return min(context or fits, fits)
 
 
 def main() -> None:

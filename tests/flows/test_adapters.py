@@ -155,6 +155,12 @@ def test_an_adapter_is_trained_where_a_segment_likes_enough_and_then_tried_on_ha
     assert runs == f"plan=free: {tried.name} runs"
 
 
+def test_where_no_package_is_made_as_beside_an_endpoint_nothing_is_trained_in_words(project: Project) -> None:
+    shutil.rmtree(project.root / adapter.PACKAGE)
+    said = project.step()
+    assert said and all("nothing is trained: there is no" in each for each in said)
+
+
 def killed(*_: object) -> None:
     raise KeyboardInterrupt
 

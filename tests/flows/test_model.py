@@ -35,10 +35,17 @@ def test_a_language_model_is_described_and_planned(tmp_path: Path) -> None:
         "to train LoRA, rank 8: 16 × 512 tokens a step, 60 steps, bf16, 1 device, auto",
         "to train every weight",
         "to serve a conversation of 512 tokens",
+        " 8,192 at once",  # of 2 layers' keys and values in 16 bits, in the engine's 1 GB
     ):
         assert words in page
     gpus = [line for line in lines if line.startswith(("  A100", "  V100"))]
     assert len(gpus) == 9 and all("unproven" in line for line in gpus)
+
+
+def test_the_plan_is_of_the_steps_that_params_yaml_sets() -> None:
+    settings = PARAMS.train.text.model_copy(update={"micro_batch": 2, "gradient_checkpointing": True})
+    run = run_of(settings, "lora")
+    assert (run.micro, run.checkpointing, run.tokens) == (2, True, 2 * run.length)
 
 
 def test_what_is_missing_is_said_and_what_can_be_planned_is(tmp_path: Path) -> None:

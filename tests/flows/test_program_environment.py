@@ -28,11 +28,10 @@ GIVEN = {
 ENGINE = {"ATELIER_ENGINE_TOKEN"}
 PREFECT = {"PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PGPASSWORD"}
 SEES: dict[str, set[str]] = {
-    **dict.fromkeys(("image", "image-b"), ENGINE),
-    **dict.fromkeys(("text", "text-b"), ENGINE | {"ATELIER_ENDPOINT_KEY"}),
+    **dict.fromkeys(("text", "text-b", "image", "image-b"), ENGINE),
     "gateway": {"ATELIER_USER_SECRET", "ATELIER_ENGINE_TOKEN", "PGPASSWORD"},
     "prefect": PREFECT,
-    "worker": PREFECT | {"ATELIER_ENGINE_TOKEN", "ATELIER_ENDPOINT_KEY", "LABEL_STUDIO_API_KEY"},
+    "worker": PREFECT | {"ATELIER_ENGINE_TOKEN", "LABEL_STUDIO_API_KEY"},
     "housekeeping": PREFECT | {"ATELIER_ENGINE_TOKEN"},
     "mlflow": {"ATELIER_MLFLOW_LOGIN", "PGPASSWORD"},
     "prometheus": set(),

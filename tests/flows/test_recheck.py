@@ -19,16 +19,18 @@ from components.config import Params, load
 from components.events import rechecks
 from components.events.database import opened
 from components.events.ledger import Note
-from components.events.read import record_deployment
+from components.events.read import get_deployment, record_deployment
 from components.events.schema import Deployment, Sampled
 from components.events.store import commit
 from components.models.language import add_adapter, load_base
 from components.releases import store
 from components.releases.leases import held
+from components.releases.machine import State
 from components.runtimes.base import ImageRequest, TextRequest
 from components.runtimes.image import load_sampler
+from components.runtimes.pipeline import DESCRIPTION
 from components.runtimes.text import load_text
-from flows import recheck, references
+from flows import recheck, references, release
 from flows.rechecked import rechecked
 from tests.tiny_language import tiny_chat
 
@@ -129,6 +131,32 @@ def test_a_reference_goes_with_its_deployment(project: Project) -> None:
     assert [path.name for path in (project.root / "references").iterdir()] == ["text-1"]
     references.keep([])
     assert [*(project.root / "references").iterdir()] == []
+
+
+def test_the_champion_before_keeps_its_reference_for_a_rollback(project: Project) -> None:
+    project.run()
+    url = project.params.events.url
+    second = get_deployment(url, "text-1")
+    assert second is not None
+    record_deployment(url, second.model_copy(update={"deployment": "text-2"}))
+    with opened(url) as engine, held(engine, "text", "ada", 30) as lease:
+        release.promote(engine, "text-1", {}, lease.token)
+        release.promote(engine, "text-2", {}, lease.token)
+        assert {each.deployment: each.state for each in store.current(engine, "text")}["text-1"] is State.RETIRED
+    project.run()
+    assert {path.name for path in (project.root / "references").iterdir()} == {"text-1", "text-2"}
+
+
+def test_a_pipelines_package_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "ROOT", tmp_path)
+    monkeypatch.setattr(references, "REFERENCES", tmp_path / "references")
+    package = tmp_path / "artifacts/image/package"
+    package.mkdir(parents=True)
+    (package / DESCRIPTION).write_text("{}")
+    digest = seal(package, line="image", kind="package", parents={}, parameters={}, metrics={}).digest
+    record = Deployment(deployment="i", line="image", digest=digest, model="m", version="1", bento="b:1", time=1.0)
+    references.keep([record])
+    assert not (tmp_path / "references").exists()
 
 
 def test_a_picture_is_painted_again_by_the_package_that_painted_it(

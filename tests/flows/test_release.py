@@ -190,7 +190,12 @@ def test_an_api_is_asked_and_served_by_a_bento_of_its_own_with_its_price_on_reco
         asked.append(command)
         return "asked"
 
+    def silent(slot: str, of: Params) -> None:
+        raise StageError(f"{slot} does not answer")
+
+    monkeypatch.setenv("ATELIER_ENDPOINT_KEYS", "")  # the flow sets it for what it starts: put back afterwards
     monkeypatch.setattr(release, "load", lambda: params)
+    monkeypatch.setattr(release, "require_answer", silent)
     monkeypatch.setattr(release, "call", ask)
     monkeypatch.setattr(release, "register_package", lambda line: ("atelier-text", "3"))
     monkeypatch.setattr(release, "compare", lambda *_: None)
@@ -199,11 +204,16 @@ def test_an_api_is_asked_and_served_by_a_bento_of_its_own_with_its_price_on_reco
     monkeypatch.setattr(release, "record_release", release.record_release.fn)
     monkeypatch.setattr(release, "update_aliases", lambda *_: [])
     with disable_run_logger():
+        for _ in range(2):  # the second finds its process at work
+            with pytest.raises(StageError, match="text does not answer"):
+                release.release.fn(["text"])
+        assert driver.plan("text", params).champion is None
+        monkeypatch.setattr(release, "require_answer", lambda slot, of: None)
         name = release.release.fn(["text"])["text"]
     record = stack.require_deployed("text")
     assert (record.deployment, json.loads(record.price)) == (name, price)
     assert record.bento == f"atelier-endpoint:{name.removeprefix('text-')}" and restarted == ["text", "gateway"]
-    assert [command[-1] for command in asked] == ["components.export.endpoint"]
+    assert [command[-1] for command in asked] == ["components.export.endpoint"] * 3
 
 
 def test_an_experiment_that_would_be_spoilt_stops_a_release_before_anything_is_deployed(

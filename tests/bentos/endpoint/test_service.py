@@ -10,6 +10,9 @@ import pytest
 
 from bentos.protocol import Info, Written
 from components import engine_token
+from components.config import load
+from components.stage import StageError
+from flows import release
 from tests.bentos.text.test_service import job, lines, post
 from tests.endpoint_standin import StandIn
 from tests.tiny_endpoint import SYSTEM_PROMPT
@@ -34,6 +37,16 @@ def test_the_endpoints_answer_comes_whole_and_as_it_is_written(endpoint_bento: s
     assert {headers["authorization"] for headers in standin.headers} == {"Bearer bought"}
     info = Info.model_validate_json(post(endpoint_bento, "info", {}).text)
     assert (info.line, info.deployment) == ("text", "text-api")
+
+
+def test_a_bento_whose_endpoint_refuses_it_is_not_released(
+    endpoint_bento: str, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "service_urls", lambda params: {"text": endpoint_bento})
+    release.require_answer("text", load())
+    standin.refusals.append((401, {}))
+    with pytest.raises(StageError, match=r"text runs and does not answer: HTTP Error 502.* set ATELIER_ENDPOINT_KEY"):
+        release.require_answer("text", load())
 
 
 @pytest.mark.parametrize(

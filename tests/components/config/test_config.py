@@ -13,6 +13,7 @@ from components.config import ConfigError, Params, load
 from components.config.document import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
+JUDGE = {"model": "j", "samples": 2}
 
 
 def load_with(folder: Path, key: str, value: Any) -> Params:
@@ -69,6 +70,8 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("base.text.endpoint", "http://api.example.com/v1", "must begin with https"),
         ("base.text.endpoint", "https://me:word@api.example.com/v1", "the key comes from the environment"),
         ("base.text.endpoint", "api.example.com", "is no http(s) URL"),
+        ("evaluate.text.judge", JUDGE | {"url": "http://judge.example.com/v1"}, "must begin with https"),
+        ("evaluate.text.judge", JUDGE | {"url": "https://me:word@judge.example.com"}, "ATELIER_JUDGE_KEY"),
         ("base.text.omit", ["seed"], "price and omit say something of an endpoint"),
     ],
 )

@@ -135,6 +135,26 @@ def test_pairs_are_read_and_bad_lines_rejected(tmp_path: Path) -> None:
     assert [b.sample.source for b in bad if isinstance(b, Reject)] == [f"pairs.jsonl:{n}" for n in (3, 4, 5, 6)]
 
 
+def test_a_field_that_stages_write_themselves_is_rejected_by_name(tmp_path: Path) -> None:
+    """`clean` took it for what it writes there itself, and ended in a traceback."""
+    said = [{"role": "user", "content": "a fox"}, {"role": "assistant", "content": "fox: animal"}]
+    rows = [
+        {"prompt": "x", "completion": "y", "history": [["a", "b"]]},
+        {"prompt": "x", "completion": "y", "split_group": 3},
+        {"messages": said, "history": "none"},
+        {"messages": said, "completion": "wolf: animal"},
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bad = list(pairs(tmp_path / "pairs.jsonl"))
+    assert [each.slug for each in bad if isinstance(each, Reject)] == ["reserved_field"] * 4
+    assert [re.findall("'(.*)'", reason(each)) for each in bad] == [
+        ["history"],
+        ["split_group"],
+        ["history"],
+        ["completion"],
+    ]
+
+
 def test_a_missing_jsonl_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"prepare\.text\.path"):
         list(pairs(tmp_path / "nowhere.jsonl"))

@@ -12,7 +12,7 @@ import torch
 from components import config
 from components.artifact import verify
 from components.data.pairs import Pair
-from components.evaluation import champion
+from components.evaluation import by_answers, champion
 from components.evaluation.champion import (
     image_checks,
     mean_difference,
@@ -161,3 +161,14 @@ def test_what_cannot_be_compared_is_named_with_what_to_do(
     write_tiny_pairs(data, THINGS[:1])
     with pytest.raises(StageError, match="1 held-out pairs that differ, 2 are needed"):
         champion.main("text", tiny_image_export, tiny_export, tmp_path / "verdict.json")
+
+
+def test_pairs_longer_than_a_model_holds_are_left_out_and_counted(
+    tiny_export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = Pair("draw " + "apples " * 90, "apple: flat sticker")
+    assert champion.short_enough([long, *PAIRS], tiny_export, tiny_export) == PAIRS
+    assert "1 of 5 held-out pairs are left out" in capsys.readouterr().out
+    texts, wanted = by_answers.similarities((tiny_export, tiny_export), [long, *PAIRS], config.load())
+    assert len(texts) == len(wanted) == len(PAIRS)
+    assert "1 of 5 held-out pairs are left out" in capsys.readouterr().out

@@ -31,9 +31,12 @@ BOUNDS = VerifyText(
 
 def test_an_export_is_at_parity_with_its_model(tiny_base: Path, tiny_export: Path) -> None:
     reference = load_base(tiny_base, torch.float32)
-    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), PAIRS, BOUNDS, "int8")
+    full = Pair("draw " + "apples " * 58, "apple: flat sticker")  # the model holds it, and no answer of its own
+    test = [full, *PAIRS]
+    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), test, BOUNDS, "int8")
     assert [row for row in document["checks"] if not row["passed"]] == [] and document["passed"]
     compared = document["parity"]
+    assert compared["left_out"] == 1
     assert compared["same_prompt_ids"] and compared["conversations"] > 2 * BOUNDS.prompts
     assert compared["perplexity_ratio"] == pytest.approx(1, abs=0.02)
     assert compared["served"]["alone"]["answers"] == compared["served"]["in_company"]["answers"] == 4

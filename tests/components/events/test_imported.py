@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from components.config import load
 from components.data.sources import pairs as read_pairs
 from components.events import imported
 from components.events.imported import Imported, Log
+from components.events.schema import Event
+from components.events.store import finish_lost
 from components.learning.harvest import for_annotators, read_judged_answers
 from components.stage import StageError
 from tests.components.events.examples import read, requests
@@ -143,6 +147,35 @@ def test_an_array_is_read_as_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     path.write_text(json.dumps([JSONL, JSONL | {"id": "2"}], indent=1))
     assert set(imported.read_files([path], None, "like").answers) == {"1", "2"}
+
+
+def test_a_line_is_read_whole_and_byte_for_byte_or_refused(tmp_path: Path) -> None:
+    said = "one\u2028two\u0085three"
+    rows = [JSONL | {"id": "1", "answer": said}, JSONL | {"id": "2"}]
+    raw = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\r\n" for row in rows)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + raw + raw.replace(b"fox", b"f\xf6x").splitlines()[-1])
+    log = imported.read_files([path], None, "like")
+    assert [answer.answer for answer in log.answers.values()] == [said, JSONL["answer"]]
+    assert [(place, refused.reason) for place, refused in log.refused] == [("log.jsonl:3", "not UTF-8")]
+
+
+def test_a_running_gateway_never_sees_a_request_without_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its minute task ends what was accepted long ago and has no end as lost."""
+    commit = imported.commit
+
+    def committed(engine: Engine, events: Sequence[Event]) -> list[bool]:
+        new = commit(engine, events)
+        assert finish_lost(engine, before=1e12, now=1e12) == 0
+        return new
+
+    monkeypatch.setattr(imported, "commit", committed)
+    monkeypatch.setattr(imported, "GROUP", 4)
+    _, done, url = bring(tmp_path, *(JSONL | {"id": str(n)} for n in range(5)))
+    assert (done.requests, done.new_requests) == (5, 5)
+    assert {event["output"] for event in requests(url)} == {JSONL["answer"]}
 
 
 def test_nothing_imported_teaches_by_itself_or_is_shown_to_annotators(tmp_path: Path) -> None:

@@ -162,6 +162,9 @@ def test_a_folder_is_sealed_where_it_lies_and_a_changed_one_is_refused(project: 
     assert folder == pipeline and [file.name for file in IMAGE_SOURCE.iterdir()] == [MANIFEST]
     assert (manifest.line, manifest.kind, manifest.parameters["family"]) == ("image", "base", "sd3")
     assert manifest.parameters["files"] == digests(pipeline)
+    for other in ("vae/model.fp16.safetensors.index.json", "vae/README.md"):  # as `atelier model show` might bring
+        (pipeline / other).write_text("{}")
+    assert opened(IMAGE_SOURCE)[0] == pipeline
     with_keys("scheduler/scheduler_config.json", shift=1.0)(pipeline)
     with pytest.raises(ArtifactError, match=r"scheduler_config.json changed since .*dvc repro -f base_image"):
         opened(IMAGE_SOURCE)

@@ -67,6 +67,13 @@ def test_a_template_that_takes_no_system_message_is_described(model: Path) -> No
     assert "takes no system message: leave train.text.system_prompt empty" in card_of(str(model)).facts["template"]
 
 
+def test_a_pointer_in_place_of_weights_is_refused(model: Path) -> None:
+    """Its first eight bytes would be a header of 5 EB."""
+    (model / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(StageError, match=r"model.safetensors is no safetensors file: bring it again"):
+        headers.of_folder(model).headers("model.safetensors")
+
+
 @pytest.mark.parametrize("asked", ["owner/name", f"owner/name@{COMMIT}"])
 def test_of_a_repository_come_the_small_files_and_the_headers(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
@@ -85,8 +92,11 @@ def test_of_a_repository_come_the_small_files_and_the_headers(
             assert (name, path, revision) == ("owner/name", "model.safetensors", COMMIT)
             return type("File", (), {"tensors": {n: type("T", (), h._asdict()) for n, h in tensors.items()}})
 
-    def download(name: str, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+    def download(
+        name: str, revision: str, local_dir: Path, allow_patterns: list[str], ignore_patterns: list[str]
+    ) -> None:
         assert local_dir == place and not any("safetensors" in pattern for pattern in allow_patterns)
+        assert "*.fp16.*" in ignore_patterns  # no base's digests know of such an index
         place.mkdir(parents=True)
         for file in model.iterdir():
             if file.suffix != ".safetensors":

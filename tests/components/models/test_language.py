@@ -24,6 +24,8 @@ from components.models.language import (
     Packed,
     adapted,
     add_adapter,
+    batches,
+    beside,
     collate,
     completion_losses,
     format_of,
@@ -308,3 +310,19 @@ def test_equal_seeds_write_equal_text(tiny_base: Path, chat: Chat) -> None:
 
     assert texts(1, 1.5) == texts(1, 1.5) != texts(2, 1.5)
     assert texts(1, 0) == texts(2, 0)
+
+
+def test_a_batch_is_brought_to_where_the_model_is(tiny_base: Path) -> None:
+    """As to a GPU, on which a quantised model is from the beginning; `meta` is a device that every machine has."""
+    elsewhere = load_base(tiny_base, torch.float32).to("meta")
+    samples = [([1, 50, 60], [IGNORED, 50, 60])]
+    for batch in (collate(samples, 2), pack(samples, 2)):
+        moved = beside(elsewhere, batch)
+        assert {part.device.type for part in moved if isinstance(part, torch.Tensor)} == {"meta"}
+        assert moved.samples == batch.samples
+
+
+def test_a_large_vocabulary_has_fewer_tokens_at_a_time() -> None:
+    samples = [([1] * 512, [IGNORED] * 512)] * 16
+    for vocabulary, size in ((259, 8), (49152, 8), (4 * 49152, 2)):
+        assert {len(batch) for batch in batches(samples, vocabulary=vocabulary)} == {size}

@@ -10,6 +10,7 @@ import pytest
 
 from components.planner.memory import Training, serving, training
 from components.planner.shape import Shape
+from components.planner.speed import step_flops
 from tests.bench import planner as bench
 from tests.conftest import ROOT
 
@@ -50,9 +51,16 @@ def test_checkpointing_keeps_less_and_zero_shares_what_it_says() -> None:
     assert third.weights == plain.weights / 2
 
 
+def test_a_step_in_parts_keeps_one_at_a_time() -> None:
+    whole = replace(RUN, trained="full", batch=8)
+    parts = replace(whole, micro=2)
+    assert training(SHAPE, parts).activations == training(SHAPE, replace(whole, batch=2)).activations
+    assert step_flops(SHAPE, parts) > step_flops(SHAPE, whole) == step_flops(SHAPE, replace(whole, micro=8))
+
+
 def test_an_int8_export_has_a_byte_for_each_weight_and_int4_half_of_that_in_its_blocks() -> None:
-    int8, int4 = serving(SHAPE, "int8", "int8"), serving(SHAPE, "int4", "int8")
+    int8, int4 = serving(SHAPE, "int8"), serving(SHAPE, "int4")
     assert int8.weights == SHAPE.parameters
     assert SHAPE.embedding < int4.weights < int8.weights
-    assert int8.token == 2 * SHAPE.layers * SHAPE.kv_heads * (64 + 8)
+    assert int8.token == 2 * SHAPE.layers * SHAPE.kv_heads * 64 * 2  # keys and values, 16 bits each
     assert int8.total(100) == int8.weights + 100 * int8.token

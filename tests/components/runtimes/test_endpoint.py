@@ -34,7 +34,7 @@ def standin(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 def ask(standin: StandIn, timeout: float = 5.0, **changes: object) -> list[str | TextResult]:
     async def items() -> list[str | TextResult]:
-        engine = EndpointText(replace(Endpoint(standin.url, "m"), **changes), "secret", timeout)  # type: ignore[arg-type]
+        engine = EndpointText(replace(Endpoint(standin.url, "m"), **changes), lambda: "secret", timeout)  # type: ignore[arg-type]
         try:
             return [item async for item in engine.stream(ASKED)]
         finally:
@@ -135,7 +135,7 @@ def test_the_endpoint_hears_when_a_caller_leaves(standin: StandIn) -> None:
     standin.mode = "hold"
 
     async def leave() -> None:
-        engine = EndpointText(Endpoint(standin.url, "m"), None, 30.0)
+        engine = EndpointText(Endpoint(standin.url, "m"), str, 30.0)
         pieces = engine.stream(ASKED)
         assert await anext(pieces) == "boat:"
         await pieces.aclose()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from components.artifact import seal, verify
 from components.models.language import load_base
 from components.stage import StageError
 from components.training import adapter
+from components.training.lengths import Fit
 from components.training.text import save
 from tests.tiny_adapter import LEARNED, SEGMENT, TRAINING
 from tests.tiny_language import tiny_chat
@@ -45,6 +48,30 @@ def test_it_is_known_by_what_it_was_made_of(tiny_adapter: Path, monkeypatch: pyt
     assert adapter.find(SEGMENT, LEARNED, TRAINING) == verify(tiny_adapter)
     assert adapter.find({"plan": "free"}, LEARNED, TRAINING) is None
     assert adapter.find(SEGMENT, LEARNED, TRAINING.model_copy(update={"seed": 9})) is None
+
+
+def test_a_run_does_not_go_on_from_one_that_less_memory_cut_to_other_samples(
+    tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_adapter.parents[3])
+    samples, keys = adapter._samples, set[str]()
+
+    def stop(*_: object, key: str, **__: object) -> None:
+        keys.add(key)
+        raise StageError("stopped")
+
+    monkeypatch.setattr(adapter.text, "train", stop)
+    for length in (100, 200):
+
+        def fit(*of: Any, length: int = length) -> Fit:
+            made = samples(*of)
+            return replace(made, metrics=made.metrics | {"max_length": length})
+
+        monkeypatch.setattr(adapter, "_samples", fit)
+        with pytest.raises(StageError, match="stopped"):
+            adapter.make(SEGMENT, LEARNED, TRAINING)
+    shutil.rmtree(adapter.STATE)
+    assert len(keys) == 2
 
 
 def test_3_what_was_run_is_sealed(tiny_adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,9 @@ def test_without_a_length_of_the_users_the_longest_sample_counts_as_far_as_the_m
     bounded = fitting(chat, PAIRS, settings, longest - 1)
     assert (bounded.metrics["max_length"], bounded.metrics["pairs_too_long"]) == (longest - 1, 1)
     assert fitting(chat, PAIRS, SETTINGS, longest - 1).metrics["max_length"] == longest - 1
+    refused = settings.model_copy(update={"overflow": "refuse"})
+    with pytest.raises(StageError, match="take a base that holds more, or a larger machine"):  # not: raise max_length
+        fitting(chat, PAIRS, refused, longest - 1)
 
 
 def test_the_lengths_that_are_told_are_those_of_samples(chat: Chat) -> None:

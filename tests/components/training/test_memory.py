@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.chat import context_length
 from components.models.language import IGNORED, collate, completion_losses, load_base
 from components.stage import StageError
 from components.training.memory import PER_LOGIT, longest, of_a_token, of_weights, require_room
@@ -37,6 +38,16 @@ def test_samples_are_the_shorter_the_more_of_them_a_step_holds() -> None:
     assert longest(1000, config, parts, 10**9) == longest(1000, config, few, 10**9)
     checkpointed = many.model_copy(update={"gradient_checkpointing": True})
     assert longest(1000, config, checkpointed, 10**9) > longest(1000, config, many, 10**9)
+
+
+def test_a_model_that_also_sees_is_planned_by_its_language_model() -> None:
+    own = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 259}
+    own |= {"max_position_embeddings": 512}
+    sees = {"model_type": "gemma3", "text_config": own, "vision_config": {"hidden_size": 9}}
+    assert context_length(sees) == context_length(own) == 512
+    assert of_a_token(sees, SETTINGS) == of_a_token(own, SETTINGS) > 0
+    with pytest.raises(StageError, match=r"names no hidden_size.*set train.text.max_length"):
+        longest(1000, {"model_type": "mine"}, SETTINGS, 10**9)
 
 
 def test_a_token_takes_what_autograd_keeps_of_it(tiny_base: Path) -> None:
