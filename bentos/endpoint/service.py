@@ -41,7 +41,7 @@ class EndpointBento(Writing):
         folder = artifact_folder("text", TEXT_ENDPOINT)
         self._info = describe("text", folder).model_copy(update={"endpoint": True})
         endpoint = Endpoint.of(read_manifest(folder))
-        self._engine = EndpointText.with_key_of_environment(endpoint, SERVING.request_timeout)
+        self._engine = EndpointText.with_kept_key(endpoint, SERVING.request_timeout)
         Calls.served = ("text", self._info.deployment)
         tracing.start("atelier-endpoint")
 

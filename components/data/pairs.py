@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,12 @@ def _pair(path: Path, row: dict[str, str | None]) -> Pair:
         meta["label"] = row["label"]
     rejected, identity = meta.get("rejected", ""), str(row["id"])
     return Pair(row["text"], completion, concept, learned, rejected, history, untaught, id=identity, meta=meta)
+
+
+def distinct_pairs(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """One pair of each `subject`, drawn by `seed`: alike pairs would count one observation several times."""
+    shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
+    return list({pair.subject: pair for pair in shuffled}.values())
 
 
 class MayBeLearned(Protocol):

@@ -7,7 +7,6 @@ cost, and what users or annotators taught is never sent.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from components.artifact import read_manifest
 from components.config import EvaluateText, Params
-from components.data.pairs import Pair
+from components.data.pairs import Pair, distinct_pairs
 from components.evaluation.answers import chrf
 from components.evaluation.paired import Values
 from components.evaluation.text import not_learned
@@ -27,9 +26,7 @@ from components.stage import StageError
 
 def to_ask(test: Sequence[Pair], settings: EvaluateText) -> list[Pair]:
     """The held-out pairs that an endpoint is asked about, one of what is alike."""
-    pairs = not_learned(test)
-    shuffled = random.Random(settings.seed).sample(pairs, len(pairs))  # noqa: S311 - a sample
-    return list({pair.subject: pair for pair in shuffled}.values())[: settings.samples]
+    return distinct_pairs(not_learned(test), settings.seed)[: settings.samples]
 
 
 def sampled(pair: Pair, params: Params) -> TextRequest:
@@ -56,7 +53,7 @@ def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Para
     """
     given = {f: json.loads((f / ANSWERS).read_bytes()) for f in packages if by_answers(f)}
     known = [pair for pair in not_learned(test) if all(conversation(pair) in answers for answers in given.values())]
-    pairs = list({pair.subject: pair for pair in known}.values())
+    pairs = distinct_pairs(known, params.evaluate.text.seed)
     if len(pairs) < 2:
         raise StageError(
             f"{len(pairs)} held-out pairs that differ are among those that the endpoint was asked about, 2 are "
@@ -64,16 +61,16 @@ def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Para
         )
     first, second = (_answers(folder, given.get(folder), pairs, params) for folder in packages)
     rows = [
-        (one, other, pair.completion)
-        for one, other, pair in zip(first, second, pairs, strict=True)
-        if one is not None and other is not None
+        (left, right, pair.completion)
+        for left, right, pair in zip(first, second, pairs, strict=True)
+        if left is not None and right is not None
     ]
     if long := len(pairs) - len(rows):
         print(f"{long} of {len(pairs)} held-out pairs are left out: with an answer they are longer than a model holds")
     if len(rows) < 2:
         raise StageError(f"{len(rows)} held-out pairs are short enough for both models, 2 are needed")
-    ones, others, wanted = (list(column) for column in zip(*rows, strict=True))
-    return np.array(chrf(ones, wanted)), np.array(chrf(others, wanted))
+    lefts, rights, wanted = (list(column) for column in zip(*rows, strict=True))
+    return np.array(chrf(lefts, wanted)), np.array(chrf(rights, wanted))
 
 
 def _answers(folder: Path, given: dict[str, str] | None, pairs: Sequence[Pair], params: Params) -> Sequence[str | None]:

@@ -11,7 +11,6 @@ no perplexity, answers are compared instead (`components.evaluation.by_answers`)
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from components import config
 from components.artifact import canonical, verify, write_text
 from components.chat import context_length, of_text
 from components.config import GateImage, GateText, Line, Params
-from components.data.pairs import Pair, read_pairs
+from components.data.pairs import Pair, distinct_pairs, read_pairs
 from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation.by_answers import by_answers, similarities
@@ -166,20 +165,13 @@ def answer_checks(candidate: Path, champion: Path, test: Sequence[Pair], params:
     return [Bound("chrf_gain_lower", lower, Relation.AT_LEAST, -margin, gain, len(scores_N))]
 
 
-def one_pair_each(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """One pair of each concept, or of each group of the split where pairs have none: what is alike in a group would
-    count one observation several times."""
-    shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
-    return list({pair.subject: pair for pair in shuffled}.values())
-
-
 def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list[Bound]:
     """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
     if line == "text" and by_answers(candidate, champion):
         return answer_checks(candidate, champion, read_pairs(test), params)
     if line == "text":
-        pairs = one_pair_each(read_pairs(test), params.evaluate.text.seed)
+        pairs = distinct_pairs(read_pairs(test), params.evaluate.text.seed)
         if len(pairs) < 2:
             raise StageError(
                 f"{test}: {len(pairs)} held-out pairs that differ, 2 are needed; give the split a larger share"

@@ -86,7 +86,7 @@ def text_checks(evaluation: dict[str, Any], gate: GateText) -> list[Check]:
             note=beside(evaluation, "chrf"),
         ),
         Check("exact_gain", gain["exact"], Relation.AT_LEAST, gate.min_exact_gain, note=beside(evaluation, "exact")),
-        *asked_for(evaluation, gate.at_least),
+        *least_checks(evaluation, gate.at_least),
     ]
 
 
@@ -99,7 +99,7 @@ def beside(evaluation: dict[str, Any], metric: str) -> str:
     )
 
 
-def asked_for(evaluation: dict[str, Any], bounds: Mapping[str, float]) -> list[Check]:
+def least_checks(evaluation: dict[str, Any], bounds: Mapping[str, float]) -> list[Check]:
     """A check of each figure that is bounded; raises `StageError` where the evaluation has no such figure."""
     known = figures(evaluation)
     if unknown := sorted(bounds.keys() - known):

@@ -69,7 +69,7 @@ def ask(endpoint: Endpoint, pairs: Sequence[Pair], params: Params) -> list[TextR
     """The API's answers, sampled as in service; raises `StageError` where one does not come."""
 
     async def answers() -> list[TextResult]:
-        engine = EndpointText.with_key_of_environment(endpoint, params.serving.request_timeout)
+        engine = EndpointText.with_kept_key(endpoint, params.serving.request_timeout)
         try:
             return await engine.generate([sampled(pair, params) for pair in pairs], AT_A_TIME)
         finally:

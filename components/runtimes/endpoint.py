@@ -124,7 +124,7 @@ class EndpointText:
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
-    def with_key_of_environment(cls, endpoint: Endpoint, timeout: float) -> EndpointText:
+    def with_kept_key(cls, endpoint: Endpoint, timeout: float) -> EndpointText:
         """A key that is kept anew is used from the next request on."""
         return cls(endpoint, partial(key_of, endpoint.url), timeout)
 
@@ -136,7 +136,7 @@ class EndpointText:
         """One result per request, in order; the first failure ends all."""
         places = asyncio.Semaphore(at_a_time)
 
-        async def one(request: TextRequest) -> TextResult:
+        async def answer(request: TextRequest) -> TextResult:
             async with places:
                 async for item in self.stream(request):
                     if isinstance(item, TextResult):
@@ -145,7 +145,7 @@ class EndpointText:
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(request)) for request in requests]
+                tasks = [group.create_task(answer(request)) for request in requests]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [task.result() for task in tasks]

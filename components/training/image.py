@@ -23,7 +23,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
+from components.artifact import canonical, read_manifest, seal, staged, verify
 from components.config import TrainImage, load
 from components.data import sample
 from components.data.pixels import pixels
@@ -298,8 +298,7 @@ def write(
     losses: list[tuple[int, float]],
 ) -> None:
     """The sealed checkpoint and the metrics."""
-    trainer.write_losses(METRICS / "train.csv", losses)
-    write_text(METRICS / "train.json", canonical(metrics))
+    trainer.write_metrics(METRICS, metrics, losses)
     with staged(CHECKPOINT) as folder:
         denoisers.save(averaged, folder)
         seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from components.artifact import Manifest, canonical, read_manifest, seal, staged, write_text
+from components.artifact import Manifest, canonical, read_manifest, seal, staged
 from components.config import ImageSamples, TrainImage
 from components.data import sample
 from components.models.pipelines import Family, States, adapters, family_of
@@ -298,8 +298,7 @@ def write(
     losses: list[tuple[int, float]],
 ) -> None:
     """The sealed checkpoint and the metrics."""
-    trainer.write_losses(METRICS / "train.csv", losses)
-    write_text(METRICS / "train.json", canonical(metrics))
+    trainer.write_metrics(METRICS, metrics, losses)
     with staged(CHECKPOINT) as folder:
         if config.lora_rank:
             adapters.save(network, family, folder)

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from components import config
-from components.artifact import Manifest, canonical, read_manifest, seal, staged, write_text
+from components.artifact import Manifest, canonical, read_manifest, seal, staged
 from components.chat import context_length
 from components.data.pairs import read_pairs, repeated
 from components.models.brought import opened, parameters_of
@@ -45,7 +45,7 @@ from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import StageError, run
 from components.training.lengths import Fit, Taught, fitting
 from components.training.memory import longest, memory, require_room
-from components.training.trainer import Fitted, TrainingModule, discard, fit, is_writer, state_key, write_losses
+from components.training.trainer import Fitted, TrainingModule, discard, fit, is_writer, state_key, write_metrics
 
 STATE = TRAINING_STATE / "text"
 
@@ -297,8 +297,7 @@ def main() -> None:
     loss = held_out_loss(adapted(model), chat, held_out)
     metrics = summarise(fitted, loss, settings.max_steps) | fit.metrics
     publish(model, chat, run_settings, manifest, parents, metrics)
-    write_losses(METRICS / "train.csv", fitted.losses)
-    write_text(METRICS / "train.json", canonical(metrics))
+    write_metrics(METRICS, metrics, fitted.losses)
     discard(STATE)
     print(f"{CHECKPOINT}: loss {metrics['loss_first']:.3f} → {metrics['loss']:.3f}, held out {loss:.3f}")
 

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,6 +295,12 @@ def is_writer() -> bool:
 def discard(state_dir: Path) -> None:
     """Remove the resumable state of runs under `state_dir`, once their result is written or superseded."""
     shutil.rmtree(state_dir, ignore_errors=True)
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any], losses: list[tuple[int, float]]) -> None:
+    """`train.json` and `train.csv`: a run in numbers, and its losses for plots."""
+    write_losses(folder / "train.csv", losses)
+    write_text(folder / "train.json", canonical(metrics))
 
 
 def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:

@@ -11,12 +11,11 @@ import torch
 
 from components import config
 from components.artifact import verify
-from components.data.pairs import Pair
+from components.data.pairs import Pair, distinct_pairs
 from components.evaluation import by_answers, champion
 from components.evaluation.champion import (
     image_checks,
     mean_difference,
-    one_pair_each,
     recognised,
     text_checks,
 )
@@ -78,10 +77,10 @@ def test_models_that_never_differ_have_no_uncertainty() -> None:
 
 
 def test_only_one_pair_speaks_for_a_concept_or_where_there_is_none_for_a_group_of_the_split() -> None:
-    chosen = one_pair_each([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
+    chosen = distinct_pairs([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
     assert sorted(pair.concept for pair in chosen) == sorted(THINGS)
     answered = [Pair(f"is {n} odd?", "yes" if n % 2 else "no", meta={"split_group": f"g{n // 3}"}) for n in range(12)]
-    assert sorted(pair.group for pair in one_pair_each(answered, seed=7)) == ["g0", "g1", "g2", "g3"]
+    assert sorted(pair.group for pair in distinct_pairs(answered, seed=7)) == ["g0", "g1", "g2", "g3"]
 
 
 def test_a_picture_counts_where_its_own_name_is_the_best(tiny_encoder: Path) -> None:
