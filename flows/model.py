@@ -6,8 +6,10 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 from components.config import Params, TrainText
+from components.config.base import Precision
 from components.export.engines import picture_engines, text_engines
 from components.models.brought import BUILT_IN
 from components.models.card import Card
@@ -15,7 +17,7 @@ from components.models.described import card_of
 from components.planner import machine, memory, speed
 from components.planner.memory import Training, arithmetic
 from components.planner.shape import Shape
-from components.planner.speed import GB, Device
+from components.planner.speed import GB, Device, Taken
 from components.runtimes.text import CACHE_GB
 
 WIDTH, NAME = 100, 16
@@ -34,9 +36,11 @@ def show(model: str, params: Params) -> Iterator[str]:
     yield from _listed("engines", [f"{name}: {said}" for name, said in _engines(card).items()])
     if card.shape:
         yield from _plan(card.shape, card.context, params)
+    elif card.pipeline:
+        yield from _pipeline_plan(card.pipeline, card.parts, params)
     elif card.line == "image":
         yield ""
-        yield "memory and hours of image models are not planned"
+        yield "memory and hours of the built-in model are not planned: it trains in minutes"
 
 
 def _row(name: str, text: str) -> list[str]:
@@ -82,7 +86,9 @@ def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
         )
         yield from _row("  memory, GB", f"{arithmetic(memory.training(shape, run))}; not all of it at once")
         for device in (here, *speed.GPUS):
-            yield _training(shape, run, settings.max_steps, device, device is here)
+            fitting = run if device.precision is None else replace(run, precision="fp32")
+            step = Taken(memory.training(shape, fitting).peak, speed.step_flops(shape, fitting))
+            yield _training(step, settings.max_steps, device, fitting.precision, run.devices, device is here)
     weights = params.export.text.weight_format
     yield ""
     longest = (params.serving.text_max_prompt_tokens or context) + params.serving.text_max_new_tokens
@@ -92,17 +98,61 @@ def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
     for device in speed.GPUS:
         yield _serving(shape, tokens, "fp16", device)
     yield ""
-    yield from _assumptions(here)
+    yield from _listed("assumed", [*_assumed(here), *TEXT])
 
 
-def _training(shape: Shape, run: Training, steps: int, device: Device, here: bool) -> str:
-    fitting = run if device.precision is None else replace(run, precision="fp32")
-    needed = memory.training(shape, fitting).peak
-    least, most = speed.training_hours(shape, fitting, steps, device)
-    fits = _verdict(needed, device.memory, here)
-    said = "" if here else f"  {UNPROVEN}{', fp32' * (fitting != run)}"
-    size = f"{needed / GB:8.1f} of {device.memory / GB:3.0f} GB  {fits:12}"
-    return f"  {device.name:20} {size}  {_hours(least)} to {_hours(most)}{said}"
+def _pipeline_plan(folder: Path, parts: dict[str, int], params: Params) -> Iterator[str]:
+    """Of a pipeline's network, whose latents and prompt states are computed before."""
+    from components.models.pipelines import family_of, plan
+
+    family, settings, serving = family_of(folder), params.train.image.decided(built_in=False), params.serving
+    native = family.native_size(folder)
+    side = max(settings.sizes or (native,))
+    here = machine.probe(settings.precision)
+    precisions: set[Precision] = {settings.precision, "fp32"}
+    taken = {precision: plan.training(family, folder, settings, side, precision) for precision in precisions}
+    yield ""
+    what = f"an adapter of rank {settings.lora_rank}" if settings.lora_rank else "every weight"
+    yield f"to train {what}: {settings.batch_size} pictures of {side} × {side} a step, {settings.micro_batch} at once,"
+    yield (
+        f"  {settings.max_steps} steps, {settings.precision}, {settings.devices} device{'s' * (settings.devices > 1)}, "
+        f"{settings.strategy}; before it, text encoders and VAE are used once for each caption and picture"
+    )
+    for device in (here, *speed.GPUS):
+        precision = device.precision or settings.precision
+        step = taken[precision]
+        yield _training(step, settings.max_steps, device, precision, settings.devices, device is here)
+    yield ""
+    yield f"to paint a picture of {native} × {native}, {serving.image_steps} steps"
+    picture = plan.painting(family, folder, native, serving.image_steps)
+    for device in (here, *speed.GPUS):
+        stored = params.export.image.weight_format if device is here else "f16"
+        whole = Taken(picture.memory + plan.BYTES[stored] * sum(parts.values()), picture.flops)
+        yield _painting(whole, stored, device, device.precision or settings.precision)
+    yield ""
+    yield from _listed("assumed", [*_assumed(here), *PICTURES])
+
+
+PICTURES = [
+    "a step's memory and operations are traced with PyTorch's own, without weights; a GPU's attention may keep less",
+    "painting computes in float32 here; the engine's own copies come on top, and several pictures at once take more",
+]
+
+
+def _training(step: Taken, steps: int, device: Device, precision: Precision, devices: int, here: bool) -> str:
+    """`step`: what one takes, over all devices of operations and on each of memory."""
+    least, most = speed.seconds(steps * step.flops, precision, device, devices)
+    fits = _verdict(step.memory, device.memory, here)
+    said = "" if here else f"  {UNPROVEN}{', fp32' * (device.precision is not None)}"
+    size = f"{step.memory / GB:8.1f} of {device.memory / GB:3.0f} GB  {fits:12}"
+    return f"  {device.name:20} {size}  {_time(least)} to {_time(most)}{said}"
+
+
+def _painting(picture: Taken, stored: str, device: Device, precision: Precision) -> str:
+    least, most = speed.seconds(picture.flops, precision, device)
+    said = f"  {UNPROVEN}" * (device.source == speed.SHEET)
+    size = f"{picture.memory / GB:8.2f} of {device.memory / GB:3.0f} GB {stored:5}"
+    return f"  {device.name:20} {size}  {_time(least)} to {_time(most)}{said}"
 
 
 def _verdict(needed: float, available: float, here: bool) -> str:
@@ -112,8 +162,10 @@ def _verdict(needed: float, available: float, here: bool) -> str:
     return "may not fit" if here and needed * machine.KEPT > available else "fits"
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} min"
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(seconds, 0.1):.1f} s"
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def _serving(shape: Shape, tokens: int, weights: str, device: Device, cache: float | None = None) -> str:
@@ -131,17 +183,19 @@ def _speed(tokens: float) -> str:
     return f"{tokens:,.0f}" if tokens >= 10 else f"{tokens:.1f}"
 
 
-def _assumptions(here: Device) -> Iterator[str]:
+def _assumed(here: Device) -> list[str]:
+    """Of every line."""
     least, most = (f"{share:.0%}" for share in here.share)
-    yield from _listed(
-        "assumed",
-        [
-            f"{here.name}: {here.source}; a step reaches {least} to {most} of it, as measured on small models",
-            f"its memory: glibc keeps freed blocks, so that a process had up to {machine.KEPT:g} times what is in use",
-            f"GPUs: {speed.SHEET}; unproven: computed, not measured",
-            "every sample has the full length and all of its tokens are learned: the most that it can take",
-            "hours are an estimate; loading, evaluation and export come on top",
-            "serving takes the weights and the keys and values of tokens; the engine's own buffers come on top",
-            "a stream of answers is bound by reading the weights from memory; several at once share that",
-        ],
-    )
+    return [
+        f"{here.name}: {here.source}; a step reaches {least} to {most} of it, as measured on small models",
+        f"its memory: glibc keeps freed blocks, so that a process had up to {machine.KEPT:g} times what is in use",
+        f"GPUs: {speed.SHEET}; unproven: computed, not measured",
+        "hours are an estimate; loading, evaluation and export come on top",
+    ]
+
+
+TEXT = [
+    "every sample has the full length and all of its tokens are learned: the most that it can take",
+    "serving takes the weights and the keys and values of tokens; the engine's own buffers come on top",
+    "a stream of answers is bound by reading the weights from memory; several at once share that",
+]

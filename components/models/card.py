@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from components.models.brought import LICENCES
 from components.planner.shape import Shape
@@ -13,7 +14,8 @@ class Card:
     """`facts`: what is said of the model, by name, in order; `kind`: its model type, or its pipeline's class.
 
     `missing`: why it cannot be used, in the words of the stage that would refuse it. `shape`: what a language model is
-    planned with. `context`: the tokens that it holds, 0 where its configuration does not say.
+    planned with. `context`: the tokens that it holds, 0 where its configuration does not say. `pipeline`: the folder of
+    configurations that a pipeline is planned with, where they are whole, and `parts`: the weights of each component.
     """
 
     line: str
@@ -22,6 +24,8 @@ class Card:
     missing: list[str]
     shape: Shape | None = None
     context: int = 0
+    pipeline: Path | None = None
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 def licensed(licence: str) -> str:

@@ -23,25 +23,26 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
     family = FAMILIES.get(kind)
     parts = {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
     named = licence or licence_of(files.folder)
+    counts = {part: sum(header.values for header in files.of_part(part).values()) for part in parts}
     facts = {
         "family": f"{kind} ({family.name})" if family else f"{kind}, none of the families here",
         "licence": licensed(named),
-        "parameters": _parameters(files, parts),
+        "parameters": _parameters(counts, parts),
         **_pictures(files, parts),
     }
     whole = all((files.folder / part).is_dir() for part in parts)
-    if family and whole and {family.network_name, "vae"} <= parts.keys():
-        facts["native size"] = f"{family.native_size(files.folder)} × {family.native_size(files.folder)} pixels"
-        facts["sides"] = f"multiples of {family.multiple(files.folder)} pixels"
+    planned = family if family and whole and {family.network_name, "vae"} <= parts.keys() else None
+    if planned:
+        facts["native size"] = f"{planned.native_size(files.folder)} × {planned.native_size(files.folder)} pixels"
+        facts["sides"] = f"multiples of {planned.multiple(files.folder)} pixels"
     try:
         missing += faults(files.folder, licence) if local else unlicensed(named, licence, "image")
     except StageError as error:
         missing.append(str(error).removeprefix("base.image.model: "))
-    return Card("image", kind, facts, missing)
+    return Card("image", kind, facts, missing, pipeline=files.folder if planned else None, parts=counts)
 
 
-def _parameters(files: Files, parts: dict[str, str]) -> str:
-    counts = {part: sum(header.values for header in files.of_part(part).values()) for part in parts}
+def _parameters(counts: dict[str, int], parts: dict[str, str]) -> str:
     each = ", ".join(f"{part} {count / 1e6:,.1f} M ({parts[part]})" for part, count in counts.items() if count)
     return f"{sum(counts.values()) / 1e6:,.1f} M: {each}"
 

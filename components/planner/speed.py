@@ -6,7 +6,9 @@ An estimate, given as a range: what share of its published or probed throughput 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
+from components.config.base import Precision
 from components.planner.memory import Training
 from components.planner.shape import Shape
 
@@ -27,9 +29,16 @@ class Device:
     source: str
 
     @property
-    def precision(self) -> str | None:
+    def precision(self) -> Literal["fp32"] | None:
         """What it must compute in where it has no bf16."""
         return None if "bf16" in self.flops else "fp32"
+
+
+class Taken(NamedTuple):
+    """`memory`: the most bytes at once, on each device. `flops`: floating-point operations, over all of them."""
+
+    memory: float
+    flops: float
 
 
 SHEET = "published peak; 20 to 50 % of it is assumed"
@@ -54,11 +63,11 @@ def step_flops(shape: Shape, run: Training) -> float:
     return 2 * (through + head) + 2 * 2 * shape.adapter(run.rank) * tokens * (run.trained == "lora") + trained + again
 
 
-def training_hours(shape: Shape, run: Training, steps: int, device: Device) -> tuple[float, float]:
-    """Least and most, on `run.devices` such devices that lose nothing by talking to each other."""
-    seconds = steps * step_flops(shape, run) / (device.flops[run.precision] * run.devices)
+def seconds(flops: float, precision: Precision, device: Device, devices: int = 1) -> tuple[float, float]:
+    """Least and most, on so many such devices that lose nothing by talking to each other."""
+    ideal = flops / (device.flops[precision] * devices)
     least, most = device.share
-    return seconds / most / 3600, seconds / least / 3600
+    return ideal / most, ideal / least
 
 
 def tokens_per_second(weights: float, device: Device) -> tuple[float, float]:

@@ -66,10 +66,13 @@ def test_the_licence_that_params_yaml_states_counts_for_its_own_model(tmp_path: 
     assert "missing          nothing" not in list(show(str(folder), PARAMS))
 
 
-def test_a_pipeline_is_described(tmp_path: Path) -> None:
+def test_a_pipeline_is_described_and_planned(tmp_path: Path) -> None:
     lines = list(show(str(write_tiny_sd3(tmp_path / "sd3")), PARAMS))
     assert "native size      64 × 64 pixels" in lines
-    assert lines[-1] == "memory and hours of image models are not planned"
+    assert "to train an adapter of rank 16: 32 pictures of 64 × 64 a step, 1 at once," in lines
+    assert "to paint a picture of 64 × 64, 12 steps" in lines
+    gpus = [line for line in lines if line.startswith(("  A100", "  V100"))]
+    assert len(gpus) == 6 and all("unproven" in line for line in gpus)
     assert any("exports (OVStableDiffusion3Pipeline)" in line for line in lines)
 
 

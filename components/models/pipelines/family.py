@@ -38,6 +38,7 @@ class Family(ABC):
     longest: ClassVar[dict[str, int]] = {}  # tokens that the pipeline reads, by tokenizer, where not its own length
     kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
     weighed_by_snr: ClassVar[bool] = False  # whether a min-SNR weight has a meaning
+    asked: ClassVar[int] = 2  # rows of the network for a guided picture: with its caption, and without
 
     @property
     def name(self) -> str:
@@ -81,6 +82,13 @@ class Family(ABC):
             folder / self.network_name, torch_dtype=dtype, local_files_only=True, use_safetensors=True
         ).eval()
 
+    def sketch(self, folder: Path, name: str, dtype: torch.dtype = torch.float32) -> Any:
+        """A component of the diffusers library without its weights, on the device "meta"."""
+        config = self.part(folder, name)
+        with torch.device("meta"):
+            component = getattr(diffusers, config["_class_name"]).from_config(config).eval()
+        return nn.Module.to(component, dtype)  # diffusers' own warns of what is kept in float32, where weights are read
+
     def part(self, folder: Path, name: str) -> dict[str, Any]:
         """The configuration of one component."""
         document: dict[str, Any] = json.loads((folder / name / "config.json").read_bytes())
@@ -119,6 +127,10 @@ class Family(ABC):
     @abstractmethod
     def encode(self, pipeline: diffusers.DiffusionPipeline, captions: Sequence[str]) -> States:
         """The states of captions as the pipeline itself makes them when it paints, one row for each caption."""
+
+    @abstractmethod
+    def blank(self, folder: Path, rows: int) -> States:
+        """Zeros in the place of states, as the configurations size them, for a plan."""
 
     def cut(self, folder: Path, captions: Sequence[str]) -> int:
         """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""

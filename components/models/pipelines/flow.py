@@ -14,7 +14,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from components.models.pipelines.family import Family
+from components.models.pipelines.family import Family, States
 
 
 class Flow(Family):
@@ -25,6 +25,14 @@ class Flow(Family):
 
     def multiple(self, folder: Path) -> int:
         return self.factor(folder) * self.patch
+
+    def conditioned(self, folder: Path, rows: int, tokens: int) -> States:
+        """Zeros for states of so many tokens."""
+        network = self.part(folder, self.network_name)
+        return {
+            "prompt": torch.zeros(rows, tokens, network["joint_attention_dim"]),
+            "pooled": torch.zeros(rows, network["pooled_projection_dim"]),
+        }
 
     def scheduler(self, folder: Path) -> FlowMatchEulerDiscreteScheduler:
         return FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler", local_files_only=True)

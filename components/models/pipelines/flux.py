@@ -27,6 +27,7 @@ class Flux(Flow):
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
         *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
     )
+    asked = 1
     longest = {"tokenizer_2": 512}  # noqa: RUF012 - as the pipeline's default
     openvino = "OVFluxPipeline"
 
@@ -41,6 +42,9 @@ class Flux(Flow):
     def encode(self, pipeline: DiffusionPipeline, captions: Sequence[str]) -> States:
         prompt_BLD, pooled_BD, _ = pipeline.encode_prompt(list(captions))
         return {"prompt": prompt_BLD, "pooled": pooled_BD}
+
+    def blank(self, folder: Path, rows: int) -> States:
+        return self.conditioned(folder, rows, self.longest["tokenizer_2"])
 
     def paint(
         self,

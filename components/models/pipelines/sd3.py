@@ -60,6 +60,11 @@ class Sd3(Flow):
         prompt_BLD, _, pooled_BD, _ = pipeline.encode_prompt(texts, None, None, do_classifier_free_guidance=False)
         return {"prompt": prompt_BLD, "pooled": pooled_BD}
 
+    def blank(self, folder: Path, rows: int) -> States:
+        clip = self.part(folder, "text_encoder")["max_position_embeddings"]
+        t5 = self.longest["tokenizer_3"] if (folder / "text_encoder_3").is_dir() else clip
+        return self.conditioned(folder, rows, clip + t5)
+
     def predict(self, network: nn.Module, noisy_BCHW: Tensor, time_B: Tensor, states: States) -> Tensor:
         output: Tensor = network(
             hidden_states=noisy_BCHW,

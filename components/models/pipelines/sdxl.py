@@ -55,6 +55,16 @@ class Sdxl(Family):
         prompt_BLD, _, pooled_BD, _ = pipeline.encode_prompt(list(captions), do_classifier_free_guidance=False)
         return {"prompt": prompt_BLD, "pooled": pooled_BD}
 
+    def blank(self, folder: Path, rows: int) -> States:
+        network = self.part(folder, "unet")
+        tokens = self.part(folder, "text_encoder")["max_position_embeddings"]
+        pooled = network["projection_class_embeddings_input_dim"] - 6 * network["addition_time_embed_dim"]
+        return {
+            "prompt": torch.zeros(rows, tokens, network["cross_attention_dim"]),
+            "pooled": torch.zeros(rows, pooled),
+            "time_ids": torch.zeros(rows, 6),
+        }
+
     @torch.no_grad()
     def unconditional(self, pipeline: DiffusionPipeline) -> States:
         """Zeros where the pipeline paints with zeros for no negative prompt, as the base does."""

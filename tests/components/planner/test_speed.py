@@ -9,7 +9,7 @@ import pytest
 from components.planner import machine
 from components.planner.memory import Training
 from components.planner.shape import read
-from components.planner.speed import GPUS, step_flops, tokens_per_second, training_hours
+from components.planner.speed import GPUS, seconds, step_flops, tokens_per_second
 from tests.components.planner.test_shape import CONFIG, headers
 
 SHAPE = read(CONFIG, headers())
@@ -25,9 +25,9 @@ def test_every_weight_costs_six_operations_a_token_and_an_adapter_a_third_less()
 
 
 def test_hours_are_a_range_that_halves_with_two_devices() -> None:
-    least, most = training_hours(SHAPE, FULL, 1000, GPUS[0])
+    least, most = seconds(1e18, "bf16", GPUS[0])
     assert 0 < least < most
-    assert training_hours(SHAPE, replace(FULL, devices=2), 1000, GPUS[0]) == (least / 2, most / 2)
+    assert seconds(1e18, "bf16", GPUS[0], devices=2) == (least / 2, most / 2)
 
 
 def test_a_faster_memory_writes_faster() -> None:
