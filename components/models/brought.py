@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -26,6 +26,7 @@ MODELS = STATE / "models"  # what a hub gave, a folder for each commit
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"  # of a LoRA that PEFT has saved
 LONGEST_HEADER = 2**27  # bytes of a safetensors file's
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 # What a model is read from; a repository holds much else, such as the same weights for other programs.
@@ -138,51 +139,18 @@ def opened(base: Path, digests: Callable[[Path], dict[str, str]] = digests) -> t
     return folder, manifest
 
 
-def download(source: Source, files: Sequence[str] = FILES, ignored: Sequence[str] = ()) -> Source:
-    """A hub's repository as it is at a commit, below `.atelier/models`; what is there is not asked for again.
-
-    `HF_ENDPOINT` names another hub and `HF_TOKEN` who asks. A download that was cut off goes on where it ended. Raises
-    `StageError` where the hub cannot be reached, asks for consent, or has no such commit.
-    """
-    if COMMIT.fullmatch(source.revision) and (source.folder / ".complete").exists():
-        return source
-    from huggingface_hub import HfApi, constants, errors, snapshot_download
-
-    key = f"base.{source.line}.model"
-    constants.HF_HUB_OFFLINE = False  # as set for all programs: everything but this is found on this machine
-
-    try:
-        commit = HfApi().model_info(source.name, revision=source.revision or None).sha
-        if commit != source.revision:
-            named = f"{source.name}@{source.revision}" if source.revision else source.name
-            raise StageError(
-                f"{key}: {named} may be another model tomorrow; write what it is today: {source.name}@{commit}"
-            )
-        snapshot_download(
-            source.name,
-            revision=commit,
-            local_dir=source.folder,
-            allow_patterns=list(files),
-            ignore_patterns=list(ignored),
-        )
-    except errors.GatedRepoError as error:
-        raise StageError(
-            f"{key}: {source.name} asks for its licence to be accepted: do so on the hub's page, then set "
-            f"HF_TOKEN to a token of that account ({error})"
-        ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
-        raise StageError(f"{key}: {source.name} did not come from the hub: {error}; run it again") from error
-    (source.folder / ".complete").touch()
-    return source
-
-
 def read_json(path: Path, line: str = "text") -> dict[str, Any]:
     """The object in a file of a model; raises `StageError` where there is none."""
     key = f"base.{line}.model"
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder") from error
+        adapter = (
+            " but an adapter's: merge it into its base, with PEFT's merge_and_unload, and bring what comes of that"
+            if (path.parent / ADAPTER).is_file()
+            else ""
+        )
+        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder{adapter}") from error
     except ValueError as error:
         raise StageError(f"{key}: {path} is not JSON: {error}") from error
     if not isinstance(document, dict):

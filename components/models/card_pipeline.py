@@ -8,6 +8,7 @@ from typing import Any
 from components.models.brought import licence_of, unlicensed
 from components.models.brought_pipeline import INDEX, faults
 from components.models.card import Card, licensed
+from components.models.engines import too_large
 from components.models.headers import Files
 from components.models.pipelines import FAMILIES
 from components.stage import StageError
@@ -22,11 +23,12 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
     kind = str(index.get("_class_name"))
     family = FAMILIES.get(kind)
     parts = {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
+    counts = {part: sum(header.values for header in files.of_part(part).values()) for part in parts}
     named = licence or licence_of(files.folder)
     facts = {
         "family": f"{kind} ({family.name})" if family else f"{kind}, none of the families here",
         "licence": licensed(named),
-        "parameters": _parameters(files, parts),
+        "parameters": _parameters(counts, parts),
         **_pictures(files, parts),
     }
     whole = all((files.folder / part).is_dir() for part in parts)
@@ -37,11 +39,11 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
         missing += faults(files.folder, licence) if local else unlicensed(named, licence, "image")
     except StageError as error:
         missing.append(str(error).removeprefix("base.image.model: "))
+    missing += too_large(sum(counts.values()))
     return Card("image", kind, facts, missing)
 
 
-def _parameters(files: Files, parts: dict[str, str]) -> str:
-    counts = {part: sum(header.values for header in files.of_part(part).values()) for part in parts}
+def _parameters(counts: dict[str, int], parts: dict[str, str]) -> str:
     each = ", ".join(f"{part} {count / 1e6:,.1f} M ({parts[part]})" for part, count in counts.items() if count)
     return f"{sum(counts.values()) / 1e6:,.1f} M: {each}"
 

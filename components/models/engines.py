@@ -1,4 +1,7 @@
-"""Which engines can run a model, as the libraries here say; nothing is exported."""
+"""Which engines can run a model, as the libraries here say, and what keeps one from being served.
+
+No weights are read and nothing is exported.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
+from components.host_memory import host_memory
+
+FLOAT = 4  # bytes of a parameter as evaluation, export and verification hold it
 TASK = "text-generation-with-past"
+SERVES, NO = "OpenVINO GenAI", "no: "
 
 
 def text_engines(family: str) -> dict[str, str]:
     """Engine to what is known of it, for a model type of transformers."""
-    return {"PyTorch": "the reference; trains", "OpenVINO GenAI": _openvino_text(family)}
+    return {"PyTorch": "the reference; trains", SERVES: _openvino_text(family)}
 
 
 def _openvino_text(family: str) -> str:
@@ -33,6 +40,22 @@ def _openvino_text(family: str) -> str:
     if most is not None and Version(here) > Version(str(most)):
         return f"no: its export takes transformers up to {most}, here is {here}"
     return "exports; parity is measured by dvc repro verify_text"
+
+
+def unservable(family: str) -> Iterator[str]:
+    """Why the engine that serves runs no language model of this type; nothing where it does."""
+    if (said := text_engines(family)[SERVES]).startswith(NO):
+        yield f"{SERVES}, which serves, does not run it: {said.removeprefix(NO)}"
+
+
+def too_large(parameters: int, each: int = FLOAT, held: str = "as export and verification hold it") -> Iterator[str]:
+    """Why a model of so many parameters is none for this machine, by the least that it takes."""
+    needed, there = parameters * each, host_memory()[1]
+    if needed > there:
+        yield (
+            f"it has {parameters / 1e6:,.0f} M parameters, of {each} bytes each {held}: {needed / 1e9:.2f} GB, and "
+            f"this machine has {there / 1e9:.2f} GB of memory: take a smaller model, or a larger machine"
+        )
 
 
 def picture_engines(pipeline: str) -> dict[str, str]:
