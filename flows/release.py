@@ -132,9 +132,7 @@ def require_pictures_in_time(params: Params, canary: bool) -> None:
             "fail, or count as too slow; raise these, or lower serving.image_steps"
         )
     if seconds > (late := serving.late_seconds["image"]):
-        words = (
-            "a picture took %.0f s, and is late from serving.late_seconds.image, %g s, on: alerts will fire; raise it"
-        )
+        words = "a picture took %.0f s; from serving.late_seconds.image, %g s, on it is late and alerts fire: raise it"
         get_run_logger().warning(words, seconds, late)
 
 
