@@ -17,8 +17,8 @@ from pathlib import Path
 
 NAME, COMMIT = "owner/name", "0123456789abcdef0123456789abcdef01234567"
 # "gated": asks for its licence to be accepted; "missing": no such repository; "broken": an error of its own; "slow": no
-# answer for as long as somebody waits; "cut": the connection breaks in the middle of `cut_in`, once.
-MODES = ("ok", "gated", "missing", "broken", "slow", "cut")
+# answer for as long as somebody waits; "cut": connections break in the middle of `spoilt`; "altered": so does a byte.
+MODES = ("ok", "gated", "missing", "broken", "slow", "cut", "altered")
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Hub:
     folder: Path
     url: str = ""
     mode: str = "ok"
-    cut_in: str = "model.safetensors"
+    spoilt: str = "model.safetensors"
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -73,8 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"etag": f'"{hashlib.sha256(whole).hexdigest()}"', "x-repo-commit": COMMIT, "accept-ranges": "bytes"}
         if asked:
             headers["content-range"] = f"bytes {start}-{end - 1}/{len(whole)}"
-        cut = self.command == "GET" and self.hub.mode == "cut" and name == self.hub.cut_in
-        self._answer(206 if asked else 200, whole[start:end], headers, cut=cut)
+        mode = self.hub.mode if name == self.hub.spoilt else "ok"
+        body = whole[start:end] if mode != "altered" else bytes(end - start)
+        self._answer(206 if asked else 200, body, headers, cut=mode == "cut")
 
     def _refuse(self, status: int, code: str) -> None:
         self._answer(status, b"", {"x-error-code": code, "x-error-message": f"no: {status}"})
@@ -101,7 +102,7 @@ def hub_standin(folder: Path) -> Iterator[Hub]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         hub.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
             yield hub

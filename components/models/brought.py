@@ -94,7 +94,11 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     named = licence or licence_of(folder)
     if found := faults(folder, licence):
         raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(found)}")
-    return Facts(str(config["model_type"]), named, parameters, context_length(config), digests(folder))
+    try:
+        context = context_length(config)
+    except (ValueError, TypeError) as error:
+        raise StageError(f"base.text.model: {folder / 'config.json'}: its context is no number: {error}") from error
+    return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
 
 
 def parameters_of(folder: Path) -> int:

@@ -7,6 +7,7 @@ and goes to no address without TLS. Nothing is loaded.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from components.artifact import file_digest
 from components.loopback import OWN_ADDRESSES
 from components.models.brought import COMMIT, FILES, PICKLED, Source
 from components.stage import StageError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
 WEIGHTS = ".safetensors"
+DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256, the ETag of large files
 WHOLE = ".complete"  # in a folder that holds all of a commit
 SECONDS = 30.0  # for what the hub says of a repository
 AGAIN = "run it again: what has come is kept"
@@ -97,17 +100,37 @@ def moving(source: Source, commit: str) -> str:
 
 
 def bring(hub: HfApi, source: Source, info: ModelInfo, files: Sequence[str], ignored: Sequence[str]) -> Path:
-    """The repository's files of these patterns, in the folder of the commit that `info` is of; returns that.
-
-    One by one: the library's own way for all takes a folder to which a part has come for the whole where the hub goes
-    away, and waits for a hub without end.
-    """
+    """The repository's files of these patterns, in the folder of the commit that `info` is of; returns that."""
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import filter_repo_objects
 
     folder = replace(source, revision=str(info.sha)).folder
     for name in filter_repo_objects(names(info), allow_patterns=list(files), ignore_patterns=list(ignored)):
-        hub.hf_hub_download(source.name, name, revision=info.sha, local_dir=folder)
+        _bring_file(hub, hf_hub_url(source.name, name, revision=info.sha, endpoint=hub.endpoint), folder / name)
     return folder
+
+
+def _bring_file(hub: HfApi, url: str, path: Path) -> None:
+    """A file, which has its name once it is whole. Raises `StageError` where its bytes are not what the hub promised.
+
+    The library's own ways begin a file anew in each process, and take a folder to which a part has come for the whole
+    where the hub goes away in between.
+    """
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    if path.is_file():
+        return
+    promised = hub.get_hf_file_metadata(url=url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{promised.etag}.part")
+    with part.open("ab") as file:
+        headers = build_hf_headers(token=hub.token)
+        http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=promised.size)
+    if DIGEST.fullmatch(promised.etag or "") and file_digest(part) != promised.etag:  # small files have git's
+        part.unlink()
+        raise StageError(f"{path}: what came is not what the hub says that it has; run it again")
+    part.replace(path)
 
 
 def names(info: ModelInfo) -> list[str]:

@@ -203,9 +203,13 @@ def experts_in_one_block(model: PreTrainedModel) -> str:
 
 
 def unverifiable(folder: Path) -> Iterator[str]:
-    """Why `verify_text` would refuse every export of the model in `folder`, by its configuration alone."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    """Why there is no model in `folder`, or `verify_text` would refuse its exports, by its configuration alone."""
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except Exception as error:  # a configuration may be wrong in any way, and transformers raises what it met
+        yield f"transformers makes no model of its config.json: {error}"
+        return
     if name := experts_in_one_block(model):
         yield (
             f"its {name} holds all experts in one block of weights: what rounding costs is unproven there, so that "

@@ -16,6 +16,7 @@ from components.models import base_text, engines
 from components.models.brought import opened
 from components.paths import TEXT_BASE
 from components.stage import StageError
+from tests.components.models.test_brought import with_keys
 from tests.conftest import ROOT
 from tests.tiny_language import write_tiny_base
 
@@ -99,6 +100,7 @@ def end_answers_with_nothing_that_is_written(model: Path) -> None:
     [
         (lose_the_licence, "names no licence"),
         (end_answers_with_nothing_that_is_written, "nothing would end what it writes"),
+        (with_keys("config.json", num_attention_heads="two"), "transformers makes no model of its config.json"),
         (become("gemma3_text"), "OpenVINO GenAI, which serves, does not run it: its export takes transformers up to"),
         (become("mixtral", num_local_experts=2), "MixtralExperts holds all experts in one block of weights"),
     ],

@@ -100,6 +100,10 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     ),
     "a configuration that is no JSON": (with_text("config.json", "{"), "config.json is not JSON"),
     "a configuration that is a list": (with_text("config.json", "[]"), "config.json holds no JSON object"),
+    "a context that is no number": (
+        with_keys("config.json", max_position_embeddings="many"),
+        "its context is no number",
+    ),
     "code for the model": (with_keys("config.json", auto_map={"AutoModel": "my.Model"}), "it brings code of its own"),
     "code for the tokenizer": (
         with_keys("tokenizer_config.json", auto_map={"AutoTokenizer": ["my.Tokenizer", None]}),

@@ -91,17 +91,23 @@ def test_a_download_that_was_cut_off_goes_on_where_it_ended(standin: Hub, monkey
     assert standin.asked("config.json") == []
 
 
-def test_a_hub_that_goes_away_in_between_leaves_nothing_that_looks_whole(
-    standin: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_goes_away_in_between_leaves_nothing_that_looks_whole(standin: Hub) -> None:
     def go_away(folder: Path) -> None:
-        monkeypatch.setattr("huggingface_hub.file_download._ETAG_RETRY_TIMEOUT", 0.1)
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
         standin.mode = "broken"
 
     source = Source.of(NAMED)
     with pytest.raises(StageError, match="did not come from"):
         download(source, check=go_away)
+    standin.mode = "ok"
+    assert files(download(source).folder) == files(standin.folder)
+
+
+def test_bytes_that_are_not_those_of_the_hub_are_not_kept(standin: Hub) -> None:
+    source = Source.of(NAMED)
+    standin.mode = "altered"
+    with pytest.raises(StageError, match="what came is not what the hub says that it has"):
+        download(source)
+    assert not (source.folder / WEIGHTS).exists()
     standin.mode = "ok"
     assert files(download(source).folder) == files(standin.folder)
 
