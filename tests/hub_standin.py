@@ -27,6 +27,7 @@ class Hub:
     url: str = ""
     mode: str = "ok"
     spoilt: str = "model.safetensors"
+    astray: tuple[str, ...] = ()  # names of files that are not there
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # method, path, headers
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -61,7 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.rpartition("/revision/")[2] not in (path, COMMIT, "main"):
             return self._refuse(404, "RevisionNotFound")
         files = [file.relative_to(self.hub.folder).as_posix() for file in self.hub.folder.rglob("*") if file.is_file()]
-        answer = {"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": name} for name in sorted(files)]}
+        named = [*sorted(files), *self.hub.astray]
+        answer = {"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": name} for name in named]}
         self._answer(200, json.dumps(answer).encode(), {"content-type": "application/json"})
 
     def _give(self, name: str) -> None:

@@ -23,7 +23,6 @@ from components.stage import StageError
 
 BUILT_IN = {"text": "smollm2", "image": "sticker"}
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"  # of a LoRA that PEFT has saved
 LONGEST_HEADER = 2**27  # bytes of a safetensors file's

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from components.artifact import file_digest
 from components.loopback import OWN_ADDRESSES
-from components.models.brought import COMMIT, FILES, PICKLED, Source
+from components.models.brought import FILES, PICKLED, Source
 from components.stage import StageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = ".safetensors"
 DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256, the ETag of large files
 WHOLE = ".complete"  # in a folder that holds all of a commit
@@ -57,7 +59,7 @@ def asking(source: Source) -> Iterator[HfApi]:
     except errors.RevisionNotFoundError as error:
         raise StageError(f"{source.name} at {hub} has no revision {source.revision}") from error
     except (httpx.HTTPError, OSError, ValueError) as error:
-        said = str(error).strip() or type(error).__name__
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StageError(f"{source.name} did not come from {hub}: {said}; {AGAIN}") from error
 
 
@@ -123,7 +125,7 @@ def _bring_file(hub: HfApi, url: str, path: Path) -> None:
         return
     promised = hub.get_hf_file_metadata(url=url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{promised.etag}.part")
+    part = path.with_name(f".{path.name}.{sha256(str(promised.etag).encode()).hexdigest()[:16]}.part")
     with part.open("ab") as file:
         headers = build_hf_headers(token=hub.token)
         http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=promised.size)
@@ -134,7 +136,11 @@ def _bring_file(hub: HfApi, url: str, path: Path) -> None:
 
 
 def names(info: ModelInfo) -> list[str]:
-    return [file.rfilename for file in info.siblings or ()]
+    """Of the repository's files; raises `StageError` where one would leave the folder that it is to come to."""
+    found = [file.rfilename for file in info.siblings or ()]
+    if astray := [name for name in found if name.startswith("/") or ".." in name.split("/")]:
+        raise StageError(f"{info.id} has a file that is called {astray[0]}, outside of any folder: it is not brought")
+    return found
 
 
 def _require_weights(source: Source, info: ModelInfo, patterns: Sequence[str]) -> None:

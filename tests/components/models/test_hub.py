@@ -55,13 +55,13 @@ def test_what_a_model_is_read_from_comes_once(standin: Hub) -> None:
 def test_a_token_is_the_environments_alone_and_stays_there(
     standin: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hub_without = Source.of(NAMED)
-    download(hub_without)
+    source = Source.of(NAMED)
+    download(source)
     assert not any("authorization" in headers for _, _, headers in standin.seen)
-    shutil.rmtree(hub_without.folder)
+    shutil.rmtree(source.folder)
     standin.seen.clear()
     monkeypatch.setenv(hub.TOKEN, TOKEN)
-    download(hub_without)
+    download(source)
     assert {headers["authorization"] for _, _, headers in standin.seen} == {f"Bearer {TOKEN}"}
     assert TOKEN not in "".join(capsys.readouterr())
     assert not any(TOKEN.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
@@ -147,6 +147,13 @@ def test_pickled_weights_are_refused_before_anything_comes(standin: Hub) -> None
     with pytest.raises(StageError, match=r"has no \*.safetensors: pytorch_model.bin is a pickle, which can run code"):
         download(Source.of(NAMED))
     assert standin.asked("config.json") == []
+
+
+@pytest.mark.parametrize("name", ["../config.json", "/tmp/config.json", "a/../../config.json"])
+def test_a_file_that_would_lie_elsewhere_is_refused(standin: Hub, name: str) -> None:
+    standin.astray = (name,)
+    with pytest.raises(StageError, match=rf"a file that is called {name}, outside of any folder"):
+        download(Source.of(NAMED))
 
 
 @pytest.mark.parametrize("named", [NAME, NAMED])
