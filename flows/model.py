@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import chain
 
 from components.config import Params, TrainText
+from components.export.engines import picture_engines, text_engines
 from components.models.brought import BUILT_IN
 from components.models.card import Card
 from components.models.described import card_of
-from components.models.engines import picture_engines, text_engines
 from components.planner import machine, memory, speed
 from components.planner.memory import Training, arithmetic
 from components.planner.shape import Shape

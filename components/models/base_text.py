@@ -23,9 +23,9 @@ from transformers import (
 from components import config
 from components.artifact import seal, staged
 from components.models.brought import Facts, Source, examine, faults
-from components.models.engines import too_large, unservable
 from components.models.hub import download
 from components.models.language import Chat, unverifiable
+from components.models.servable import too_large, unservable
 from components.paths import ASSETS, TEXT_BASE
 from components.stage import StageError, run
 

@@ -24,7 +24,6 @@ from components.stage import StageError
 BUILT_IN = {"text": "smollm2", "image": "sticker"}
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-ADAPTER = "adapter_config.json"  # of a LoRA that PEFT has saved
 LONGEST_HEADER = 2**27  # bytes of a safetensors file's
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 # What a model is read from; a repository holds much else, such as the same weights for other programs.
@@ -147,12 +146,7 @@ def read_json(path: Path, line: str = "text") -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        adapter = (
-            " but an adapter's: merge it into its base, with PEFT's merge_and_unload, and bring what comes of that"
-            if (path.parent / ADAPTER).is_file()
-            else ""
-        )
-        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder{adapter}") from error
+        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder") from error
     except ValueError as error:
         raise StageError(f"{key}: {path} is not JSON: {error}") from error
     if not isinstance(document, dict):

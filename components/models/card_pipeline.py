@@ -8,9 +8,9 @@ from typing import Any
 from components.models.brought import licence_of, unlicensed
 from components.models.brought_pipeline import INDEX, faults
 from components.models.card import Card, licensed
-from components.models.engines import too_large
 from components.models.headers import Files
 from components.models.pipelines import FAMILIES
+from components.models.servable import too_large
 from components.stage import StageError
 
 

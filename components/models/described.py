@@ -11,8 +11,8 @@ from components.chat import context_length
 from components.models import headers
 from components.models.brought import BUILT_IN, Source, faults, licence_of, tensors, unlicensed
 from components.models.card import Card, licensed
-from components.models.engines import too_large, unservable
 from components.models.hub import moving
+from components.models.servable import too_large, unservable
 from components.paths import IMAGE_BASE
 from components.planner.shape import Header, Shape, read
 from components.stage import StageError

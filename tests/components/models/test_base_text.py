@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from components import config
 from components.artifact import MANIFEST, read_manifest, seal
 from components.config.document import read_yaml, write_yaml
-from components.models import base_text, engines
+from components.models import base_text, servable
 from components.models.brought import opened
 from components.paths import TEXT_BASE
 from components.stage import StageError
@@ -118,7 +118,7 @@ def test_a_model_that_cannot_be_used_leaves_the_base_as_it_was(
 def test_a_model_larger_than_memory_is_refused_with_the_arithmetic(
     bring: Callable[[str], None], model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "host_memory", lambda: (1000, 2000))
+    monkeypatch.setattr(servable, "host_memory", lambda: (1000, 2000))
     with pytest.raises(StageError, match=r"it has 0 M parameters, of 4 bytes each .* 0.00 GB of memory: take"):
         bring(str(model))
     monkeypatch.setattr(base_text.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))

@@ -94,10 +94,6 @@ def pickle_weights(folder: Path) -> None:
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "no folder": (shutil.rmtree, "there is no folder"),
     "no configuration": (without("config.json"), "has no config.json: it is no model's folder"),
-    "an adapter": (
-        lambda folder: (folder / "config.json").rename(folder / "adapter_config.json"),
-        "it is no model's folder but an adapter's: merge it into its base",
-    ),
     "a configuration that is no JSON": (with_text("config.json", "{"), "config.json is not JSON"),
     "a configuration that is a list": (with_text("config.json", "[]"), "config.json holds no JSON object"),
     "a context that is no number": (

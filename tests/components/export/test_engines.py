@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.models.engines import picture_engines, text_engines
+from components.export.engines import picture_engines, text_engines
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""Which engines can run a model, as the libraries here say, and what keeps one from being served.
-
-No weights are read and nothing is exported.
-"""
+"""What keeps a model from being served here, known before it is trained; no weights are read, nothing is exported."""
 
 from __future__ import annotations
 
@@ -15,18 +12,14 @@ from components.host_memory import host_memory
 
 FLOAT = 4  # bytes of a parameter as evaluation, export and verification hold it
 TASK = "text-generation-with-past"
-SERVES, NO = "OpenVINO GenAI", "no: "
+NO = "no: "
 
 
-def text_engines(family: str) -> dict[str, str]:
-    """Engine to what is known of it, for a model type of transformers."""
-    return {"PyTorch": "the reference; trains", SERVES: _openvino_text(family)}
-
-
-def _openvino_text(family: str) -> str:
+def openvino_text(family: str) -> str:
+    """What is known of a language model of this type in the engine that serves; begins with `NO` where it does not."""
     from packaging.version import Version
 
-    with _quietly():
+    with quietly():
         from optimum.exporters.openvino import model_configs  # noqa: F401 - fills the table that is asked
         from optimum.exporters.tasks import TasksManager
 
@@ -44,8 +37,8 @@ def _openvino_text(family: str) -> str:
 
 def unservable(family: str) -> Iterator[str]:
     """Why the engine that serves runs no language model of this type; nothing where it does."""
-    if (said := text_engines(family)[SERVES]).startswith(NO):
-        yield f"{SERVES}, which serves, does not run it: {said.removeprefix(NO)}"
+    if (said := openvino_text(family)).startswith(NO):
+        yield f"OpenVINO GenAI, which serves, does not run it: {said.removeprefix(NO)}"
 
 
 def too_large(parameters: int, each: int = FLOAT, held: str = "as export and verification hold it") -> Iterator[str]:
@@ -58,19 +51,8 @@ def too_large(parameters: int, each: int = FLOAT, held: str = "as export and ver
         )
 
 
-def picture_engines(pipeline: str) -> dict[str, str]:
-    """The same for the class of a diffusers pipeline."""
-    with _quietly():
-        from optimum.intel.openvino import modeling_diffusion
-
-    kind = f"OV{pipeline}"
-    exports = hasattr(modeling_diffusion, kind)
-    said = f"exports ({kind})" if exports else f"no: optimum-intel {version('optimum-intel')} has no {kind}"
-    return {"PyTorch": "the reference; trains", "OpenVINO": said}
-
-
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without what the libraries say of themselves when they are imported."""
     logging.disable(logging.WARNING)
     try:
