@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -178,7 +178,7 @@ def await_ready(params: Params, program: str) -> None:
 def patience(program: str) -> float:
     """Seconds within which a program that is well answers after its start: the longer, the larger its model is."""
     record = deployed(program) if program in PROGRAMS else None
-    files = bento_folder(record.bento).rglob("*") if record else ()
+    files: Iterable[Path] = bento_folder(record.bento).rglob("*") if record else ()
     return READY_SECONDS + sum(file.stat().st_size for file in files if file.is_file()) / READ_BYTES
 
 
