@@ -19,7 +19,8 @@ from components.config import Line
 from components.config.base import Digest, Seed, Temperature, TopP
 from components.paths import ADAPTERS, ARTIFACTS
 
-MAX_PROMPT = 4000  # characters of all messages together, or of a picture's prompt
+MAX_PROMPT = 4000  # characters of a picture's prompt
+MAX_CONVERSATION = 200_000  # characters of all messages together; a gateway takes what its model may read of that
 MAX_MESSAGES = 100
 MAX_SIDE = 512  # pixels that pictures are enlarged to
 LARGEST_SIDE = 2048  # pixels, of whatever model
@@ -33,6 +34,7 @@ SHARE = "x-share"
 TRACE = "x-trace"
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_CONVERSATION)]
 
 
 class Message(BaseModel):
@@ -74,7 +76,7 @@ class Picture(Message):
 class TextJob(Message):
     """One completion of a chat; `temperature` 0 is greedy. `adapter`: digest of the one to write with, if any."""
 
-    messages: Annotated[list[tuple[Role, Prompt]], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[tuple[Role, Text]], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_new_tokens: Annotated[int, Field(ge=1)]
     temperature: Temperature
     top_p: TopP = 1.0

@@ -17,9 +17,9 @@ from components.config import Params
 from components.loopback import LOOPBACK
 from components.stage import StageError
 from flows.environment import ROOT, STATE, service_urls
+from flows.program_environment import WEBHOOK
 
 CONFIGURATION = ROOT / "infra" / "prometheus"
-WEBHOOK = "ATELIER_ALERT_WEBHOOK"
 PACKAGES = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
 
 

@@ -18,6 +18,7 @@ from components.config import Params
 from components.stage import StageError
 from flows import stack
 from flows.environment import ROOT, STATE, ports, read_or_create
+from flows.program_environment import LABEL_STUDIO
 
 LOCKS = ROOT / "infra" / "locks"
 BUILD_LOCK, LOCK = LOCKS / "build.txt", LOCKS / "label-studio.txt"
@@ -25,19 +26,6 @@ VENV, DATA = STATE / "label-studio-venv", STATE / "label-studio"
 TOKEN_FILE, PASSWORD_FILE = STATE / "label-studio-token", STATE / "label-studio-password"
 ACCOUNT = "lead@localhost"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Nothing is sent to anyone: no error reports, no usage figures, no look for a newer version, no remote flags. Nobody
-# makes an account without the invitation's link, and no import by URL reaches this machine or its network.
-SETTINGS = {
-    "COLLECT_ANALYTICS": "false",
-    "DISABLE_SIGNUP_WITHOUT_LINK": "true",
-    "FEATURE_FLAGS_OFFLINE": "true",
-    "FRONTEND_SENTRY_DSN": "",
-    "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
-    "LATEST_VERSION_CHECK": "false",
-    "SENTRY_DSN": "",
-    "SSRF_PROTECTION_ENABLED": "true",
-    "USE_DEFAULT_BANNED_SUBNETS": "true",
-}
 
 
 def install() -> Path:
@@ -69,7 +57,7 @@ def account(token: str, password: str) -> dict[str, str]:
 
 def server(params: Params) -> list[str]:
     """What `atelier serve label-studio` becomes."""
-    os.environ.update(SETTINGS | account(read_or_create(TOKEN_FILE), read_or_create(PASSWORD_FILE)))
+    os.environ.update(LABEL_STUDIO | account(read_or_create(TOKEN_FILE), read_or_create(PASSWORD_FILE)))
     return command(ports(params)["label-studio"], DATA)
 
 

@@ -6,16 +6,18 @@ Whoever takes over a program has what it sees. A pattern ends with an asterisk w
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import chain
 
 from components import engine_token, lines
-from components.api_keys import KEYS_FILE
+from components.api_keys import KEYS, KEYS_FILE
 from components.endpoint_keys import KEYS_FOLDER
-from flows import labelling_server
 from flows.mlflow_server import LOGIN
 from flows.processes import MARK
 
+WEBHOOK = "ATELIER_ALERT_WEBHOOK"  # who is told of alerts
 # How a process runs: where it finds things, its language, its threads and devices, proxies, certificates.
 SYSTEM = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "TMPDIR", "LANG", "LANGUAGE", "LC_*", "XDG_*", "LD_*"),
@@ -37,6 +39,19 @@ WORKER = (
 )
 # Steps of releases and experiments, and the ops page.
 HOUSEKEEPING = ("PREFECT_*", "MLFLOW_*", *STORES, "ATELIER_EVENTS_URL", engine_token.VARIABLE)
+# Of Label Studio: nothing is sent to anyone, no error reports, no usage figures, no look for a newer version, no remote
+# flags; nobody makes an account without an invitation, and no import by URL reaches this machine or its network.
+LABEL_STUDIO = {
+    "COLLECT_ANALYTICS": "false",
+    "DISABLE_SIGNUP_WITHOUT_LINK": "true",
+    "FEATURE_FLAGS_OFFLINE": "true",
+    "FRONTEND_SENTRY_DSN": "",
+    "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+    "LATEST_VERSION_CHECK": "false",
+    "SENTRY_DSN": "",
+    "SSRF_PROTECTION_ENABLED": "true",
+    "USE_DEFAULT_BANNED_SUBNETS": "true",
+}
 PROGRAMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(lines.IMAGE.programs, ENGINE),
     **dict.fromkeys(lines.TEXT.programs, (*ENGINE, KEYS_FOLDER)),
@@ -47,13 +62,21 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "housekeeping": HOUSEKEEPING,
     "prometheus": (),
     "alertmanager": (),
-    "label-studio": ("LABEL_STUDIO_*", "DJANGO_*", "POSTGRE_*", *labelling_server.SETTINGS),
+    "label-studio": ("LABEL_STUDIO_*", "DJANGO_*", "POSTGRE_*", *LABEL_STUDIO),
 }
+STARTER = (KEYS, WEBHOOK)  # what `atelier serve` itself reads on its way to become a program
 
 
 def environment_of(program: str) -> dict[str, str]:
     """The part of this process' environment that a program starts with; all of it for one that is not of the stack."""
-    if program not in PROGRAMS:
-        return dict(os.environ)
-    patterns = (*SYSTEM, *PROGRAMS[program])
-    return {name: value for name, value in os.environ.items() if any(map(partial(fnmatchcase, name), patterns))}
+    return _matching(PROGRAMS[program]) if program in PROGRAMS else dict(os.environ)
+
+
+def environment_of_all() -> dict[str, str]:
+    """What any program needs: of their supervisor and of who watches them."""
+    return _matching((*STARTER, *chain.from_iterable(PROGRAMS.values())))
+
+
+def _matching(patterns: Iterable[str]) -> dict[str, str]:
+    wanted = [*SYSTEM, *patterns]
+    return {name: value for name, value in os.environ.items() if any(map(partial(fnmatchcase, name), wanted))}

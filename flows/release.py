@@ -72,7 +72,7 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     if "text" in digests and bento_of("text") == "text":
         require_text_fits(params)
     if "image" in digests:
-        require_pictures_in_time(params)
+        require_pictures_in_time(params, canary)
     for line, tag in tags.items():
         require_not_rolled_back(line, f"{line}-{tag}", params)
         if canary:
@@ -112,10 +112,9 @@ def require_text_fits(params: Params) -> None:
     require_context(package_folder("text"), serving.text_max_prompt_tokens, serving.text_max_new_tokens)
 
 
-def require_pictures_in_time(params: Params) -> None:
-    """Refuse, before anything is deployed, a pipeline whose picture nobody would wait for, by what verification took.
-
-    Raises `StageError` naming the parameter.
+def require_pictures_in_time(params: Params, canary: bool) -> None:
+    """Refuse, before anything is deployed, a pipeline whose picture nobody would wait for, by what verification took,
+    or which would go back as too slow. Raises `StageError` naming the parameter.
     """
     parity = read_manifest(package_folder("image")).metrics.get("verify", {}).get("parity", {})
     seconds = parity.get("openvino", {}).get("seconds_per_picture", 0.0)
@@ -124,11 +123,17 @@ def require_pictures_in_time(params: Params) -> None:
         "serving.request_timeout": (serving.request_timeout, f"{serving.request_timeout:g} s"),
         "serving.image_max_latency_ms": (serving.image_max_latency_ms / 1000, f"{serving.image_max_latency_ms} ms"),
     }
+    if canary:
+        slow = params.release.slow_seconds["image"]
+        limits["release.slow_seconds.image"] = (slow, f"{slow:g} s")
     if short := [f"{name} is {words}" for name, (limit, words) in limits.items() if seconds > limit]:
         raise StageError(
             f"a picture took {seconds:.0f} s when it was verified, and {' and '.join(short)}: every request would "
-            "fail; raise these, or lower serving.image_steps"
+            "fail, or count as too slow; raise these, or lower serving.image_steps"
         )
+    if seconds > (late := serving.late_seconds["image"]):
+        words = "a picture took %.0f s; from serving.late_seconds.image, %g s, on it is late and alerts fire: raise it"
+        get_run_logger().warning(words, seconds, late)
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:

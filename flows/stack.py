@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
@@ -30,6 +30,7 @@ from flows.environment import (
     PORTS,
     PREFECT_AUTH,
     ROOT,
+    SETTINGS,
     STATE,
     listening_host,
     ports,
@@ -37,6 +38,7 @@ from flows.environment import (
     ui_login,
 )
 from flows.processes import end_orphans
+from flows.program_environment import environment_of_all
 
 CONFIGURATION = ROOT / "infra" / "supervisord.conf"
 LOGS = STATE / "logs"
@@ -50,7 +52,7 @@ READY_PATHS = {
 }
 # Where a program answers as long as it lives, ready or not.
 LIVE_PATHS = READY_PATHS | dict.fromkeys(("gateway", *PROGRAMS), "/livez")
-READY_SECONDS = 180
+READY_SECONDS, READ_BYTES = 180.0, 20e6  # until a program answers; bytes a second of its model, read and compiled first
 DIRECT = build_opener(ProxyHandler({}))  # the stack is on this machine, whatever address it listens on
 
 
@@ -129,7 +131,8 @@ def start(params: Params, programs: list[str]) -> None:
     require_free_ports(params, missing)
     if supervisor_pid() is None:
         LOGS.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIGURATION)], cwd=ROOT, check=True)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIGURATION)]
+        subprocess.run(command, cwd=ROOT, env=environment_of_all(), check=True)
         await_supervisor()
     for program in missing:
         control("start", program)
@@ -156,7 +159,10 @@ def await_ready(params: Params, program: str) -> None:
     url = service_urls(params)[program] + READY_PATHS[program]
 
     @retry(
-        stop=stop_after_delay(READY_SECONDS), wait=wait_fixed(0.5), retry=retry_if_exception_type(OSError), reraise=True
+        stop=stop_after_delay(patience(program)),
+        wait=wait_fixed(0.5),
+        retry=retry_if_exception_type(OSError),
+        reraise=True,
     )
     def answer() -> None:
         if program not in running():
@@ -167,6 +173,13 @@ def await_ready(params: Params, program: str) -> None:
         answer()
     except (URLError, OSError) as error:
         raise StageError(f"{program} does not answer at {url}: {error}; its log ends:\n{log_tail(program)}") from error
+
+
+def patience(program: str) -> float:
+    """Seconds within which a program that is well answers after its start: the longer, the larger its model is."""
+    record = deployed(program) if program in PROGRAMS else None
+    files: Iterable[Path] = bento_folder(record.bento).rglob("*") if record else ()
+    return READY_SECONDS + sum(file.stat().st_size for file in files if file.is_file()) / READ_BYTES
 
 
 def answers(program: str, params: Params) -> bool:
@@ -250,14 +263,18 @@ def startable(champions: Mapping[Line, str | None]) -> tuple[list[str], dict[str
 
     Raises `StageError` where a line's users would be left without an answer.
     """
-    store = Path(os.environ["BENTOML_HOME"]) / "bentos"
     tags = {slot: require_deployed(slot).bento for slot in occupied()}
-    lost = {slot: tag for slot, tag in tags.items() if not (store / tag.replace(":", "/")).is_dir()}
+    lost = {slot: tag for slot, tag in tags.items() if not bento_folder(tag).is_dir()}
     for line, champion in champions.items():
         record = served(line, champion)
         if record and slot_of(line, record.deployment) in lost:
             raise StageError(f"the Bento store has lost {record.bento}, which serves {line}; `atelier release start`")
     return [slot for slot in tags if slot not in lost], lost
+
+
+def bento_folder(tag: str) -> Path:
+    """Where the store has a Bento."""
+    return Path(os.environ.get("BENTOML_HOME", SETTINGS["BENTOML_HOME"])) / "bentos" / tag.replace(":", "/")
 
 
 def occupied() -> list[str]:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
+from math import ceil
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
@@ -32,7 +33,7 @@ from components.config import load
 from components.errors import AtelierError
 from flows.environment import STATE, service_urls, ui_login
 from flows.processes import end_orphans, end_with_parent
-from flows.stack import DIRECT, LIVE_PATHS
+from flows.stack import DIRECT, LIVE_PATHS, patience
 
 POOL = "atelier"  # of the worker
 HOUSEKEEPING = STATE / "housekeeping.beat"  # its sign of life
@@ -41,7 +42,8 @@ HOUSEKEEPING = STATE / "housekeeping.beat"  # its sign of life
 STILL = {"worker": 300.0, "housekeeping": 300.0}
 # Looks come every five seconds, supervisor's TICK_5.
 SILENT = 6  # looks in a row without an answer, after which a program that has answered before hangs
-STARTING = 120  # the same for one that has never answered: loading a model takes its time
+STARTING = 120  # the same for one that has never answered, at least: loading a model takes its time
+TICK = 5.0  # seconds between two looks
 SECONDS = 4.0  # for an answer
 ASLEEP = 60.0  # seconds between two looks
 
@@ -54,12 +56,13 @@ class Seen:
     """What is known of a program's process: whether it has ever answered, and for how many looks it has not."""
 
     pid: int
+    starting: int = STARTING
     answered: bool = False
     silent: int = 0
 
     @property
     def hangs(self) -> bool:
-        return self.silent >= (SILENT if self.answered else STARTING)
+        return self.silent >= (SILENT if self.answered else self.starting)
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Watch:
         """Note which processes live; returns those that hang. Of whom nothing can be told now, all stays as it was."""
         for (name, pid), lives in signs.items():
             if name not in self.seen or self.seen[name].pid != pid:
-                self.seen[name] = Seen(pid)
+                self.seen[name] = Seen(pid, max(STARTING, ceil(2 * patience(name) / TICK)))
             seen = self.seen[name]
             if lives and not seen.answered:
                 print(f"{name} (process {pid}) answers", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from flows import labelling_server
+from flows.program_environment import LABEL_STUDIO
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = Server(f"http://127.0.0.1:{port}", secrets.token_hex(20))
-    own = labelling_server.SETTINGS | labelling_server.account(server.token, secrets.token_hex(8))
+    own = LABEL_STUDIO | labelling_server.account(server.token, secrets.token_hex(8))
     command = labelling_server.command(port, folder / "data")
     log = folder / "server.log"
     with log.open("wb") as output:

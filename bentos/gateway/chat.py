@@ -39,7 +39,7 @@ async def chat(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Respo
 def _prepare(gateway: Gateway, api_key: str, request: ChatRequest) -> _Completion:
     """What is done for a request, and by whom; raises an `ApiError` for what is not served here."""
     check_model(request.model, TEXT.name)
-    total_length(request)
+    total_length(request, gateway.serving.text_max_prompt_tokens)
     tokens = max_new_tokens(request, gateway.serving.text_max_new_tokens)
     chosen = {"temperature"} if request.temperature is not None else set[str]()
     caller = identify(gateway, TEXT.name, api_key, request.user, request.metadata, chosen)

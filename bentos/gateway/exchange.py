@@ -222,16 +222,21 @@ async def _finish(gateway: Gateway, exchange: Exchange, result: Result, outcome:
         call.deployment = result.answered_by or exchange.deployment
     with events_required():
         await gateway.events.append(finished)
-    _count(exchange, finished)  # what could not be stored is refused instead, and counted there
+    # What could not be stored is refused instead, and counted there.
+    _count(exchange, finished, gateway.serving.late_seconds[exchange.line])
 
 
-def _count(exchange: Exchange, finished: Finished) -> None:
+def _count(exchange: Exchange, finished: Finished, late: float) -> None:
+    """`late`: seconds from which an answer is."""
     line, outcome, latency = exchange.line, finished.outcome, finished.latency_s
     experiment, variant = exchange.assignment.experiment, exchange.assignment.variant
     metrics.REQUESTS.labels(line, str(finished.status), outcome, experiment, variant).inc()
     # Who gave up later than that would have been late; who left earlier says nothing of how long it would have taken.
-    if outcome is Outcome.OK or (outcome is Outcome.CANCELLED and latency > metrics.LATE[line]):
+    if outcome is Outcome.OK or (outcome is Outcome.CANCELLED and latency > late):
         metrics.SECONDS.labels(line).observe(latency)
+        metrics.LATE.labels(line).inc(latency > late)
+    if outcome is Outcome.OK and finished.prompt_tokens:  # an API may count none
+        metrics.COUNTED_SECONDS.inc(latency)
     if finished.batch_size:
         metrics.BATCH_SIZE.labels(line).observe(finished.batch_size)
     metrics.TOKENS.labels("prompt").inc(finished.prompt_tokens)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from bentos.gateway.errors import ApiError
-from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, sides
+from bentos.protocol import MAX_CONVERSATION, MAX_MESSAGES, MAX_PROMPT, sides
 from components.config import Line
 from components.config.base import Temperature, TopP
 from components.events.schema import Kind
@@ -29,9 +29,9 @@ from components.lines import IMAGE, LINES
 
 MAX_PICTURES = 10
 MAX_DWELL_S = 86_400.0
+CHARACTERS = 8  # of a token, at most, on average: English has 4 to 5
 
 BodyT = TypeVar("BodyT", bound="Body")
-Text = Annotated[str, Field(max_length=MAX_PROMPT)]
 OpenAISeed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 User = Annotated[str, Field(min_length=1, max_length=200)]
 # OpenAI's own bounds.
@@ -62,8 +62,8 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Content = Annotated[Text, AfterValidator(_not_blank), BeforeValidator(_joined)]
-Prompt = Annotated[Text, AfterValidator(_not_blank)]
+Content = Annotated[str, Field(max_length=MAX_CONVERSATION), AfterValidator(_not_blank), BeforeValidator(_joined)]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_not_blank)]
 
 
 class ChatMessage(Body):
@@ -179,11 +179,15 @@ def max_new_tokens(request: ChatRequest, most: int) -> int:
     return tokens
 
 
-def total_length(request: ChatRequest) -> None:
-    """Raise a 400 `ApiError` where the messages together are longer than a prompt may be."""
+def total_length(request: ChatRequest, most_tokens: int | None) -> None:
+    """Raise a 400 `ApiError` where the messages together are longer than any prompt of so many tokens.
+
+    The model's Bento counts tokens; what is far beyond them does not get there.
+    """
     length = sum(len(message.content) for message in request.messages)
-    if length > MAX_PROMPT:
-        message = f"messages: {length} characters together, at most {MAX_PROMPT}"
+    most = min(CHARACTERS * most_tokens, MAX_CONVERSATION) if most_tokens else MAX_CONVERSATION
+    if length > most:
+        message = f"messages: {length} characters together, at most {most}"
         raise ApiError(400, message, param="messages", code="string_too_long")
 
 

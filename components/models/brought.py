@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,7 +23,6 @@ from components.stage import StageError
 
 BUILT_IN = {"text": "smollm2", "image": "sticker"}
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 LONGEST_HEADER = 2**27  # bytes of a safetensors file's
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -93,7 +92,11 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     named = licence or licence_of(folder)
     if found := faults(folder, licence):
         raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(found)}")
-    return Facts(str(config["model_type"]), named, parameters, context_length(config), digests(folder))
+    try:
+        context = context_length(config)
+    except (ValueError, TypeError) as error:
+        raise StageError(f"base.text.model: {folder / 'config.json'}: its context is no number: {error}") from error
+    return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
 
 
 def parameters_of(folder: Path) -> int:
@@ -135,44 +138,6 @@ def opened(base: Path, digests: Callable[[Path], dict[str, str]] = digests) -> t
             f"dvc repro -f base_{manifest.line}"
         )
     return folder, manifest
-
-
-def download(source: Source, files: Sequence[str] = FILES, ignored: Sequence[str] = ()) -> Source:
-    """A hub's repository as it is at a commit, below `.atelier/models`; what is there is not asked for again.
-
-    `HF_ENDPOINT` names another hub and `HF_TOKEN` who asks. A download that was cut off goes on where it ended. Raises
-    `StageError` where the hub cannot be reached, asks for consent, or has no such commit.
-    """
-    if COMMIT.fullmatch(source.revision) and (source.folder / ".complete").exists():
-        return source
-    from huggingface_hub import HfApi, constants, errors, snapshot_download
-
-    key = f"base.{source.line}.model"
-    constants.HF_HUB_OFFLINE = False  # as set for all programs: everything but this is found on this machine
-
-    try:
-        commit = HfApi().model_info(source.name, revision=source.revision or None).sha
-        if commit != source.revision:
-            named = f"{source.name}@{source.revision}" if source.revision else source.name
-            raise StageError(
-                f"{key}: {named} may be another model tomorrow; write what it is today: {source.name}@{commit}"
-            )
-        snapshot_download(
-            source.name,
-            revision=commit,
-            local_dir=source.folder,
-            allow_patterns=list(files),
-            ignore_patterns=list(ignored),
-        )
-    except errors.GatedRepoError as error:
-        raise StageError(
-            f"{key}: {source.name} asks for its licence to be accepted: do so on the hub's page, then set "
-            f"HF_TOKEN to a token of that account ({error})"
-        ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
-        raise StageError(f"{key}: {source.name} did not come from the hub: {error}; run it again") from error
-    (source.folder / ".complete").touch()
-    return source
 
 
 def read_json(path: Path, line: str = "text") -> dict[str, Any]:

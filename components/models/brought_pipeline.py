@@ -14,7 +14,7 @@ from typing import Any
 
 from components.artifact import Manifest, file_digest
 from components.models import brought
-from components.models.brought import Source, licence_of, read_json, tensors, unlicensed
+from components.models.brought import licence_of, read_header, read_json, tensors, unlicensed
 from components.models.pipelines import FAMILIES
 from components.models.pipelines.family import Family
 from components.paths import IMAGE_SOURCE
@@ -86,11 +86,6 @@ def opened(base: Path = IMAGE_SOURCE) -> tuple[Path, Manifest]:
     return brought.opened(base, lambda folder: digests(folder) if (folder / INDEX).is_file() else {})
 
 
-def download(source: Source) -> Source:
-    """As `brought.download`, of the files that a pipeline is read from."""
-    return brought.download(source, FILES, OTHER_FORMS)
-
-
 def _matches(name: str, wanted: Sequence[str], ignored: Sequence[str]) -> bool:
     """As a hub's client takes patterns."""
     return any(fnmatchcase(name, pattern) for pattern in wanted) and not any(
@@ -101,9 +96,16 @@ def _matches(name: str, wanted: Sequence[str], ignored: Sequence[str]) -> bool:
 def _index(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         single = sorted(path.name for path in folder.glob("*.safetensors"))
-        hint = f"; {single[0]} alone is none: save it as a folder with diffusers (from_single_file)" if single else ""
+        hint = f"; {single[0]} alone is none: {_remedy(folder / single[0])}" if single else ""
         raise StageError(f"base.image.model: {folder} has no {INDEX}: it is no pipeline's folder{hint}")
     return read_json(folder / INDEX, "image")
+
+
+def _remedy(weights: Path) -> str:
+    """What to do with weights that somebody takes for a pipeline."""
+    if any("lora" in name for name in read_header(weights)[1]):
+        return "it is an adapter: fuse it into its pipeline with diffusers (fuse_lora), and save that"
+    return "save it as a folder with diffusers (from_single_file)"
 
 
 def _family(index: dict[str, Any]) -> Family:

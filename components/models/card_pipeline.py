@@ -10,6 +10,7 @@ from components.models.brought_pipeline import INDEX, faults
 from components.models.card import Card, licensed
 from components.models.headers import Files
 from components.models.pipelines import FAMILIES
+from components.models.servable import too_large
 from components.stage import StageError
 
 
@@ -22,8 +23,8 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
     kind = str(index.get("_class_name"))
     family = FAMILIES.get(kind)
     parts = {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
-    named = licence or licence_of(files.folder)
     counts = {part: sum(header.values for header in files.of_part(part).values()) for part in parts}
+    named = licence or licence_of(files.folder)
     facts = {
         "family": f"{kind} ({family.name})" if family else f"{kind}, none of the families here",
         "licence": licensed(named),
@@ -39,6 +40,7 @@ def card(files: Files, licence: str | None, missing: list[str], local: bool) -> 
         missing += faults(files.folder, licence) if local else unlicensed(named, licence, "image")
     except StageError as error:
         missing.append(str(error).removeprefix("base.image.model: "))
+    missing += too_large(sum(counts.values()))
     return Card("image", kind, facts, missing, pipeline=files.folder if planned else None, parts=counts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from components.chat import context_length
 from components.models import headers
 from components.models.brought import BUILT_IN, Source, faults, licence_of, tensors, unlicensed
 from components.models.card import Card, licensed
+from components.models.hub import moving
+from components.models.servable import too_large, unservable
 from components.paths import IMAGE_BASE
 from components.planner.shape import Header, Shape, read
 from components.stage import StageError
@@ -32,9 +34,7 @@ def card_of(model: str, licence: str | None = None) -> Card:
         files, missing = headers.of_folder(folder), _weights(folder)
     else:
         files, commit = headers.of_hub(source)
-        named = f"{source.name}@{source.revision}" if source.revision else source.name
-        today = f"{named} may be another model tomorrow; write what it is today: {source.name}@{commit}"
-        missing = [today] if commit != source.revision else []
+        missing = [moving(source, commit)] if commit != source.revision else []
     if (files.folder / PIPELINE).is_file():
         from components.models.card_pipeline import card
 
@@ -49,6 +49,8 @@ def _language(files: headers.Files, licence: str | None, missing: list[str]) -> 
     found = files.of_language_model()
     named = licence or licence_of(files.folder)
     talk, faulty = ({}, []) if unable else _talk(lambda prompt: _chat(files.folder, prompt))
+    missing += [] if unable else [*unservable(str(config["model_type"])), *_unverifiable(files.folder)]
+    missing += too_large(sum(header.values for header in found.values()))
     return _card(config, found, named, talk, missing + faulty)
 
 
@@ -96,6 +98,12 @@ def _chat(folder: Path, prompt: str) -> Any:
     from components.models.language import Chat
 
     return Chat.of_base(folder, prompt)
+
+
+def _unverifiable(folder: Path) -> Iterator[str]:
+    from components.models.language import unverifiable
+
+    return unverifiable(folder)
 
 
 def _talk(chat_with: Callable[[str], Any]) -> tuple[dict[str, str], list[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.models.brought import INDEX, WEIGHTS, Source, read_header, read_json
 from components.models.brought_pipeline import OTHER_FORMS
+from components.models.hub import asking, bring, described, names
 from components.planner.shape import Header
 from components.stage import StageError
 
@@ -79,31 +80,16 @@ def of_hub(source: Source) -> tuple[Files, str]:
 
     Raises `StageError` where the hub cannot be reached, asks for consent, or has no such commit.
     """
-    from huggingface_hub import HfApi, constants, errors, snapshot_download
-
-    constants.HF_HUB_OFFLINE = False  # as set for all programs: everything but this is found on this machine
-    hub = HfApi()
-    try:
-        info = hub.model_info(source.name, revision=source.revision or None)
-        folder = Source("hub", source.name, info.sha or "").folder
-        patterns = [*SMALL, *(f"*/{pattern}" for pattern in SMALL)]
-        snapshot_download(
-            source.name, revision=info.sha, local_dir=folder, allow_patterns=patterns, ignore_patterns=[*OTHER_FORMS]
-        )
-    except errors.GatedRepoError as error:
-        raise StageError(
-            f"{source.name} asks for its licence to be accepted: do so on the hub's page, then set HF_TOKEN to a "
-            f"token of that account ({error})"
-        ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
-        raise StageError(f"{source.name} did not come from the hub: {error}; run it again") from error
+    with asking(source) as hub:
+        info = described(hub, source)
+        folder = bring(hub, source, info, [*SMALL, *(f"*/{pattern}" for pattern in SMALL)], OTHER_FORMS)
 
     def headers(path: str) -> dict[str, Header]:
-        tensors = hub.parse_safetensors_file_metadata(source.name, path, revision=info.sha).tensors
+        with asking(source) as hub:
+            tensors = hub.parse_safetensors_file_metadata(source.name, path, revision=info.sha).tensors
         return {name: Header(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 
-    weights = sorted(file.rfilename for file in info.siblings or () if file.rfilename.endswith(".safetensors"))
-    return Files(folder, weights, headers), info.sha or ""
+    return Files(folder, sorted(name for name in names(info) if name.endswith(".safetensors")), headers), str(info.sha)
 
 
 @dataclass(frozen=True)

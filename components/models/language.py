@@ -16,9 +16,16 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from components.chat import MARKS, ChatEncoder, ChatFormat, Message, Turn
 from components.data.pairs import Pair
@@ -185,6 +192,29 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
 def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The base model in evaluation mode."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
+
+
+def experts_in_one_block(model: PreTrainedModel) -> str:
+    """The kind of layer that holds the weights of several experts as one tensor, empty where none does: what rounding
+    them costs is not known here, so that no export of such a model can be verified."""
+    whole = (nn.Conv1d, nn.Conv2d)  # an export leaves these as they are
+    blocks = (layer for layer in model.modules() if not isinstance(layer, whole))
+    return next((type(x).__name__ for x in blocks for p in x.parameters(recurse=False) if p.ndim > 2), "")
+
+
+def unverifiable(folder: Path) -> Iterator[str]:
+    """Why there is no model in `folder`, or `verify_text` would refuse its exports, by its configuration alone."""
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except Exception as error:  # a configuration may be wrong in any way, and transformers raises what it met
+        yield f"transformers makes no model of its config.json: {error}"
+        return
+    if name := experts_in_one_block(model):
+        yield (
+            f"its {name} holds all experts in one block of weights: what rounding costs is unproven there, so that "
+            "verify_text would refuse its export"
+        )
 
 
 def load_quantised(folder: Path) -> PreTrainedModel:

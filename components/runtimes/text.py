@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from components.artifact import ArtifactError, verify
-from components.chat import ChatEncoder, ChatFormat, Message, Turn, context_length
+from components.chat import ChatEncoder, ChatFormat, Message, Turn, context_length, of_text
 from components.config.base import in_float32
 from components.runtimes.base import (
     JobFailedError,
@@ -43,6 +43,7 @@ PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 # Of keys and values. With OpenVINO's own choice, 8 bits, an answer may change with the company in which it is written:
 # 2 of 176 greedy ones did in batches of 16, none with 16 bits, at 0.98 to 1.00 times the CPU's time (docs/training.md).
 CACHE = {"KV_CACHE_PRECISION": "f16"}
+BLOCK = 32  # tokens, of which the engine keeps the keys and values together
 WEIGHTS = "adapter_model.safetensors"  # of an adapter: PEFT's name
 log = logging.getLogger("bentoml.text")
 REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
@@ -53,17 +54,33 @@ class EngineStoppedError(RuntimeError):
 
 
 def require_context(folder: Path, max_prompt_tokens: int | None, max_new_tokens: int) -> None:
-    """Raise `ArtifactError` where the model in an export or package holds less than the longest prompt and answer."""
-    holds, prompt = _context(folder / "openvino"), max_prompt_tokens or 1
-    if prompt + max_new_tokens > holds:
+    """Raise `ArtifactError` where the model in an export or package, or the engine's cache of keys and values, holds
+    less than the longest prompt and answer."""
+    held = _held(folder / "openvino")
+    what, most = min(held.items(), key=lambda item: item[1])
+    if (max_prompt_tokens or 1) + max_new_tokens > most:
         raise ArtifactError(
-            f"serving.text_max_prompt_tokens {max_prompt_tokens} and text_max_new_tokens {max_new_tokens}: the model "
-            f"in {folder} holds {holds} tokens; lower them, or set text_max_prompt_tokens to null for what it holds"
+            f"serving.text_max_prompt_tokens {max_prompt_tokens} and text_max_new_tokens {max_new_tokens}: {what} in "
+            f"{folder} holds {most} tokens; lower them, or set text_max_prompt_tokens to null for what it holds"
         )
 
 
-def _context(folder: Path) -> int:
-    return context_length(json.loads((folder / "config.json").read_bytes()))
+def _held(folder: Path) -> dict[str, int]:
+    """Tokens of the longest conversation, by what bounds it."""
+    config = json.loads((folder / "config.json").read_bytes())
+    cached = int(CACHE_GB * 2**30 / _cached_bytes(config)) // BLOCK * BLOCK
+    held = {"the model": context_length(config), f"a cache of {CACHE_GB:g} GB for the model": cached}
+    return {what: tokens for what, tokens in held.items() if tokens}  # some models do not say
+
+
+def _cached_bytes(config: Mapping[str, Any]) -> int:
+    """Bytes of a token's keys and values in 16 bits; 1 where the configuration does not name their sizes."""
+    text = of_text(config)
+    heads = int(text.get("num_attention_heads") or text.get("n_head") or 0)
+    width = int(text.get("head_dim") or 0) or int(text.get("hidden_size") or text.get("n_embd") or 0) // max(heads, 1)
+    kinds = text.get("layer_types") or ["attention"] * int(text.get("num_hidden_layers") or text.get("n_layer") or 0)
+    layers = sum(kind.endswith("attention") and not kind.startswith("linear") for kind in kinds)
+    return 2 * 2 * layers * int(text.get("num_key_value_heads") or heads) * width or 1
 
 
 def load_text(folder: Path, adapter: Path | None = None, max_prompt_tokens: int | None = None) -> OpenVinoText:
@@ -140,7 +157,7 @@ class OpenVinoText:
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._format = ChatFormat.read(folder)
         self._chat = ChatEncoder(self._render, self._encode, {token.content for token in added if token.special})
-        self._context = _context(folder)
+        self._context = min(_held(folder).values())
         self._max_prompt_tokens = max_prompt_tokens or self._context
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []

@@ -63,3 +63,11 @@ serve.serve("prometheus", load())
     ended = subprocess.run(command, cwd=environment.ROOT, env=given, capture_output=True, text=True, check=True)
     seen = {line.partition("=")[0] for line in ended.stdout.splitlines()}
     assert not seen & GIVEN.keys() and "PATH" in seen
+
+
+def test_30_the_supervisor_has_what_some_program_needs_and_nothing_else() -> None:
+    with mock.patch.dict(os.environ, GIVEN | {"LC_ALL": "C.UTF-8"}):
+        seen = program_environment.environment_of_all()
+    needed = set().union(*SEES.values()) | {"ATELIER_API_KEYS", "ATELIER_ALERT_WEBHOOK"}
+    assert {name for name in GIVEN if name in seen} == needed
+    assert "LC_ALL" in seen and not {"GITHUB_TOKEN", "ATELIER_ENDPOINT_KEY"} & seen.keys()

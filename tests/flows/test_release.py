@@ -61,16 +61,31 @@ def test_a_model_that_holds_less_than_requests_may_be_long_is_refused(
         release.require_text_fits(load())
 
 
+def package_that_takes(seconds: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of a pipeline whose picture took so long when it was verified."""
+    metrics = {"verify": {"parity": {"openvino": {"seconds_per_picture": seconds}}}}
+    seal(folder, line="image", kind="package", parents={}, parameters={}, metrics=metrics)
+    monkeypatch.setattr(release, "package_folder", lambda line: folder)
+
+
 @pytest.mark.parametrize("seconds", [60.0, 300.0])
 def test_a_pipeline_whose_picture_nobody_would_wait_for_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    metrics = {"verify": {"parity": {"openvino": {"seconds_per_picture": seconds}}}}
-    seal(tmp_path, line="image", kind="package", parents={}, parameters={}, metrics=metrics)
-    monkeypatch.setattr(release, "package_folder", lambda line: tmp_path)
+    package_that_takes(seconds, tmp_path, monkeypatch)
     with pytest.raises(StageError, match=r"serving.image_max_latency_ms is 30000 ms") as refused:
-        release.require_pictures_in_time(load())
+        release.require_pictures_in_time(load(), canary=False)
     assert ("serving.request_timeout is 120 s" in str(refused.value)) == (seconds > 120)
+
+
+def test_a_pipeline_that_would_go_back_as_too_slow_is_not_put_on_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package_that_takes(25.0, tmp_path, monkeypatch)
+    with disable_run_logger():
+        release.require_pictures_in_time(load(), canary=False)
+        with pytest.raises(StageError, match=r"took 25 s .* release.slow_seconds.image is 20 s: .* too slow"):
+            release.require_pictures_in_time(load(), canary=True)
 
 
 def test_a_build_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from components.config import Params, load
 from components.config.document import read_yaml, write_yaml
 from components.stage import StageError
 from flows import environment, stack
+from flows.watch import STARTING, Watch
+from tests.components.events.examples import DEPLOYMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,3 +64,18 @@ def test_29_a_supervisor_that_was_killed_and_is_waited_for_by_nobody_does_not_ru
     killed.communicate()
     (tmp_path / "supervisord.pid").write_text(str(os.getpid()))  # as after a restart of the machine
     assert stack.supervisor_pid() is None
+
+
+def test_a_large_model_has_longer_to_answer_after_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "STATE", tmp_path)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    assert stack.patience("text") == stack.patience("gateway") == stack.READY_SECONDS
+    stack.place("text", DEPLOYMENT)
+    weights = stack.bento_folder(DEPLOYMENT.bento) / "src/openvino_model.bin"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    os.truncate(weights, 40_000_000_000)  # a file of holes
+    assert stack.patience("text") == stack.READY_SECONDS + 2000
+    watch = Watch()
+    watch.look({("text", 1): False, ("gateway", 2): False})
+    assert (watch.seen["text"].starting, watch.seen["gateway"].starting) == (872, STARTING)

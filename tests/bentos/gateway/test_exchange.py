@@ -111,17 +111,45 @@ async def test_a_client_who_leaves_is_recorded_as_gone(gateway: Gateway, tmp_pat
     assert (row(tmp_path, asked)["outcome"], row(tmp_path, asked)["status"]) == ("cancelled", 499)
 
 
+def sample_of(metric: Any, ending: str, **labels: str) -> float:
+    samples = [sample for family in metric.collect() for sample in family.samples]
+    return sum(s.value for s in samples if s.name.endswith(ending) and labels.items() <= s.labels.items())
+
+
+def observed() -> list[float]:
+    """Texts whose time was taken, and those of them that were late."""
+    return [sample_of(metrics.SECONDS, "_count", line="text"), sample_of(metrics.LATE, "_total", line="text")]
+
+
 @pytest.mark.parametrize(("waited", "late"), [(1.0, 0), (30.0, 1)])
 async def test_09_who_gives_up_on_a_late_answer_counts_as_late(gateway: Gateway, waited: float, late: int) -> None:
-    def observed() -> float:
-        samples = [sample for family in metrics.SECONDS.collect() for sample in family.samples]
-        return sum(s.value for s in samples if s.name.endswith("_count") and s.labels["line"] == "text")
-
     before, asked = observed(), replace(exchange(), began=time.monotonic() - waited)
     with pytest.raises(asyncio.CancelledError):
         async with recorded(gateway, asked):
             raise asyncio.CancelledError
-    assert observed() - before == late
+    assert [now - earlier for now, earlier in zip(observed(), before, strict=True)] == [late, late]
+
+
+@pytest.mark.parametrize(("bound", "late"), [(2.5, 1), (20.0, 0)])
+async def test_what_is_late_is_the_users_to_say(gateway: Gateway, bound: float, late: int) -> None:
+    """A large model on a CPU takes longer than the built-in one, and is not in trouble for it."""
+    late_seconds = {"text": bound, "image": bound}
+    serving = gateway.serving.model_copy(update={"late_seconds": late_seconds, "request_timeout": 60.0})
+    before, asked = observed(), replace(exchange(), began=time.monotonic() - 10)
+    async with recorded(replace(gateway, serving=serving), asked):
+        pass
+    assert [now - earlier for now, earlier in zip(observed(), before, strict=True)] == [1, late]
+
+
+@pytest.mark.parametrize(("prompt_tokens", "waited"), [(0, False), (7, True)])
+async def test_tokens_that_an_api_has_not_counted_are_none_that_nobody_wrote(
+    gateway: Gateway, prompt_tokens: int, waited: bool
+) -> None:
+    serving = gateway.serving.model_copy(update={"request_timeout": 60.0})
+    before = sample_of(metrics.COUNTED_SECONDS, "_total")
+    async with recorded(replace(gateway, serving=serving), replace(exchange(), began=time.monotonic() - 10)) as result:
+        result.prompt_tokens = prompt_tokens
+    assert (sample_of(metrics.COUNTED_SECONDS, "_total") - before >= 10) is waited
 
 
 async def test_what_cannot_be_recorded_is_not_answered(gateway: Gateway) -> None:

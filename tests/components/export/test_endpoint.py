@@ -18,6 +18,7 @@ from components.evaluation.answers import METRICS
 from components.export import endpoint
 from components.models import text_encoder
 from components.paths import TEXT_ENDPOINT
+from components.runtimes import endpoint as runtime
 from components.stage import StageError
 from tests.conftest import ROOT
 from tests.endpoint_standin import StandIn, endpoint_standin
@@ -53,6 +54,7 @@ def api(server: StandIn, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest
     write_split(THINGS)
     server.requests.clear()
     server.refusals.clear()
+    server.mode = "ok"
     return server
 
 
@@ -82,10 +84,31 @@ def test_without_pairs_it_is_released_unevaluated(api: StandIn) -> None:
     assert endpoint.package(params_with(api)).metrics == {} and api.requests == []
 
 
-def test_an_endpoint_that_does_not_answer_leaves_nothing_behind(api: StandIn) -> None:
-    api.refusals[:] = [(401, {})] * len(THINGS)
-    with pytest.raises(StageError, match=r"base\.text\.endpoint: .*answers 401: no: 401; set ATELIER_ENDPOINT_KEY"):
-        endpoint.package(params_with(api))
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (401, "answers 401: no: 401; set ATELIER_ENDPOINT_KEY"),
+        (400, "answers 400: no: 400; a parameter that it refuses can be left out by base.text.omit"),
+        (429, "answers 429: no: 429; release again later"),
+        (500, "answers 500: no: 500; see that base.text.endpoint and base.text.model are right"),
+        ("slow", "did not answer within 0.3 s; release again later, or raise serving.request_timeout"),
+        ("json", "answers application/json, not a stream of events: is the URL right"),
+        ("shape", "stream is no chat completion: choices in"),
+        ("cut", "without a finish_reason: it was cut off; see that"),
+    ],
+)
+def test_an_endpoint_that_does_not_answer_is_told_with_a_remedy_and_leaves_nothing_behind(
+    api: StandIn, monkeypatch: pytest.MonkeyPatch, fault: int | str, words: str
+) -> None:
+    monkeypatch.setattr(runtime, "PAUSES", (0.01, 0.01))
+    params = params_with(api)
+    if isinstance(fault, int):
+        api.refusals[:] = [(fault, {})] * 3 * len(THINGS)
+    else:
+        api.mode = fault
+        params = params.model_copy(update={"serving": params.serving.model_copy(update={"request_timeout": 0.3})})
+    with pytest.raises(StageError, match=rf"base\.text\.endpoint: {api.url}: .*{words}"):
+        endpoint.package(params)
     assert not TEXT_ENDPOINT.exists()
 
 

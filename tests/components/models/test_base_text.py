@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from components import config
 from components.artifact import MANIFEST, read_manifest, seal
 from components.config.document import read_yaml, write_yaml
-from components.models import base_text
+from components.models import base_text, servable
 from components.models.brought import opened
 from components.paths import TEXT_BASE
 from components.stage import StageError
+from tests.components.models.test_brought import with_keys
 from tests.conftest import ROOT
 from tests.tiny_language import write_tiny_base
 
@@ -69,6 +71,18 @@ def lose_the_licence(model: Path) -> None:
     (model / "README.md").unlink()
 
 
+def become(family: str, **shape: int) -> Callable[[Path], None]:
+    """The folder's weights and configuration replaced by those of a tiny model of this family."""
+
+    def change(model: Path) -> None:
+        sizes = {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "eos_token_id": 2}
+        made = AutoConfig.for_model(family, **(sizes | heads | shape))
+        AutoModelForCausalLM.from_config(made).save_pretrained(model)
+
+    return change
+
+
 def end_answers_with_nothing_that_is_written(model: Path) -> None:
     """The template closes them with <|im_end|>, which is token 2."""
     ends: dict[str, dict[str, object]] = {
@@ -86,6 +100,9 @@ def end_answers_with_nothing_that_is_written(model: Path) -> None:
     [
         (lose_the_licence, "names no licence"),
         (end_answers_with_nothing_that_is_written, "nothing would end what it writes"),
+        (with_keys("config.json", num_attention_heads="two"), "transformers makes no model of its config.json"),
+        (become("gemma3_text"), "OpenVINO GenAI, which serves, does not run it: its export takes transformers up to"),
+        (become("mixtral", num_local_experts=2), "MixtralExperts holds all experts in one block of weights"),
     ],
 )
 def test_a_model_that_cannot_be_used_leaves_the_base_as_it_was(
@@ -96,6 +113,18 @@ def test_a_model_that_cannot_be_used_leaves_the_base_as_it_was(
     with pytest.raises(StageError, match=words):
         bring(str(model))
     assert read_manifest(TEXT_BASE) == previous
+
+
+def test_a_model_larger_than_memory_is_refused_with_the_arithmetic(
+    bring: Callable[[str], None], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servable, "host_memory", lambda: (1000, 2000))
+    with pytest.raises(StageError, match=r"it has 0 M parameters, of 4 bytes each .* 0.00 GB of memory: take"):
+        bring(str(model))
+    monkeypatch.setattr(base_text.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))
+    monkeypatch.setattr(base_text, "SOURCE", ROOT / base_text.SOURCE)
+    with pytest.raises(StageError, match=r"it has 135 M parameters, of 6 bytes each while it is dequantised: 0.81 GB"):
+        bring("smollm2")
 
 
 def test_a_gguf_file_that_is_missing_or_another_kind_of_file_is_named(

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from components.artifact import ArtifactError, file_digest, seal
-from components.models.brought import INDEX, WEIGHTS, Source, digests, download, examine, opened
+from components.models.brought import INDEX, WEIGHTS, Source, digests, examine, opened
 from components.stage import StageError
 from tests.tiny_language import write_tiny_base
 
@@ -96,6 +96,10 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "no configuration": (without("config.json"), "has no config.json: it is no model's folder"),
     "a configuration that is no JSON": (with_text("config.json", "{"), "config.json is not JSON"),
     "a configuration that is a list": (with_text("config.json", "[]"), "config.json holds no JSON object"),
+    "a context that is no number": (
+        with_keys("config.json", max_position_embeddings="many"),
+        "its context is no number",
+    ),
     "code for the model": (with_keys("config.json", auto_map={"AutoModel": "my.Model"}), "it brings code of its own"),
     "code for the tokenizer": (
         with_keys("tokenizer_config.json", auto_map={"AutoTokenizer": ["my.Tokenizer", None]}),
@@ -228,29 +232,6 @@ def test_a_folder_is_used_where_it_lies_and_a_repository_has_a_place_for_each_co
     assert Source.of("/models/mine").folder == Path("/models/mine")
     places = {Source.of(f"owner/name@{commit}").folder for commit in (COMMIT, COMMIT[::-1])}
     assert places == {Path(f".atelier/models/owner--name@{commit}") for commit in (COMMIT, COMMIT[::-1])}
-
-
-def test_what_was_downloaded_is_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = Source.of(f"owner/name@{COMMIT}")
-    source.folder.mkdir(parents=True)
-    (source.folder / ".complete").touch()
-    monkeypatch.setattr("huggingface_hub.HfApi", None)
-    assert download(source) == source
-
-
-@pytest.mark.parametrize("named", ["owner/name", "owner/name@main"])
-def test_a_name_that_may_mean_another_model_tomorrow_is_refused_with_todays_commit(
-    monkeypatch: pytest.MonkeyPatch, named: str
-) -> None:
-    class Hub:
-        def model_info(self, name: str, revision: str | None) -> Any:
-            return type("Info", (), {"sha": COMMIT})
-
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # put back afterwards
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    with pytest.raises(StageError, match=rf"{named} may be another model tomorrow.*: owner/name@{COMMIT}"):
-        download(Source.of(named))
 
 
 @pytest.fixture

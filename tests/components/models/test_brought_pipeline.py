@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from components.artifact import MANIFEST, ArtifactError, read_manifest
 from components.models import base_image
@@ -76,12 +78,18 @@ def bring_code(folder: Path) -> None:
 
 def one_file(folder: Path) -> None:
     (folder / "model_index.json").unlink()
-    (folder / "sd3_medium.safetensors").write_bytes(b"")
+    shutil.copy(folder / "vae/diffusion_pytorch_model.safetensors", folder / "sd3_medium.safetensors")
+
+
+def lone_adapter(folder: Path) -> None:
+    (folder / "model_index.json").unlink()
+    save_file({"transformer.a.lora_A.weight": torch.zeros(2, 2)}, folder / "mine.safetensors")
 
 
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "no index": (without("model_index.json"), "has no model_index.json: it is no pipeline's folder"),
-    "one file": (one_file, "sd3_medium.safetensors alone is none"),
+    "one file": (one_file, "sd3_medium.safetensors alone is none: save it as a folder"),
+    "an adapter": (lone_adapter, "mine.safetensors alone is none: it is an adapter: fuse it"),
     "no VAE": (with_index(vae=[None, None]), "it has no vae"),
     "no tokenizer": (with_index(tokenizer_2=[None, None]), "it has no tokenizer_2"),
     "no folder": (without("vae"), "the folder of its vae is missing"),
@@ -141,6 +149,14 @@ def test_a_folder_is_described_by_its_own_files(pipeline: Path) -> None:
     assert {"model_index.json", "vae/config.json", "tokenizer_3/tokenizer.json"} <= facts.files.keys()
     assert 10_000 < facts.parameters < 200_000
     assert examine(pipeline, "our-own").licence == "our-own"
+
+
+def test_what_nothing_will_judge_is_said_before_training(
+    project: Path, pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(pipeline)
+    base_image.main()
+    assert "a later release cannot be compared with the champion" in capsys.readouterr().out
 
 
 def test_sd3_may_come_without_its_largest_encoder(pipeline: Path) -> None:

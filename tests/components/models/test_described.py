@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from components.models import brought, described, headers
 from components.models.brought import INDEX, examine
 from components.models.described import card_of
 from components.stage import StageError
-from tests.components.models.test_brought import CARD, COMMIT, SHARDS, split
+from tests.components.models.test_brought import CARD, SHARDS, split
 from tests.tiny_language import write_tiny_base
 from tests.tiny_pipelines import write_tiny_sdxl
 
@@ -72,42 +71,6 @@ def test_a_pointer_in_place_of_weights_is_refused(model: Path) -> None:
     (model / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(StageError, match=r"model.safetensors is no safetensors file: bring it again"):
         headers.of_folder(model).headers("model.safetensors")
-
-
-@pytest.mark.parametrize("asked", ["owner/name", f"owner/name@{COMMIT}"])
-def test_of_a_repository_come_the_small_files_and_the_headers(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
-) -> None:
-    """The hub is a stand-in of three methods."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # put back afterwards
-    place = Path(f".atelier/models/owner--name@{COMMIT}")
-    tensors = headers.of_folder(model).headers("model.safetensors")
-
-    class Hub:
-        def model_info(self, name: str, revision: str | None) -> Any:
-            return type("Info", (), {"sha": COMMIT, "siblings": [type("File", (), {"rfilename": "model.safetensors"})]})
-
-        def parse_safetensors_file_metadata(self, name: str, path: str, revision: str) -> Any:
-            assert (name, path, revision) == ("owner/name", "model.safetensors", COMMIT)
-            return type("File", (), {"tensors": {n: type("T", (), h._asdict()) for n, h in tensors.items()}})
-
-    def download(
-        name: str, revision: str, local_dir: Path, allow_patterns: list[str], ignore_patterns: list[str]
-    ) -> None:
-        assert local_dir == place and not any("safetensors" in pattern for pattern in allow_patterns)
-        assert "*.fp16.*" in ignore_patterns  # no base's digests know of such an index
-        place.mkdir(parents=True)
-        for file in model.iterdir():
-            if file.suffix != ".safetensors":
-                (place / file.name).write_bytes(file.read_bytes())
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    found = card_of(asked)
-    assert found.shape == card_of(str(model)).shape
-    said = f"owner/name may be another model tomorrow; write what it is today: owner/name@{COMMIT}"
-    assert found.missing == ([] if "@" in asked else [said])
 
 
 def test_a_pipeline_is_described_by_its_parts(tmp_path: Path) -> None:

@@ -153,6 +153,15 @@ def test_lengths_beyond_the_context_are_refused_before_anything_is_served(
     require_context(tiny_export, None, 64)
 
 
+def test_what_the_engines_cache_has_no_room_for_is_refused_too(
+    tiny_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "CACHE_GB", 2**-14)  # 64 KiB, of 256 bytes a token: 2 layers, 1 head of 32
+    with pytest.raises(ArtifactError, match=r"a cache of 6.1\w*-05 GB for the model in .* holds 256 tokens"):
+        require_context(tiny_export, 200, 64)
+    require_context(tiny_export, 192, 64)
+
+
 def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(
     tiny_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,8 +50,3 @@ def test_every_recorded_series_is_read_and_every_metric_of_ours_is_shown_or_aler
     assert [r["record"] for r in rules("recording.yml") if text.count(r["record"]) < 2] == []
     ours = {name.removesuffix("_bucket") for name in exported() if name.startswith("atelier_")}
     assert {n for n in ours if not n.endswith(("_sum", "_count")) and n not in text} == set()
-
-
-def test_the_latency_objective_is_measured_at_a_bucket() -> None:
-    text = (ROOT / "infra" / "prometheus" / "recording.yml").read_text()
-    assert {float(bound) for bound in re.findall(r'le="([^"]+)"', text)} <= set(metrics.LATENCY)
