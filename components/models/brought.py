@@ -25,7 +25,7 @@ BUILT_IN = {"text": "smollm2", "image": "sticker"}
 MODELS = STATE / "models"  # what a hub gave, a folder for each commit
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
 LONGEST_HEADER = 2**27  # bytes of a safetensors file's
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 # What a model is read from; a repository holds much else, such as the same weights for other programs.
@@ -195,12 +195,8 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
 
     Raises `StageError` where a file is missing, cut off, pickled, or not what the index says.
     """
-    key, index = f"base.{line}.model", folder / f"{weights}.index.json"
-    if index.is_file():
-        placed: dict[str, str] = read_json(index, line).get("weight_map", {})
-        shards = sorted(set(placed.values()))
-    else:
-        placed, shards = {}, [weights]
+    key, placed = f"base.{line}.model", placed_in(folder, weights, line)
+    shards = sorted(set(placed.values())) or [weights]
     if missing := [name for name in shards if not (folder / name).is_file()]:
         pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
         hint = f"; {pickled[0]} is a pickle, which can run code: save the model as safetensors" if pickled else ""
@@ -219,9 +215,23 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
             yield name, prod(tensor.shape)
     if wrong := sorted(name for name, shard in placed.items() if seen.get(name) != shard):
         raise StageError(
-            f"{key}: {index} says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
+            f"{key}: {folder / weights}.index.json says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
             f"({len(wrong)} such tensors): bring the folder again"
         )
+
+
+def placed_in(folder: Path, weights: str = WEIGHTS, line: str = "text") -> dict[str, str]:
+    """The file of each tensor by the index of `weights`; empty where one file holds all, which transformers prefers.
+
+    Raises `StageError` for an index that places nothing.
+    """
+    index = folder / f"{weights}.index.json"
+    if not index.is_file() or (weights == WEIGHTS and (folder / weights).is_file()):
+        return {}
+    placed = read_json(index, line).get("weight_map")
+    if not placed or not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+        raise StageError(f"base.{line}.model: {index} says of no tensor in which file it is: bring the folder again")
+    return placed
 
 
 class Tensor(NamedTuple):

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.chat import MARKS, ChatEncoder, ChatFormat, Message, Turn
+from components.chat import MARKS, ChatEncoder, ChatFormat, Message, Turn, of_text
 from components.data.pairs import Pair
 from components.stage import StageError
 
@@ -88,9 +88,25 @@ class Chat:
 
     @classmethod
     def of_base(cls, folder: Path, system_prompt: str) -> Chat:
-        """Of a base model; raises `StageError` where its template and its end tokens do not fit together."""
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(tokenizer, format_of(tokenizer, end_tokens(folder, tokenizer), system_prompt))
+        """Of a base model; raises `StageError` where its tokenizer cannot be read, or does not fit the model."""
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # of tokenizers' own, which are plain `Exception`s, and any of transformers'
+            raise StageError(f"the tokenizer in {folder} cannot be read: {error}; bring its files again") from error
+        chat = cls(tokenizer, format_of(tokenizer, end_tokens(folder, tokenizer), system_prompt))
+        chat.require_embeddings(int(of_text(json.loads((folder / "config.json").read_bytes())).get("vocab_size") or 0))
+        return chat
+
+    def require_embeddings(self, size: int) -> None:
+        """Raise `StageError` where padding or ends are tokens beyond the model's `size` ones (0: not known)."""
+        used = (self.pad, *self.format.ends, *self.format.closing)
+        if size and max(used) >= size:
+            word = self.tokenizer.convert_ids_to_tokens(max(used))
+            raise StageError(
+                f"the model's tokenizer pads or ends with {word!r}, its token {max(used)}, and the model has embeddings"
+                f" of {size} tokens: it was added to the tokenizer alone; name one that the model knows as pad_token "
+                "(or eos_token) in tokenizer_config.json"
+            )
 
     @property
     def pad(self) -> int:
@@ -164,9 +180,8 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
             prompt = render(tokenizer, variables, turns)
             whole = render(tokenizer, variables, [*turns, {"role": "assistant", "content": answer}], generate=False)
         except TemplateError as error:
-            raise StageError(
-                f"the model's chat template takes no {'system ' * bool(system_prompt)}message: {error}"
-            ) from error
+            refused = "system message; leave train.text.system_prompt empty" if system_prompt else "message"
+            raise StageError(f"the model's chat template takes no {refused}: {error}") from error
         if not whole.startswith(prompt + answer):
             continue
         closing = whole.removeprefix(prompt + answer)
@@ -178,7 +193,8 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
     words = tokenizer.convert_ids_to_tokens(list(ends))
     raise StageError(
         f"the model's chat template ends an answer with {closing!r}, its end tokens are {words}: nothing would end "
-        "what it writes; correct eos_token_id in its generation_config.json"
+        "what it writes, as of a base model that nobody has taught to answer; take the chat model of the family, or "
+        "correct eos_token_id in its generation_config.json"
     )
 
 
