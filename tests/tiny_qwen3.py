@@ -18,6 +18,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
+from components.chat import ROLES
 from components.data.pairs import Pair
 from components.models.language import Chat, collate, completion_losses
 
@@ -150,7 +151,8 @@ def write_qwen3(folder: Path, steps: int, seed: int = 0) -> Path:
     """The trained model's folder as hubs have them; what it learns from is drawn anew in each step."""
     torch.manual_seed(seed)
     seen = islice(drawn(seed, users=False), 2000)
-    tokenizer = tokenizer_of([text for order in seen for text in (order, *(form(order) for form in FORMS.values()))])
+    texts = [text for order in seen for text in (order, *(form(order) for form in FORMS.values()))]
+    tokenizer = tokenizer_of([*texts, *ROLES * 1000])
     end, pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     config = Qwen3Config(
         vocab_size=len(tokenizer),

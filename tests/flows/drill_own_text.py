@@ -32,7 +32,7 @@ from tests.endpoint_standin import Message, StandIn, endpoint_standin
 from tests.infra.prometheus.test_delivery import eventually
 from tests.tiny_qwen3 import listed, orders, write_conversations, write_qwen3
 
-ROWS, BASE_STEPS = 400, 500
+ROWS, BASE_STEPS = 400, 800
 PRICE = {"input": 2.0, "output": 8.0, "currency": "USD"}
 TRIAL = {"min_requests": 1, "min_seconds": 2, "attribution_seconds": 1}  # what takes days with real users
 AT_A_TIME = 12
