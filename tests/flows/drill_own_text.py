@@ -169,7 +169,8 @@ def test_an_api_is_beaten_by_a_model_of_ones_own_which_then_learns(
     project: Project, api: StandIn, tmp_path: Path
 ) -> None:
     first = an_api_serves(project, api)
-    second = a_model_is_trained_and_tried(project, tmp_path, first)
+    a_model_is_trained(project, tmp_path)
+    second = it_is_better_and_goes_on_trial(project, first)
     it_becomes_champion(project, second)
     what_happened_is_told(project, first, second)
     an_adapter_is_tried(project)
@@ -202,15 +203,18 @@ def an_api_serves(project: Project, api: StandIn) -> str:
     return first
 
 
-def a_model_is_trained_and_tried(project: Project, tmp_path: Path, first: str) -> str:
+def a_model_is_trained(project: Project, tmp_path: Path) -> None:
     brought = write_qwen3(tmp_path / "my-qwen3", BASE_STEPS)
     project.base(model=str(brought), licence=None)
     card = project.atelier("model", "show", str(brought))
     assert "qwen3" in card and "missing          nothing" in card
     project.dvc("repro", "package@text")
     gate, evaluated = project.metrics("gate"), project.metrics("evaluate")
-    assert gate["passed"] and evaluated["after"]["chrf"] > 0.9 > evaluated["before"]["chrf"]
+    assert gate["passed"] and evaluated["after"]["exact"] > 0.3 > evaluated["before"]["exact"]
     assert "naming" not in evaluated["after"]  # nothing here means a picture
+
+
+def it_is_better_and_goes_on_trial(project: Project, first: str) -> str:
     second = released(project.atelier("release", "start", "--canary"))
     (evidence,) = (project.folder / ".atelier/comparisons/text").glob("*.json")
     document = json.loads(evidence.read_bytes())
