@@ -182,7 +182,9 @@ def read_json(path: Path, line: str = "text") -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder") from error
+        adapter = (path.parent / "adapter_config.json").is_file()
+        what = "an adapter's folder: merge it into its model, and bring that" if adapter else "no model's folder"
+        raise StageError(f"{key}: {path.parent} has no {path.name}: it is {what}") from error
     except ValueError as error:
         raise StageError(f"{key}: {path} is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -202,7 +204,7 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
         hint = f"; {pickled[0]} is a pickle, which can run code: save the model as safetensors" if pickled else ""
         raise StageError(
             f"{key}: {folder} has {len(shards) - len(missing)} of {len(shards)} files of weights, "
-            f"{missing[0]} is missing{hint}"
+            f"{missing[0]} is missing{hint or ': bring the whole folder'}"
         )
     seen: dict[str, str] = {}
     for shard in shards:
@@ -264,7 +266,7 @@ def read_header(path: Path, said_before: str = "") -> tuple[int, dict[str, Tenso
 def _template(folder: Path) -> str | None:
     """The chat template, from its own file or the tokenizer's configuration."""
     if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8").strip() or None
     tokenizer = read_json(folder / "tokenizer_config.json")
     template = tokenizer.get("chat_template")
     if isinstance(template, list):  # several, by name

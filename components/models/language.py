@@ -94,18 +94,20 @@ class Chat:
         except Exception as error:  # of tokenizers' own, which are plain `Exception`s, and any of transformers'
             raise StageError(f"the tokenizer in {folder} cannot be read: {error}; bring its files again") from error
         chat = cls(tokenizer, format_of(tokenizer, end_tokens(folder, tokenizer), system_prompt))
-        chat.require_embeddings(int(of_text(json.loads((folder / "config.json").read_bytes())).get("vocab_size") or 0))
+        chat.require_embeddings(folder)
         return chat
 
-    def require_embeddings(self, size: int) -> None:
-        """Raise `StageError` where padding or ends are tokens beyond the model's `size` ones (0: not known)."""
-        used = (self.pad, *self.format.ends, *self.format.closing)
-        if size and max(used) >= size:
-            word = self.tokenizer.convert_ids_to_tokens(max(used))
+    def require_embeddings(self, folder: Path) -> None:
+        """Raise `StageError` where tokens of a base are beyond its embeddings, but for added ones that are not used."""
+        size = int(of_text(json.loads((folder / "config.json").read_bytes())).get("vocab_size") or 0)
+        tokens, added = set(self.tokenizer.get_vocab().values()), set(self.tokenizer.added_tokens_decoder)
+        largest = max({self.pad, *self.format.ends, *self.format.closing} | tokens - added)
+        if size and largest >= size:
+            word = self.tokenizer.convert_ids_to_tokens(largest)
             raise StageError(
-                f"the model's tokenizer pads or ends with {word!r}, its token {max(used)}, and the model has embeddings"
-                f" of {size} tokens: it was added to the tokenizer alone; name one that the model knows as pad_token "
-                "(or eos_token) in tokenizer_config.json"
+                f"the tokenizer in {folder} has the token {word!r} ({largest}), the model embeddings of {size}: bring the "
+                "tokenizer of this model; where a token for padding was added to it, name another one as pad_token in "
+                "tokenizer_config.json"
             )
 
     @property
@@ -181,7 +183,9 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
             whole = render(tokenizer, variables, [*turns, {"role": "assistant", "content": answer}], generate=False)
         except TemplateError as error:
             refused = "system message; leave train.text.system_prompt empty" if system_prompt else "message"
-            raise StageError(f"the model's chat template takes no {refused}: {error}") from error
+            raise StageError(
+                f"the model's chat template takes no {refused}: {error}; it is chat_template.jinja in its folder"
+            ) from error
         if not whole.startswith(prompt + answer):
             continue
         closing = whole.removeprefix(prompt + answer)
@@ -190,12 +194,30 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
             return ChatFormat(
                 system_prompt, variables, tuple(ids[:end]), (ids[end - 1], *sorted(set(ends) - {ids[end - 1]}))
             )
-    words = tokenizer.convert_ids_to_tokens(list(ends))
+    words = [word or end for word, end in zip(tokenizer.convert_ids_to_tokens(list(ends)), ends, strict=True)]
     raise StageError(
         f"the model's chat template ends an answer with {closing!r}, its end tokens are {words}: nothing would end "
         "what it writes, as of a base model that nobody has taught to answer; take the chat model of the family, or "
         "correct eos_token_id in its generation_config.json"
     )
+
+
+def require_whole(folder: Path) -> None:
+    """Raise `StageError` where the weights are not those that the configuration describes; no value of one is read.
+
+    What is missing would be made of random numbers.
+    """
+    try:
+        _, found = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, device_map="meta", output_loading_info=True
+        )
+    except Exception as error:  # a configuration that contradicts itself, or weights of another shape
+        raise StageError(f"base.text.model: {folder} has weights that its config.json does not fit: {error}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise StageError(
+            f"base.text.model: {folder} has no weights for {len(missing)} tensors of its config.json, such as "
+            f"{missing[0]}: bring the whole folder"
+        )
 
 
 def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -88,6 +88,10 @@ def place_nothing(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 9}}))
 
 
+def make_an_adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
 def cut_off(folder: Path) -> None:
     weights = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(weights[:-100])
@@ -100,6 +104,8 @@ def pickle_weights(folder: Path) -> None:
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "no folder": (shutil.rmtree, "there is no folder"),
     "no configuration": (without("config.json"), "has no config.json: it is no model's folder"),
+    "an adapter": (make_an_adapter, "has no config.json: it is an adapter's folder: merge it into its model"),
+    "an empty template": (with_text("chat_template.jinja", "\n"), "it has no chat template"),
     "a configuration that is no JSON": (with_text("config.json", "{"), "config.json is not JSON"),
     "a configuration that is a list": (with_text("config.json", "[]"), "config.json holds no JSON object"),
     "code for the model": (with_keys("config.json", auto_map={"AutoModel": "my.Model"}), "it brings code of its own"),
@@ -135,7 +141,7 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         pickle_weights,
         "0 of 1 files of weights, model.safetensors is missing; pytorch_model.bin is a pickle, which can run code",
     ),
-    "a lost shard": (lose_a_shard, f"1 of 2 files of weights, {SHARDS[1]} is missing"),
+    "a lost shard": (lose_a_shard, f"1 of 2 files of weights, {SHARDS[1]} is missing: bring the whole"),
     "a misplaced tensor": (
         misplace_a_tensor,
         f"{INDEX} says that model.norm.weight is in {SHARDS[0]}, where it is not",

@@ -34,6 +34,7 @@ from components.models.language import (
     load_merged,
     pack,
     preference_losses,
+    require_whole,
     write,
 )
 from components.stage import StageError
@@ -230,7 +231,7 @@ def test_a_padding_token_that_the_model_does_not_know_is_refused_by_its_name(tin
     tokenizer = tiny_tokenizer()
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
     tokenizer.save_pretrained(base)
-    with pytest.raises(StageError, match=r"'<pad>', its token 259, and the model has embeddings of 259 tokens"):
+    with pytest.raises(StageError, match=r"has the token '<pad>' \(259\), the model embeddings of 259: bring"):
         tiny_chat(base)
 
 
@@ -239,6 +240,32 @@ def test_a_tokenizer_that_is_damaged_is_named(tiny_base: Path, tmp_path: Path) -
     (base / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes()[:-9])
     with pytest.raises(StageError, match=rf"the tokenizer in {base} cannot be read: .*; bring its files again"):
         tiny_chat(base)
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    config = json.loads((base / "config.json").read_bytes())
+    (base / "config.json").write_text(json.dumps(config | {"vocab_size": 200}))
+    with pytest.raises(StageError, match=r"\(258\), the model embeddings of 200: bring the tokenizer of this"):
+        tiny_chat(base)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_hidden_layers": 3}, r"no weights for 9 tensors of its config\.json, such as model\.layers\.2\."),
+        ({"hidden_size": 32}, r"has weights that its config\.json does not fit"),
+    ],
+)
+def test_weights_of_another_configuration_are_refused(
+    tiny_base: Path, tmp_path: Path, change: dict[str, int], words: str
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    require_whole(base)
+    config = json.loads((base / "config.json").read_bytes())
+    (base / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(StageError, match=words):
+        require_whole(base)
 
 
 def test_a_chat_is_read_from_the_bases_tokenizer_and_the_checkpoints_format(tiny_base: Path, tmp_path: Path) -> None:
