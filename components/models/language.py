@@ -105,8 +105,8 @@ class Chat:
         if size and largest >= size:
             word = self.tokenizer.convert_ids_to_tokens(largest)
             raise StageError(
-                f"the tokenizer in {folder} has the token {word!r} ({largest}), the model embeddings of {size}: bring the "
-                "tokenizer of this model; where a token for padding was added to it, name another one as pad_token in "
+                f"the tokenizer in {folder} has the token {word!r} ({largest}), the model embeddings of {size}: bring "
+                "the tokenizer of this model; where a token for padding was added to it, name another as pad_token in "
                 "tokenizer_config.json"
             )
 
