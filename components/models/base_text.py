@@ -23,7 +23,7 @@ from transformers import (
 from components import config
 from components.artifact import seal, staged
 from components.models.brought import Source, download, examine
-from components.models.language import Chat, require_whole
+from components.models.language import Chat
 from components.paths import ASSETS, TEXT_BASE
 from components.stage import StageError, run
 
@@ -109,7 +109,6 @@ def main() -> None:
         else:
             facts = examine((download(source) if source.kind == "hub" else source).folder, settings.licence)
             sealed = {"files": facts.files}
-        require_whole(source.folder if sealed else folder)
         Chat.of_base(source.folder if sealed else folder, "")
         parameters = {"source": settings.model, "family": facts.family, "licence": facts.licence, **sealed}
         seal(folder, line="text", kind="base", parents={}, parameters=parameters, metrics={})

@@ -56,12 +56,8 @@ def _weights(folder: Path) -> list[str]:
     """What is wrong with a language model's weights."""
     if not (folder / "config.json").is_file():
         return []
-    from components.models.language import require_whole
-
     try:
         list(tensors(folder))
-        if not faults(folder, "of no interest to the weights"):
-            require_whole(folder)
     except StageError as error:
         return [str(error).removeprefix("base.text.model: ")]
     return []

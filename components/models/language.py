@@ -202,27 +202,23 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
     )
 
 
-def require_whole(folder: Path) -> None:
-    """Raise `StageError` where the weights are not those that the configuration describes; no value of one is read.
+def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The base model in evaluation mode.
 
-    What is missing would be made of random numbers.
+    Raises `StageError` where its weights are not those of its configuration: what is missing would be random numbers.
     """
     try:
-        _, found = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, device_map="meta", output_loading_info=True
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
-    except Exception as error:  # a configuration that contradicts itself, or weights of another shape
-        raise StageError(f"base.text.model: {folder} has weights that its config.json does not fit: {error}") from error
+    except RuntimeError as error:  # of shapes that differ
+        raise StageError(f"{folder}: its weights are not those that config.json describes: {error}") from error
     if missing := sorted(found["missing_keys"]):
         raise StageError(
-            f"base.text.model: {folder} has no weights for {len(missing)} tensors of its config.json, such as "
-            f"{missing[0]}: bring the whole folder"
+            f"{folder}: it has no weights for {len(missing)} tensors that config.json describes, such as {missing[0]}: "
+            "bring the whole folder"
         )
-
-
-def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The base model in evaluation mode."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
+    return cast(PreTrainedModel, model.eval())
 
 
 def load_quantised(folder: Path) -> PreTrainedModel:
