@@ -207,12 +207,15 @@ def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
     Raises `StageError` where its weights are not those of its configuration: what is missing would be random numbers.
     """
-    try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    if differing := sorted(found["mismatched_keys"]):
+        name, has, described = differing[0]
+        raise StageError(
+            f"{folder}: {name} has the shape {tuple(has)}, config.json describes {tuple(described)} ({len(differing)} such "
+            "tensors): bring the folder again"
         )
-    except RuntimeError as error:  # of shapes that differ
-        raise StageError(f"{folder}: its weights are not those that config.json describes: {error}") from error
     if missing := sorted(found["missing_keys"]):
         raise StageError(
             f"{folder}: it has no weights for {len(missing)} tensors that config.json describes, such as {missing[0]}: "
