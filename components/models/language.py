@@ -213,8 +213,8 @@ def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     if differing := sorted(found["mismatched_keys"]):
         name, has, described = differing[0]
         raise StageError(
-            f"{folder}: {name} has the shape {tuple(has)}, config.json describes {tuple(described)} ({len(differing)} such "
-            "tensors): bring the folder again"
+            f"{folder}: {name} has the shape {tuple(has)}, config.json describes {tuple(described)} ({len(differing)} "
+            "such tensors): bring the folder again"
         )
     if missing := sorted(found["missing_keys"]):
         raise StageError(
