@@ -1,7 +1,8 @@
-"""An endpoint has no perplexity: it is compared with another model by its answers to held-out phrases.
+"""Models of which perplexity says nothing, as endpoints and those with different tokenisers, are compared by their
+answers to held-out phrases.
 
-It is asked once, when it is released; what it answered lies in its artifact. A comparison asks nobody, as that would
-cost, and what users or annotators taught is never sent.
+An endpoint is asked once, when it is released; what it answered lies in its artifact. A comparison asks nobody, as that
+would cost, and what users or annotators taught is never sent.
 """
 
 from __future__ import annotations
@@ -25,8 +26,18 @@ from components.stage import StageError
 
 
 def to_ask(test: Sequence[Pair], settings: EvaluateText) -> list[Pair]:
-    """The held-out pairs that an endpoint is asked about, one of what is alike."""
+    """The held-out pairs that answers are written to, one of what is alike."""
     return distinct_pairs(not_learned(test), settings.seed)[: settings.samples]
+
+
+def sampling(params: Params) -> dict[str, float]:
+    """How answers are sampled in service."""
+    serving = params.serving
+    return {
+        "max_new_tokens": serving.text_max_new_tokens,
+        "temperature": serving.text_temperature,
+        "top_p": serving.text_top_p,
+    }
 
 
 def sampled(pair: Pair, params: Params) -> TextRequest:
@@ -46,19 +57,18 @@ def by_answers(*packages: Path) -> bool:
 
 
 def similarities(packages: tuple[Path, Path], test: Sequence[Pair], params: Params) -> tuple[Values, Values]:
-    """chrF of each package's answers, over the held-out phrases that every endpoint among them was asked, and that are
-    short enough for every model among them: how many are not is printed.
+    """chrF of each package's answers, over `evaluate.text.samples` held-out phrases at most: those that every endpoint
+    among them was asked, and that are short enough for every model among them; how many are not is printed.
 
     Raises `StageError` where there are fewer than two.
     """
     given = {f: json.loads((f / ANSWERS).read_bytes()) for f in packages if by_answers(f)}
     known = [pair for pair in not_learned(test) if all(conversation(pair) in answers for answers in given.values())]
-    pairs = distinct_pairs(known, params.evaluate.text.seed)
+    pairs = to_ask(known, params.evaluate.text)
     if len(pairs) < 2:
-        raise StageError(
-            f"{len(pairs)} held-out pairs that differ are among those that the endpoint was asked about, 2 are "
-            "needed: the data has changed since; release the endpoint again"
-        )
+        asked = " are among those that the endpoint was asked about" if given else ""
+        hint = "the data has changed since; release the endpoint again" if given else "give the split a larger share"
+        raise StageError(f"{len(pairs)} held-out pairs that differ{asked}, 2 are needed: {hint}")
     first, second = (_answers(folder, given.get(folder), pairs, params) for folder in packages)
     rows = [
         (left, right, pair.completion)

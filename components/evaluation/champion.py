@@ -4,8 +4,9 @@ A fact of a deployment and therefore no DVC stage: `atelier release start` runs 
 process of its own: `python -m components.evaluation.champion <line> <candidate> <champion> <output.json>`. Both models
 get the same captions, seeds and completions, so that every difference is taken within a pair. A check passes where the
 worse end of its difference's one-sided 95 % interval stays within a margin of `params.yaml` (non-inferiority). A
-verdict on the same packages, data and settings is kept and not found again. Where one of two is an endpoint, which has
-no perplexity, answers are compared instead (`components.evaluation.by_answers`), and the verdict says so.
+verdict on the same packages, data and settings is kept and not found again. Where perplexity cannot be compared, as of
+an endpoint or of models with different tokenisers, answers are (`components.evaluation.by_answers`), and the verdict
+says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, distinct_pairs, read_pairs
 from components.data.pixels import pixels
 from components.data.sample import Sample
-from components.evaluation.by_answers import by_answers, similarities
+from components.evaluation.by_answers import by_answers, sampling, similarities
 from components.evaluation.distances import LEAST, kid_difference
 from components.evaluation.exported_text import OpenVinoLogits
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
@@ -111,28 +112,30 @@ def compare_pipelines(candidate: Path, champion: Path, held_out: list[Sample], p
     return pipeline_checks(runtimes[0], runtimes[1], encoder, held_out, params)
 
 
+def read_chat(package: Path) -> Chat:
+    return Chat.read(package / "openvino", package / "openvino")
+
+
 @torch.inference_mode()
-def completion_losses(folder: Path, pairs: Sequence[Pair]) -> tuple[list[list[int]], Values]:
-    """Tokens of each completion, and its mean negative log-likelihood in nats per token, by a package's own graph."""
-    chat, logits = Chat.read(folder / "openvino", folder / "openvino"), OpenVinoLogits(folder)
-    completions: list[list[int]] = []
+def completion_losses(folder: Path, pairs: Sequence[Pair]) -> Values:
+    """Each completion's mean negative log-likelihood in nats per token, by a package's own graph."""
+    chat, logits = read_chat(folder), OpenVinoLogits(folder)
     losses: list[float] = []
     vocabulary = int(of_text(read_config(folder / "openvino")).get("vocab_size", 0))
     for samples in batches([chat.encode(pair) for pair in pairs], vocabulary=vocabulary):
         logits_TV, tokens_T = logits(collate(samples, chat.pad))
         losses_T = functional.cross_entropy(logits_TV, tokens_T, reduction="none")
-        own = [[token for token in labels if token != IGNORED] for _, labels in samples]
-        losses += [float(losses_t.mean()) for losses_t in losses_T.split([len(completion) for completion in own])]
-        completions += own
-    return completions, np.array(losses)
+        own = [len(labels) - labels.count(IGNORED) for _, labels in samples]
+        losses += [float(losses_t.mean()) for losses_t in losses_T.split(own)]
+    return np.array(losses)
 
 
 def short_enough(pairs: Sequence[Pair], *packages: Path) -> list[Pair]:
     """The pairs that every package's model holds; how many are not is printed. Raises `StageError` where fewer than two
     are."""
     kept = list(pairs)
-    for folder in (package / "openvino" for package in packages):
-        chat, holds = Chat.read(folder, folder), context_length(read_config(folder))
+    for package in packages:
+        chat, holds = read_chat(package), context_length(read_config(package / "openvino"))
         kept = [pair for pair in kept if not holds or len(chat.encode(pair)[0]) <= holds]
     if long := len(pairs) - len(kept):
         print(f"{long} of {len(pairs)} held-out pairs are left out: they are longer than a model holds")
@@ -148,13 +151,20 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: int, gate: GateText) -> list[Bound]:
     """Perplexity on the held-out completions rises by a small factor at most."""
-    tokens, losses_N = completion_losses(candidate, pairs)
-    other_tokens, other_losses_N = completion_losses(champion, pairs)
-    if tokens != other_tokens:
-        raise StageError("their tokenisers differ, and so does what one token's perplexity means")
+    losses_N, other_losses_N = (completion_losses(folder, pairs) for folder in (candidate, champion))
     estimate, upper = np.exp(mean_difference(losses_N, other_losses_N, "upper", seed))
     threshold = 1 + gate.max_perplexity_increase
     return [Bound("perplexity_ratio_upper", float(upper), Relation.AT_MOST, threshold, float(estimate), len(pairs))]
+
+
+def unlike(candidate: Path, champion: Path, pairs: Sequence[Pair]) -> str:
+    """Why perplexity says nothing of two packages of the text line; empty where it does."""
+    if by_answers(candidate, champion):
+        return "an endpoint has no perplexity"
+    chats = [read_chat(package) for package in (candidate, champion)]
+    if any(chats[0].answer(pair.completion) != chats[1].answer(pair.completion) for pair in pairs):
+        return "their tokenisers differ, and with them what a token's perplexity means"
+    return ""
 
 
 def answer_checks(candidate: Path, champion: Path, test: Sequence[Pair], params: Params) -> list[Bound]:
@@ -165,19 +175,23 @@ def answer_checks(candidate: Path, champion: Path, test: Sequence[Pair], params:
     return [Bound("chrf_gain_lower", lower, Relation.AT_LEAST, -margin, gain, len(scores_N))]
 
 
-def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list[Bound]:
-    """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
-    test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
-    if line == "text" and by_answers(candidate, champion):
-        return answer_checks(candidate, champion, read_pairs(test), params)
-    if line == "text":
-        pairs = distinct_pairs(read_pairs(test), params.evaluate.text.seed)
-        if len(pairs) < 2:
-            raise StageError(
-                f"{test}: {len(pairs)} held-out pairs that differ, 2 are needed; give the split a larger share"
-            )
-        pairs = short_enough(pairs, candidate, champion)
-        return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
+def compare_text(candidate: Path, champion: Path, params: Params) -> tuple[list[Bound], str]:
+    """The checks of two packages of the text line, and why they are of answers; empty where they are of perplexity."""
+    path, seed = DATA / "text" / "split" / "test.parquet", params.evaluate.text.seed
+    test = read_pairs(path)
+    pairs = distinct_pairs(test, seed)
+    if len(pairs) < 2:
+        raise StageError(
+            f"{path}: {len(pairs)} held-out pairs that differ, 2 are needed; give the split a larger share"
+        )
+    if why := unlike(candidate, champion, pairs):
+        return answer_checks(candidate, champion, test, params), why
+    return text_checks(candidate, champion, short_enough(pairs, candidate, champion), seed, params.gate.text), ""
+
+
+def compare_image(candidate: Path, champion: Path, params: Params) -> list[Bound]:
+    """Raises `StageError` where there are too few pictures to compare two packages on."""
+    settings = params.evaluate.image
     samples = chosen("test", settings.samples, settings.seed)
     if paints_pipeline(candidate) or paints_pipeline(champion):
         return compare_pipelines(candidate, champion, samples, params)
@@ -198,22 +212,25 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
             stage: getattr(getattr(params, stage), line).model_dump(mode="json") for stage in ("evaluate", "gate")
         },
     }
-    if line == "image":
-        question["painting"] = asdict(Painting.served(params))
+    question["served"] = sampling(params) if line == "text" else asdict(Painting.served(params))
     if question["candidate"] == question["champion"]:
         return print(f"{candidate} and {champion} are the same {line} package: nothing to compare")
     if output.exists() and question.items() <= json.loads(output.read_bytes()).items():
         return print(f"{output}: judged already")
     try:
-        checks = compare(line, candidate, champion, params)
+        why = ""
+        if line == "text":
+            checks, why = compare_text(candidate, champion, params)
+        else:
+            checks = compare_image(candidate, champion, params)
     except (RuntimeError, OSError) as error:  # OpenVINO's own errors are RuntimeErrors too
         raise StageError(
             f"{candidate} cannot be compared with the champion {champion}: {error}; to replace the champion all the "
             "same: atelier release start --force 'the reason'"
         ) from error
     document = verdict(checks, parity=True)  # without it there would be no package
-    if by_answers(candidate, champion):
-        document["compared"] = "answers, as an endpoint has no perplexity"
+    if why:
+        document["compared"] = f"answers, as {why}"
     write_text(output, canonical(question | document))
     print(
         f"compare {line}: " + ("not worse" if document["passed"] else "may be worse: " + "; ".join(refusals(document)))

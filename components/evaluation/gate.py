@@ -182,13 +182,14 @@ def verdict(checks: Sequence[Check], parity: bool) -> dict[str, Any]:
 
 def refusals(document: dict[str, Any]) -> list[str]:
     """What a refused model failed at, in words."""
-    failed = [
-        f"{row['name']} is {row['value']:.4g}, must be {row['relation']} {row['threshold']:g}"
-        + (f" ({row['note']})" if "note" in row else "")
-        for row in document["checks"]
-        if not row["passed"]
-    ]
+    failed = [in_words(row) for row in document["checks"] if not row["passed"]]
     return failed if document["parity"] else [*failed, "the exported model's parity with PyTorch failed"]
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """A check of the verdict: what was measured, what is asked for, and what that rests on."""
+    note = f" ({row['note']})" if "note" in row else ""
+    return f"{row['name']} is {row['value']:.4g}, must be {row['relation']} {row['threshold']:g}{note}"
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -210,7 +211,8 @@ def main(line: Line) -> None:
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise StageError(f"metrics/{line}: not what the gate expects: {error!r}") from error
     write_text(METRICS / line / "gate.json", canonical(document))
-    print(f"gate {line}: " + ("passed" if document["passed"] else "refused: " + "; ".join(refusals(document))))
+    words = [in_words(row) for row in document["checks"]] if document["passed"] else refusals(document)
+    print(f"gate {line} {'passed' if document['passed'] else 'refused'}: {'; '.join(words)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from components.artifact import ArtifactError, Manifest, canonical, seal, staged
 from components.config import EvaluateText, Params
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.answers import scored
-from components.evaluation.by_answers import conversation, sampled, to_ask
+from components.evaluation.by_answers import conversation, sampled, sampling, to_ask
 from components.evaluation.text import means, not_learned, without_model
 from components.models.text_encoder import TextEncoder
 from components.paths import TEXT_ENDPOINT, TEXT_SPLIT
@@ -40,7 +40,7 @@ EVALUATED_ON = "evaluated_on"  # the role of the data among the parents: nothing
 
 def parameters_of(params: Params) -> dict[str, Any]:
     """What an artifact says of the API, and how that was asked about the held-out phrases."""
-    base, serving = params.base.text, params.serving
+    base = params.base.text
     return {
         "url": base.endpoint,
         "model": base.model,
@@ -48,12 +48,7 @@ def parameters_of(params: Params) -> dict[str, Any]:
         "omit": list(base.omit),
         "price": base.price.model_dump() if base.price else None,
         "system_prompt": params.train.text.system_prompt,
-        "evaluation": {
-            **params.evaluate.text.model_dump(),
-            "max_new_tokens": serving.text_max_new_tokens,
-            "temperature": serving.text_temperature,
-            "top_p": serving.text_top_p,
-        },
+        "evaluation": params.evaluate.text.model_dump() | sampling(params),
     }
 
 

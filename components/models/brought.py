@@ -23,7 +23,7 @@ from components.stage import StageError
 
 BUILT_IN = {"text": "smollm2", "image": "sticker"}
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
 LONGEST_HEADER = 2**27  # bytes of a safetensors file's
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 # What a model is read from; a repository holds much else, such as the same weights for other programs.
@@ -146,7 +146,9 @@ def read_json(path: Path, line: str = "text") -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise StageError(f"{key}: {path.parent} has no {path.name}: it is no model's folder") from error
+        adapter = (path.parent / "adapter_config.json").is_file()
+        what = "an adapter's folder: merge it into its model, and bring that" if adapter else "no model's folder"
+        raise StageError(f"{key}: {path.parent} has no {path.name}: it is {what}") from error
     except ValueError as error:
         raise StageError(f"{key}: {path} is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -159,18 +161,14 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
 
     Raises `StageError` where a file is missing, cut off, pickled, or not what the index says.
     """
-    key, index = f"base.{line}.model", folder / f"{weights}.index.json"
-    if index.is_file():
-        placed: dict[str, str] = read_json(index, line).get("weight_map", {})
-        shards = sorted(set(placed.values()))
-    else:
-        placed, shards = {}, [weights]
+    key, placed = f"base.{line}.model", placed_in(folder, weights, line)
+    shards = sorted(set(placed.values())) or [weights]
     if missing := [name for name in shards if not (folder / name).is_file()]:
         pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
         hint = f"; {pickled[0]} is a pickle, which can run code: save the model as safetensors" if pickled else ""
         raise StageError(
             f"{key}: {folder} has {len(shards) - len(missing)} of {len(shards)} files of weights, "
-            f"{missing[0]} is missing{hint}"
+            f"{missing[0]} is missing{hint or ': bring the whole folder'}"
         )
     seen: dict[str, str] = {}
     for shard in shards:
@@ -183,9 +181,23 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
             yield name, prod(tensor.shape)
     if wrong := sorted(name for name, shard in placed.items() if seen.get(name) != shard):
         raise StageError(
-            f"{key}: {index} says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
+            f"{key}: {folder / weights}.index.json says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
             f"({len(wrong)} such tensors): bring the folder again"
         )
+
+
+def placed_in(folder: Path, weights: str = WEIGHTS, line: str = "text") -> dict[str, str]:
+    """The file of each tensor by the index of `weights`; empty where one file holds all, which transformers prefers.
+
+    Raises `StageError` for an index that places nothing.
+    """
+    index = folder / f"{weights}.index.json"
+    if not index.is_file() or (weights == WEIGHTS and (folder / weights).is_file()):
+        return {}
+    placed = read_json(index, line).get("weight_map")
+    if not placed or not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+        raise StageError(f"base.{line}.model: {index} says of no tensor in which file it is: bring the folder again")
+    return placed
 
 
 class Tensor(NamedTuple):
@@ -218,7 +230,7 @@ def read_header(path: Path, said_before: str = "") -> tuple[int, dict[str, Tenso
 def _template(folder: Path) -> str | None:
     """The chat template, from its own file or the tokenizer's configuration."""
     if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8").strip() or None
     tokenizer = read_json(folder / "tokenizer_config.json")
     template = tokenizer.get("chat_template")
     if isinstance(template, list):  # several, by name

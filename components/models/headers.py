@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.models.brought import INDEX, WEIGHTS, Source, read_header, read_json
+from components.models.brought import WEIGHTS, Source, placed_in, read_header
 from components.models.brought_pipeline import OTHER_FORMS
 from components.models.hub import asking, bring, described, names
 from components.planner.shape import Header
@@ -48,8 +48,7 @@ class Files:
 
     def of_language_model(self) -> dict[str, Header]:
         """Every tensor of the weights that transformers would load; empty where there are none."""
-        index = self.folder / INDEX
-        shards = set(read_json(index)["weight_map"].values()) if index.is_file() else {WEIGHTS}
+        shards = {WEIGHTS} if WEIGHTS in self.weights else set(placed_in(self.folder).values())
         return {
             name: header for path in sorted(shards & {*self.weights}) for name, header in self.headers(path).items()
         }

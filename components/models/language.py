@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from components.chat import MARKS, ChatEncoder, ChatFormat, Message, Turn
+from components.chat import MARKS, ChatEncoder, ChatFormat, Message, Turn, of_text
 from components.data.pairs import Pair
 from components.stage import StageError
 
@@ -95,9 +95,27 @@ class Chat:
 
     @classmethod
     def of_base(cls, folder: Path, system_prompt: str) -> Chat:
-        """Of a base model; raises `StageError` where its template and its end tokens do not fit together."""
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(tokenizer, format_of(tokenizer, end_tokens(folder, tokenizer), system_prompt))
+        """Of a base model; raises `StageError` where its tokenizer cannot be read, or does not fit the model."""
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # of tokenizers' own, which are plain `Exception`s, and any of transformers'
+            raise StageError(f"the tokenizer in {folder} cannot be read: {error}; bring its files again") from error
+        chat = cls(tokenizer, format_of(tokenizer, end_tokens(folder, tokenizer), system_prompt))
+        chat.require_embeddings(folder)
+        return chat
+
+    def require_embeddings(self, folder: Path) -> None:
+        """Raise `StageError` where tokens of a base are beyond its embeddings, but for added ones that are not used."""
+        size = int(of_text(json.loads((folder / "config.json").read_bytes())).get("vocab_size") or 0)
+        tokens, added = set(self.tokenizer.get_vocab().values()), set(self.tokenizer.added_tokens_decoder)
+        largest = max({self.pad, *self.format.ends, *self.format.closing} | tokens - added)
+        if size and largest >= size:
+            word = self.tokenizer.convert_ids_to_tokens(largest)
+            raise StageError(
+                f"the tokenizer in {folder} has the token {word!r} ({largest}), the model embeddings of {size}: bring "
+                "the tokenizer of this model; where a token for padding was added to it, name another as pad_token in "
+                "tokenizer_config.json"
+            )
 
     @property
     def pad(self) -> int:
@@ -171,8 +189,9 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
             prompt = render(tokenizer, variables, turns)
             whole = render(tokenizer, variables, [*turns, {"role": "assistant", "content": answer}], generate=False)
         except TemplateError as error:
+            refused = "system message; leave train.text.system_prompt empty" if system_prompt else "message"
             raise StageError(
-                f"the model's chat template takes no {'system ' * bool(system_prompt)}message: {error}"
+                f"the model's chat template takes no {refused}: {error}; it is chat_template.jinja in its folder"
             ) from error
         if not whole.startswith(prompt + answer):
             continue
@@ -182,16 +201,34 @@ def format_of(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], system_pr
             return ChatFormat(
                 system_prompt, variables, tuple(ids[:end]), (ids[end - 1], *sorted(set(ends) - {ids[end - 1]}))
             )
-    words = tokenizer.convert_ids_to_tokens(list(ends))
+    words = [word or end for word, end in zip(tokenizer.convert_ids_to_tokens(list(ends)), ends, strict=True)]
     raise StageError(
         f"the model's chat template ends an answer with {closing!r}, its end tokens are {words}: nothing would end "
-        "what it writes; correct eos_token_id in its generation_config.json"
+        "what it writes, as of a base model that nobody has taught to answer; take the chat model of the family, or "
+        "correct eos_token_id in its generation_config.json"
     )
 
 
 def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The base model in evaluation mode."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
+    """The base model in evaluation mode.
+
+    Raises `StageError` where its weights are not those of its configuration: what is missing would be random numbers.
+    """
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    if differing := sorted(found["mismatched_keys"]):
+        name, has, described = differing[0]
+        raise StageError(
+            f"{folder}: {name} has the shape {tuple(has)}, config.json describes {tuple(described)} ({len(differing)} "
+            "such tensors): bring the folder again"
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise StageError(
+            f"{folder}: it has no weights for {len(missing)} tensors that config.json describes, such as {missing[0]}: "
+            "bring the whole folder"
+        )
+    return cast(PreTrainedModel, model.eval())
 
 
 def experts_in_one_block(model: PreTrainedModel) -> str:

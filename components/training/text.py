@@ -286,7 +286,7 @@ def main() -> None:
     chat = Chat.of_base(base, settings.system_prompt)
     fit = fitting(chat, read_pairs(SPLIT / "train.parquet"), settings, room(base, settings))
     if is_writer():
-        describe(fit)
+        describe(fit, settings.system_prompt)
     seen, run_settings = schedule(fit.samples, settings)
     announce(seen, run_settings, settings)
     key = state_key(run_settings.model_dump(), canonical([parents, fit.metrics["max_length"]]))
@@ -302,9 +302,11 @@ def main() -> None:
     print(f"{CHECKPOINT}: loss {metrics['loss_first']:.3f} → {metrics['loss']:.3f}, held out {loss:.3f}")
 
 
-def describe(fit: Fit) -> None:
-    """How long the samples are, in one line."""
+def describe(fit: Fit, system_prompt: str) -> None:
+    """How long the samples are, in one line, and what they are led by."""
     of = fit.metrics
+    if system_prompt:
+        print(f"train text: train.text.system_prompt leads what brings no system message: {system_prompt!r}")
     print(
         f"train text: {of['samples']} samples of {of['pairs']} pairs, of at most {of['max_length']} tokens; the data's "
         f"have {of['tokens_min']} to {of['tokens_max']}, median {of['tokens_median']}, 95 % {of['tokens_95']}, 99 % "

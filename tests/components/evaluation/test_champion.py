@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from components import config
-from components.artifact import verify
+from components.artifact import seal, verify
 from components.data.pairs import Pair, distinct_pairs
 from components.evaluation import by_answers, champion
 from components.evaluation.champion import (
@@ -150,6 +151,21 @@ def test_a_verdict_carries_its_evidence_and_is_found_anew_for_other_data(
 def test_the_champion_itself_is_not_compared(data: Path, tiny_export: Path, tmp_path: Path) -> None:
     champion.main("text", tiny_export, tiny_export, tmp_path / "verdict.json")
     assert not (tmp_path / "verdict.json").exists()
+
+
+def test_models_whose_tokenisers_differ_are_compared_by_their_answers(
+    data: Path, tiny_export: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(tiny_export, tmp_path / "other")
+    tokenizer = json.loads((other / "openvino/tokenizer.json").read_bytes())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (other / "openvino/tokenizer.json").write_text(json.dumps(tokenizer))
+    seal(other, line="text", kind="export", parents={}, parameters={}, metrics={})
+    champion.main("text", other, tiny_export, tmp_path / "verdict.json")
+    document = json.loads((tmp_path / "verdict.json").read_bytes())
+    assert document["compared"].startswith("answers, as their tokenisers differ")
+    assert [row["name"] for row in document["checks"]] == ["chrf_gain_lower"]
 
 
 def test_what_cannot_be_compared_is_named_with_what_to_do(

@@ -166,6 +166,9 @@ def test_a_refusal_keeps_its_evidence_and_does_not_fail(
         "named_shortfall": 0.0,
     }
     assert "refused: kid_upper is 99" in capsys.readouterr().out
+    write(tmp_path, measured(0.01, 0.9, 0.75), {"passed": True})
+    gate.main("image")
+    assert "passed: kid_upper is 0.01, must be at most" in capsys.readouterr().out  # a pass says what it rests on
 
 
 @pytest.mark.parametrize("evaluation", [{}, {"after": {"kid": 0.1}}, {"after": None}])

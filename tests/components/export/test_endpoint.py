@@ -132,5 +132,5 @@ def test_a_model_of_ones_own_has_to_answer_about_as_well(
     with pytest.raises(
         StageError, match="0 held-out pairs that differ are among those that the endpoint was asked about"
     ):
-        champion.compare("text", own, TEXT_ENDPOINT, params)
+        champion.compare_text(own, TEXT_ENDPOINT, params)
     assert verify(TEXT_ENDPOINT).kind == "endpoint"

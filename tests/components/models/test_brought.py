@@ -14,11 +14,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from components.artifact import ArtifactError, file_digest, seal
-from components.models.brought import INDEX, WEIGHTS, Source, digests, examine, opened
+from components.models.brought import WEIGHTS, Source, digests, examine, opened
 from components.stage import StageError
 from tests.tiny_language import write_tiny_base
 
 CARD = "---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n"
+INDEX = f"{WEIGHTS}.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Spoil = Callable[[Path], object]
@@ -82,6 +83,15 @@ def misplace_a_tensor(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": placed}))
 
 
+def place_nothing(folder: Path) -> None:
+    split(folder)
+    (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": 9}}))
+
+
+def make_an_adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
 def cut_off(folder: Path) -> None:
     weights = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(weights[:-100])
@@ -94,6 +104,8 @@ def pickle_weights(folder: Path) -> None:
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "no folder": (shutil.rmtree, "there is no folder"),
     "no configuration": (without("config.json"), "has no config.json: it is no model's folder"),
+    "an adapter": (make_an_adapter, "has no config.json: it is an adapter's folder: merge it into its model"),
+    "an empty template": (with_text("chat_template.jinja", "\n"), "it has no chat template"),
     "a configuration that is no JSON": (with_text("config.json", "{"), "config.json is not JSON"),
     "a configuration that is a list": (with_text("config.json", "[]"), "config.json holds no JSON object"),
     "a context that is no number": (
@@ -133,11 +145,12 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         pickle_weights,
         "0 of 1 files of weights, model.safetensors is missing; pytorch_model.bin is a pickle, which can run code",
     ),
-    "a lost shard": (lose_a_shard, f"1 of 2 files of weights, {SHARDS[1]} is missing"),
+    "a lost shard": (lose_a_shard, f"1 of 2 files of weights, {SHARDS[1]} is missing: bring the whole"),
     "a misplaced tensor": (
         misplace_a_tensor,
         f"{INDEX} says that model.norm.weight is in {SHARDS[0]}, where it is not",
     ),
+    "an index of nothing": (place_nothing, f"{INDEX} says of no tensor in which file it is: bring the folder again"),
     "a file that was cut off": (cut_off, "bring it again"),
     "a file of another format": (with_text(WEIGHTS, "<!doctype html>" * 9), "is no safetensors file: bring it again"),
     "an empty file": (with_text(WEIGHTS, ""), "is no safetensors file: bring it again"),
@@ -182,6 +195,14 @@ def test_weights_in_several_files_are_the_same_model(model: Path) -> None:
     sharded = examine(model, None)
     assert replace(sharded, files=facts.files) == facts
     assert sharded.files.keys() - facts.files.keys() == {*SHARDS, INDEX}
+
+
+def test_an_index_that_was_left_beside_the_whole_weights_is_not_read(model: Path) -> None:
+    """As transformers does: it loads the one file, whatever shards there were."""
+    facts, whole = examine(model, None), (model / WEIGHTS).read_bytes()
+    lose_a_shard(model)
+    (model / WEIGHTS).write_bytes(whole)
+    assert examine(model, None).parameters == facts.parameters
 
 
 def test_a_template_may_stand_in_the_tokenizers_configuration(model: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from components.models import brought, described, headers
-from components.models.brought import INDEX, examine
+from components.models.brought import examine
 from components.models.described import card_of
 from components.stage import StageError
-from tests.components.models.test_brought import CARD, SHARDS, split
+from tests.components.models.test_brought import CARD, INDEX, SHARDS, split
 from tests.tiny_language import write_tiny_base
 from tests.tiny_pipelines import write_tiny_sdxl
 
@@ -44,7 +44,8 @@ def test_shards_are_read_by_their_index(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "change"), [("chat_template.jinja", None), ("README.md", "# none\n"), (SHARDS[1], None), (INDEX, "{")]
+    ("file", "change"),
+    [("chat_template.jinja", None), ("README.md", "# none\n"), (SHARDS[1], None), (INDEX, "{"), (INDEX, "{}")],
 )
 def test_what_is_missing_is_said_in_the_words_of_the_refusal(model: Path, file: str, change: str | None) -> None:
     if file not in ("chat_template.jinja", "README.md"):

@@ -214,7 +214,7 @@ def test_a_template_that_closes_answers_with_no_end_token_is_refused_with_both()
 
 def test_a_template_without_a_system_role_is_refused_with_a_system_prompt_and_taken_without() -> None:
     tokenizer = tiny_tokenizer(WITHOUT_SYSTEM)
-    with pytest.raises(StageError, match="takes no system message: System role not supported"):
+    with pytest.raises(StageError, match=r"takes no system message; leave .*system_prompt empty: System role not"):
         format_of(tokenizer, [2], SYSTEM_PROMPT)
     assert format_of(tokenizer, [2], "") == ChatFormat("", {}, closing=(2,), ends=(2,))
 
@@ -223,6 +223,50 @@ def test_an_answer_ends_with_any_token_that_the_models_files_name(tiny_base: Pat
     base = shutil.copytree(tiny_base, tmp_path / "base")
     (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 2]}))
     assert tiny_chat(base).format.ends == (2, 0)  # first the one that the template closes with
+
+
+def test_a_padding_token_that_the_model_does_not_know_is_refused_by_its_name(tiny_base: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.save_pretrained(base)
+    with pytest.raises(StageError, match=r"has the token '<pad>' \(259\), the model embeddings of 259: bring"):
+        tiny_chat(base)
+
+
+def test_a_tokenizer_that_is_damaged_is_named(tiny_base: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    (base / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes()[:-9])
+    with pytest.raises(StageError, match=rf"the tokenizer in {base} cannot be read: .*; bring its files again"):
+        tiny_chat(base)
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    config = json.loads((base / "config.json").read_bytes())
+    (base / "config.json").write_text(json.dumps(config | {"vocab_size": 200}))
+    with pytest.raises(StageError, match=r"\(258\), the model embeddings of 200: bring the tokenizer of this"):
+        tiny_chat(base)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_hidden_layers": 3}, r"no weights for 9 tensors that config\.json describes, such as model\.layers\.2\."),
+        (
+            {"intermediate_size": 96},
+            r"\.0\.mlp\.down_proj\.weight has the shape \(64, 128\), .*describes \(64, 96\) \(6 such",
+        ),
+    ],
+)
+def test_weights_of_another_configuration_are_refused(
+    tiny_base: Path, tmp_path: Path, change: dict[str, int], words: str
+) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    config = json.loads((base / "config.json").read_bytes())
+    (base / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(StageError, match=words):
+        load_base(base, torch.float32)
 
 
 def test_a_chat_is_read_from_the_bases_tokenizer_and_the_checkpoints_format(tiny_base: Path, tmp_path: Path) -> None:
