@@ -1,4 +1,4 @@
-"""Somebody's own pictures and pipeline through the whole loop by README's commands, with nothing but params.yaml changed.
+"""Somebody's own pictures and pipeline through the loop by README's commands, with nothing but params.yaml changed.
 
 The pipelines are tiny ones with random weights: what is proved is the way, not the pictures.
 """
@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -175,3 +174,33 @@ def test_it_is_served_and_the_picture_is_that_of_plain_diffusers_with_the_adapte
     print(response.headers)
     print(project.run("atelier", "report", "why", response.headers["x-request-id"]))
     print(project.run("atelier", "status"))
+
+
+def test_an_experiment_divides_users_and_likes_are_taken(project: Project) -> None:
+    document = read_yaml(project.folder / "params.yaml")
+    variants = {"control": {"weight": 0.5}, "treatment": {"weight": 0.5, "guidance": 8.0}}
+    own = {"name": "image-guidance", "line": "image", "salt": "image-guidance-1", "variants": variants}
+    document["experiments"] = [document["experiments"][0] | own]
+    write_yaml(project.folder / "params.yaml", document)
+    print(project.run("atelier", "experiment", "apply", "--why", "more guidance may please"))
+    painted = [project.paint(seed=3, user=f"user-{number}") for number in range(8)]
+    assert len({picture_of(response).tobytes() for response in painted}) == 2  # one for each variant
+    said = project.run("atelier", "report", "why", painted[0].headers["x-request-id"])
+    assert "image-guidance, variant" in said
+
+
+def test_another_training_is_compared_and_goes_on_trial_beside_the_champion(project: Project) -> None:
+    project.set(train={"image": {"max_steps": 30}}, evaluate={"image": {"encoder": "models/clip"}})
+    project.run("dvc", "repro", "package@image")
+    print(project.run("atelier", "release", "start", "image", "--canary", "--force", "the encoder is a random one"))
+    print(project.run("atelier", "status"))
+    assert "shadow" in project.run("atelier", "status")
+    picture_of(project.paint(seed=4))
+    project.run("atelier", "release", "rollback", "image", "--why", "enough was seen")
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_flow_matching_pipelines_are_packaged_too(project: Project, name: str) -> None:
+    project.set(base={"image": {"model": f"models/{name}"}})
+    project.run("dvc", "repro", "package@image")
+    assert project.metrics("gate")["passed"] and project.metrics("verify")["passed"]
