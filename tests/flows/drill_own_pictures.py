@@ -118,12 +118,9 @@ def write_pictures(folder: Path) -> None:
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project_in(folder: Path) -> Project:
     """A clone with the user's pictures and models in it, and params.yaml as they would set it."""
-    folder = tmp_path_factory.mktemp("own") / "atelier"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    (folder / "data").mkdir(exist_ok=True)
     (folder / "data/assets").symlink_to((ROOT / "data/assets").resolve())
     write_pictures(folder / "my-pictures")
     for name, write in WRITERS.items():
@@ -142,6 +139,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         train={"image": {"max_steps": 20, "batch_size": 4, "learning_rate": 0.01, "lora_rank": 4}},
         **settings,
     )
+    return made
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    made = project_in(tmp_path_factory.mktemp("own") / "atelier")
     try:
         yield made
     finally:
