@@ -27,6 +27,7 @@ from components.config.document import read_yaml, write_yaml
 from components.evaluation.psnr import psnr
 from flows.environment import PORTS
 from tests.bentos.processes import ROOT, free_port
+from tests.infra.prometheus.test_delivery import eventually
 from tests.tiny_clip import write_tiny_clip
 from tests.tiny_pipelines import SIZE, WRITERS
 
@@ -158,13 +159,14 @@ def picture_of(response: httpx.Response) -> np.ndarray[Any, Any]:
 
 def test_sdxl_is_made_and_gated_with_nothing_but_params_changed(project: Project) -> None:
     assert "nothing" in project.run("atelier", "model", "show", "models/sdxl").split("missing")[1].split("engines")[0]
-    print(project.run("dvc", "repro", *STAGES))
+    said = project.run("dvc", "repro", *STAGES)
+    assert "36 kept, 2 rejected" in said and "beyond 4:1; crop it" in said
     assert project.metrics("train")["buckets"] == 3
     assert project.metrics("gate")["passed"] and project.metrics("verify")["passed"]
 
 
 def test_it_is_served_and_the_picture_is_that_of_plain_diffusers_with_the_adapter(project: Project) -> None:
-    print(project.run("atelier", "release", "start", "image"))
+    project.run("atelier", "release", "start", "image")
     response = project.paint(seed=3)
     served = picture_of(response)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(project.folder / "models/sdxl", use_safetensors=True)
@@ -174,22 +176,29 @@ def test_it_is_served_and_the_picture_is_that_of_plain_diffusers_with_the_adapte
         PROMPT, height=SIZE, width=SIZE, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise
     ).images[0]
     assert psnr(np.asarray(plain), served) > 35
-    print(response.headers)
-    print(project.run("atelier", "report", "why", response.headers["x-request-id"]))
-    print(project.run("atelier", "status"))
+    said = project.run("atelier", "report", "why", response.headers["x-request-id"])
+    for part in (PROMPT, 'source = "models/sdxl"', 'licence = "apache-2.0"', "lora_rank = 4", "from metadata.jsonl"):
+        assert part in said
+    too_long = project.paint(prompt="a red disc " * 910)
+    assert too_long.status_code == 400 and "at most 4000 characters" in too_long.text
+    read = project.paint(prompt="a red disc " * 300).json()["data"][0]["revised_prompt"]
+    assert PROMPT.startswith(read[:5]) and len(read) < 40  # what the text encoders read of it
 
 
-def test_an_experiment_divides_users_and_likes_are_taken(project: Project) -> None:
+def test_an_experiment_divides_users(project: Project) -> None:
     document = read_yaml(project.folder / "params.yaml")
     variants = {"control": {"weight": 0.5}, "treatment": {"weight": 0.5, "guidance": 8.0}}
     own = {"name": "image-guidance", "line": "image", "salt": "image-guidance-1", "variants": variants}
     document["experiments"] = [document["experiments"][0] | own]
     write_yaml(project.folder / "params.yaml", document)
-    print(project.run("atelier", "experiment", "apply", "--why", "more guidance may please"))
-    painted = [project.paint(seed=3, user=f"user-{number}") for number in range(8)]
-    assert len({picture_of(response).tobytes() for response in painted}) == 2  # one for each variant
+    project.run("atelier", "experiment", "apply", "--why", "more guidance may please")
+    eventually(lambda: "x-variant" in project.paint(seed=3, user="somebody").headers, 20)
+    painted = [project.paint(seed=3, user=f"user-{number}") for number in range(24)]
+    pictures = {(response.headers["x-variant"], picture_of(response).tobytes()) for response in painted}
+    assert {variant for variant, _ in pictures} == {"control", "treatment"} and len({p for _, p in pictures}) == 2
     said = project.run("atelier", "report", "why", painted[0].headers["x-request-id"])
-    assert "image-guidance, variant" in said
+    assert f"image-guidance, variant {painted[0].headers['x-variant']}" in said
+    assert "image-guidance" in project.run("atelier", "experiment", "list")
 
 
 def test_another_training_is_compared_and_goes_on_trial_beside_the_champion(project: Project) -> None:
