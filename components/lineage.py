@@ -134,7 +134,8 @@ def _response(response: Answer, feedback: list[Answer]) -> list[str]:
 def _artifact(role: str, artifact: Answer) -> list[str]:
     lines = [f"{role:<12} {artifact['digest'][:16]}  {artifact['folder']} ({artifact['state']})"]
     for key, value in (artifact["parameters"] or {}).items():
-        lines.append(f"{'':<12}   {key} = {json.dumps(value, ensure_ascii=False)}")
+        said = f"{len(value)}, sealed by their digests" if key == "files" else json.dumps(value, ensure_ascii=False)
+        lines.append(f"{'':<12}   {key} = {said}")
     if role in ("data", "adapter"):
         lines += [f"{'':<12}   from {name} {digest[:16]}" for name, digest in (artifact["made_from"] or {}).items()]
     return lines

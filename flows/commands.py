@@ -158,6 +158,7 @@ def train_tune(what: Annotated[Literal["training", "sampling"], typer.Argument()
 
 
 def release_start(
+    line: Annotated[Line | None, typer.Argument(help="both by default")] = None,
     force: Annotated[str | None, typer.Option(help="why to release what may be worse or cannot be compared")] = None,
     canary: Annotated[bool | None, typer.Option(help="on trial beside the champion; as params.yaml says")] = None,
 ) -> None:
@@ -166,7 +167,8 @@ def release_start(
     stack.use_server_if_running(load())
     from flows.release import release
 
-    say(f"{line}: {deployment}" for line, deployment in release(force=force, canary=canary).items())
+    released = release([line] if line else None, force=force, canary=canary)
+    say(f"{name}: {deployment}" for name, deployment in released.items())
 
 
 def release_step() -> None:

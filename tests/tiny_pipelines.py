@@ -56,9 +56,9 @@ def write_tiny_sdxl(folder: Path, prediction: str = "epsilon") -> Path:
             cross_attention_dim=32,
         )
         pipeline = StableDiffusionXLPipeline(
-            vae=_vae(channels=4, scaling_factor=0.13025),
-            text_encoder=_clip(CLIPTextModel),
-            text_encoder_2=_clip(CLIPTextModelWithProjection),
+            vae=tiny_vae(channels=4, scaling_factor=0.13025),
+            text_encoder=clip_encoder(CLIPTextModel),
+            text_encoder_2=clip_encoder(CLIPTextModelWithProjection),
             tokenizer=clip_tokenizer(),
             tokenizer_2=clip_tokenizer(),
             unet=unet,
@@ -94,13 +94,13 @@ def write_tiny_sd3(folder: Path) -> Path:
         )
         _let_it_speak(transformer.proj_out)
         pipeline = StableDiffusion3Pipeline(
-            vae=_vae(channels=8, scaling_factor=1.5305, shift_factor=0.0609),
-            text_encoder=_clip(CLIPTextModelWithProjection),
-            text_encoder_2=_clip(CLIPTextModelWithProjection),
-            text_encoder_3=_t5(),
+            vae=tiny_vae(channels=8, scaling_factor=1.5305, shift_factor=0.0609),
+            text_encoder=clip_encoder(CLIPTextModelWithProjection),
+            text_encoder_2=clip_encoder(CLIPTextModelWithProjection),
+            text_encoder_3=t5_encoder(),
             tokenizer=clip_tokenizer(),
             tokenizer_2=clip_tokenizer(),
-            tokenizer_3=_t5_tokenizer(),
+            tokenizer_3=t5_tokenizer(),
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )
@@ -125,11 +125,11 @@ def write_tiny_flux(folder: Path) -> Path:
         )
         _let_it_speak(transformer.proj_out)
         pipeline = FluxPipeline(
-            vae=_vae(channels=4, scaling_factor=0.3611, shift_factor=0.1159),
-            text_encoder=_clip(CLIPTextModel),
-            text_encoder_2=_t5(),
+            vae=tiny_vae(channels=4, scaling_factor=0.3611, shift_factor=0.1159),
+            text_encoder=clip_encoder(CLIPTextModel),
+            text_encoder_2=t5_encoder(),
             tokenizer=clip_tokenizer(),
-            tokenizer_2=_t5_tokenizer(),
+            tokenizer_2=t5_tokenizer(),
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         )
@@ -154,7 +154,7 @@ def _let_it_speak(layer: torch.nn.Linear) -> None:
     torch.nn.init.normal_(layer.weight, std=0.2)
 
 
-def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
+def tiny_vae(channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         norm_num_groups=4,
@@ -177,7 +177,7 @@ def clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TOKENS)
 
 
-def _clip(kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> CLIPTextModel:
+def clip_encoder(kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> CLIPTextModel:
     config = CLIPTextConfig(
         vocab_size=520,
         hidden_size=16,
@@ -193,12 +193,12 @@ def _clip(kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> CLIP
     return kind(config).eval()
 
 
-def _t5_tokenizer() -> T5TokenizerFast:
+def t5_tokenizer() -> T5TokenizerFast:
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     letters = [(piece, -2.0) for piece in "▁abcdefghijklmnopqrstuvwxyz0123456789,.-"]
     return T5TokenizerFast(vocab=special + letters, extra_ids=0, model_max_length=TOKENS)
 
 
-def _t5() -> T5EncoderModel:
+def t5_encoder() -> T5EncoderModel:
     config = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4, pad_token_id=0)
     return T5EncoderModel(config).eval()

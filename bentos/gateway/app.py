@@ -117,7 +117,9 @@ class _Endpoint:
 
 
 class Readiness:
-    """`GET /readyz`: 200 where both lines' champions answer and requests can be recorded, else 503 in OpenAI's shape.
+    """`GET /readyz`: 200 where every line's champion answers and requests can be recorded, else 503 in OpenAI's shape.
+
+    A line that was never released, beside one that was, is not waited for.
 
     ASGI middleware, because BentoML's own answer to this path would have BentoML's shape. Asks nobody: it says what is
     known beside the requests, so that it answers at once whatever hangs.
@@ -136,7 +138,7 @@ class Readiness:
             gateway = self._gateway.ready()
             if gateway.events.failing:
                 raise events_unavailable()
-            for line in LINES:
+            for line in gateway.traffic.awaited:
                 gateway.upstream.info(gateway.traffic.champion_slot(line))
         except ApiError as error:
             return error.response()

@@ -146,6 +146,11 @@ class Traffic:
         found = self._upstream.endpoint(line) if line in self._fallbacks else None
         return found if found and (plan is None or found[1].deployment != plan.candidate) else None
 
+    @property
+    def awaited(self) -> list[Line]:
+        """The lines that have a champion; all of them where none has one, as where nothing was ever released."""
+        return [line for line, plan in self._plans.items() if plan.champion] or list(LINES)
+
     def champion_slot(self, line: Line) -> Slot:
         """Where the champion is; where no slot is known to serve it, the first that does not serve the candidate."""
         plan, slots = self._plans.get(line), self._upstream.slots[line]

@@ -27,7 +27,6 @@ from components.artifact import canonical, verify, write_text
 from components.chat import context_length, of_text
 from components.config import GateImage, GateText, Line, Params
 from components.data.pairs import Pair, distinct_pairs, read_pairs
-from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.evaluation.by_answers import by_answers, sampling, similarities
 from components.evaluation.distances import LEAST, kid_difference
@@ -35,14 +34,13 @@ from components.evaluation.exported_text import OpenVinoLogits
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
 from components.evaluation.paired import Values, mean_difference
-from components.evaluation.pipeline import concepts
+from components.evaluation.pipeline import concepts, squares
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.language import IGNORED, Chat, batches, collate
 from components.models.picture_encoder import PictureEncoder
 from components.models.text_encoder import TextEncoder
 from components.paths import DATA
-from components.runtimes.base import ImageRuntime
 from components.runtimes.image import Sampler, load_image, load_sampler
 from components.runtimes.pipeline import paints_pipeline
 from components.stage import StageError, run
@@ -81,35 +79,34 @@ def image_checks(
     ]
 
 
-def pipeline_checks(
-    candidate: ImageRuntime, champion: ImageRuntime, encoder: PictureEncoder, held_out: list[Sample], params: Params
-) -> list[Bound]:
-    """As `image_checks` of the built-in network, where one of the two is a brought pipeline: by the user's encoder."""
-    painting, gate, count = Painting.served(params), params.gate.image, len(held_out)
-    texts = [s.text for s in held_out]
-    captions_NF = encoder.captions(texts)
-    real_NF = encoder.pictures(pixels(held_out, encoder.size))
-    features = [encoder.pictures(paint(runtime, texts, painting)) for runtime in (candidate, champion)]
-    aligned = [(features_NF * captions_NF).sum(1).double().numpy() for features_NF in features]
-    gain, gain_lower = mean_difference(aligned[0], aligned[1], "lower", painting.seed)
-    kid, error = kid_difference(real_NF, features[0], features[1], concepts(held_out))
-    return [
-        Bound("alignment_gain_lower", gain_lower, Relation.AT_LEAST, -gate.max_alignment_loss, gain, count),
-        Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, Relation.AT_MOST, gate.max_kid_increase, kid, count),
-    ]
-
-
 def compare_pipelines(candidate: Path, champion: Path, held_out: list[Sample], params: Params) -> list[Bound]:
-    """Raises `StageError` where no encoder is named: nothing else compares pictures of any two models."""
+    """As `image_checks`, where one of the two is a brought pipeline: by the user's encoder, one engine at a time.
+
+    Raises `StageError` where no encoder is named: nothing else compares pictures of any two models.
+    """
     if params.evaluate.image.encoder is None:
-        raise StageError("pipelines are compared by an encoder: name a CLIP or SigLIP folder as evaluate.image.encoder")
+        raise StageError(
+            "pipelines are compared by an encoder: name a CLIP or SigLIP folder as evaluate.image.encoder; to replace "
+            "the champion without: atelier release start --force 'the reason'"
+        )
     if (count := len(set(concepts(held_out)))) < LEAST:
         raise StageError(
             f"held-out pictures of {count} concepts; KID needs {LEAST}: add some, or raise split.image.test"
         )
-    runtimes = [load_image(folder, "openvino") for folder in (candidate, champion)]
     encoder = PictureEncoder(params.evaluate.image.encoder)
-    return pipeline_checks(runtimes[0], runtimes[1], encoder, held_out, params)
+    painting, gate, texts = Painting.served(params), params.gate.image, [s.text for s in held_out]
+    captions_NF, real_NF = encoder.captions(texts), encoder.pictures(squares(held_out, encoder.size))
+    features = [
+        encoder.pictures(paint(load_image(folder, "openvino"), texts, painting)) for folder in (candidate, champion)
+    ]
+    aligned = [(features_NF * captions_NF).sum(1).double().numpy() for features_NF in features]
+    gain, gain_lower = mean_difference(aligned[0], aligned[1], "lower", painting.seed)
+    kid, error = kid_difference(real_NF, features[0], features[1], concepts(held_out))
+    upper = kid + ONE_SIDED_95 * error
+    return [
+        Bound("alignment_gain_lower", gain_lower, Relation.AT_LEAST, -gate.max_alignment_loss, gain, len(texts)),
+        Bound("kid_increase_upper", upper, Relation.AT_MOST, gate.max_kid_increase, kid, len(texts)),
+    ]
 
 
 def read_chat(package: Path) -> Chat:

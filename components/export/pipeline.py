@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import nncf
 import numpy as np
@@ -80,7 +79,8 @@ def _converted(
     for name in limits:  # which optimum leaves to the runtime, and GenAI expects
         graph = convert_tokenizer(getattr(pipeline, name), with_detokenizer=False)
         ov.save_model(graph, target / name / "openvino_tokenizer.xml")
-    _write_out_betas(pipeline.scheduler, target / "scheduler/scheduler_config.json")
+    schedule = target / "scheduler/scheduler_config.json"
+    write_text(schedule, canonical(json.loads(schedule.read_bytes()) | family.written_out(pipeline.scheduler, base)))
     parameter = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)
     return Description.model_validate(
         {
@@ -133,10 +133,3 @@ def _limits(pipeline: DiffusionPipeline) -> dict[str, int]:
         positions = getattr(encoder.config, "max_position_embeddings", None)  # relative ones have no end
         limits[name] = int(positions or (default.default if default else getattr(pipeline, name).model_max_length))
     return limits
-
-
-def _write_out_betas(scheduler: Any, path: Path) -> None:
-    """Give the noise schedule as numbers: GenAI spaces its betas without the last one, so that each is 0.1 % less."""
-    if hasattr(scheduler, "betas"):
-        config = json.loads(path.read_bytes())
-        write_text(path, canonical(config | {"trained_betas": scheduler.betas.tolist()}))

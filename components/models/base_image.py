@@ -10,12 +10,27 @@ from typing import Any
 
 from components import config
 from components.artifact import read_manifest, seal, staged
+from components.host_memory import host_memory
 from components.models.brought import Source
 from components.models.brought_pipeline import FILES, OTHER_FORMS, examine
 from components.models.hub import download
 from components.models.pipelines import family_of
 from components.paths import IMAGE_BASE, IMAGE_SOURCE
-from components.stage import run
+from components.stage import StageError, run
+
+WHOLE = 4  # bytes of each parameter of the whole pipeline, which is exported from float32 and verified against it
+SPARE = 0.8  # share of the memory that is planned with: allocators and the system want the rest
+
+
+def require_memory(model: str, parameters: int, total: int) -> None:
+    """Raise `StageError` where a pipeline is larger than this machine's memory of `total` bytes."""
+    needed = WHOLE * parameters
+    if needed > SPARE * total:
+        raise StageError(
+            f"base.image.model: {model} has {parameters / 1e6:,.0f} M parameters with {WHOLE} bytes each, as it is "
+            f"exported and verified in float32: {needed / 1e9:.2f} GB of the {total / 1e9:.2f} GB of memory that this "
+            f"machine has, {SPARE:.0%} of which can be used; take a smaller pipeline or a larger machine"
+        )
 
 
 def main() -> None:
@@ -31,6 +46,7 @@ def main() -> None:
         else:
             here = (download(source, FILES, OTHER_FORMS) if source.kind == "hub" else source).folder
             facts = examine(here, settings.licence, settings.model)
+            require_memory(settings.model, facts.parameters, host_memory()[1])
             parameters |= {name: getattr(facts, name) for name in ("family", "licence", "size", "files")}
             said = f"{facts.family}, {facts.parameters / 1e6:.1f} M parameters, {facts.size} pixels, {facts.licence}"
         seal(folder, line="image", kind="base", parents=parents, parameters=parameters, metrics={})

@@ -58,8 +58,12 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     named = licence or licence_of(folder)
     if found := faults(folder, licence):
         raise StageError(f"base.image.model: {model or folder} cannot be used: {'; '.join(found)}")
-    parameters = sum(count for part in _parts(index) for count in _weights(folder / part))
-    return Facts(family.name, named, parameters, family.native_size(folder), digests(folder))
+    return Facts(family.name, named, sum(parameters(folder).values()), family.native_size(folder), digests(folder))
+
+
+def parameters(folder: Path) -> dict[str, int]:
+    """How many values the weights of each component have, by the headers of its files."""
+    return {part: sum(_weights(folder / part)) for part in _parts(_index(folder))}
 
 
 def faults(folder: Path, licence: str | None) -> list[str]:

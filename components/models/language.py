@@ -7,6 +7,7 @@ Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole 
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -40,6 +41,10 @@ IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entr
 # LoRA on every linear layer but the output's, whatever they are called, not on attention alone: "LoRA Without Regret"
 # finds that the MLP matters most.
 TARGETS = "all-linear"
+BLOCKS = ("experts.gate_up_proj", "experts.down_proj")  # of all experts of a layer, as transformers holds them
+ROUTER = re.compile(r"\.(gate|router|wg)(\.|$)")  # of a mixture
+# Linear layers that PEFT takes for an expert's matrices by their names, and then adapts none of.
+MISTAKEN = (".gate", ".gate_proj", ".up_proj", ".down_proj", ".w1", ".w2", ".w3")
 # Values of variables that templates read, tried in turn until an answer stands where the prompt for it ends.
 VARIABLES: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": False})
 DATE = {"date_string": "26 Jul 2024"}  # for templates that would write the day's, so that a model trains on tomorrow's
@@ -267,13 +272,43 @@ def load_quantised(folder: Path) -> PreTrainedModel:
     return cast(PreTrainedModel, prepare_model_for_kbit_training(model, use_gradient_checkpointing=False))
 
 
+def places(model: PreTrainedModel, rank: int, alpha: int) -> dict[str, Any]:
+    """Where an adapter goes, as `LoraConfig` takes it.
+
+    Of a mixture whose experts are one block of weights: the blocks, at twice the rank where a block holds two matrices
+    of each expert, and every linear layer but the router, which decides who answers and is left as it is. PEFT's own
+    `all-linear` takes the router too, which families that keep a balance beside its weights do not run with, and no
+    linear layer that is called as an expert's matrix is.
+    """
+    blocks = {name for name, weight in model.named_parameters() if name.endswith(BLOCKS) and weight.dim() == 3}
+    if not blocks:
+        return {"target_modules": TARGETS}
+    output = model.get_output_embeddings()
+    linear = {
+        n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not output and not ROUTER.search(n)
+    }
+    mistaken = {name for name in linear if name.endswith(MISTAKEN)}
+    pairs = r".*\.gate_up_proj"
+    return {
+        "target_modules": sorted(linear - mistaken),
+        "target_parameters": sorted(blocks | {f"{name}.weight" for name in mistaken}),
+        "rank_pattern": {pairs: 2 * rank},
+        "alpha_pattern": {pairs: 2 * alpha},
+    }
+
+
 def add_adapter(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, dora: bool = False) -> PeftModel:
     """`model` with fresh, trainable LoRA matrices (DoRA's magnitudes too); everything else is frozen.
 
     Raises `StageError` for what PEFT has no such adapter for, as DoRA for the experts of a mixture.
     """
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, use_dora=dora, target_modules=TARGETS, task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        use_dora=dora,
+        task_type="CAUSAL_LM",
+        **places(model, rank, alpha),
     )
     try:
         with warnings.catch_warnings():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 LAYER = re.compile(r"\.(\d+)\.")
 EMBEDDING = re.compile(r"(?:embed_tokens|wte|embed_in|word_embeddings)\.weight$")
 HEAD = re.compile(r"(?:lm_head|embed_out)\.weight$")
+ROUTER = re.compile(r"\.(gate|router|wg)\.(\w+\.)?weight$")  # of a mixture: no adapter, and next to no work
 # By what configurations call them; the first that is there counts.
 NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
@@ -39,10 +40,10 @@ class Header(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """Of the whole model. `linear`: weights of the blocks' linear layers, to which LoRA is added; `inputs`, `outputs`:
-    the widths of these, summed. `expert`: weights of routed experts, `active` the share of them that a token passes,
-    `expert_sides` what a LoRA of rank 1 has of weights there. `intermediate`: width of the MLP that a token passes, all
-    its experts together.
+    """Of the whole model. `linear`: weights of the blocks' linear layers, to which LoRA is added, without routers;
+    `inputs`, `outputs`: the widths of these, summed. `expert`: weights of routed experts, `active` the share of them
+    that a token passes, `expert_sides` what a LoRA of rank 1 has of weights there. `intermediate`: width of the MLP
+    that a token passes, all its experts together.
     """
 
     family: str
@@ -133,7 +134,7 @@ def _kv_heads(text: Mapping[str, Any], sizes: Mapping[str, int]) -> int:
 
 
 def _is_linear(name: str, header: Header) -> bool:
-    of_block = bool(LAYER.search(name)) and ".experts." not in name
+    of_block = bool(LAYER.search(name)) and ".experts." not in name and not ROUTER.search(name)
     return len(header.shape) == 2 and of_block and name.endswith(".weight")
 
 

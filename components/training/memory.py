@@ -1,4 +1,4 @@
-"""What a text training takes of memory, so that a model too large is refused before it is loaded, with the arithmetic.
+"""What a training takes of memory, so that a model too large is refused before it is loaded, with the arithmetic.
 
 Weights, gradients and Adam's two moments follow from the number of parameters. What a forward pass keeps of a token is
 measured: by autograd's own account 3.5 (LoRA, bf16) to 6.3 bytes (every weight) for each of 8 hidden + 3 intermediate
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from components.chat import of_text
-from components.config import TrainText
+from components.config import TrainImage, TrainText
 from components.host_memory import host_memory
 from components.stage import StageError
 
@@ -78,3 +78,28 @@ def longest(parameters: int, config: Mapping[str, Any], settings: TrainText, tot
 def sharing(settings: TrainText) -> int:
     """Processes that train in one memory."""
     return 1 if torch.cuda.is_available() else settings.devices
+
+
+def require_pipeline_room(parts: Mapping[str, int], network: str, settings: TrainImage, free: int) -> None:
+    """Raise `StageError` where the weights alone of a pipeline's training are more than what is free.
+
+    `parts`: parameters of each component. First the encoders are held, the VAE in float32, then the `network` alone.
+    """
+    frozen = 2 if settings.precision == "bf16" else 4
+    trained = frozen if settings.lora_rank else 16
+    encoders = {name: 4 if name == "vae" else frozen for name in parts if name != network}
+    processes = 1 if torch.cuda.is_available() else settings.devices
+    for held in (encoders, {network: trained}):
+        needed = processes * sum(parts[name] * each for name, each in held.items())
+        if needed > SPARE * free:
+            sizes = [
+                f"{name} has {parts[name] / 1e6:,.0f} M parameters with {each} bytes each"
+                for name, each in held.items()
+                if parts[name]
+            ]
+            lora = "" if settings.lora_rank or network not in held else ", or set train.image.lora_rank"
+            raise StageError(
+                f"the pipeline's {', '.join(sizes)}, {processes} times: "
+                f"{needed / 1e9:.2f} GB of the {free / 1e9:.2f} GB of memory that are free, {SPARE:.0%} of which can "
+                f"be used; take a smaller pipeline or a larger machine{lora}"
+            )

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from components.artifact import Manifest, canonical, read_manifest, seal, staged
 from components.config import ImageSamples, TrainImage
 from components.data import sample
+from components.models.brought_pipeline import parameters as parameters_of
 from components.models.pipelines import Family, States, adapters, family_of
 from components.paths import ARTIFACTS, TRAINING_STATE
 from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
@@ -28,6 +29,7 @@ from components.stage import StageError
 from components.training import trainer
 from components.training.buckets import Order
 from components.training.encoded import Batch, Encoded, Encoders, Item, items, sizes_in_words
+from components.training.memory import memory, require_pipeline_room
 from components.training.trainer import TrainingModule
 
 STATE = TRAINING_STATE / "image"
@@ -206,6 +208,7 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
     """The stage for a pipeline in `folder`, sealed as `base`: returns its metrics; the first process alone writes."""
     family = family_of(folder)
     refuse(config, family)
+    require_pipeline_room(parameters_of(folder), family.network_name, config, memory()[0])
     sides = config.sizes or (base.parameters["size"],)
     multiple = family.multiple(folder)
     pictures, held_out = (

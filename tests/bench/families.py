@@ -21,7 +21,7 @@ import typer
 
 from components.artifact import canonical, write_text
 from components.stage import run
-from tests.bench import text_families
+from tests.bench import image_families, text_families
 
 METRICS = Path("metrics/families.json")
 SECONDS = 100
@@ -39,7 +39,10 @@ class Line:
     module: str
 
 
-LINES = {"text": Line(text_families.FAMILIES, text_families.STEPS, "tests.bench.text_steps")}
+LINES = {
+    "text": Line(text_families.FAMILIES, text_families.STEPS, "tests.bench.text_steps"),
+    "image": Line(image_families.FAMILIES, image_families.STEPS, "tests.bench.image_steps"),
+}
 
 
 def trial(line: str, family: str) -> None:

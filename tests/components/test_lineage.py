@@ -31,7 +31,9 @@ def root(tmp_path: Path) -> Path:
         meta = [json.dumps({"licence": licence} if licence else {}) for licence in licences]
         pd.DataFrame({"meta": meta}).to_parquet(split / f"{name}.parquet")
     data = artifact(split, "data", {"emojis": "e" * 64}, {"seed": 7})
-    base = artifact(tmp_path / "data" / "base" / "text", "base", {}, {"licence": "Apache-2.0"})
+    base = artifact(
+        tmp_path / "data" / "base" / "text", "base", {}, {"licence": "Apache-2.0", "files": {"a": "1" * 64}}
+    )
     parents = {"data": data.digest, "base": base.digest}
     checkpoint = artifact(tmp_path / "artifacts" / "text" / "checkpoint", "checkpoint", parents, {"lora_rank": 8})
     parents |= {"checkpoint": checkpoint.digest}
@@ -83,6 +85,7 @@ def test_the_explanation_names_each_link(root: Path) -> None:
     said = explain("chatcmpl-1", serve(root), root / "artifacts")
     for part in ("variant control", "a fox", "like 1", "text:1", "lora_rank = 8", "from emojis", "3 samples: MIT"):
         assert part in said
+    assert "files = 1, sealed by their digests" in said
 
 
 def test_an_artifact_made_again_since_is_not_taken_for_the_one_that_answered(root: Path) -> None:

@@ -53,6 +53,16 @@ def test_releases_are_told_rolled_back_with_a_reason_and_listed(
     assert "text-a.1 retired → champion (reinstatement) by" in listed[-1]
 
 
+def test_a_release_may_be_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(release, "release", lambda lines, **options: asked.append(lines) or {})
+    monkeypatch.setattr(stack, "supervisor_pid", lambda: None)
+    for arguments in (["image"], []):
+        assert CliRunner().invoke(cli.app, ["release", "start", *arguments]).exit_code == 0
+    assert asked == [["image"], None]
+    assert CliRunner().invoke(cli.app, ["release", "start", "sound"]).exit_code == 2
+
+
 def test_status_ends_in_the_error_of_params_that_it_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ConfigError("params.yaml is of another version")
 

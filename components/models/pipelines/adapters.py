@@ -80,7 +80,8 @@ def _faults(network: nn.Module, family: Family, path: Path) -> str:
     """What in the file does not fit the network; empty where all does."""
     if not path.is_file():
         return "there is no such file"
-    layers = {name: module for name, module in network.named_modules() if hasattr(module, "weight")}
+    matrices = ((name, getattr(module, "weight", None)) for name, module in network.named_modules())
+    layers = {name: weight for name, weight in matrices if weight is not None and weight.dim() > 1}
     ranks: dict[str, list[int]] = {}
     with safe_open(path, "pt") as file:
         stated = json.loads((file.metadata() or {}).get(METADATA, "{}"))
@@ -92,7 +93,7 @@ def _faults(network: nn.Module, family: Family, path: Path) -> str:
                 return f"{key} is not of its {family.network_name} in diffusers' format"
             if name not in layers:
                 return f"its {family.network_name} has no layer {name}"
-            wide, high = layers[name].weight.shape[1], layers[name].weight.shape[0]
+            high, wide = layers[name].shape[:2]
             (rank, side), due = (shape[:2], wide) if kind.startswith("A") else (shape[1::-1], high)
             if side != due:
                 return f"{key} is for a layer of {side} values, the base's has {due}"

@@ -122,6 +122,13 @@ class Family(ABC):
                 f"{', '.join(self.samplers)}"
             )
 
+    def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:
+        """What OpenVINO GenAI's file of the scheduler says otherwise, so that it samples as diffusers does.
+
+        A noise schedule's betas as numbers: GenAI spaces them without the last one, so that each is 0.1 % less.
+        """
+        return {"trained_betas": scheduler.betas.tolist()}
+
     # --- captions and pictures -------------------------------------------------------------------------------------
 
     @abstractmethod

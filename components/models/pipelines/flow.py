@@ -52,6 +52,14 @@ class Flow(Family):
         mu = config.base_shift + slope * (tokens - config.base_image_seq_len)
         return math.exp(mu) if config.time_shift_type == "exponential" else mu
 
+    def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:
+        """The shift of native pictures as a number, where it grows with their tokens: GenAI 2026.4 computes that as
+        FLUX.2 does, by the number of steps too. Pictures of other sizes are painted with it as well."""
+        if not scheduler.config.use_dynamic_shifting:
+            return {}
+        tokens = (self.native_size(folder) // self.multiple(folder)) ** 2
+        return {"use_dynamic_shifting": False, "shift": self.shift(scheduler, tokens)}
+
     def noised(self, scheduler: Any, latents_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:
         sigma_B111 = time_B.view(-1, 1, 1, 1)
         return (1 - sigma_B111) * latents_BCHW + sigma_B111 * noise_BCHW

@@ -71,6 +71,17 @@ async def test_without_releases_the_first_slot_is_asked(engine: Engine, upstream
         await traffic.refresh()
 
 
+async def test_a_line_that_was_never_released_is_not_awaited_beside_one_that_was(
+    engine: Engine, upstream: Upstream
+) -> None:
+    traffic = Traffic(upstream, engine, 0.05)
+    await traffic.refresh()
+    assert traffic.awaited == ["text", "image"]
+    release_directly(engine, "text-a")
+    await traffic.refresh()
+    assert traffic.awaited == ["text"]
+
+
 async def test_a_promotion_alone_moves_users_to_the_other_slot(engine: Engine, upstream: Upstream) -> None:
     traffic = Traffic(upstream, engine, 0.05)
     candidate(engine, State.CHAMPION)

@@ -13,6 +13,7 @@ import torch
 from components import config
 from components.artifact import seal, verify
 from components.data.pairs import Pair, distinct_pairs
+from components.data.sample import Sample
 from components.evaluation import by_answers, champion
 from components.evaluation.champion import (
     image_checks,
@@ -26,6 +27,9 @@ from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler, load_sampler
 from components.stage import StageError
 from tests.components.evaluation.test_image import PAINTING, drawn
+from tests.components.training.test_pipeline import picture
+from tests.conftest import TinyPipeline
+from tests.tiny_clip import write_tiny_clip
 from tests.tiny_image import StraightBackend
 from tests.tiny_language import write_tiny_export, write_tiny_pairs
 
@@ -187,3 +191,17 @@ def test_pairs_longer_than_a_model_holds_are_left_out_and_counted(
     texts, wanted = by_answers.similarities((tiny_export, tiny_export), [long, *PAIRS], config.load())
     assert len(texts) == len(wanted) == len(PAIRS)
     assert "1 of 5 held-out pairs are left out" in capsys.readouterr().out
+
+
+def test_pipelines_are_compared_by_the_users_encoder_or_not_at_all(tiny_pipeline: TinyPipeline, tmp_path: Path) -> None:
+    params = config.load()
+    serving = params.serving.model_copy(update={"image_steps": 2})
+    image = params.evaluate.image.model_copy(update={"encoder": write_tiny_clip(tmp_path / "clip")})
+    named = params.evaluate.model_copy(update={"image": image})
+    held_out = [Sample(colour, f"a {colour} flat", image=picture(96, 48, colour)) for colour in ("red", "blue", "pink")]
+    packages = tiny_pipeline.export, tiny_pipeline.export
+    with pytest.raises(StageError, match=r"name a CLIP .*evaluate.image.encoder; .*release start --force"):
+        champion.compare_pipelines(*packages, held_out, params)
+    compared = params.model_copy(update={"serving": serving, "evaluate": named})
+    bounds = champion.compare_pipelines(*packages, held_out, compared)
+    assert [bound.estimate for bound in bounds] == [0, 0] and all(bound.passed for bound in bounds)

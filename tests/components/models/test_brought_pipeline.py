@@ -210,3 +210,16 @@ def test_a_pipeline_is_named_as_a_folder_or_a_repository(named: str, kind: str) 
 def test_what_names_no_pipeline_is_refused(named: str) -> None:
     with pytest.raises(StageError, match=r"base\.image\.model: .*neither sticker nor a repository"):
         Source.of(named, "image")
+
+
+def test_a_pipeline_larger_than_the_machine_is_refused_with_the_arithmetic(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    configure(pipeline)
+    monkeypatch.setattr(base_image, "host_memory", lambda: (10**6, 4 * 10**4))
+    with pytest.raises(
+        StageError, match=r"M parameters with 4 bytes each.* of the 0.00 GB of memory that this machine"
+    ):
+        base_image.main()
+    assert not IMAGE_SOURCE.exists()

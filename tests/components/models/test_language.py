@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -38,6 +38,7 @@ from components.models.language import (
 )
 from components.stage import StageError
 from components.training.text import save
+from tests.bench import text_families
 from tests.tiny_language import SYSTEM_PROMPT, TEMPLATE, thinking_chat, tiny_chat, tiny_tokenizer
 
 PAIRS = [
@@ -46,7 +47,13 @@ PAIRS = [
 ]
 TURNS = Pair("make it bluer", "blue boat", "boat", history=(("user", "a boat"), ("assistant", "boat")))
 MIXTURE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+DEEPSEEK = {**text_families.SIZES, **text_families.FAMILIES["deepseek_v3"]}
 MIXTURE |= {"num_key_value_heads": 1, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+SHAPES: dict[str, dict[str, Any]] = {
+    "gpt2": {"vocab_size": 99, "n_embd": 32, "n_layer": 1, "n_head": 2},
+    "qwen3_moe": MIXTURE,
+    "deepseek_v3": DEEPSEEK,
+}
 WITHOUT_SYSTEM = (  # as Gemma's
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
 )
@@ -156,16 +163,17 @@ def test_packed_samples_have_the_losses_and_gradients_of_samples_one_by_one(fami
         assert torch.allclose(found, torch.stack(each).sum(0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "qwen3_moe"])
-def test_adapters_reach_every_linear_layer_whatever_it_is_called_and_merge(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", SHAPES)
+def test_adapters_reach_every_linear_layer_but_routers_and_merge(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    shape = MIXTURE if family == "qwen3_moe" else {"vocab_size": 99, "n_embd": 32, "n_layer": 1, "n_head": 2}
-    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SHAPES[family]))
     base.save_pretrained(tmp_path / "base")
     model = add_adapter(base, rank=2, alpha=4, dropout=0.0)
     frozen = {name for name, p in model.named_parameters() if p.dim() > 1 and "lora" not in name}
     adapted_weights = {name for name in frozen if "base_layer" in name}
-    assert all("wte" in n or "wpe" in n or "embed" in n or "lm_head" in n for n in frozen - adapted_weights)
+    alone = {"wte", "wpe", "embed_tokens", "lm_head", "gate"}
+    assert all(name.split(".")[-2] in alone for name in frozen - adapted_weights)
+    assert not any(".gate." in name for name in adapted_weights)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

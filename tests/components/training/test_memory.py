@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from components.chat import context_length
+from components.config import load
 from components.models.language import IGNORED, collate, completion_losses, load_base
 from components.stage import StageError
-from components.training.memory import PER_LOGIT, longest, of_a_token, of_weights, require_room
+from components.training.memory import PER_LOGIT, longest, of_a_token, of_weights, require_pipeline_room, require_room
 from tests.components.training.test_text import SETTINGS
+from tests.conftest import ROOT
 
 FULL = SETTINGS.model_copy(update={"adapter": "full"})
 BF16 = SETTINGS.model_copy(update={"precision": "bf16"})
@@ -68,3 +70,17 @@ def test_a_token_takes_what_autograd_keeps_of_it(tiny_base: Path) -> None:
     assert loss.item() > 0
     estimate = of_a_token(model.config.to_dict(), FULL) - PER_LOGIT * 259
     assert 0.75 * estimate <= measured <= 1.25 * estimate
+
+
+def test_a_pipeline_larger_than_memory_is_refused_with_the_arithmetic() -> None:
+    parts = {"unet": 2_600_000_000, "text_encoder": 123_000_000, "text_encoder_2": 695_000_000, "vae": 84_000_000}
+    adapter = load(ROOT / "params.yaml").train.image
+    require_pipeline_room(parts, "unet", adapter, 7_000_000_000)
+    with pytest.raises(
+        StageError, match=r"unet has 2,600 M parameters with 2 bytes each, 1 times: 5.20 GB of the 6.00"
+    ):
+        require_pipeline_room(parts, "unet", adapter, 6_000_000_000)
+    with pytest.raises(StageError, match=r"text_encoder_2 has 695 M .*vae has 84 M parameters with 4 bytes"):
+        require_pipeline_room(parts, "unet", adapter, 2_000_000_000)
+    with pytest.raises(StageError, match=r"16 bytes each, 1 times: 41.60 GB .*set train.image.lora_rank"):
+        require_pipeline_room(parts, "unet", adapter.model_copy(update={"lora_rank": None}), 40_000_000_000)

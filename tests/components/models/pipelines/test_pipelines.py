@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FluxPipeline
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from components.models.pipelines import FAMILIES
 from components.models.pipelines.family import Family
@@ -121,3 +122,15 @@ def test_times_of_flows_are_shifted_towards_noise_as_the_scheduler_does(bases: d
     small, large = (flow.times(schedule, torch.tensor([0.5]), torch.zeros(1, 4, side, side)) for side in (8, 128))
     assert 0.5 < float(small) <= float(large) < 1
     assert (float(small) < float(large)) == schedule.config.use_dynamic_shifting
+
+
+@pytest.mark.parametrize("family", FLOWS, ids=lambda family: family.name)
+def test_the_engine_is_told_the_shift_of_native_pictures_as_a_number(bases: dict[str, Path], family: Family) -> None:
+    folder = bases[family.name]
+    given = family.scheduler(folder)
+    served = type(given).from_config({**given.config, **family.written_out(given, folder)})
+    assert not served.config.use_dynamic_shifting
+    steps = [1.0, 0.75, 0.5, 0.25]
+    given.set_timesteps(sigmas=steps, mu=calculate_shift((SIZE // family.multiple(folder)) ** 2))
+    served.set_timesteps(sigmas=steps)
+    assert torch.allclose(served.sigmas, given.sigmas)
