@@ -100,7 +100,7 @@ def write_tiny_sd3(folder: Path) -> Path:
             text_encoder_3=_t5(),
             tokenizer=clip_tokenizer(),
             tokenizer_2=clip_tokenizer(),
-            tokenizer_3=_t5_tokenizer(),
+            tokenizer_3=t5_tokenizer(),
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )
@@ -129,7 +129,7 @@ def write_tiny_flux(folder: Path) -> Path:
             text_encoder=_clip(CLIPTextModel),
             text_encoder_2=_t5(),
             tokenizer=clip_tokenizer(),
-            tokenizer_2=_t5_tokenizer(),
+            tokenizer_2=t5_tokenizer(),
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         )
@@ -193,7 +193,7 @@ def _clip(kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> CLIP
     return kind(config).eval()
 
 
-def _t5_tokenizer() -> T5TokenizerFast:
+def t5_tokenizer() -> T5TokenizerFast:
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     letters = [(piece, -2.0) for piece in "▁abcdefghijklmnopqrstuvwxyz0123456789,.-"]
     return T5TokenizerFast(vocab=special + letters, extra_ids=0, model_max_length=TOKENS)
