@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         pa.field("meta", pa.large_string(), nullable=False),
     ]
 )
+LATER = ("mask",)  # files of earlier versions lack it
 REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=False)).append(
     pa.field("slug", pa.large_string(), nullable=False)
 )
@@ -151,7 +152,7 @@ def _open(path: Path) -> pq.ParquetFile:
         raise StageError(f"{path}: not there; run the stage that makes it first") from error
     except pa.ArrowInvalid as error:
         raise StageError(f"{path}: not a readable Parquet file: {error}") from error
-    missing = [field.name for field in SCHEMA if not field.nullable and field.name not in file.schema_arrow.names]
+    missing = [name for name in SCHEMA.names if name not in (*file.schema_arrow.names, *LATER)]
     if missing:
         raise StageError(f"{path}: not a file of samples, columns {missing} are missing")
     return file

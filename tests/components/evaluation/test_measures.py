@@ -28,9 +28,9 @@ def settings(**named: Path) -> EvaluateImage:
     return EvaluateImage(samples=4, seed=7, batch_size=2, sheet=2, **named)
 
 
-def samples(side: str, count: int) -> list[Sample]:
+def samples(side: str, numbers: range) -> list[Sample]:
     found = []
-    for number in range(count):
+    for number in numbers:
         buffer = io.BytesIO()
         pixels = np.random.default_rng(number).integers(0, 255, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(buffer, "PNG")
@@ -52,9 +52,9 @@ def test_each_figure_stands_beside_that_of_pictures_that_nobody_painted_and_any_
         )
     )
     assert measures.names["features"] == "siglip, siglip" and len(measures.names["aesthetics_weights"]) == 64
-    held_out = samples("test", 4)
+    held_out = samples("test", range(4))
     real_BCHW = torch.from_numpy(np.stack([np.array(Image.open(io.BytesIO(s.image or b""))) for s in held_out]))
-    rows = measured(measures, {"after": real_BCHW.permute(0, 3, 1, 2)}, held_out, samples("train", 3))
+    rows = measured(measures, {"after": real_BCHW.permute(0, 3, 1, 2)}, held_out, samples("train", range(4, 7)))
     real = rows["real_pictures"]
     assert real.keys() >= ALONE and not real.keys() & DISTANCES and 3 < real["aesthetics"] < 7
     for row in ("after", "nearest_training_picture"):
