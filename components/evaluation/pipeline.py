@@ -175,6 +175,7 @@ def write_pages(
 
 
 def _tell(document: dict[str, Any]) -> None:
+    print(f"{document['pictures']} held-out captions; features: {document.get('features', 'none')}")
     for name in TOLD:
         row = document.get(name, {})
         figures = [f"{words} {row[figure]:.4g}" for figure, words in WORDS.items() if figure in row]
