@@ -117,6 +117,7 @@ def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_o
             {"base_image", "clean@image", "train_image", "export_image", "export_base", "verify_image"}
             | {"evaluate_image", "evaluate_forgetting", "evaluate_prompts"},
         ),
+        ("train.image.regularisation", {"path": "data/regularisation", "share": 0.2, "weight": 1.0}, {"train_image"}),
         ("train.text.lora_rank", 2, {"train_text"}),
         ("train.text.system_prompt", "", {"train_text"}),
         ("gate.image.min_alignment", 0.9, {"gate@image"}),

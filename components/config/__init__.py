@@ -54,6 +54,7 @@ from components.config.stages import (
     Package as Package,
     Prepare as Prepare,
     Price as Price,
+    Regularisation as Regularisation,
     Split as Split,
     TextJudge as TextJudge,
     TrainBase as TrainBase,

@@ -217,6 +217,18 @@ class ImageSamples(Settings):
     guidance: float = Field(default=5.0, ge=0, description="Scale of classifier-free guidance")
 
 
+class Regularisation(Settings):
+    """Pictures of the class that a user's own belong to, so that a pipeline keeps what it knows of it."""
+
+    path: Path = Field(
+        default=Path("data/regularisation"), description="Folder of these pictures with captions in metadata.jsonl"
+    )
+    share: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the pictures learnt from that are of that folder; 0: none"
+    )
+    weight: Positive = Field(default=1.0, description="Weight of their loss beside that of a user's own pictures")
+
+
 class TrainImage(TrainBase):
     learning_rate: Positive | None = Field(
         default=None,
@@ -250,6 +262,9 @@ class TrainImage(TrainBase):
         default=None,
         description="Compute activations twice instead of keeping them: slower, in less memory; null: of a pipeline",
     )
+    regularisation: Regularisation = Field(
+        default=Regularisation(), description="Pictures that keep what a pipeline knows (prior preservation)"
+    )
     samples: ImageSamples | None = Field(
         default=None, description="Pictures painted while a pipeline is trained, at fixed seeds; null: none"
     )
@@ -265,8 +280,9 @@ class TrainImage(TrainBase):
 
     def for_built_in(self) -> dict[str, Any]:
         """The settings without those that mean nothing to the built-in model; one that is set is refused by name."""
-        names = {"lora_alpha", "sizes", "min_snr", "micro_batch", "gradient_checkpointing", "samples"}
-        if given := sorted(name for name in names if getattr(self, name)):
+        names = {"lora_alpha", "sizes", "min_snr", "micro_batch", "gradient_checkpointing", "samples", "regularisation"}
+        values = {name: getattr(self, name) for name in names} | {"regularisation": self.regularisation.share}
+        if given := sorted(name for name, value in values.items() if value):
             raise ValueError(f"train.image.{given[0]} is for pipelines that were brought; base.image.model is sticker")
         return self.model_dump(mode="json", exclude=names)
 
@@ -338,6 +354,17 @@ class EvaluateImage(Settings):
         default=None,
         description="Folder of a CLIP or SigLIP model that judges a brought pipeline's pictures; null: nothing does",
     )
+    aesthetics: Path | None = Field(
+        default=None,
+        description="Linear layers on the encoder's embeddings, as safetensors, that say how pleasing a brought "
+        "pipeline's pictures are; null: nothing does",
+    )
+
+    @model_validator(mode="after")
+    def _aesthetics_of_embeddings(self) -> EvaluateImage:
+        if self.aesthetics and not self.encoder:
+            raise ValueError("aesthetics reads an encoder's embeddings: name the encoder that it was made for")
+        return self
 
 
 class ExportText(Settings):
@@ -414,5 +441,6 @@ class GateImage(Settings):
     )
     pipeline: dict[str, float] = Field(
         default={"loss_ratio": 1.0},
-        description="Bounds of a brought pipeline: loss_ratio, kid_increase at most; alignment_gain at least",
+        description="Bounds of a brought pipeline: of any figure of the evaluation by its name, or of how it changed, "
+        "such as loss_ratio, kid_increase or fid at most, alignment_gain or aesthetics at least",
     )

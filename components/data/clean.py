@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from daft import DataType, col
-from PIL import Image
 from tokenizers import Tokenizer
 
 from components import config
@@ -42,7 +41,6 @@ from components.data.filters import (
     pipeline_filters,
     text_filters,
 )
-from components.data.picture import encode_png
 from components.data.sample import (
     REJECT_SCHEMA,
     REJECTS,
@@ -62,7 +60,8 @@ TOKENIZER = ENCODER / "tokenizer.json"
 _STAYS = Drop("", "")
 _VERDICT = {"slug": DataType.string(), "reason": DataType.string()}
 # What `examine` finds out about a row, by column.
-_FIELDS = {"image": DataType.binary(), "length": DataType.int64(), "digest": DataType.string(), **_VERDICT}
+_PICTURES = {"image": DataType.binary(), "mask": DataType.binary()}
+_FIELDS = {**_PICTURES, "length": DataType.int64(), "digest": DataType.string(), **_VERDICT}
 _COMPARED = pa.field("length", pa.int64(), nullable=False), pa.field("digest", pa.large_string(), nullable=False)
 EXAMINED_SCHEMA = pa.schema([*REJECT_SCHEMA, *_COMPARED])
 
@@ -107,23 +106,30 @@ def clean(
 
 
 def examine(
-    text: str, image: bytes | None, meta: str, *, filters: Sequence[Filter[[Candidate]]], largest: int = LARGEST_SIDE
+    text: str,
+    image: bytes | None,
+    mask: bytes | None,
+    meta: str,
+    *,
+    filters: Sequence[Filter[[Candidate]]],
+    largest: int = LARGEST_SIDE,
 ) -> dict[str, Any]:
-    """One row judged by itself: its picture, the length and digest that compare it, and why it is dropped, if it is.
+    """One row judged by itself: its picture and mask, the length and digest that compare it, and why it is dropped.
 
     Text is normalised for the comparison alone: what a model shall learn to write is what the source holds, byte for
-    byte. A picture that stays becomes an RGB PNG of at most `largest` pixels a side.
+    byte. A picture that stays becomes an RGB PNG of at most `largest` pixels a side, its mask a grey one of that size.
     """
     known = json.loads(meta)
-    candidate = Candidate(normalise(text), normalise(str(known.get("completion", ""))), image)
+    candidate = Candidate(normalise(text), normalise(str(known.get("completion", ""))), image, mask)
     drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
     if image is not None and not drop.slug:
-        candidate.picture.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-        image = encode_png(candidate.picture)
+        candidate.shrink(largest)
+        image, mask = candidate.encoded()
     history = (normalise(message["content"]) for message in known.get("history", ()))
     texts = candidate.text, candidate.completion, *history
-    digest = hashlib.sha256(b"\0".join([*(part.encode() for part in texts), image or b""])).hexdigest()
-    return {"image": image, "length": sum(map(len, texts)), "digest": digest, **drop._asdict()}
+    parts = [*(part.encode() for part in texts), image or b"", *([mask] if mask else [])]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return {"image": image, "mask": mask, "length": sum(map(len, texts)), "digest": digest, **drop._asdict()}
 
 
 def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, Drop]:
@@ -157,7 +163,7 @@ def _examined(line: str, parameters: config.Clean, path: Path, built_in: bool) -
         judge = partial(examine, filters=pipeline_filters(parameters), largest=LARGEST_SIDE_OF_PIPELINES)
     judged = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
     rest = [name for name in SCHEMA.names if name not in _FIELDS]
-    frame = daft.read_parquet(str(path)).with_column("judged", judged(col("text"), col("image"), col("meta")))
+    frame = daft.read_parquet(str(path)).with_column("judged", judged(*map(col, ("text", *_PICTURES, "meta"))))
     frame = frame.select(*rest, *(col("judged").get(field).alias(field) for field in _FIELDS))
     yield from frame.select(*EXAMINED_SCHEMA.names).to_arrow_iter()
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, ParamSpec
 
 import numpy as np
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from tokenizers import Tokenizer
 
 from components.config import Clean
-from components.data.picture import PictureError, load
+from components.data.picture import PictureError, encode_png, load, load_mask
 
 Judged = ParamSpec("Judged")  # what a filter is called with
 LARGEST_SIDE = 512  # the largest that a model may have (`train.image.model.size`): no later stage can use more
@@ -39,12 +39,24 @@ class Drop(NamedTuple):
 
 @dataclass
 class Candidate:
-    """A sample as filters see it: normalised texts, and a picture that `UnreadablePicture` has decoded."""
+    """A sample as filters see it: normalised texts, and what `UnreadablePicture` and `UnfitMask` have decoded."""
 
     text: str
     completion: str = ""
     data: bytes | None = None
+    mask_data: bytes | None = None
     picture: Image = field(init=False)
+    mask: Image | None = field(init=False, default=None)
+
+    def shrink(self, largest: int) -> None:
+        """Picture and mask to at most `largest` pixels a side."""
+        self.picture.thumbnail((largest, largest), Resampling.LANCZOS)
+        if self.mask:
+            self.mask = self.mask.resize(self.picture.size, Resampling.BILINEAR)
+
+    def encoded(self) -> tuple[bytes, bytes | None]:
+        """Picture and mask as PNG."""
+        return encode_png(self.picture), encode_png(self.mask) if self.mask else None
 
 
 class Filter(ABC, Generic[Judged]):
@@ -140,6 +152,41 @@ class NarrowPicture(Filter[[Candidate]]):
         return f"picture of {width}×{height} pixels, beyond {WIDEST}:1; crop it"
 
 
+class UnfitMask(Filter[[Candidate]]):
+    """A mask that cannot be decoded, is not as large as its picture, or shows nothing of it."""
+
+    slug = "unfit_mask"
+
+    def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+
+    def fault(self, candidate: Candidate) -> str:
+        if candidate.mask_data is None:
+            return ""
+        try:
+            candidate.mask = load_mask(candidate.mask_data, max_pixels=self.max_pixels)
+        except PictureError as error:
+            return f"mask: {error}"
+        if candidate.mask.size != candidate.picture.size:
+            (width, height), (own_width, own_height) = candidate.picture.size, candidate.mask.size
+            return f"mask of {own_width}×{own_height} pixels for a picture of {width}×{height}: make them equally large"
+        if candidate.mask.getextrema() == (0, 0):
+            return "mask is black throughout: nothing of the picture would be learnt; white is what is learnt"
+        return ""
+
+
+class Masked(Filter[[Candidate]]):
+    slug = "masked"
+
+    def fault(self, candidate: Candidate) -> str:
+        if candidate.mask_data is None:
+            return ""
+        return (
+            "it has a mask, and the built-in model learns whole pictures: leave mask_file_name out of its row, or "
+            "bring a pipeline as base.image.model"
+        )
+
+
 class WhitePicture(Filter[[Candidate]]):
     slug = "white_picture"
 
@@ -204,6 +251,7 @@ def pipeline_filters(parameters: Clean) -> list[Filter[[Candidate]]]:
         SmallPicture(parameters.min_side, LARGEST_SIDE_OF_PIPELINES),
         NarrowPicture(),
         WhitePicture(),
+        UnfitMask(parameters.max_pixels),
     ]
 
 
@@ -215,6 +263,7 @@ def picture_filters(tokenizer: Tokenizer, parameters: Clean) -> list[Filter[[Can
         UnreadablePicture(parameters.max_pixels),
         SmallPicture(parameters.min_side),
         WhitePicture(),
+        Masked(),
     ]
 
 

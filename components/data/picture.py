@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +41,27 @@ def fit(image: Image.Image, size: int) -> Image.Image:
 
 def load(data: bytes, *, max_pixels: int = 2**24) -> Image.Image:
     """The first frame as an RGB image on white in its own size; raises `PictureError` as `decode` does."""
+    return _decoded(data, max_pixels, _on_white)
+
+
+def load_mask(data: bytes, *, max_pixels: int = 2**24) -> Image.Image:
+    """The first frame as a grey image in its own size; raises `PictureError` as `decode` does.
+
+    A mask with transparent pixels is refused: on white they would count as white, and whoever left them may mean black.
+    """
+    return _decoded(data, max_pixels, _opaque_grey)
+
+
+def _decoded(data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     with _open(data) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise PictureError(f"picture claims {width}×{height} pixels, more than {max_pixels}")
         try:
             image.load()
-            return _on_white(ImageOps.exif_transpose(image))
+            return convert(ImageOps.exif_transpose(image))
+        except PictureError:
+            raise
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise PictureError(f"picture cannot be decoded: {error}") from error
 
@@ -78,6 +93,12 @@ def _open(data: bytes) -> Image.Image:
         raise PictureError(f"picture claims more pixels than may be opened: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"not a picture in a supported format ({', '.join(FORMATS)})") from error
+
+
+def _opaque_grey(image: Image.Image) -> Image.Image:
+    if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise PictureError("it has transparent pixels: save it without transparency")
+    return _on_white(image).convert("L")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         pa.field("id", pa.large_string(), nullable=False),
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("image", pa.large_binary()),
+        pa.field("mask", pa.large_binary()),
         pa.field("label", pa.large_string(), nullable=False),
         pa.field("source", pa.large_string(), nullable=False),
         pa.field("split", pa.large_string(), nullable=False),
@@ -36,6 +37,7 @@ SCHEMA = pa.schema(
         pa.field("meta", pa.large_string(), nullable=False),
     ]
 )
+LATER = ("mask",)  # files of earlier versions lack it
 REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=False)).append(
     pa.field("slug", pa.large_string(), nullable=False)
 )
@@ -45,6 +47,7 @@ REJECT_SCHEMA = SCHEMA.append(pa.field("reason", pa.large_string(), nullable=Fal
 class Sample:
     """One sample: `text` is the caption (image line) or the user's phrase (text line), `image` an encoded picture.
 
+    `mask` is a picture as large as `image`: white where the image is to be learnt, black where it is not, grey between.
     `meta` carries what only some lines or sources have: `completion`, `history` (the messages before the phrase),
     `concept`, `tags`, `licence` and so on.
     """
@@ -57,6 +60,7 @@ class Sample:
     split: str = ""
     quality: float = 1.0
     meta: dict[str, Any] = field(default_factory=dict)
+    mask: bytes | None = None
 
     def row(self) -> dict[str, Any]:
         """The sample as a Parquet row: `meta` as JSON with sorted keys, so that equal samples are equal bytes."""
@@ -106,8 +110,9 @@ def read(path: Path) -> list[Sample]:
 def iterate(path: Path) -> Iterator[Sample]:
     """The samples of a file, in order, without holding more than a row group of them."""
     with _open(path) as file:
+        names = [name for name in SCHEMA.names if name in file.schema_arrow.names]
         for number in range(file.num_row_groups):
-            for row in file.read_row_group(number, columns=SCHEMA.names).to_pylist():
+            for row in file.read_row_group(number, columns=names).to_pylist():
                 yield Sample(**{**row, "meta": json.loads(row["meta"])})
 
 
@@ -132,7 +137,7 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     size = 0
     for row in rows:
         group.append(row)
-        size += len(row["image"] or b"")
+        size += len(row["image"] or b"") + len(row["mask"] or b"")
         if len(group) >= _ROWS or size >= _BYTES:
             yield group
             group, size = [], 0
@@ -147,7 +152,7 @@ def _open(path: Path) -> pq.ParquetFile:
         raise StageError(f"{path}: not there; run the stage that makes it first") from error
     except pa.ArrowInvalid as error:
         raise StageError(f"{path}: not a readable Parquet file: {error}") from error
-    missing = [name for name in SCHEMA.names if name not in file.schema_arrow.names]
+    missing = [name for name in SCHEMA.names if name not in (*file.schema_arrow.names, *LATER)]
     if missing:
         raise StageError(f"{path}: not a file of samples, columns {missing} are missing")
     return file

@@ -22,16 +22,21 @@ from components.stage import StageError
 _MAX_BYTES = 2**28
 # Files that hold one picture's caption, as other tools write them.
 _CAPTION_SUFFIXES = (".txt", ".caption", ".json")
+# The field of a row that names the picture's mask, as Hugging Face's image folders name further pictures of a row.
+MASK = "mask_file_name"
 # Further fields that later stages read where a row has them.
-_USED_META = ("concept", "name", "rejected")
+_USED_META = ("concept", "name", "rejected", MASK)
 # What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
 _OWN_META = ("history", "split_group")
 
 
-def image_folder(folder: Path) -> Iterator[Sample | Reject]:
-    """Rows `{"file_name", "text", "label"?, ...}` of `metadata.jsonl`; further fields are kept in `meta`."""
+def image_folder(folder: Path, key: str = "prepare.image.path") -> Iterator[Sample | Reject]:
+    """Rows `{"file_name", "text", "label"?, "mask_file_name"?, ...}` of `metadata.jsonl`; others are kept in `meta`.
+
+    `key`: what names the folder in params.yaml, for errors.
+    """
     if not folder.is_dir():
-        raise StageError(f"prepare.image.path: {folder} is not a folder")
+        raise StageError(f"{key}: {folder} is not a folder")
     metadata = folder / METADATA
     if not metadata.is_file():
         raise StageError(
@@ -106,21 +111,32 @@ def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
         return Reject(sample, "wrong_field", problem)
     if problem := _reserved(row):
         return Reject(sample, "reserved_field", problem)
-    path = folder / row["file_name"]
+    try:
+        data = _file(folder, "file_name", row["file_name"])
+        mask = _file(folder, MASK, row[MASK]) if row.get(MASK) else None
+    except ValueError as error:
+        return Reject(sample, "no_file", str(error))
+    meta = _rest(row, ("text", "label"))
+    return replace(sample, id=_identity(data, row["text"].encode()), image=data, mask=mask, meta=meta)
+
+
+def _file(folder: Path, field: str, name: str) -> bytes:
+    """The bytes of a file that a row names; raises `ValueError`, which says what is wrong with it."""
+    path = folder / name
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            return Reject(sample, "no_file", f"file_name {row['file_name']!r} points outside the folder")
-        if not path.is_file():
-            return Reject(sample, "no_file", f"file_name {row['file_name']!r} is not a file")
-        if path.stat().st_size > _MAX_BYTES:
-            return Reject(sample, "no_file", f"file_name {row['file_name']!r} is larger than {_MAX_BYTES} bytes")
-        data = path.read_bytes()
+            fault = "points outside the folder"
+        elif not path.is_file():
+            fault = "is not a file"
+        elif path.stat().st_size > _MAX_BYTES:
+            fault = f"is larger than {_MAX_BYTES} bytes"
+        else:
+            return path.read_bytes()
     except FileNotFoundError:
-        return Reject(sample, "no_file", f"file_name {row['file_name']!r} does not exist")
+        fault = "does not exist"
     except (OSError, ValueError, RuntimeError) as error:
-        return Reject(sample, "no_file", f"file_name {row['file_name']!r} cannot be read: {error}")
-    meta = _rest(row, ("text", "label"))
-    return replace(sample, id=_identity(data, row["text"].encode()), image=data, meta=meta)
+        fault = f"cannot be read: {error}"
+    raise ValueError(f"{field} {name!r} {fault}")
 
 
 def _pair(row: dict[str, Any], place: str) -> Sample | Reject:

@@ -154,7 +154,7 @@ def _outlines(line: str, path: Path) -> tuple[list[Sample], NDArray[np.float32]]
     for sample in iterate(path):
         if line == "image":
             thumbnails.append(decode(sample.image or b"", _THUMBNAIL).astype(np.float32).ravel() / 255)
-        outlines.append(replace(sample, image=None))
+        outlines.append(replace(sample, image=None, mask=None))
     return outlines, np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32)
 
 

@@ -82,7 +82,12 @@ def inception_features(network: Inception, pictures_BCHW: Tensor) -> Tensor:
 
 
 def inception_scores(network: Inception, real_BD: Tensor, generated_BD: Tensor, seed: int) -> dict[str, float | int]:
-    """FID to the real pictures and Inception Score, its deviation over `PARTS` parts and its limit, from features.
+    """FID to the real pictures and Inception Score (`inception_score`), from features."""
+    return {"inception_fid": frechet(real_BD, generated_BD), **inception_score(network, generated_BD, seed)}
+
+
+def inception_score(network: Inception, generated_BD: Tensor, seed: int) -> dict[str, float | int]:
+    """Inception Score, its deviation over `PARTS` parts and its limit, from features.
 
     The score of a part cannot exceed the number of its pictures: the limit is the most that these could reach were each
     of a class of its own.
@@ -95,7 +100,6 @@ def inception_scores(network: Inception, real_BD: Tensor, generated_BD: Tensor, 
     mean, deviation = score.compute()
     parts = len(generated_BD.chunk(PARTS))  # as torchmetrics divides them: few pictures make fewer parts
     return {
-        "inception_fid": frechet(real_BD, generated_BD),
         "inception_score": float(mean),
         "inception_score_deviation": float(deviation),
         "inception_score_limit": len(generated_BD) / parts,

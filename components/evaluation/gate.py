@@ -20,7 +20,21 @@ from components.paths import METRICS
 from components.stage import StageError, run
 
 ONE_SIDED_95 = 1.645  # standard errors
-PIPELINE_CHECKS = ("loss_ratio", "alignment_gain", "kid_increase")
+# The figures of a brought pipeline by what measures them: those of which less is better, and those of which more is.
+LESS = {"loss": "", "kid": "encoder", "fid": "encoder", "inception_kid": "inception", "inception_fid": "inception"}
+MORE = {
+    "alignment": "encoder",
+    "alignment_probability": "encoder (of SigLIP)",
+    "aesthetics": "aesthetics",
+    "inception_score": "inception",
+    "nearest_training_rmse": "",
+}
+BESIDE = {
+    "before": "the base",
+    "nearest_training_picture": "training's picture of the nearest caption",
+    "training_pictures": "training's pictures",
+    "real_pictures": "real pictures",
+}
 OTHERS = {  # what the fine-tuned text model has to be better than, in words
     "before": "the base model",
     "echo": "the phrase repeated",
@@ -158,20 +172,38 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
 
 def pipeline_checks(evaluation: dict[str, Any], bounds: dict[str, float]) -> list[Check]:
     """Those that `gate.image.pipeline` names; raises `StageError` for a name that is none, or was not measured."""
+    known = _bounded()
+    if unknown := sorted(bounds.keys() - known):
+        raise StageError(
+            f"gate.image.pipeline.{unknown[0]}: there is no such figure; there are {', '.join(sorted(known))}"
+        )
     before, after = evaluation["before"], evaluation["after"]
-    measured = {"loss_ratio": (Relation.AT_MOST, after["loss"] / before["loss"])}
-    if "alignment" in after:
-        measured["alignment_gain"] = (Relation.AT_LEAST, after["alignment"] - before["alignment"])
-        measured["kid_increase"] = (Relation.AT_MOST, after["kid"] - before["kid"])
-    for name in bounds:
-        if name not in PIPELINE_CHECKS:
-            known = ", ".join(PIPELINE_CHECKS)
-            raise StageError(f"gate.image.pipeline.{name}: there is no such figure; there are {known}")
-        if name not in measured:
+    checks = []
+    for name, bound in bounds.items():
+        figure, relation = known[name]
+        if figure not in after:
+            setting = (LESS | MORE)[figure]
             raise StageError(
-                f"gate.image.pipeline.{name} was not measured: set evaluate.image.encoder, or leave it out"
+                f"gate.image.pipeline.{name} was not measured: set evaluate.image.{setting}, or leave it out"
             )
-    return [Check(name, measured[name][1], measured[name][0], bound) for name, bound in bounds.items()]
+        value = after[figure]
+        if name == "loss_ratio":
+            value /= before["loss"]
+        elif name != figure:
+            value -= before[figure]
+        others = {words: evaluation.get(row, {}).get(figure) for row, words in BESIDE.items()}
+        note = ", ".join(f"{words} {other:.3g}" for words, other in others.items() if other is not None)
+        checks.append(Check(name, value, relation, bound, note=f"{figure} {after[figure]:.3g}, {note}"))
+    return checks
+
+
+def _bounded() -> dict[str, tuple[str, Relation]]:
+    """What can be bounded of a brought pipeline: the figure that it is of, and how it must stand to the bound."""
+    return {
+        "loss_ratio": ("loss", Relation.AT_MOST),
+        **{name: (figure, Relation.AT_MOST) for figure in LESS for name in (figure, f"{figure}_increase")},
+        **{name: (figure, Relation.AT_LEAST) for figure in MORE for name in (figure, f"{figure}_gain")},
+    }
 
 
 def verdict(checks: Sequence[Check], parity: bool) -> dict[str, Any]:

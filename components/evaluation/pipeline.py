@@ -1,9 +1,9 @@
 """Evaluation of a brought pipeline: pictures of seen and held-out captions, before and after fine-tuning.
 
 The shipped judge has learnt emoji and says nothing here. What does need no model: the held-out loss before and after,
-from training, and how near each picture is to a training picture. Where `evaluate.image.encoder` names a CLIP or SigLIP
-model, it gives alignment (the cosine of picture and caption), beside that of real pictures with their own and with
-another's caption and of the nearest training picture, and features for KID. The document says what was not measured.
+from training, and how near each picture is to a training picture. What else there is the user names
+(`components.evaluation.measures`): each figure stands beside that of real pictures, and of training's picture of the
+nearest caption. The document says what was not measured.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from components.artifact import canonical, file_digest, write_text
+from components.artifact import canonical, write_text
 from components.config import Params
 from components.data import sample
 from components.data.picture import load
 from components.data.sample import Sample
-from components.evaluation.distances import LEAST, inception_features, inception_scores, kid
+from components.evaluation.distances import LEAST
 from components.evaluation.image import METRICS, Painting, chosen, nearest, paint, write_rows, write_sheets
-from components.models import inception as inceptions
-from components.models.picture_encoder import PictureEncoder
+from components.evaluation.measures import Measures
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_EXPORT as EXPORT
 from components.paths import IMAGE_METRICS
@@ -39,6 +38,19 @@ from components.stage import StageError
 TRAINING = IMAGE_METRICS / "train.json"
 CELL = 256  # pixels of a picture on a sheet
 SMALL = 64  # pixels of a side in which pictures are compared with those of training
+TOLD = ("before", "after", "real_pictures", "nearest_training_picture", "training_pictures")
+WORDS = {
+    "loss": "held-out loss",
+    "alignment": "alignment",
+    "alignment_probability": "its probability",
+    "aesthetics": "aesthetics",
+    "kid": "KID",
+    "fid": "FID",
+    "inception_kid": "Inception's KID",
+    "inception_fid": "Inception's FID",
+    "inception_score": "Inception score",
+    "nearest_training_rmse": "nearest training picture",
+}
 UNMEASURED = (
     "whether a picture shows what its caption says, and how far pictures are from real ones (KID): name the folder of "
     "a CLIP or SigLIP model as evaluate.image.encoder"
@@ -85,27 +97,27 @@ def painted_by(folder: Path, held_out: list[Sample], seen: list[Sample], paintin
     return torch.cat(parts), of_seen
 
 
-def judged(encoder: PictureEncoder, pictures_BCHW: Tensor, held_out: list[Sample], real_BF: Tensor) -> dict[str, float]:
-    """Alignment with the held-out captions, and KID to their real pictures with its error."""
-    features_BF = encoder.pictures(pictures_BCHW)
-    captions_BF = encoder.captions([s.text for s in held_out])
-    value, error = kid(real_BF, features_BF, concepts(held_out))
-    alignment = float((features_BF * captions_BF).sum(1).mean())
-    return {"alignment": alignment, "kid": value, "kid_standard_error": error}
+def measured(
+    measures: Measures, painted: dict[str, Tensor], held_out: list[Sample], training: list[Sample]
+) -> dict[str, dict[str, Any]]:
+    """Rows of figures: of what was painted, and of pictures that nobody painted.
 
-
-def baselines(
-    encoder: PictureEncoder, held_out: list[Sample], real_BCHW: Tensor, training: list[Sample], size: int
-) -> dict[str, Any]:
-    """What pictures that nobody painted score: real ones, real ones of other captions, and training's nearest ones."""
-    captions_BF, real_BF = encoder.captions([s.text for s in held_out]), encoder.pictures(real_BCHW)
-    of_training_TF = encoder.captions([s.text for s in training])
-    closest = (captions_BF @ of_training_TF.T).argmax(1).tolist()
-    nearest_BCHW = squares([training[index] for index in closest], size)
-    return {
-        "real_pictures": {"alignment": float((real_BF * captions_BF).sum(1).mean())},
-        "shuffled_real_pictures": {"alignment": float((real_BF.roll(1, 0) * captions_BF).sum(1).mean())},
-        "nearest_training_picture": judged(encoder, nearest_BCHW, held_out, real_BF),
+    These are the real ones, real ones of other captions, and training's picture of the nearest caption; without an
+    encoder, which finds that, training's pictures in their order.
+    """
+    size, shown = painted["after"].shape[-1], concepts(held_out)
+    captions_BF = measures.captions([s.text for s in held_out])
+    real = measures.features(squares(held_out, size))
+    rows: dict[str, dict[str, Any]] = {"real_pictures": measures.alone(real, captions_BF)}
+    if captions_BF is not None and real.encoded is not None:
+        rows["shuffled_real_pictures"] = dict(measures.alignment(real.encoded.roll(1, 0), captions_BF))
+        name, closest = "nearest_training_picture", measures.nearest(captions_BF, [s.text for s in training])
+    else:
+        name, closest = "training_pictures", [number % len(training) for number in range(len(held_out))]
+    given = {**painted, name: squares([training[index] for index in closest], size)}
+    return rows | {
+        name: dict(measures.beside(real, measures.features(pictures_BCHW), captions_BF, shown))
+        for name, pictures_BCHW in given.items()
     }
 
 
@@ -121,57 +133,53 @@ def held_out_loss() -> dict[str, float]:
 def evaluate(params: Params) -> None:
     """Write the metrics, the sheets and a row for each held-out picture."""
     settings, painting = params.evaluate.image, Painting.served(params)
-    shown = settings.sheet
-    encoder = PictureEncoder(settings.encoder) if settings.encoder else None  # refused before hours of painting
-    network = inceptions.load(settings.inception) if settings.inception else None
-    measured = settings.samples if encoder or network else min(settings.samples, shown)  # none else need many
-    seen, held_out = (chosen(side, measured, settings.seed) for side in ("train", "test"))
-    seen = seen[:shown]
-    if encoder and (count := len(set(concepts(held_out)))) < LEAST:
-        raise StageError(f"{SPLIT}: held-out pictures of {count} concepts; KID needs {LEAST}: add some")
+    measures = Measures(settings)  # refused before hours of painting
+    count = settings.samples if measures else min(settings.samples, settings.sheet)  # nothing else needs many
+    seen, held_out = (chosen(side, count, settings.seed) for side in ("train", "test"))
+    seen = seen[: settings.sheet]
+    if measures and (differ := len(set(concepts(held_out)))) < LEAST:
+        raise StageError(f"{SPLIT}: held-out pictures of {differ} concepts; KID needs {LEAST}: add some")
     loss = held_out_loss()
-    document: dict[str, Any] = {"pictures": len(held_out), "held_out_loss": loss}
     painted: dict[str, Tensor] = {}
     painted["before"], _ = painted_by(BASE_EXPORT, held_out, [], painting)
     painted["after"], seen_BCHW = painted_by(EXPORT, held_out, seen, painting)
     training = sample.read(SPLIT / "train.parquet")
     training_BCHW = squares(training, SMALL)
-    size = painted["after"].shape[-1]
-    real_BCHW = squares(held_out, size)
-    for name, pictures_BCHW in painted.items():
-        document[name] = {"loss": loss[name]}
+    rows = measured(measures, painted, held_out, training) if measures else {"before": {}, "after": {}}
+    rows = {**rows, "real_pictures": rows.get("real_pictures", {})}
+    for name, pictures_BCHW in {**painted, "real_pictures": squares(held_out, SMALL)}.items():
         rmse_B, _ = nearest(small(pictures_BCHW), training_BCHW)
-        document[name]["nearest_training_rmse"] = float(rmse_B.median())
-        if encoder:
-            document[name] |= judged(encoder, pictures_BCHW, held_out, encoder.pictures(real_BCHW))
-        if network:
-            real_BD, features_BD = (inception_features(network, p) for p in (real_BCHW, pictures_BCHW))
-            document[name] |= inception_scores(network, real_BD, features_BD, settings.seed)
-    document["real_pictures"] = {}
-    if encoder:
-        document |= {"features": encoder.name, **baselines(encoder, held_out, real_BCHW, training, size)}
-    else:
+        rows[name] |= {"nearest_training_rmse": float(rmse_B.median())} | ({"loss": loss[name]} if name in loss else {})
+    document: dict[str, Any] = {"pictures": len(held_out), "held_out_loss": loss, **measures.names, **rows}
+    if measures.encoder is None:
         document["not_measured"] = [UNMEASURED]
-    if network and settings.inception:
-        document["inception_weights"] = file_digest(settings.inception)
-    of_real, _ = nearest(small(real_BCHW), training_BCHW)
-    document["real_pictures"]["nearest_training_rmse"] = float(of_real.median())
     write_text(METRICS, canonical(document))
-    closest = write_rows(small(painted["after"]), held_out, (training, training_BCHW))
-    near = [training[index] for index in closest[:shown]]
-    pages = {"seen": (seen_BCHW, seen), "nearest": (squares(near, size), near)}
-    pages |= {"held_out": (painted["after"][:shown], held_out[:shown])}
-    pages |= {"before": (painted["before"][:shown], held_out[:shown])}
-    write_sheets(pages, CELL)
+    write_pages(painted, held_out, (seen_BCHW, seen), (training, training_BCHW), settings.sheet)
     _tell(document)
 
 
+def write_pages(
+    painted: dict[str, Tensor],
+    held_out: list[Sample],
+    seen: tuple[Tensor, list[Sample]],
+    training: tuple[list[Sample], Tensor],
+    shown: int,
+) -> None:
+    """The rows, and sheets of `shown` pictures each."""
+    closest = write_rows(small(painted["after"]), held_out, training)
+    near = [training[0][index] for index in closest[:shown]]
+    pages = {"seen": seen, "nearest": (squares(near, painted["after"].shape[-1]), near)}
+    pages |= {"held_out": (painted["after"][:shown], held_out[:shown])}
+    pages |= {"before": (painted["before"][:shown], held_out[:shown])}
+    write_sheets(pages, CELL)
+
+
 def _tell(document: dict[str, Any]) -> None:
-    for name in ("before", "after"):
-        row = document[name]
-        words = f"{name}: held-out loss {row['loss']:.4f}, nearest training picture {row['nearest_training_rmse']:.3f}"
-        if "alignment" in row:
-            words += f", alignment {row['alignment']:.3f}, KID {row['kid']:.4f} ± {row['kid_standard_error']:.4f}"
-        print(words)
+    print(f"{document['pictures']} held-out captions; features: {document.get('features', 'none')}")
+    for name in TOLD:
+        row = document.get(name, {})
+        figures = [f"{words} {row[figure]:.4g}" for figure, words in WORDS.items() if figure in row]
+        if figures:
+            print(f"{name.replace('_', ' ')}: {', '.join(figures)}")
     for words in document.get("not_measured", ()):
         print(f"not measured: {words}")

@@ -17,6 +17,7 @@ from components.training.trainer import step_seed
 
 COARSEST = 64  # pixels between two shapes
 WIDEST = 4.0  # to 1, as `clean` lets pass
+GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples spread evenly over (0, 1)
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,20 @@ def cut(original: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> Cut:
 class Order:
     """Which samples make up the batch of a step: a function of seed and step alone, so that a run can go on anywhere.
 
-    In an epoch each sample is expected once, in a new order each time. What is left of a size after its whole batches
-    makes one more, filled up with others of it, as often as it is a part of a batch: a rare shape has its share of the
-    steps and no more.
+    In an epoch each sample is expected once, or as often as `times` says, in a new order each time. What is left of a
+    size after its whole batches makes one more, filled up with others of it, as often as it is a part of a batch: a
+    rare shape has its share of the steps and no more.
     """
 
-    def __init__(self, size_of: Sequence[tuple[int, int]], seed: int, batch_size: int) -> None:
+    def __init__(
+        self, size_of: Sequence[tuple[int, int]], seed: int, batch_size: int, times: Sequence[float] | None = None
+    ) -> None:
         members: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, size in enumerate(size_of):
             members[size].append(index)
         self.members = [members[size] for size in sorted(members)]
         self.seed, self.batch_size = seed, batch_size
+        self.times = times or [1.0] * len(size_of)
         self._begin()
 
     def _begin(self) -> None:
@@ -85,10 +89,16 @@ class Order:
             self._batches = self._shuffled(self._epoch)
         return self._batches[step - self._first]
 
+    def _copies(self, index: int, epoch: int) -> int:
+        """How often a sample comes in an epoch: of neighbours that come in a part of them, each in others."""
+        phase, times = index * GOLDEN % 1, self.times[index]
+        return math.floor((epoch + 1) * times + phase) - math.floor(epoch * times + phase)
+
     def _shuffled(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(step_seed(self.seed, epoch, -1))
         batches = []
-        for bucket in self.members:
+        for members in self.members:
+            bucket = [index for index in members for _ in range(self._copies(index, epoch))]
             order = [bucket[place] for place in torch.randperm(len(bucket), generator=generator).tolist()]
             rest = len(order) % self.batch_size
             drawn = float(torch.rand((), generator=generator)) * self.batch_size

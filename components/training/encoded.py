@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
-from components.data.picture import load
+from components.data.picture import load, load_mask
 from components.data.sample import Sample
 from components.models.pipelines import Family, States
 from components.paths import ENCODED
@@ -30,43 +31,66 @@ from components.training.cache import Cache, Tensors, key_of
 
 
 class Batch(NamedTuple):
-    """Latents BCHW and, for each of them, the states that the network is conditioned on."""
+    """Latents BCHW and, for each of them, the states that the network is conditioned on.
+
+    `masks` B1HW say how much of the loss at each place counts (0 to 1), `weights` B how much of the whole sample's.
+    """
 
     latents: Tensor
     states: States
+    masks: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture at one size."""
+    """One picture at one size; `hidden` where its mask leaves nothing of the part that the cut keeps."""
 
     sample: Sample
     original: tuple[int, int]  # height and width
     cut: Cut
+    hidden: bool = False
+    weight: float = 1.0
 
     @property
     def enlarged(self) -> bool:
         return self.cut.resized[0] > self.original[0]
 
 
-def items(samples: Sequence[Sample], area_sides: Sequence[int], multiple: int) -> list[Item]:
+def items(samples: Sequence[Sample], area_sides: Sequence[int], multiple: int, weight: float = 1.0) -> list[Item]:
     """Every picture at every size, with the bucket that it is cut into."""
     found = []
     for sample in samples:
         width, height = load(sample.image or b"").size
+        mask = load_mask(sample.mask) if sample.mask else None
         for side in area_sides:
             cut = buckets.cut((height, width), buckets.sizes(side, multiple))
-            found.append(Item(sample, (height, width), cut))
+            hidden = mask is not None and fitted(mask, cut, Image.Resampling.BILINEAR).getbbox() is None
+            found.append(Item(sample, (height, width), cut, hidden, weight))
     return found
 
 
+def fitted(picture: Image.Image, cut: Cut, resampling: Image.Resampling) -> Image.Image:
+    """The picture resized and cropped as its cut says."""
+    (height, width), (top, left) = cut.size, cut.corner
+    return picture.resize(cut.resized[::-1], resampling).crop((left, top, left + width, top + height))
+
+
 def pixels(item: Item) -> Tensor:
-    """The picture as 1CHW in [-1, 1], resized and cropped as its cut says."""
-    (height, width), (top, left) = item.cut.size, item.cut.corner
-    picture = load(item.sample.image or b"").resize(item.cut.resized[::-1], Image.Resampling.LANCZOS)
-    picture = picture.crop((left, top, left + width, top + height))
+    """The picture as 1CHW in [-1, 1]."""
+    picture = fitted(load(item.sample.image or b""), item.cut, Image.Resampling.LANCZOS)
     values = torch.from_numpy(np.array(picture, dtype=np.float32))
     return values.permute(2, 0, 1).unsqueeze(0) / 127.5 - 1
+
+
+def learnt(item: Item, factor: int) -> Tensor:
+    """How much of the picture is learnt, 11HW in [0, 1]: of each latent, `factor` pixels wide, its mask's mean."""
+    if item.sample.mask is None:
+        height, width = item.cut.size
+        return torch.ones(1, 1, height // factor, width // factor)
+    mask = fitted(load_mask(item.sample.mask), item.cut, Image.Resampling.BILINEAR)
+    values_HW = torch.from_numpy(np.array(mask, dtype=np.float32)) / 255
+    return functional.avg_pool2d(values_HW[None, None], factor)
 
 
 class Encoders:
@@ -91,10 +115,10 @@ class Encoders:
 
 
 class Encoded:
-    """Latents of pictures and states of captions, from the cache or computed.
+    """Latents and masks of pictures and states of captions, from the cache or computed.
 
-    A key is the digest of what a value follows from: a picture's bytes, its cut and the VAE's files; a caption, the
-    text encoders' files and the precision that they compute in.
+    A key is the digest of what a value follows from: a picture's bytes, its cut and the VAE's files; a mask's bytes and
+    the cut; a caption, the text encoders' files and the precision that they compute in.
     """
 
     def __init__(self, encoders: Encoders, files: Mapping[str, str], folder: Path = ENCODED) -> None:
@@ -105,13 +129,16 @@ class Encoded:
         self._text = {name: digest for name, digest in files.items() if name.split("/")[0] in parts}
         self._items: dict[str, Item] = {}
         self._captions: dict[str, str | None] = {}
+        self._factor = self.family.factor(encoders.folder)
         self.latents = Cache(folder / "latents", self._compute_latents)
+        self.masks = Cache(folder / "masks", self._compute_mask)
         self.states = Cache(folder / "states", self._compute_states)
 
     def fill(self, pictures: Sequence[Item], captions: Sequence[str]) -> tuple[int, int]:
         """Compute what is not there yet, then release the encoders; returns how many latents and states that were."""
         states = self.states.fill([self._caption_key(caption) for caption in (None, *captions)])
         latents = self.latents.fill([self._item_key(item) for item in pictures])
+        self.masks.fill([self._mask_key(item) for item in pictures])
         self.encoders.release()
         return latents, states
 
@@ -126,11 +153,21 @@ class Encoded:
             for item in pictures
         ]
         latents = torch.cat([self.latents[self._item_key(item)]["latents"] for item in pictures])
-        return Batch(latents, {name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+        masks = torch.cat([self.masks[self._mask_key(item)]["mask"] for item in pictures])
+        states = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return Batch(latents, states, masks, torch.tensor([item.weight for item in pictures]))
 
     def _item_key(self, item: Item) -> str:
         picture = hashlib.sha256(item.sample.image or b"").hexdigest()
         key = key_of("latents", picture, item.cut.resized, item.cut.corner, item.cut.size, self._vae)
+        self._items[key] = item
+        return key
+
+    def _mask_key(self, item: Item) -> str:
+        """One for all pictures of a size that have no mask."""
+        mask = item.sample.mask and hashlib.sha256(item.sample.mask).hexdigest()
+        cut = (item.cut.resized, item.cut.corner, item.cut.size) if mask else item.cut.size
+        key = key_of("mask", mask, cut, self._factor)
         self._items[key] = item
         return key
 
@@ -141,6 +178,9 @@ class Encoded:
 
     def _compute_latents(self, key: str) -> Tensors:
         return {"latents": self.family.to_latents(self.encoders.pipeline, pixels(self._items[key])).cpu()}
+
+    def _compute_mask(self, key: str) -> Tensors:
+        return {"mask": learnt(self._items[key], self._factor)}
 
     def _compute_states(self, key: str) -> Tensors:
         caption, pipeline = self._captions[key], self.encoders.pipeline

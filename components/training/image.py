@@ -320,7 +320,7 @@ def main() -> None:
     if built_in:
         train(config)
     else:
-        pipeline.train(config, *brought_pipeline.opened())
+        pipeline.train(config, settings.clean.image, *brought_pipeline.opened())
 
 
 if __name__ == "__main__":

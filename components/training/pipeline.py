@@ -16,19 +16,17 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from components.artifact import Manifest, canonical, read_manifest, seal, staged
-from components.config import ImageSamples, TrainImage
-from components.data import sample
+from components.artifact import Manifest, canonical, seal, staged
+from components.config import Clean, ImageSamples, TrainImage
 from components.models.brought_pipeline import parameters as parameters_of
 from components.models.pipelines import Family, States, adapters, family_of
 from components.paths import ARTIFACTS, TRAINING_STATE
 from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_METRICS as METRICS
-from components.paths import IMAGE_SPLIT as SPLIT
 from components.stage import StageError
-from components.training import trainer
+from components.training import pictures, trainer
 from components.training.buckets import Order
-from components.training.encoded import Batch, Encoded, Encoders, Item, items, sizes_in_words
+from components.training.encoded import Batch, Encoded, Encoders, Item, sizes_in_words
 from components.training.memory import memory, require_pipeline_room
 from components.training.trainer import TrainingModule
 
@@ -59,23 +57,27 @@ class Training(TrainingModule):
         count = len(batch.latents)
         size = self.config.micro_batch or count
         if size >= count:
-            return self._losses(batch.latents, states, noise_BCHW, time_B).mean()
+            losses_B = self._losses(batch.latents, states, noise_BCHW, time_B, batch.masks)
+            return (losses_B * batch.weights).mean()
         # Each part keeps nothing, and is computed again for its gradients.
         parts = (slice(start, start + size) for start in range(0, count, size))
         losses = [
             checkpoint(
                 self._losses, batch.latents[part], {name: value[part] for name, value in states.items()},
-                noise_BCHW[part], time_B[part], use_reentrant=False,
+                noise_BCHW[part], time_B[part], batch.masks[part], use_reentrant=False,
             )
             for part in parts
         ]  # fmt: skip
-        return torch.cat(losses).mean()
+        return (torch.cat(losses) * batch.weights).mean()
 
-    def _losses(self, latents_BCHW: Tensor, states: States, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:
+    def _losses(
+        self, latents_BCHW: Tensor, states: States, noise_BCHW: Tensor, time_B: Tensor, mask_B1HW: Tensor
+    ) -> Tensor:
         """Of each sample."""
         return self.family.loss(
-            self.network, self.schedule, latents_BCHW, states, noise_BCHW, time_B, min_snr=self.config.min_snr
-        )
+            self.network, self.schedule, latents_BCHW, states, noise_BCHW, time_B,
+            min_snr=self.config.min_snr, mask_B1HW=mask_B1HW,
+        )  # fmt: skip
 
     def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """For every sample of the step: whether its caption is left out, where its time lies, and the noise."""
@@ -155,7 +157,7 @@ def network_of(family: Family, folder: Path, config: TrainImage) -> nn.Module:
 
 @torch.no_grad()
 def held_out_loss(
-    network: nn.Module, family: Family, folder: Path, encoded: Encoded, pictures: list[Item], config: TrainImage,
+    network: nn.Module, family: Family, folder: Path, encoded: Encoded, held_out: list[Item], config: TrainImage,
     *, captioned: bool = True,
 ) -> float:  # fmt: skip
     """The mean loss on unseen pictures, each at `TIMES` times with fixed noise, so that runs compare.
@@ -166,18 +168,21 @@ def held_out_loss(
     network.to(device).eval()
     generator, schedule = torch.Generator().manual_seed(config.seed), family.scheduler(folder)
     empty, total = encoded.of_caption(None), 0.0
-    for number, picture in enumerate(pictures):
-        latents, states = encoded.batch([picture])
+    for number, picture in enumerate(held_out):
+        latents, states, masks, _ = encoded.batch([picture])
         if not captioned:
             states = left_out(states, empty, torch.tensor([True]))
         states = {name: value.to(device) for name, value in states.items()}
         for part in range(TIMES):
             noise = torch.randn(latents.shape, generator=generator).to(device)
-            uniform = torch.tensor([(part + (number + 0.5) / len(pictures)) / TIMES])
+            uniform = torch.tensor([(part + (number + 0.5) / len(held_out)) / TIMES])
             time = family.times(schedule, uniform, latents).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                total += float(family.loss(network, schedule, latents.to(device), states, noise, time))
-    return total / (TIMES * len(pictures))
+                losses = family.loss(
+                    network, schedule, latents.to(device), states, noise, time, mask_B1HW=masks.to(device)
+                )
+                total += float(losses)
+    return total / (TIMES * len(held_out))
 
 
 def painter(family: Family, folder: Path, encoded: Encoded, wanted: ImageSamples, size: int, seed: int) -> Paint:
@@ -204,53 +209,32 @@ def painter(family: Family, folder: Path, encoded: Encoded, wanted: ImageSamples
     return paint
 
 
-def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
+def train(config: TrainImage, clean: Clean, folder: Path, base: Manifest) -> dict[str, Any]:
     """The stage for a pipeline in `folder`, sealed as `base`: returns its metrics; the first process alone writes."""
     family = family_of(folder)
     refuse(config, family)
     require_pipeline_room(parameters_of(folder), family.network_name, config, memory()[0])
     sides = config.sizes or (base.parameters["size"],)
-    multiple = family.multiple(folder)
-    pictures, held_out = (
-        items(sample.read(SPLIT / f"{side}.parquet"), sides, multiple) for side in ("train", "validation")
-    )
-    if not pictures or not held_out:
-        raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
-    cut = family.cut(folder, [picture.sample.text for picture in pictures])
-    if cut and trainer.is_writer():
-        print(f"train image: {cut} of {len(pictures)} captions are longer than the text encoders read", flush=True)
-    unread = family.unread(folder, list(dict.fromkeys(picture.sample.text for picture in pictures)))
-    if unread and trainer.is_writer():
-        print(
-            f"train image: {len(unread)} captions are mostly in letters that none of the pipeline's text encoders "
-            f"reads, such as {unread[0][:60]!r}: nothing is learnt from their words; translate them into English",
-            flush=True,
-        )
-    enlarged = sum(picture.enlarged for picture in pictures)
-    if enlarged and trainer.is_writer():
-        print(
-            f"train image: {enlarged} of {len(pictures)} pictures are smaller than they are trained at and are "
-            "enlarged, which teaches blur: bring larger ones, or set smaller train.image.sizes",
-            flush=True,
-        )
-    encoded = _encoded(config, family, folder, base, [*pictures, *held_out])
-    parents = {"data": read_manifest(SPLIT).digest, "base": base.digest}
+    data = pictures.read(config, clean, family, folder, sides)
+    encoded = _encoded(config, family, folder, base, [*data.learnt, *data.held_out])
+    parents = {**data.parents, "base": base.digest}
     parameters = config.model_dump(mode="json", exclude={"model"})
     key = trainer.state_key(parameters, canonical(parents))
     network = network_of(family, folder, config)
-    before = held_out_loss(network, family, folder, encoded, held_out, config)
+    before = held_out_loss(network, family, folder, encoded, data.held_out, config)
+    order = Order([item.cut.size for item in data.learnt], config.seed, config.batch_size, data.times)
     paint = None
     if config.samples:
         paint = painter(family, folder, encoded, config.samples, sides[-1], config.seed)
     fitted = trainer.fit(
         Training(network, family, folder, encoded.of_caption(None), config, paint),
-        len(pictures),
-        lambda indices, step: encoded.batch([pictures[index] for index in indices]),
+        len(data.learnt),
+        lambda indices, step: encoded.batch([data.learnt[index] for index in indices]),
         config,
         state_dir=STATE,
         key=key,
         ema_decay=config.ema_decay,
-        order=Order([picture.cut.size for picture in pictures], config.seed, config.batch_size),
+        order=order,
     )
     del network  # it trained where it was, perhaps in pieces: the weights that count are `fitted`'s
     network = network_of(family, folder, config)
@@ -259,17 +243,16 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
     metrics = {
         "train_loss": sum(last) / len(last),
         "validation_loss_before": before,
-        "validation_loss": held_out_loss(network, family, folder, encoded, held_out, config),
+        "validation_loss": held_out_loss(network, family, folder, encoded, data.held_out, config),
         "validation_loss_uncaptioned": held_out_loss(
-            network, family, folder, encoded, held_out, config, captioned=False
+            network, family, folder, encoded, data.held_out, config, captioned=False
         ),
-        "samples": len({picture.sample.id for picture in pictures}),
-        "buckets": len({picture.cut.size for picture in pictures}),
-        "captions_cut": cut,
-        "captions_unread": len(unread),
-        "enlarged": enlarged,
+        **data.figures,
         "steps": len(fitted.losses),
     }
+    if config.regularisation.share:
+        drawn = [index >= data.own for step in range(config.max_steps) for index in order(step)]
+        metrics["regularisation_share"] = sum(drawn) / len(drawn)
     if trainer.is_writer():
         named = {name: base.parameters[name] for name in ("source", "family", "licence")}
         write(network, family, config, parents, {"base": named, **parameters}, metrics, fitted.losses)
@@ -277,17 +260,17 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
     return metrics
 
 
-def _encoded(config: TrainImage, family: Family, folder: Path, base: Manifest, pictures: list[Item]) -> Encoded:
+def _encoded(config: TrainImage, family: Family, folder: Path, base: Manifest, wanted: list[Item]) -> Encoded:
     """The cache, filled with all that the run needs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     encoded = Encoded(Encoders(family, folder, dtype, device), base.parameters["files"])
     prompts = config.samples.prompts if config.samples else ()
-    captions = [*dict.fromkeys([*(picture.sample.text for picture in pictures), *prompts])]
-    latents, states = encoded.fill(pictures, captions)
+    captions = [*dict.fromkeys([*(picture.sample.text for picture in wanted), *prompts])]
+    latents, states = encoded.fill(wanted, captions)
     if trainer.is_writer():
-        computed = f"{latents} of {len(pictures)} latents and {states} of {len(captions) + 1} prompt states computed"
-        print(f"train image: {computed}, the others cached; {sizes_in_words(pictures)}", flush=True)
+        computed = f"{latents} of {len(wanted)} latents and {states} of {len(captions) + 1} prompt states computed"
+        print(f"train image: {computed}, the others cached; {sizes_in_words(wanted)}", flush=True)
     return encoded
 
 

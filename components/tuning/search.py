@@ -106,10 +106,13 @@ def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Me
             for name in INPUTS:
                 (scratch / name).symlink_to(root / name)
             (scratch / paths.STATE).mkdir()
-            named = Path(document.get("base", {}).get(line, {}).get("model", ""))  # a folder in the project, perhaps
-            if named.parts and not named.is_absolute() and ".." not in named.parts and (root / named).is_dir():
-                (scratch / named).parent.mkdir(parents=True, exist_ok=True)
-                (scratch / named).symlink_to((root / named).absolute())
+            model = document.get("base", {}).get(line, {}).get("model", "")
+            beside = document["train"][line].get("regularisation", {}).get("path", "")
+            for named in map(Path, (model, beside)):  # folders in the project, perhaps
+                inside = named.parts and not named.is_absolute() and ".." not in named.parts
+                if inside and (root / named).is_dir() and not (scratch / named).exists():
+                    (scratch / named).parent.mkdir(parents=True, exist_ok=True)
+                    (scratch / named).symlink_to((root / named).absolute())
             for place in SHARED:
                 (root / place).mkdir(parents=True, exist_ok=True)
                 (scratch / place).symlink_to(root / place)

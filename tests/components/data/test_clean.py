@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
 
 def test_a_good_picture_becomes_a_bounded_png() -> None:
     wide = encode_png(Image.new("RGB", (1000, 400), "red"))
-    row = examine("a red box", wide, "{}", filters=[UnreadablePicture(max_pixels=10**6)])
+    row = examine("a red box", wide, None, "{}", filters=[UnreadablePicture(max_pixels=10**6)])
     assert (row["slug"], row["reason"]) == ("", "") and row["image"].startswith(b"\x89PNG")
     assert load(row["image"]).size == (512, 205)
     assert decode(row["image"], 8)[4, 4].tolist() == [255, 0, 0]
@@ -136,3 +137,47 @@ def test_nothing_left_is_an_error_that_leaves_the_old_output(tmp_path: Path) -> 
 def test_a_missing_input_names_the_stage_to_run(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="run the stage that makes it"):
         clean("text", PARAMETERS, tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_masks_that_do_not_fit_are_rejected_in_words_and_good_ones_shrink_with_their_picture(tmp_path: Path) -> None:
+    clear = Image.new("LA", (3000, 1000), (255, 0))
+    masks = {
+        "good": encoded(Image.new("L", (3000, 1000), 200)),
+        "none": None,
+        "small": encoded(Image.new("L", (64, 64), 255)),
+        "black": encoded(Image.new("RGB", (3000, 1000))),
+        "clear": encoded(clear),
+        "text": b"hello",
+    }
+    image = encoded(Image.new("RGB", (3000, 1000), "red"))
+    samples = [Sample(name, f"a box {name}", image, mask=mask) for name, mask in masks.items()]
+    parameters = PARAMETERS.model_copy(update={"max_pixels": 4_000_000})
+    folder = prepared(tmp_path / "in", samples)
+    assert clean("image", parameters, folder, tmp_path / "out", built_in=False) == (2, 4)
+    good, none = read(tmp_path / "out" / SAMPLES)
+    assert good.mask and none.mask is None
+    mask = Image.open(io.BytesIO(good.mask))
+    assert (mask.size, mask.mode, mask.getextrema()) == (load(good.image or b"").size, "L", (200, 200))
+    expected = {
+        "small": "mask of 64×64 pixels for a picture of 3000×1000: make them equally large",
+        "black": "black throughout",
+        "clear": "mask: it has transparent pixels",
+        "text": "mask: not a picture",
+    }
+    found = reasons(tmp_path / "out")
+    assert found.keys() == expected.keys() and all(part in found[name] for name, part in expected.items())
+
+
+@pytest.mark.usefixtures("assets")
+def test_the_built_in_model_says_that_it_learns_whole_pictures(tmp_path: Path) -> None:
+    white = encoded(Image.new("L", (16, 16), 255))
+    folder = prepared(tmp_path / "in", [Sample("a", "a box", noise(1)), Sample("b", "a cup", noise(2), mask=white)])
+    assert clean("image", PARAMETERS, folder, tmp_path / "out") == (1, 1)
+    assert "learns whole pictures: leave mask_file_name out" in reasons(tmp_path / "out")["b"]
+
+
+def test_one_picture_under_two_masks_is_no_duplicate(tmp_path: Path) -> None:
+    whole, half = (encoded(Image.new("L", (16, 16), grey)) for grey in (255, 128))
+    samples = [Sample(name, "a box", noise(1), mask=mask) for name, mask in {"a": whole, "b": half, "c": half}.items()]
+    assert clean("image", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out", built_in=False) == (2, 1)
+    assert reasons(tmp_path / "out") == {"c": "duplicate of b"}

@@ -49,6 +49,9 @@ def test_a_sample_keeps_its_id_when_the_rows_move(tmp_path: Path) -> None:
         ({"file_name": ".", "text": "x"}, "is not a file"),
         ({"file_name": "a\0.png", "text": "x"}, "cannot be read"),
         ({"file_name": "n" * 300 + ".png", "text": "x"}, "cannot be read"),
+        ({"file_name": "a.png", "text": "x", "mask_file_name": "m.png"}, "mask_file_name 'm.png' does not exist"),
+        ({"file_name": "a.png", "text": "x", "mask_file_name": "../outside.png"}, "points outside the folder"),
+        ({"file_name": "a.png", "text": "x", "mask_file_name": ["a.png"]}, "'mask_file_name' is list"),
         ({"text": "x"}, "'file_name' is missing"),
         ({"file_name": "a.png"}, "'text' is missing"),
         ({"file_name": "a.png", "text": "x", "concept": ["fox"]}, "'concept' is list"),
@@ -184,3 +187,12 @@ def test_answers_of_weight_0_are_read_and_not_taught(tmp_path: Path) -> None:
     assert reasons[0] == "every answer has the weight 0: there is none to learn"
     assert reasons[1].startswith("message 1 has the weight 1") and reasons[2].startswith("message 2 has the weight 0.5")
     assert reasons[3] == "field 'rejected' stands beside an answer with the weight 0"
+
+
+def test_a_mask_is_read_and_leaves_the_id_as_it_is(tmp_path: Path) -> None:
+    row = {"file_name": "a.png", "text": "x"}
+    folder = folder_of(tmp_path / "set", row, row | {"mask_file_name": "m.png"})
+    (folder / "m.png").write_bytes(b"a mask")
+    without, masked = image_folder(folder)
+    assert isinstance(without, Sample) and isinstance(masked, Sample)
+    assert (without.mask, masked.mask, masked.id) == (None, b"a mask", without.id)

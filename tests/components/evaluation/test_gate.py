@@ -133,11 +133,24 @@ def test_a_pipeline_is_gated_by_what_an_encoder_measured() -> None:
     assert not any(check.passed for check in image_checks(of_pipeline(0.5, alignment=0.21, kid=0.2), bounds))
 
 
+def test_a_pipeline_is_gated_by_any_figure_that_is_shown_beside_what_nobody_painted() -> None:
+    evaluation = of_pipeline(1.0, alignment=0.3, kid=0.1, aesthetics=4.0)
+    evaluation |= {"real_pictures": {"aesthetics": 6.0}, "nearest_training_picture": {"aesthetics": 5.5}}
+    checks = image_checks(evaluation, pipeline_gate(aesthetics=5.0, kid=0.1))
+    assert [check.passed for check in checks] == [False, True]
+    assert refusals(verdict(checks, parity=True)) == [
+        "aesthetics is 4, must be at least 5 "
+        "(aesthetics 4, training's picture of the nearest caption 5.5, real pictures 6)"
+    ]
+
+
 def test_a_bound_of_what_was_not_measured_or_is_no_figure_is_refused_in_words() -> None:
     with pytest.raises(StageError, match=r"alignment_gain was not measured: set evaluate\.image\.encoder"):
         image_checks(of_pipeline(1.0), pipeline_gate(alignment_gain=0.0))
-    with pytest.raises(StageError, match=r"pipeline\.fid: there is no such figure; there are loss_ratio"):
-        image_checks(of_pipeline(1.0), pipeline_gate(fid=1.0))
+    with pytest.raises(StageError, match=r"inception_kid was not measured: set evaluate\.image\.inception"):
+        image_checks(of_pipeline(1.0, alignment=0.3, kid=0.1), pipeline_gate(inception_kid=0.1))
+    with pytest.raises(StageError, match=r"pipeline\.beauty: there is no such figure; there are aesthetics, "):
+        image_checks(of_pipeline(1.0), pipeline_gate(beauty=1.0))
 
 
 def test_nan_never_passes() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from components.models.picture_encoder import PictureEncoder
 from components.stage import StageError
-from tests.tiny_clip import write_tiny_clip
+from tests.tiny_clip import write_tiny_clip, write_tiny_siglip
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +46,29 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
         PictureEncoder(tmp_path)
     with pytest.raises(StageError, match="is no CLIP or SigLIP model"):
         PictureEncoder(tmp_path / "nothing")
+
+
+def test_siglip_gives_the_probabilities_of_its_own_forward_pass(tmp_path: Path) -> None:
+    """Of captions in lower case without punctuation, padded to its length with nothing masked."""
+    from transformers import PreTrainedTokenizerFast, SiglipModel
+
+    folder = write_tiny_siglip(tmp_path / "siglip")
+    encoder = PictureEncoder(folder)
+    picture_BCHW = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    tokens = PreTrainedTokenizerFast.from_pretrained(folder)(
+        ["a red apple", "a dog barks"], padding="max_length", max_length=16, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        model = SiglipModel.from_pretrained(folder)
+        output = model(pixel_values=(picture_BCHW.float() / 255 - 0.5) / 0.5, input_ids=tokens["input_ids"])
+    cosines_B = (encoder.pictures(picture_BCHW) * encoder.captions(["A red apple!", "a dog; barks"])).sum(1)
+    probabilities_B = encoder.probabilities(cosines_B)
+    assert probabilities_B is not None
+    assert torch.allclose(probabilities_B, output.logits_per_image.sigmoid().diagonal(), atol=1e-5)
+
+
+def test_siglip_without_a_tokenizer_that_is_read_here_is_refused_in_words(tmp_path: Path) -> None:
+    folder = write_tiny_siglip(tmp_path / "siglip")
+    (folder / "tokenizer.json").rename(folder / "spiece.model")
+    with pytest.raises(StageError, match=r"it has no tokenizer\.json, and spiece\.model is not read"):
+        PictureEncoder(folder)

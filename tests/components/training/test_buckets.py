@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.training.buckets import Order, cut, sizes
+from components.training.regularisation import times
 
 
 def test_sizes_have_at_most_the_area_and_at_most_four_to_one() -> None:
@@ -70,3 +71,18 @@ def test_the_order_follows_from_the_step_wherever_one_begins() -> None:
     assert steps == [Order(SHAPES, seed=7, batch_size=2)(step) for step in reversed(range(20))][::-1]
     assert [whole(step) for step in (19, 3)] == [steps[19], steps[3]]
     assert steps[:5] != steps[5:10] and steps != [Order(SHAPES, seed=8, batch_size=2)(step) for step in range(20)]
+
+
+def test_some_pictures_make_up_a_share_whatever_their_shapes_and_number() -> None:
+    """40 pictures and, for a quarter of what is learnt from, 3, or 60 others of which a part comes in each epoch."""
+    for others in (3, 60):
+        shapes = [(64, 64), (32, 128)] * 20 + [(64, 64)] * others
+        order = Order(shapes, 7, 4, times(40, others, 0.25))
+        seen = Counter(index for step in range(1000) for index in order(step))
+        assert sum(seen[index] for index in range(40, 40 + others)) / seen.total() == pytest.approx(0.25, abs=0.02)
+        assert len(seen) == 40 + others
+
+
+def test_pictures_that_all_come_once_come_as_without_a_share() -> None:
+    one, other = Order(SHAPES, 7, 2), Order(SHAPES, 7, 2, times(len(SHAPES), 0, 0.5))
+    assert [one(step) for step in range(20)] == [other(step) for step in range(20)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,94 @@ def test_captions_that_no_encoder_reads_and_enlarged_pictures_are_counted(
     assert f"{metrics['enlarged']} of 5 pictures are smaller than they are trained at" in said
 
 
+def mask(left: int) -> bytes:
+    """Of 64 pixels a side, white from column `left` on."""
+    found = Image.new("L", (64, 64))
+    found.paste(255, (left, 0, 64, 64))
+    buffer = io.BytesIO()
+    found.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def rewrite(side: str, change: Callable[[Sample], Sample]) -> None:
+    path = IMAGE_SPLIT / f"{side}.parquet"
+    sample.write(path, [change(row) for row in sample.read(path)])
+    seal(IMAGE_SPLIT, line="image", kind="split", parents={}, parameters={}, metrics={})
+
+
+def test_what_a_mask_hides_is_not_learnt_and_a_white_one_changes_nothing(project: Path, bases: dict[str, Path]) -> None:
+    made = []
+    for left in (None, 0, 32):
+        given = None if left is None else mask(left)
+        rewrite("train", lambda row, given=given: replace(row, mask=given if row.id < "s2" else None))
+        metrics = run(bases["sdxl"])
+        assert metrics["masked"] == (0 if left is None else 2)
+        made.append((metrics["train_loss"], (IMAGE_CHECKPOINT / adapters.WEIGHTS).read_bytes()))
+    assert made[0] == made[1] != made[2]
+
+
+def test_a_mask_that_is_cropped_away_leaves_its_picture_out_in_words(
+    project: Path, bases: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    edge = Image.new("L", (70, 64))
+    edge.paste(255, (0, 0, 1, 64))
+    buffer = io.BytesIO()
+    edge.save(buffer, format="PNG")
+    hidden = Sample("s0", "a red flat", picture(70, 64, "red"), mask=buffer.getvalue(), meta={"file_name": "red.png"})
+    rewrite("train", lambda row: hidden if row.id == "s0" else row)
+    assert run(bases["sdxl"])["samples"] == 4
+    said = capsys.readouterr().out
+    assert "all that is white in their mask is cropped away in their bucket: red.png in 64×64" in said
+
+
+def regularise(folder: Path, **others: bytes) -> None:
+    folder.mkdir()
+    rows = []
+    for name, data in {"one": picture(64, 64, "brown"), "two": picture(96, 48, "orange"), **others}.items():
+        (folder / f"{name}.png").write_bytes(data)
+        rows.append({"file_name": f"{name}.png", "text": f"a {name}"})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_regularisation_pictures_have_their_share_and_weight_and_are_none_of_the_users_samples(
+    project: Path, bases: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = sample.read(IMAGE_SPLIT / "train.parquet")
+    sample.write(IMAGE_SPLIT / "test.parquet", [Sample("t", "a test", picture(64, 64, "black"))])
+    alone = run(bases["sdxl"])
+    regularise(project / "class", held_out=picture(64, 64, "black"), white=picture(64, 64, "white"), broken=b"no")
+    wanted = {"path": str(project / "class"), "share": 0.5, "weight": 1.0}
+    metrics = run(bases["sdxl"], max_steps=8, regularisation=wanted)
+    said = capsys.readouterr().out
+    assert "3 regularisation pictures are left out: metadata.jsonl:3: it is one of the held-out pictures" in said
+    assert "white throughout" in said and "not a picture" in said
+    assert (metrics["samples"], metrics["regularisation_pictures"]) == (len(rows), 2)
+    assert metrics["regularisation_share"] == pytest.approx(0.5, abs=0.15)
+    assert metrics["validation_loss_before"] == alone["validation_loss_before"]
+    manifest = read_manifest(IMAGE_CHECKPOINT)
+    assert len(manifest.parents["regularisation"]) == 64
+    light = run(bases["sdxl"], max_steps=8, regularisation=wanted | {"weight": 0.1})
+    assert light["train_loss"] < metrics["train_loss"] and light["validation_loss"] != metrics["validation_loss"]
+
+
+def test_a_folder_without_regularisation_pictures_is_refused_by_the_name_of_its_setting(
+    project: Path, bases: dict[str, Path]
+) -> None:
+    sample.write(IMAGE_SPLIT / "test.parquet", [])
+    wanted = {"path": "nowhere", "share": 0.5, "weight": 1.0}
+    with pytest.raises(StageError, match=r"train\.image\.regularisation\.path: nowhere is not a folder"):
+        run(bases["sdxl"], regularisation=wanted)
+    (project / "class").mkdir()
+    (project / "class/metadata.jsonl").write_text('{"file_name": "a.png", "text": "a"}\n')
+    with pytest.raises(StageError, match=r"holds no picture to learn from: metadata\.jsonl:1: .* does not exist"):
+        run(bases["sdxl"], regularisation=wanted | {"path": str(project / "class")})
+
+
+def test_sizes_that_no_picture_can_have_are_refused_by_name(project: Path, bases: dict[str, Path]) -> None:
+    with pytest.raises(StageError, match=r"train\.image\.sizes: no size is a multiple of 16"):
+        run(bases["sdxl"], sizes=[8])
+
+
 def test_sd3_is_trained_without_its_largest_encoder(project: Path, bases: dict[str, Path]) -> None:
     base = shutil.copytree(bases["sd3"], project / "sd3")
     index = json.loads((base / "model_index.json").read_text()) | {"text_encoder_3": [None, None]}
@@ -220,6 +308,8 @@ def test_a_setting_that_has_no_meaning_is_refused_before_anything_is_computed(
 
 
 def test_a_setting_of_pipelines_is_refused_for_the_built_in_model(project: Path) -> None:
-    configure("sticker", sizes=[64])
-    with pytest.raises(StageError, match=r"train.image.sizes is for pipelines"):
-        image.main()
+    regularisation = {"path": "class", "share": 0.5, "weight": 1.0}
+    for changes in ({"sizes": [64]}, {"regularisation": regularisation}):
+        configure("sticker", **changes)
+        with pytest.raises(StageError, match=rf"train.image.{next(iter(changes))} is for pipelines"):
+            image.main()
