@@ -170,11 +170,11 @@ def tiny_vae(channels: int, scaling_factor: float, shift_factor: float | None = 
     ).eval()
 
 
-def clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer(tokens: int = TOKENS) -> CLIPTokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TOKENS)
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=tokens)
 
 
 def clip_encoder(kind: type[CLIPTextModel] | type[CLIPTextModelWithProjection]) -> CLIPTextModel:

@@ -176,7 +176,7 @@ class TrainText(TrainBase):
     lora_dropout: float = Field(ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training")
     micro_batch: Count | None = Field(
         default=None,
-        description="Samples of a step that a device computes at a time, for more forward passes; null: all of its own",
+        description="Samples of a step that a device computes at a time; changes no result; null: all of its own",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute each layer again instead of keeping it in memory; changes no result"

@@ -21,8 +21,9 @@ BYTES = {"fp32": 4, "bf16": 2}
 class Training:
     """A run of `batch` rows of `length` tokens over all devices; `answered` is the share of tokens that carry a loss.
 
-    `micro`: rows of one pass on one device, of which a step takes as many as it needs, each computed twice.
-    `padded`: rows of several lengths are in a batch, so that attention gets a mask.
+    `micro`: rows of one pass on one device, of which a step takes as many as it needs.
+    `padded`: rows of several lengths are in a batch, so that attention gets a mask. `packed`: several samples are in a
+    row, so that it gets one of tokens by tokens.
     """
 
     trained: Literal["lora", "full"]
@@ -32,6 +33,7 @@ class Training:
     length: int
     answered: float = 1.0
     padded: bool = True
+    packed: bool = False
     checkpointing: bool = False
     micro: int | None = None
     devices: int = 1
@@ -51,6 +53,10 @@ class Training:
     def in_parts(self) -> bool:
         """Whether a step takes several passes."""
         return self.tokens < self.rows * self.length
+
+    @property
+    def computes_parts_twice(self) -> bool:
+        return self.strategy.startswith("deepspeed")
 
 
 @dataclass(frozen=True)
@@ -94,10 +100,12 @@ def training(shape: Shape, run: Training) -> Memory:
     loss = FLOAT * shape.vocabulary * run.tokens * run.answered
     fixed = weights + optimizer
     largest = FLOAT * (shape.embedding if run.trained == "full" else 0)
+    earlier = FLOAT * trained if run.in_parts and not run.computes_parts_twice else 0  # gradients of the parts before
     moments = (
         fixed + gradients + activations + 2 * loss,
-        fixed + activations + 3 * loss,
-        fixed + activations + _backward(shape, run) + largest,
+        fixed + earlier + activations + 3 * loss,
+        fixed + earlier + activations + _backward(shape, run) + largest,
+        fixed + earlier + gradients,
         fixed + gradients + 2 * largest / shared,
     )
     return Memory(weights, gradients, optimizer, activations, 3 * loss, max(moments))

@@ -59,7 +59,7 @@ def step_flops(shape: Shape, run: Training) -> float:
     through = 2 * shape.multiplied * tokens + 4 * run.length * shape.queries * shape.layers * tokens
     head = 2 * shape.embedding * tokens * run.answered
     trained = 2 * shape.multiplied * tokens + head if run.trained == "full" else 2 * shape.adapter(run.rank) * tokens
-    again = through * run.checkpointing + (through + head) * run.in_parts
+    again = through * run.checkpointing + (through + head) * (run.in_parts and run.computes_parts_twice)
     return 2 * (through + head) + 2 * 2 * shape.adapter(run.rank) * tokens * (run.trained == "lora") + trained + again
 
 

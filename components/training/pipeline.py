@@ -14,7 +14,6 @@ import lightning.pytorch as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from components.artifact import Manifest, canonical, seal, staged
 from components.config import Clean, ImageSamples, TrainImage
@@ -59,16 +58,15 @@ class Training(TrainingModule):
         if size >= count:
             losses_B = self._losses(batch.latents, states, noise_BCHW, time_B, batch.masks)
             return (losses_B * batch.weights).mean()
-        # Each part keeps nothing, and is computed again for its gradients.
-        parts = (slice(start, start + size) for start in range(0, count, size))
-        losses = [
-            checkpoint(
-                self._losses, batch.latents[part], {name: value[part] for name, value in states.items()},
-                noise_BCHW[part], time_B[part], batch.masks[part], use_reentrant=False,
-            )
-            for part in parts
-        ]  # fmt: skip
-        return (torch.cat(losses) * batch.weights).mean()
+        return self.summed(
+            lambda part: (
+                self._losses(
+                    batch.latents[part], {name: value[part] for name, value in states.items()},
+                    noise_BCHW[part], time_B[part], batch.masks[part],
+                ) * batch.weights[part]
+            ).sum() / count,
+            [slice(start, start + size) for start in range(0, count, size)],
+        )  # fmt: skip
 
     def _losses(
         self, latents_BCHW: Tensor, states: States, noise_BCHW: Tensor, time_B: Tensor, mask_B1HW: Tensor
@@ -135,7 +133,7 @@ def step_in_words(config: TrainImage) -> str:
     """What a step takes, and the learning rate, of settings that are decided."""
     own = config.batch_size // config.devices
     part = min(config.micro_batch or own, own)
-    passes = 1 + (part < own) + bool(config.gradient_checkpointing)
+    passes = 1 + bool(config.gradient_checkpointing)
     what = f"an adapter of rank {config.lora_rank}" if config.lora_rank else "every weight"
     return (
         f"{what} at a learning rate of {config.rate:g}; each of {config.max_steps} steps is {config.batch_size} "

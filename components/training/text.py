@@ -15,7 +15,6 @@ import lightning.pytorch as pl
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from components import config
@@ -102,10 +101,7 @@ class TextModule(TrainingModule):
             adapted(model).gradient_checkpointing_enable({"use_reentrant": False})
 
     def loss(self, batch: list[TextBatch]) -> Tensor:
-        """The sum over the parts. Of several each keeps nothing and is computed again for its gradients."""
-        if len(batch) == 1:
-            return self._loss(batch[0])
-        return torch.stack([checkpoint(self._loss, part, use_reentrant=False) for part in batch]).sum()
+        return self._loss(batch[0]) if len(batch) == 1 else self.summed(self._loss, batch)
 
     def _loss(self, batch: TextBatch) -> Tensor:
         """A token weighs as much on one rank as on another, and so does a disliked answer.

@@ -14,16 +14,18 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, IterableDataset
 
 from components.artifact import canonical, write_csv, write_text
@@ -64,12 +66,50 @@ class TrainingModule(pl.LightningModule):
         seed = step_seed(self.config.seed, self.trainer.global_step, 0)
         return torch.Generator(self.device).manual_seed(seed)
 
+    def summed(self, loss_of: Callable[[Any], Tensor], parts: Sequence[Any]) -> Tensor:
+        """The sum of the losses of the `parts` of a step, of which one at a time is in memory.
+
+        Its gradients are there when the next part begins. DeepSpeed, which has weights and gradients in pieces, keeps
+        nothing of a part and computes it again for them.
+        """
+        if self.config.strategy.startswith("deepspeed"):
+            return torch.stack([checkpoint(loss_of, part, use_reentrant=False) for part in parts]).sum()
+        trained = [p for p in self.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter.grad = None  # the last step's would be there beside these
+        return cast(Tensor, _InParts.apply(loss_of, parts, trained, *trained))
+
     def training_step(self, batch: Any, index: int) -> Tensor:
         # Weights stay float32 under every strategy. DeepSpeed's own bf16 would round them, and its engine ends an
         # autocast that began outside of it, as Lightning's would.
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             return self.loss(batch)
+
+
+class _InParts(torch.autograd.Function):
+    """Takes the gradients of each part while the loss is computed, and gives their sum where others compute them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, loss_of: Callable[[Any], Tensor], parts: Sequence[Any], trained: list[Tensor], *_: Tensor
+    ) -> Tensor:
+        losses, sums = [], cast(list[Tensor | None], [None] * len(trained))
+        for part in parts:
+            with torch.enable_grad():
+                loss = loss_of(part)
+            for place, found in enumerate(torch.autograd.grad(loss, trained, allow_unused=True)):
+                if found is not None:
+                    known = sums[place]  # its memory is nobody else's, that of `found` may be
+                    sums[place] = found.clone() if known is None else known.add_(found)
+            losses.append(loss.detach())
+        ctx.gradients = sums
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        gradients, ctx.gradients = ctx.gradients, None
+        return None, None, None, *(None if one is None else one.mul_(outer[0]) for one in gradients)
 
 
 @dataclass(frozen=True)
@@ -133,6 +173,7 @@ def _lightning(config: TrainBase, run: _Run) -> pl.Trainer:
         accelerator="auto",
         devices=config.devices,
         strategy=strategy.build(config.strategy, config.batch_size // config.devices),
+        plugins=[] if config.strategy.startswith("deepspeed") else [_Checkpoints()],  # DeepSpeed writes its own
         precision="32-true",  # of the weights; of the step see `TrainingModule`
         gradient_clip_val=1.0,
         callbacks=[run],
@@ -142,6 +183,17 @@ def _lightning(config: TrainBase, run: _Run) -> pl.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+class _Checkpoints(TorchCheckpointIO):
+    """Writes a checkpoint part by part. Lightning's own has all of it in memory first: thrice the trained weights.
+
+    One that is cut off does no harm: `latest.txt` names it only when it is whole.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, path)
 
 
 class _Steps(IterableDataset[Any]):
@@ -254,7 +306,8 @@ class _Run(pl.Callback):
         return {"losses": list(self.losses), "weights": self.weights}
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Finish: without averages, the weights are those of the last step."""
+        """Finish: without averages, the weights are those of the last step. Gradients make room for them."""
+        module.zero_grad()
         if self.ema_decay is None:
             self._read_weights(module, 0.0)
         self.weights = {name: value.cpu() for name, value in self.weights.items()}

@@ -37,16 +37,14 @@ def training(family: Family, folder: Path, config: TrainImage, side: int, precis
             return family.loss(network, schedule, latents_BCHW, states, torch.zeros_like(latents_BCHW), time_B).mean()
 
     def step() -> None:
-        """One part of it. Gradients of the step before are there until the loss is known, as in Lightning's order."""
+        """One part of it. The gradients of the parts before are there, or until the loss is known the last step's."""
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        if rows < own:  # a part is computed twice, the first time for nothing but its loss
-            with torch.no_grad():
-                loss()
         for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)
         found = loss()
-        for parameter in trained:
-            parameter.grad = None
+        if rows == own:
+            for parameter in trained:
+                parameter.grad = None
         found.backward()
 
     copies = 3 + (config.strategy == "ddp")

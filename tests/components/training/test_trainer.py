@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_a_finished_run_gives_its_result_again(tmp_path: Path) -> None:
     assert same(fit(Tiny(dies_at=0), config(), tmp_path), first)
     trainer.discard(tmp_path)
     assert not tmp_path.exists()
+
+
+def test_a_checkpoint_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> None:
+    module = Tiny()
+    module.network[0].register_parameter("large", torch.nn.Parameter(torch.zeros(2**20)))
+    tracemalloc.start()
+    try:
+        fit(module, config(max_steps=1), tmp_path, None)
+        assert tracemalloc.get_traced_memory()[1] < module.network[0].large.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_seed_decides_the_result(tmp_path: Path) -> None:
