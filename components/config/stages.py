@@ -143,6 +143,12 @@ class TrainImage(TrainBase):
     caption_dropout: float = Field(
         ge=0, lt=1, description="Share of captions left out in training, which guidance needs"
     )
+    rehearsed: float = Field(
+        ge=0,
+        lt=1,
+        default=0,
+        description="Share of the training pictures that the shipped base paints of what it knows, to keep it",
+    )
     ema_decay: float = Field(gt=0, lt=1, description="Decay, per step, of the average of the weights that is kept")
     model: ImageModel = Field(description="Shape of the built-in model; a pipeline that was brought has its own")
     sizes: tuple[Count, ...] | None = Field(
@@ -172,6 +178,10 @@ class TrainImage(TrainBase):
     def _adapter_has_a_base(self) -> TrainImage:
         if self.lora_rank is not None and not self.start_from_base:
             raise ValueError("lora_rank adapts a base: set start_from_base: true, or lora_rank: null")
+        if self.rehearsed and not self.start_from_base:
+            raise ValueError(
+                "train.image.rehearsed keeps what a base knows: set start_from_base: true, or rehearsed: 0"
+            )
         return self
 
 

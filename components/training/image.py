@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models import brought_pipeline
 from components.models import denoiser as denoisers
+from components.models.base_captions import base_captions
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
@@ -37,6 +39,9 @@ from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_METRICS as METRICS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.paths import TRAINING_STATE
+from components.runtimes.base import ImageRequest
+from components.runtimes.image import Sampler
+from components.runtimes.pytorch import PyTorchBackend
 from components.stage import StageError, run
 from components.training import pipeline, trainer
 from components.training.trainer import TrainingModule
@@ -44,6 +49,8 @@ from components.training.trainer import TrainingModule
 STATE = TRAINING_STATE / "image"
 TIME_SHIFT = 0.6  # of the normal distribution of which times are drawn: densest around 2/3
 MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all
+REHEARSED, PAINTED = 512, (12, 2.0)  # pictures that the base paints at most, and their steps and guidance
+AT_ONCE = 32  # of them at a time
 # Of the adapter: every linear layer of the transformer.
 LAYERS = r".*\.(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|linear|linear_1|linear_2|proj_out)"
 
@@ -61,6 +68,12 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(tensor.to(device) for tensor in self))
+
+    def joined(self, other: Batch) -> Batch:
+        """Both, where each picture of `other` has one caption: it stands for all of the alternatives."""
+        alternatives = self.states.shape[1]
+        states, masks = (tensor.expand(-1, alternatives, *tensor.shape[2:]) for tensor in (other.states, other.masks))
+        return Batch(*map(torch.cat, zip(self, (other.pictures, states, masks), strict=True)))
 
     def captioned(self, states_BLD: Tensor, masks_BL: Tensor) -> Batch:
         """The same pictures, all with one other caption, which is a batch of one."""
@@ -243,6 +256,23 @@ def fit(
     return (merged(network) if rank else averaged).eval(), fitted.losses
 
 
+def rehearsal(base: Denoiser, encoder: TextEncoder, share: float, samples: int, seed: int) -> Batch:
+    """Pictures that the base paints of what it has learnt, as many as make `share` of a training set with `samples`.
+
+    Learnt again beside the new ones they keep the base from forgetting (prior preservation: Ruiz et al. 2023,
+    arXiv:2208.12242). Where more than `REHEARSED` are wanted, these come several times.
+    """
+    wanted = max(1, round(samples * share / (1 - share)))
+    captions = [caption for caption, _ in base_captions(min(wanted, REHEARSED), seed, rehearsed=True)]
+    requests = [ImageRequest(caption, seed + at, *PAINTED) for at, caption in enumerate(captions)]
+    sampler = Sampler(PyTorchBackend(base, encoder), base.shape.size)
+    parts = (requests[at : at + AT_ONCE] for at in range(0, len(requests), AT_ONCE))
+    pictures_BHWC = torch.from_numpy(np.stack([picture for part in parts for picture in sampler.generate(part)]))
+    states_BLD, masks_BL = encoder.encode(captions)
+    batch = Batch(pictures_BHWC.permute(0, 3, 1, 2).contiguous(), states_BLD[:, None], masks_BL[:, None])
+    return batch.take([at % len(captions) for at in range(wanted)])
+
+
 def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
     """The denoiser training starts from, and the digest of the base it came from (if any) as a parent."""
     pl.seed_everything(config.seed, verbose=False)
@@ -268,7 +298,10 @@ def train(config: TrainImage) -> dict[str, Any]:
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(settings, canonical(parents))
-    averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key)
+    learnt = batch
+    if config.rehearsed:
+        learnt = batch.joined(rehearsal(denoiser, encoder, config.rehearsed, len(samples), config.seed))
+    averaged, losses = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
     metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}

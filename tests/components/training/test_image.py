@@ -137,6 +137,28 @@ def test_an_adapter_learns_from_the_base_and_leaves_a_plain_checkpoint() -> None
     assert verify(image.CHECKPOINT).digest == first
 
 
+def test_what_the_base_rehearses_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    image.train(settings(max_steps=60))
+    image.CHECKPOINT.rename(image.BASE)
+    known = [(f"{name}: square", name) for name in COLOURS]
+    monkeypatch.setattr(image, "base_captions", lambda count, seed, rehearsed: known[:count])
+    turned = [replace(s, image=picture.encode_png(255 - picture.decode(s.image or b"", 8))) for s in squares()]
+    for side, samples in (("train", turned), ("validation", turned[:4])):
+        sample.write(image.SPLIT / f"{side}.parquet", [replace(s, text=s.text.swapcase(), meta={}) for s in samples])
+    seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
+    held_out, lost = image.batch_of(squares()[:4], 8, Encoder(4)), {}
+    for share in (0.0, 0.5):
+        metrics = image.train(settings(start_from_base=True, rehearsed=share))
+        assert metrics["samples"] == 12 and metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
+        lost[share] = image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7)
+    assert lost[0.5] < 0.8 * lost[0.0], lost
+
+
+def test_rehearsal_without_a_base_is_refused() -> None:
+    with pytest.raises(ValueError, match="rehearsed keeps what a base knows"):
+        settings(rehearsed=0.5)
+
+
 def test_a_base_of_another_shape_is_refused() -> None:
     image.train(settings(max_steps=1))
     image.CHECKPOINT.rename(image.BASE)
