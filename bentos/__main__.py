@@ -1,4 +1,4 @@
-"""`python -m bentos <text|image|gateway>`: serve one Bento from this tree, at its address in params.yaml.
+"""`python -m bentos <text|endpoint|image|gateway>`: serve one Bento from this tree, at its address in params.yaml.
 
 Becomes BentoML's own worker (`exec`) after checking what that would only tell by a traceback.
 """
@@ -19,6 +19,7 @@ from components.stage import StageError, run
 
 SERVICES = {
     "text": "bentos.text.service:TextBento",
+    "endpoint": "bentos.endpoint.service:EndpointBento",
     "image": "bentos.image.service:ImageBento",
     "gateway": "bentos.gateway.service:GatewayBento",
 }
@@ -34,14 +35,15 @@ def check(service: str) -> None:
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="text, image or gateway")],
+    name: Annotated[str, typer.Argument(help="text, endpoint, image or gateway")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="By default that of params.yaml.")] = 0,
 ) -> None:
     """Serve one Bento from this tree."""
     if name not in SERVICES:
         raise StageError(f"no Bento {name!r}; there are {', '.join(SERVICES)}")
     serving = load().serving
-    descriptor = bind(serving.host if name == "gateway" else LOOPBACK, port or getattr(serving, f"{name}_port"))
+    own = getattr(serving, "text_port" if name == "endpoint" else f"{name}_port")
+    descriptor = bind(serving.host if name == "gateway" else LOOPBACK, port or own)
     check(SERVICES[name])
     worker = command(SERVICES[name], descriptor)
     os.execv(worker[0], worker)  # noqa: S606 - a fixed command, no shell

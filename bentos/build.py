@@ -11,7 +11,12 @@ from components.paths import ARTIFACTS
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each Bento, and the namespaces of params.yaml that it serves with; it carries the whole file.
-NAMES = {"gateway": ("events", "feedback", "release", "serving"), "text": ("serving",), "image": ("serving",)}
+NAMES = {
+    "gateway": ("events", "feedback", "release", "serving"),
+    "text": ("serving",),
+    "endpoint": ("serving",),
+    "image": ("serving",),
+}
 
 
 def carried(name: str, root: Path = ROOT) -> list[Path]:

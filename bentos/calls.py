@@ -127,7 +127,8 @@ class Calls:
             try:
                 await watched(scope, receive, send)
             finally:
-                _jobs.pop(job, None)
+                if _jobs.get(job) is call:  # a later request of the same job may have taken the name
+                    del _jobs[job]
                 _current.reset(token)
                 call.status = call.status or watched.status
                 call.outcome = call.outcome or ("ok" if call.status < 400 else "error")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,7 +20,19 @@ Turn = dict[str, str]  # the same as templates know it
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = get_args(Role)
 FILE = "chat.json"  # beside an exported model
+CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")  # what families call it
 MARKS = range(0xF0000, 0xFFFFE)  # characters of no meaning, to cut texts at: more than any text will use all of
+
+
+def context_length(config: Mapping[str, Any]) -> int:
+    """Tokens that a model holds, prompt and answer together, by its `config.json`; 0 where that does not say."""
+    text = of_text(config)
+    return int(next((text[name] for name in CONTEXT if text.get(name)), 0))
+
+
+def of_text(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `config.json` says of the language model, which those of models that also see or hear keep apart."""
+    return {**config, **(config.get("text_config") or {})}
 
 
 @dataclass(frozen=True)

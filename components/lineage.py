@@ -44,7 +44,8 @@ def trace(response_id: str, events_url: str, artifact_root: Path) -> Answer:
 
 def chain(line: str, digest: str, artifact_root: Path) -> Answer:
     """The package of `digest`, its parents by role, and the licences of the samples it learnt from."""
-    folder, parents = artifact_root / line / "package", {}
+    places = [artifact_root / line / name for name in ("package", "endpoint")]
+    folder, parents = next((place for place in places if manifest_of(place, digest)), places[0]), {}
     if package := manifest_of(folder, digest):
         parents = {role: (folder_of(role, line, artifact_root), parent) for role, parent in package.parents.items()}
     data = parents.get("data")
@@ -58,7 +59,7 @@ def chain(line: str, digest: str, artifact_root: Path) -> Answer:
 def folder_of(role: str, line: str, artifact_root: Path) -> Path:
     """Where this machine keeps an artifact of a role in the chain."""
     root = artifact_root.parent
-    if role == "data":
+    if role in ("data", "evaluated_on"):  # the second of an endpoint, which learnt nothing here
         return root / DATA / line / "split"
     if role == "base":
         if line == "text":

@@ -167,6 +167,8 @@ def _obstacle(engine: Engine, params: Params) -> str:
     champion = champions_package(engine, params)
     if champion is None:
         return "nothing is trained: the text line has no champion yet"
+    if not PACKAGE.is_dir():
+        return f"nothing is trained: there is no {PACKAGE}, as where an endpoint serves the line; that takes no adapter"
     here = read_manifest(PACKAGE).digest
     return "" if here == champion else f"nothing is trained: {PACKAGE} is {here[:12]}, the champion's {champion[:12]}"
 

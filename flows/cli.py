@@ -14,7 +14,9 @@ from flows import commands, environment
 
 HELP = "The open stack for making generative-AI applications from end to end."
 GROUPS = {
+    "data": "Bring what other systems know.",
     "pipeline": "Data and models, brought up to date.",
+    "model": "Any model, before it is used.",
     "train": "Search for better settings.",
     "release": "Models that users get, tried beside the champion and taken back.",
     "experiment": "Experiments: in force within about a second, without a restart.",
@@ -28,7 +30,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": commands.status,
     "demo": commands.demo,
     "params": commands.params,
+    "data import": commands.data_import,
     "pipeline run": commands.pipeline_run,
+    "model show": commands.model_show,
     "train tune": commands.train_tune,
     "release start": commands.release_start,
     "release rollback": commands.release_rollback,
@@ -46,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "learn run": commands.learn_run,
     "report write": commands.report_write,
     "report ops": commands.report_ops,
+    "report recheck": commands.report_recheck,
     "report why": commands.report_why,
 }
 # What make, supervisor and schedules call.

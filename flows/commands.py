@@ -14,6 +14,7 @@ import typer
 
 from components import paths
 from components.config import Line, Params, load
+from components.errors import AtelierError
 from flows import environment, stack
 
 Why = Annotated[str, typer.Option(help="the reason, for the record")]
@@ -27,6 +28,7 @@ def own_stack() -> Params:
     """Have this machine's stack know its secrets and the API keys of this environment, and flows report to it."""
     environment.provide_secrets()
     environment.accept_keys()
+    environment.keep_endpoint_key(load())
     stack.use_server(load())
     return load()
 
@@ -50,14 +52,22 @@ def status() -> None:
     typer.echo(stack.control("status") if stack.supervisor_pid() else "nothing is running")
     from components.events.database import NoDatabaseError
     from components.lines import LINES
+    from flows.rechecked import rechecked
     from flows.rollback import describe
 
-    params = load()
+    params, failed = load(), False
     for line in LINES:
         try:
             typer.echo(describe(line, params))
+            if told := rechecked(line, params):
+                typer.echo(told)
         except NoDatabaseError as error:  # before the first release
             typer.echo(f"{line}: {error}")
+        except AtelierError as error:  # of one line: the other's may be what is asked for
+            typer.echo(f"error: {line}: {error}", err=True)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 def demo() -> None:
@@ -107,6 +117,36 @@ def pipeline_run(stages: Annotated[list[str] | None, typer.Argument(help="all by
     from flows.pipeline import pipeline
 
     say(f"{outcome:7} {name}" for name, outcome in pipeline(stages).items())
+
+
+def model_show(
+    model: Annotated[
+        str, typer.Argument(help="as under base.text.model or base.image.model; by default that of text")
+    ] = "",
+) -> None:
+    """What a model is, what is missing, what runs it, and what it takes to train and to serve; loads no weights."""
+    from flows.model import show
+
+    params = load()
+    for line in show(model or params.base.text.model, params):
+        typer.echo(line)
+
+
+def data_import(
+    files: Annotated[list[Path], typer.Argument(help="JSON or JSON lines, of one format")],
+    format: Annotated[
+        Literal["openai", "tensorzero", "langfuse", "jsonl"] | None, typer.Option(help="told by the first row")
+    ] = None,
+    like: Annotated[str, typer.Option(help="metric, score or field that says whether an answer was liked")] = "like",
+    as_pairs: Annotated[
+        Path | None, typer.Option(help="also write what may be learned, as prepare.text reads it")
+    ] = None,
+) -> None:
+    """Import logs of requests and reactions as events; what they hold already stays as it is."""
+    environment.provide_secrets("ATELIER_USER_SECRET")
+    from flows.importing import bring
+
+    say(bring(load(), files, format, like, as_pairs))
 
 
 def train_tune(what: Annotated[Literal["training", "sampling"], typer.Argument()] = "training") -> None:
@@ -289,6 +329,14 @@ def report_ops() -> None:
     from flows.ops import ops
 
     typer.echo(ops(load()))
+
+
+def report_recheck() -> None:
+    """Compute answers of production again, by PyTorch, and say what came of it. Else a schedule does it each hour."""
+    stack.use_server_if_running(load())
+    from flows.recheck import recheck
+
+    say(recheck())
 
 
 def report_why(response_id: str) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from components import checkout, engine_token, paths
 from components.api_keys import KEYS, accepted_keys
 from components.config import Params
+from components.endpoint_keys import KEY, KEYS_FOLDER, key_file
 from components.lines import LINES
 from components.loopback import LOOPBACK
 
@@ -64,6 +65,8 @@ SECRETS = {
 
 # What the gateway accepts now: programs inherit the variable as it was when their supervisor was started.
 ACCEPTED_KEYS = "accepted-keys"
+# The key of each endpoint by its address: a release into a running stack has to bring one, and so may a new key.
+ENDPOINT_KEYS = "endpoint-keys"
 # What users wrote lies here; of nobody else's business on a machine of several.
 PRIVATE = (paths.STATE, paths.FEEDBACK, paths.SEGMENTS)
 
@@ -108,10 +111,26 @@ def accept_keys() -> None:
     """Have the gateway accept the API keys of this environment and no others: at once, and whenever it is started."""
     text = os.environ[KEYS]
     accepted_keys(text)
-    path = STATE / ACCEPTED_KEYS
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
+    _write_secret(STATE / ACCEPTED_KEYS, text)
+
+
+def keep_endpoint_key(params: Params) -> None:
+    """Keep this environment's key for the address of `base.text.endpoint`, and have endpoints get what is kept alone.
+
+    Without one in the environment, as in a scheduled flow, the key of an earlier command stays.
+    """
+    os.environ[KEYS_FOLDER] = str(STATE / ENDPOINT_KEYS)
+    key, url = os.environ.get(KEY, "").strip(), params.base.text.endpoint
+    if key and url:
+        (STATE / ENDPOINT_KEYS).mkdir(mode=0o700, exist_ok=True)
+        _write_secret(key_file(STATE / ENDPOINT_KEYS, url), key)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.touch(0o600)
     partial.chmod(0o600)
+    partial.write_text(text)
     partial.replace(path)
 
 

@@ -23,6 +23,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from components.config import load
+from components.endpoint_keys import KEY
 from components.stage import StageError
 from flows.environment import ROOT
 
@@ -43,18 +45,25 @@ class Plan:
     leading: set[str]  # what these need
 
 
-def plan(targets: list[str]) -> Plan:
-    """The stages that lead to `targets`, all where there are none; `StageError` where one is unknown."""
+def plan(targets: list[str], skipped: str | None = None) -> Plan:
+    """The stages that lead to `targets`, all where there are none, without `skipped` and what needs that.
+
+    Raises `StageError` where a target is unknown or among those.
+    """
     from dvc.repo import Repo
 
     with Repo(str(ROOT)) as repo:
         graph = nx.relabel_nodes(repo.index.graph, {stage: stage.name for stage in repo.index.graph})
         alone = {stage.name for stage in repo.index.stages if (stage.meta or {}).get("alone")}
+    # DVC's edges point from a stage to what it needs.
+    out = {skipped, *nx.ancestors(graph, skipped)} if skipped else set()
+    if refused := sorted(out.intersection(targets)):
+        raise StageError(f"{', '.join(refused)}: base.text.endpoint names an API, of which no model is made here")
+    graph.remove_nodes_from(out)
     unknown = sorted(set(targets) - set(graph))
     if unknown:
         raise StageError(f"no such stage: {', '.join(unknown)}; dvc.yaml has {', '.join(sorted(graph))}")
     wanted = set(targets).union(*(nx.descendants(graph, t) for t in targets)) if targets else set(graph)
-    # DVC's edges point from a stage to what it needs.
     most_needed_first = sorted(
         (stage for stage in graph if stage in wanted), key=lambda s: -len(nx.ancestors(graph, s))
     )
@@ -78,6 +87,7 @@ def reproduce(stage: str, log: Callable[[str], None], cores: set[int]) -> str:
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    environment.pop(KEY, None)  # no stage asks an API
     lines: list[str] = []
     with subprocess.Popen(
         command,
@@ -139,9 +149,10 @@ def startable(ready: list[str], stages: Plan, ended: Collection[str], running: b
 def pipeline(targets: list[str] | None = None) -> dict[str, str]:
     """Bring `targets` (every stage by default) up to date; a re-run continues at the stage that failed.
 
+    Where an API serves the text line, nothing that needs a base model of it is made.
     Where a stage fails, what runs beside it ends first; an interrupt ends both.
     """
-    stages = plan(targets or [])
+    stages = plan(targets or [], "base_text" if load().base.text.endpoint else None)
     outcomes: dict[str, str] = {}
     running: dict[PrefectFuture[str], tuple[str, list[set[int]]]] = {}
     free, ready, sorter = halves(), list[str](), TopologicalSorter(stages.needs)

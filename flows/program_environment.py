@@ -11,6 +11,7 @@ from functools import partial
 
 from components import engine_token, lines
 from components.api_keys import KEYS_FILE
+from components.endpoint_keys import KEYS_FOLDER
 from flows import labelling_server
 from flows.mlflow_server import LOGIN
 from flows.processes import MARK
@@ -27,15 +28,18 @@ STORES = ("PG*", "AWS_*", "AZURE_*", "GOOGLE_*", "GCLOUD_*")
 BENTO = ("BENTOML_*", "PROMETHEUS_*", "OTEL_*", engine_token.VARIABLE)
 ENGINE = (*BENTO, "ATELIER_DEPLOYMENT", "ATELIER_ADAPTERS", "ATELIER_*_ARTIFACT", "ATELIER_IMAGE_ENGINE")
 GATEWAY = (*BENTO, *STORES, KEYS_FILE, "ATELIER_USER_SECRET", "ATELIER_*_URL")
-# Flows train, build Bentos, read and write every store, and are told the address of people's Label Studio.
+# Flows train, build Bentos, read and write every store, and are told the address of people's Label Studio. The key of
+# an endpoint they have from where the newest command has put it, not from when their supervisor was started.
 WORKER = (
     *("PREFECT_*", "MLFLOW_*", "DVC_*", "DAFT_*", "RAY_*", "BENTOML_*", "TRANSFORMERS_*", "HF_*", "TORCH_*", "PIP_*"),
     *(*STORES, "GIT_*", "SSH_*", "ATELIER_ADAPTERS", "ATELIER_EVENTS_URL", "LABEL_STUDIO_*", engine_token.VARIABLE),
+    "ATELIER_JUDGE_KEY",  # of the judge of text answers
 )
 # Steps of releases and experiments, and the ops page.
 HOUSEKEEPING = ("PREFECT_*", "MLFLOW_*", *STORES, "ATELIER_EVENTS_URL", engine_token.VARIABLE)
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(lines.PROGRAMS, ENGINE),
+    **dict.fromkeys(lines.IMAGE.programs, ENGINE),
+    **dict.fromkeys(lines.TEXT.programs, (*ENGINE, KEYS_FOLDER)),
     "gateway": GATEWAY,
     "prefect": ("PREFECT_*", *STORES),
     "mlflow": ("MLFLOW_*", "_MLFLOW_*", *STORES, LOGIN),

@@ -17,14 +17,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import Request
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from sqlalchemy import Engine
 
 from bentos import build
+from bentos.protocol import TextJob
+from components import engine_token
 from components.artifact import ArtifactError, canonical, read_manifest, verify, write_text
 from components.config import Line, Params, Registry, load
+from components.endpoint_keys import KEY
 from components.errors import AtelierError
 from components.evaluation.gate import refusals
 from components.events.database import opened
@@ -40,7 +44,7 @@ from components.releases.schema import Release
 from components.stage import StageError
 from flows import stack
 from flows.driver import digest_of, driving, person, plan, update_aliases
-from flows.environment import ROOT, STATE
+from flows.environment import ROOT, STATE, keep_endpoint_key, service_urls
 from flows.experiments import declare
 from flows.stack import deployed, place, served, slot_beside, slot_of
 
@@ -59,8 +63,16 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     params = load()
     canary = params.release.canary if canary is None else canary
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    if "text" in (lines or LINES) and bento_of("text") == "endpoint":
+        keep_endpoint_key(params)
+        said = call("asking the endpoint", [sys.executable, "-m", "components.export.endpoint"], tail=1)
+        get_run_logger().info("%s", said)
     digests = {line: verify(package_folder(line)).digest for line in lines or LINES}
-    tags = {line: f"{digest[:12]}-{build.digest(line)}" for line, digest in digests.items()}
+    tags = {line: f"{digest[:12]}-{build.digest(bento_of(line))}" for line, digest in digests.items()}
+    if "text" in digests and bento_of("text") == "text":
+        require_text_fits(params)
+    if "image" in digests:
+        require_pictures_in_time(params)
     for line, tag in tags.items():
         require_not_rolled_back(line, f"{line}-{tag}", params)
         if canary:
@@ -72,7 +84,7 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
         compare(line, digest, params.registry, force)
     deployments: dict[str, str] = {}
     for line in digests:
-        tag = build_bento(line, tags[line])
+        tag = build_bento(bento_of(line), tags[line])
         now = plan(line, params)
         beside = now.champion if canary else now.candidate
         deployments[line] = deploy(line, *versions[line], tag, params, slot_beside(line, beside))
@@ -82,8 +94,41 @@ def release(lines: list[Line] | None = None, force: str | None = None, canary: b
     return deployments
 
 
+def bento_of(line: str) -> str:
+    """The folder of `bentos` that serves what a line is to release."""
+    return "endpoint" if line == "text" and load().base.text.endpoint else line
+
+
 def package_folder(line: str) -> Path:
-    return ROOT / ARTIFACTS / line / "package"
+    """What a line is to release: what the graph has packaged, or where the API is that serves it."""
+    return ROOT / ARTIFACTS / line / ("endpoint" if bento_of(line) == "endpoint" else "package")
+
+
+def require_text_fits(params: Params) -> None:
+    """Refuse, before anything is deployed, a text model that holds less than what requests may be long."""
+    from components.runtimes.text import require_context
+
+    serving = params.serving
+    require_context(package_folder("text"), serving.text_max_prompt_tokens, serving.text_max_new_tokens)
+
+
+def require_pictures_in_time(params: Params) -> None:
+    """Refuse, before anything is deployed, a pipeline whose picture nobody would wait for, by what verification took.
+
+    Raises `StageError` naming the parameter.
+    """
+    parity = read_manifest(package_folder("image")).metrics.get("verify", {}).get("parity", {})
+    seconds = parity.get("openvino", {}).get("seconds_per_picture", 0.0)
+    serving = params.serving
+    limits = {
+        "serving.request_timeout": (serving.request_timeout, f"{serving.request_timeout:g} s"),
+        "serving.image_max_latency_ms": (serving.image_max_latency_ms / 1000, f"{serving.image_max_latency_ms} ms"),
+    }
+    if short := [f"{name} is {words}" for name, (limit, words) in limits.items() if seconds > limit]:
+        raise StageError(
+            f"a picture took {seconds:.0f} s when it was verified, and {' and '.join(short)}: every request would "
+            "fail; raise these, or lower serving.image_steps"
+        )
 
 
 def require_not_rolled_back(line: Line, deployment: str, params: Params) -> None:
@@ -178,18 +223,19 @@ def build_bento(name: str, version: str) -> str:
     return tag
 
 
-def call(what: str, command: list[str], tail: int) -> None:
-    """Run a command in the project's root; raises `StageError` with its last `tail` lines where it fails."""
+def call(what: str, command: list[str], tail: int) -> str:
+    """What a command says in the project's root; raises `StageError` with its last `tail` lines where it fails."""
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         lines = "\n".join((ended.stdout + ended.stderr).splitlines()[-tail:])
         raise StageError(f"{what} ended with exit code {ended.returncode}:\n{lines}")
+    return ended.stdout.strip()
 
 
 @task(task_run_name="deploy-{line}", persist_result=False)
 def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot: str) -> str:
     """Record the deployment, then replace what runs in the slot by it, unless a slot has it; returns its id."""
-    digest = read_manifest(package_folder(line)).digest
+    manifest = read_manifest(package_folder(line))
     identifier = f"{line}-{tag.rpartition(':')[2]}"
     with opened(params.events.url):  # made where there is none
         record = get_deployment(params.events.url, identifier)
@@ -197,11 +243,12 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
         record = Deployment(
             deployment=identifier,
             line=line,
-            digest=digest,
+            digest=manifest.digest,
             model=model,
             version=version,
             bento=tag,
             time=time.time(),
+            price=json.dumps(manifest.parameters.get("price") or {}),
         )
         record_deployment(params.events.url, record)
     slot = slot_of(line, identifier) or slot
@@ -209,8 +256,28 @@ def deploy(line: Line, model: str, version: str, tag: str, params: Params, slot:
     place(slot, record)
     if changed or slot not in stack.running():
         stack.restart(params, slot)
+    if tag.startswith("atelier-endpoint:"):
+        require_answer(slot, params)
     get_run_logger().info("%s serves %s", line, identifier)
     return identifier
+
+
+def require_answer(slot: str, params: Params) -> None:
+    """Ask what a slot serves one phrase: its process may have no key, or another, than who released it.
+
+    Raises `StageError` where no answer comes.
+    """
+    serving = params.serving
+    job = TextJob(messages=[("user", "Hello")], max_new_tokens=8, temperature=serving.text_temperature)
+    headers = {"content-type": "application/json", **engine_token.headers()}
+    request = Request(f"{service_urls(params)[slot]}/generate", job.model_dump_json().encode(), headers)  # noqa: S310 - ours
+    try:
+        stack.DIRECT.open(request, timeout=serving.request_timeout).close()
+    except OSError as error:
+        raise StageError(
+            f"{slot} runs and does not answer: {error}; its log has the endpoint's words; where that asks for a key, "
+            f"set {KEY} and release again"
+        ) from error
 
 
 @task(task_run_name="try-{line}", persist_result=False)

@@ -17,6 +17,7 @@ from bentos.process import bind, command
 from components import lines
 from components.api_keys import KEYS, KEYS_FILE
 from components.config import Params
+from components.endpoint_keys import KEYS_FOLDER
 from components.loopback import LOOPBACK
 from components.paths import ADAPTERS
 from components.stage import StageError
@@ -24,6 +25,7 @@ from flows import labelling_server, stack
 from flows.alerting import alertmanager, obstacle, prometheus
 from flows.environment import (
     ACCEPTED_KEYS,
+    ENDPOINT_KEYS,
     ROOT,
     STATE,
     accept_keys,
@@ -91,6 +93,9 @@ def model(program: str, params: Params) -> list[str]:
     os.environ["ATELIER_DEPLOYMENT"] = record.deployment
     # A Bento runs in its own folder of the store; adapters are made after it was built.
     os.environ.setdefault("ATELIER_ADAPTERS", str(ROOT / ADAPTERS))
+    os.environ.pop(KEYS_FOLDER, None)
+    if record.bento.startswith("atelier-endpoint:"):
+        os.environ[KEYS_FOLDER] = str(STATE / ENDPOINT_KEYS)
     return command(record.bento, bind(LOOPBACK, ports(params)[program]))
 
 
@@ -113,7 +118,7 @@ def gateway(params: Params) -> list[str]:
 def absolute(url: str) -> str:
     """A database URL that means the same in every working directory: SQLite's relative path is the project's."""
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return url
     return parsed.set(database=str(ROOT / parsed.database)).render_as_string(hide_password=False)
 

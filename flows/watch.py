@@ -21,7 +21,7 @@ from datetime import datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 from xmlrpc.client import Fault
 
 import psutil
@@ -88,10 +88,20 @@ class Watch:
         return {name: pid for name, pid in signs if self.seen[name].hangs}
 
 
+class _Stay(HTTPRedirectHandler):
+    """Follows no redirect: it becomes an `HTTPError`, as a refusal does."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_HERE = build_opener(ProxyHandler({}), _Stay)
+
+
 def answers(url: str) -> bool:
-    """Whether anything comes back over HTTP; never through a proxy."""
+    """Whether anything comes back over HTTP from there itself; never through a proxy."""
     try:
-        DIRECT.open(url, timeout=SECONDS).close()
+        _HERE.open(url, timeout=SECONDS).close()
     except HTTPError as refusal:
         refusal.close()
     except (OSError, HTTPException):

@@ -53,6 +53,18 @@ CANDIDATE_SECONDS = Histogram(
 RETRIES = Counter("atelier_retries", "Calls to a champion that were made a second time", ["line"])
 SHADOWS_DROPPED = Counter("atelier_shadows_dropped", "Copies of requests that found no place")
 BREAKERS_OPENED = Counter("atelier_breakers_opened", "Candidates that were cut off, and why", ["deployment", "reason"])
+RECHECKED = Gauge(
+    "atelier_rechecked",
+    "Answers that PyTorch has computed again within a day, by verdict: same, fault, unknown",
+    ["line", "verdict"],
+    multiprocess_mode="livemax",
+)
+RECHECK_ERROR = Gauge(
+    "atelier_recheck_error",
+    "Error of a week's answers of the worst deployment, as a multiple of what rounding costs; 0 where they are too few",
+    ["line"],
+    multiprocess_mode="livemax",
+)
 EVENT_FAILURES = Counter("atelier_event_failures", "Events that could not be stored or looked up")
 QUEUE_DEPTH = Gauge("atelier_queue_depth", "Requests waiting for admission", ["line"], multiprocess_mode="livesum")
 IN_WORK = Gauge("atelier_in_work", "Requests admitted and not yet answered", ["line"], multiprocess_mode="livesum")

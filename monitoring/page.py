@@ -34,7 +34,7 @@ def render(template: str, **things: Any) -> str:
 def templates() -> Environment:
     """The pages' templates, compiled once in a process that writes a page each minute."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    filters = (clock, duration, minute, named, percent, seconds)
+    filters = (clock, duration, minute, money, named, percent, seconds)
     environment.filters |= {function.__name__: function for function in filters}
     return environment
 
@@ -67,6 +67,11 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def money(value: float | None, currency: str) -> str:
+    """Three significant digits."""
+    return "–" if value is None else f"{value:.3g} {currency}"
 
 
 def duration(value: float) -> str:

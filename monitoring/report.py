@@ -23,13 +23,14 @@ from components.stage import run
 from monitoring import charts, history, page
 from monitoring.advice import Advice, advise
 from monitoring.columns import once_per_user
+from monitoring.deployments import Answered, answered
 from monitoring.drift import Drift, Severity
 from monitoring.embedding import load_embed
 from monitoring.experiments import ExperimentReport, in_force, report_on
 from monitoring.line_drift import line_drifts
 from monitoring.severity import worst
 from monitoring.simulated import AudienceRun, audience_folder, read_runs
-from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, sum_by, timeline
+from monitoring.traffic import SLICES, Bucket, LineTraffic, Row, by_line, lines_of, timeline
 
 PICTURES = 12
 SAMPLE = 10_000  # requests of a line that percentiles are computed from: the 99th is then exact to 0.2 percentiles
@@ -122,7 +123,7 @@ def summarise(
         drift=drifts,
         notes=notes,
         experiments=experiments,
-        deployments=served_by(counts, deployments(url)),
+        deployments=served_by(answered(url, since, until), deployments(url)),
         advice=advise(traffic, drifts, [report.analysis for report in experiments], bool(simulated)),
     )
 
@@ -146,12 +147,14 @@ def notes_on(counts: Sequence[Row], samples: Mapping[str, list[Row]], ahead: int
     return notes
 
 
-def served_by(counts: Sequence[Row], deployments: Sequence[Row]) -> list[Row]:
-    """Each deployment that answered in the window, with its requests; what is not on record says so."""
+def served_by(answers: Sequence[Answered], deployments: Sequence[Row]) -> list[Row]:
+    """Each deployment that answered in the window, with what it answered; what is not on record says so."""
     known = {row["deployment"]: row for row in deployments}
-    unknown = {"line": "?", "digest": "not recorded", "model": "?", "version": "?", "bento": "?", "time": None}
-    requests = sum_by(counts, "deployment").most_common()
-    return [known.get(name, unknown | {"deployment": name}) | {"requests": count} for name, count in requests]
+    unknown = {"digest": "not recorded", "model": "?", "version": "?", "bento": "?", "time": None}
+    return [
+        unknown | known.get(one.deployment, {}) | asdict(one) | {"cost_of_thousand": one.cost_of_thousand}
+        for one in answers
+    ]
 
 
 def pictures_of(folder: Path, runs: Sequence[AudienceRun]) -> list[tuple[str, str]]:

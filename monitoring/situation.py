@@ -6,7 +6,7 @@ Each part may be missing: `gather` never fails, and says of every part why it is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.config import Line, Params
 from components.config import Release as Rules
 from components.errors import AtelierError
-from components.events import window
+from components.events import rechecks, window
 from components.events.database import bounded
 from components.lines import LINES
 from components.releases import evidence, store
@@ -24,6 +24,7 @@ from components.releases.machine import TRIAL, State
 from components.releases.plan import TrafficPlan, candidate_of, champion_of, traffic_plan
 from components.releases.schema import Move, Release
 from monitoring import history
+from monitoring.deployments import Answered, answered
 from monitoring.probes import Alert, Metrics, Service, look
 from monitoring.traffic import by_line
 
@@ -72,13 +73,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Standing:
-    """A line's releases; `decision` is what is due for the candidate on trial. `moves` come newest first."""
+    """A line's releases; `decision` is what is due for the candidate on trial. `moves` come newest first.
+
+    `beside`: what champion and candidate have answered since the candidate's last move.
+    """
 
     champion: Release | None
     candidate: Release | None
     plan: TrafficPlan
     decision: Decision | None
     moves: list[Move]
+    beside: list[Answered] = field(default_factory=list)
 
     @property
     def rolled_back(self) -> list[Move]:
@@ -88,12 +93,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class LineState:
-    """`places` are those where its model Bentos may answer; `standing` and `numbers` are None where nobody knows."""
+    """`places` are those where its model Bentos may answer; the others are None where nobody knows."""
 
     line: str
     places: list[Service]
     standing: Standing | None
     numbers: Numbers | None
+    rechecked: rechecks.Summary | None = None
 
     def role(self, place: Service) -> Role:
         if place.problem:
@@ -148,11 +154,13 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
     metrics: Metrics | None = services["prometheus"].answer
     standings: dict[Line, Standing] = {}
     numbers: dict[Line, Numbers] = {}
+    rechecked: dict[Line, rechecks.Summary] = {}
     problem = ""
     try:
         url = bounded(params.events.url, WAIT_SECONDS)
-        standings = {line: _standing(url, line, params.release) for line in LINES}
+        standings = {line: _standing(url, line, params.release, now) for line in LINES}
         numbers = {} if metrics else from_events(url, now)
+        rechecked = {line: rechecks.summary(url, line, now) for line in LINES}
     except (AtelierError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
     if metrics:
@@ -163,19 +171,22 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
             [services[name] for name in LINES[line].programs],
             standings.get(line),
             numbers.get(line),
+            rechecked.get(line),
         )
         for line in LINES
     ]
     return Situation(now, services, lines, problem, history.load(Path(params.monitor.report)))
 
 
-def _standing(url: str, line: Line, rules: Rules) -> Standing:
+def _standing(url: str, line: Line, rules: Rules, now: float) -> Standing:
     releases = store.current(url, line)
     champion, candidate = champion_of(releases), candidate_of(releases)
     on_trial = candidate is not None and candidate.state in TRIAL
     decision = decide(evidence.gather(url, candidate, champion, rules), rules) if candidate and on_trial else None
     moves = store.history(url, line)[::-1]
-    return Standing(champion, candidate, traffic_plan(line, releases), decision, moves)
+    both = [release.deployment for release in (champion, candidate) if release]
+    beside = answered(url, candidate.since, now, both) if candidate else []
+    return Standing(champion, candidate, traffic_plan(line, releases), decision, moves, beside)
 
 
 def from_metrics(metrics: Metrics, line: Line) -> Numbers | None:

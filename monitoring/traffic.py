@@ -102,8 +102,9 @@ def percentiles(rows: Iterable[Row], until: float) -> tuple[float | None, float 
 
     A request that its client gave up, or that had not ended by `until`, has waited so long at least: to leave it out
     would make a line that hangs look fast. Where no answer came as late as a percentile, it is the longest wait.
+    A latency of 0 is none that was measured: logs of other systems may name none.
     """
-    mine = [row for row in rows if row["outcome"] != "error"]
+    mine = [row for row in rows if row["outcome"] != "error" and row["latency_s"] != 0]
     if not any(row["outcome"] == "ok" for row in mine):
         return None, None, None
     waits = [max(until - row["time"], 0.0) if row["latency_s"] is None else row["latency_s"] for row in mine]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -14,6 +16,9 @@ import components  # noqa: F401 - the tests' own clients bypass proxies, too
 from components.artifact import seal
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
 from tests.prometheus_binaries import binaries as binaries  # likewise
+
+if TYPE_CHECKING:
+    from components.models.pipelines import Family
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,3 +89,42 @@ def tiny_image_export(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFacto
     write_export(tiny_denoiser(), tiny_encoder, CAPTIONS, parameters, load(ROOT / "params.yaml").serving, folder)
     seal(folder, line="image", kind="export", parents={}, parameters={}, metrics={})
     return folder
+
+
+@dataclass(frozen=True)
+class TinyPipeline:
+    """A brought pipeline (`base`), its sealed float32 export, and an adapter of it that the export has not."""
+
+    base: Path
+    family: Family
+    export: Path
+    checkpoint: Path
+
+
+@pytest.fixture(scope="session", params=["sdxl", "sd3"])
+def tiny_pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyPipeline:
+    """A tiny pipeline with random weights of each family that is served."""
+    import torch
+
+    from components.config import load
+    from components.export.pipeline import write_pipeline, write_pipeline_golden
+    from components.models.pipelines import adapters, family_of
+    from tests.tiny_pipelines import WRITERS
+
+    folder = tmp_path_factory.mktemp(f"pipeline-{request.param}")
+    base = WRITERS[request.param](folder / "base")
+    family, serving = family_of(base), load(ROOT / "params.yaml").serving.model_copy(update={"image_steps": 3})
+    network = adapters.add(family.read_network(base), family, 2, 2.0)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        for name, parameter in network.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.5)  # as trained: an adapter starts from nothing
+    (folder / "checkpoint").mkdir()
+    adapters.save(network, family, folder / "checkpoint")
+    seal(folder / "checkpoint", line="image", kind="checkpoint", parents={}, parameters={}, metrics={})
+    export = folder / "export"
+    runtime = write_pipeline(lambda: family.read(base), family, base, "f32", serving, export)
+    write_pipeline_golden(family.read(base), runtime.description, ["a red apple"], export)
+    seal(export, line="image", kind="export", parents={}, parameters={}, metrics={})
+    return TinyPipeline(base, family, export, folder / "checkpoint")

@@ -111,7 +111,12 @@ def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_o
         ("release.min_requests", 7, set()),
         ("monitor.keep", 7, set()),
         ("base.text.model", "./mine", {"base_text", "clean@text"}),
-        ("base.image.model", "./mine", {"base_image", "clean@image", "train_image"}),
+        (
+            "base.image.model",
+            "./mine",
+            {"base_image", "clean@image", "train_image", "export_image", "export_base", "verify_image"}
+            | {"evaluate_image", "evaluate_forgetting", "evaluate_prompts"},
+        ),
         ("train.text.lora_rank", 2, {"train_text"}),
         ("train.text.system_prompt", "", {"train_text"}),
         ("gate.image.min_alignment", 0.9, {"gate@image"}),
@@ -133,3 +138,19 @@ def test_a_changed_parameter_reruns_the_stages_that_declare_it_and_no_other(
     reduce(getitem, parents, document)[last] = value
     write_yaml(tmp_path / "params.yaml", document)
     assert {stage for stage, found in declared.items() if any(dependency.status() for dependency in found)} == stages
+
+
+def test_a_change_of_a_users_own_metric_reruns_the_evaluation_of_text_and_no_other_stage(tmp_path: Path) -> None:
+    Repo.init(str(tmp_path), no_scm=True)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "scoring/__pycache__").mkdir(parents=True)
+    (tmp_path / "scoring/mine.py").write_text("def right(*_):\n    return 1.0\n")
+    with_it = {s.name: d for s in Repo(str(tmp_path)).index.stages for d in s.deps if d.def_path == "scoring"}
+    assert with_it.keys() == {"evaluate_text"}
+    folder = with_it["evaluate_text"]
+    folder.save()
+    (tmp_path / "scoring/__pycache__/mine.pyc").write_text("bytes")
+    assert not folder.status()
+    (tmp_path / "scoring/mine.py").write_text("def right(*_):\n    return 0.0\n")
+    assert folder.status()

@@ -59,8 +59,8 @@ def write_tiny_sdxl(folder: Path, prediction: str = "epsilon") -> Path:
             vae=_vae(channels=4, scaling_factor=0.13025),
             text_encoder=_clip(CLIPTextModel),
             text_encoder_2=_clip(CLIPTextModelWithProjection),
-            tokenizer=_clip_tokenizer(),
-            tokenizer_2=_clip_tokenizer(),
+            tokenizer=clip_tokenizer(),
+            tokenizer_2=clip_tokenizer(),
             unet=unet,
             scheduler=EulerDiscreteScheduler(
                 beta_start=0.00085,
@@ -98,8 +98,8 @@ def write_tiny_sd3(folder: Path) -> Path:
             text_encoder=_clip(CLIPTextModelWithProjection),
             text_encoder_2=_clip(CLIPTextModelWithProjection),
             text_encoder_3=_t5(),
-            tokenizer=_clip_tokenizer(),
-            tokenizer_2=_clip_tokenizer(),
+            tokenizer=clip_tokenizer(),
+            tokenizer_2=clip_tokenizer(),
             tokenizer_3=_t5_tokenizer(),
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -128,7 +128,7 @@ def write_tiny_flux(folder: Path) -> Path:
             vae=_vae(channels=4, scaling_factor=0.3611, shift_factor=0.1159),
             text_encoder=_clip(CLIPTextModel),
             text_encoder_2=_t5(),
-            tokenizer=_clip_tokenizer(),
+            tokenizer=clip_tokenizer(),
             tokenizer_2=_t5_tokenizer(),
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
@@ -170,7 +170,7 @@ def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None
     ).eval()
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}

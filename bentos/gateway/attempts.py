@@ -1,5 +1,5 @@
 """Who answers a request: the slot that its route names, once more after a failure that may pass; and where that slot
-is a candidate's and fails before its first byte, the champion's.
+is a candidate's and fails before its first byte, the champion's. For a champion that fails so, its route's fallback.
 
 The user sees no error of a candidate. Its failure is counted, recorded under the request's id and told to the breaker;
 but not where the champion fails at the same request in the same way: whoever may send requests could sink any candidate
@@ -62,8 +62,14 @@ async def answer(gateway: Gateway, exchange: Exchange, route: Route, call: Call[
     """The answer of the route's slot, or the champion's after a candidate that failed; raises what the last one did."""
     candidate = route.answering_candidate
     if candidate is None:
-        began = time.monotonic()
-        result = await call(Attempt(route.slot))
+        attempt, began = Attempt(route.slot), time.monotonic()
+        try:
+            result = await call(attempt)
+        except ApiError as error:
+            if route.fallback is None or attempt.begun or error.status < 500:
+                raise
+            log.warning("%s: an endpoint answers instead of %s (%s)", exchange.id, exchange.deployment, _reason(error))
+            return await call(Attempt(route.fallback))
         gateway.traffic.note_champion(exchange.line, exchange.size, time.monotonic() - began)
         return result
     turn = _Turn(gateway, exchange, candidate)

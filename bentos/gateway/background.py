@@ -13,7 +13,7 @@ from typing import Any
 
 from bentos.gateway.traffic import log
 from components.events.database import DatabaseError
-from components.events.schema import CandidateCall
+from components.events.schema import Event
 from components.events.store import EventStore
 from components.experiments.assignment import uniform
 from monitoring import metrics
@@ -43,8 +43,8 @@ class Background:
     def copy(self, work: Coroutine[Any, Any, None]) -> None:
         _keep(self._copies, work)
 
-    def record(self, events: EventStore, call: CandidateCall) -> None:
-        _keep(self._records, _append(events, call))
+    def record(self, events: EventStore, event: Event) -> None:
+        _keep(self._records, _append(events, event))
 
     async def close(self) -> None:
         """To be called before the event store is closed."""
@@ -60,11 +60,11 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> No
     task.add_done_callback(tasks.discard)
 
 
-async def _append(events: EventStore, call: CandidateCall) -> None:
+async def _append(events: EventStore, event: Event) -> None:
     try:
-        await events.append(call)
+        await events.append(event)
     except DatabaseError as error:  # the user has their answer, and the counters have it
-        log.error("%s: not recorded for the driver: %s", call.request_id, error)
+        log.error("%s: %s is not recorded: %s", event.request_id, type(event).__name__, error)
 
 
 async def reap(events: EventStore, request_timeout: float) -> None:

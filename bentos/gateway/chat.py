@@ -15,6 +15,7 @@ from starlette.types import Send
 from bentos.gateway.attempts import Attempt, answer, call_with_retry, shadow
 from bentos.gateway.errors import ApiError, unexpected
 from bentos.gateway.exchange import Exchange, Gateway, Result, identify, recorded
+from bentos.gateway.recheck import sample, wants_recheck
 from bentos.gateway.schemas import ChatRequest, check_model, max_new_tokens, parse, total_length
 from bentos.gateway.traffic import Route
 from bentos.gateway.upstream import Slot
@@ -101,8 +102,13 @@ class _Completion:
         document = self.document("chat.completion", [choice]) | {"usage": usage(written)}
         return JSONResponse(document, headers=self.exchange.headers(written.deployment))
 
+    @property
+    def rechecked(self) -> bool:
+        return wants_recheck(self.gateway, self.exchange)
+
     async def write(self, attempt: Attempt) -> Written:
-        ask = partial(self.gateway.upstream.write, job=self.job, share=self.exchange.caller.share)
+        share, traced = self.exchange.caller.share, self.rechecked
+        ask = partial(self.gateway.upstream.write, job=self.job, share=share, traced=traced)
         written = await call_with_retry(self.gateway, attempt, ask)
         attempt.require(self.says_something(written))
         return written
@@ -122,6 +128,8 @@ class _Completion:
         result.answered_by = written.deployment
         result.output, result.batch_size, result.adapter = written.text, written.batch_size, written.adapter
         result.prompt_tokens, result.completion_tokens = written.prompt_tokens, written.completion_tokens
+        if written.trace:  # else the Bento is of a version before
+            sample(self.gateway, self.exchange, written.deployment, self.job, written.trace, written.adapter)
 
     def says_something(self, written: Written) -> bool:
         return bool(written.text.strip()) or self._cut(written)
@@ -167,8 +175,8 @@ class _EventStream:
         """Pass the text Bento's stream on; a candidate's begins with its first words, as until then the champion can
         take over."""
         completion, deployment = self._completion, ""
-        job, share = completion.job, completion.exchange.caller.share
-        async with aclosing(completion.gateway.upstream.stream(slot, job, share)) as lines:
+        job, share, traced = completion.job, completion.exchange.caller.share, completion.rechecked
+        async with aclosing(completion.gateway.upstream.stream(slot, job, share, traced)) as lines:
             async for line in lines:
                 if line.deployment is not None:
                     deployment = line.deployment

@@ -17,6 +17,7 @@ from starlette.types import Send
 from bentos.gateway.attempts import Attempt, answer, call_with_retry, shadow
 from bentos.gateway.errors import unavailable
 from bentos.gateway.exchange import Exchange, Gateway, identify, recorded
+from bentos.gateway.recheck import sample, wants_recheck
 from bentos.gateway.schemas import ImagesRequest, check_model, parse, side_of
 from bentos.protocol import ImageJob, Info, Picture
 from components.config import Serving, Variant
@@ -26,20 +27,24 @@ from monitoring import metrics
 
 @dataclass(frozen=True)
 class Painted:
-    """All pictures of one request, of `side` pixels."""
+    """All pictures of one request, of `side` pixels; `first` is the job of the first one."""
 
     pictures: list[Picture]
     side: int
+    first: ImageJob
 
 
 async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Response:
-    """All pictures of a request as base64 of PNGs, or an error and none of them."""
+    """All pictures of a request as base64 of PNGs, or an error and none of them.
+
+    `revised_prompt`, as OpenAI calls what was painted in place of the prompt, is there where not all of it was read.
+    """
     request = parse(ImagesRequest, body)
     check_model(request.model, IMAGE.name)
     caller = identify(gateway, IMAGE.name, api_key, request.user, request.metadata)
     route = gateway.traffic.route(IMAGE.name, caller.user_key)
     if route.answering_candidate is None:  # a size that a candidate cannot paint may be one that the champion can
-        side_of(request.size, _native(route.info))
+        side_of(request.size, _native(route.info), route.info.multiple)
     exchange = Exchange(
         line=IMAGE.name,
         model=request.model,
@@ -55,11 +60,17 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         result.answered_by = painted.pictures[0].deployment
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
         result.output = _summary(painted)
+    asked = [route.info, *([route.candidate.info] if route.candidate else [])]
+    if wants_recheck(gateway, exchange, *asked):
+        sample(gateway, exchange, result.answered_by, painted.first, painted.pictures[0])
     shadow(gateway, exchange, route, paint)
     metrics.IMAGES.inc(len(painted.pictures))
     document = {
         "created": int(exchange.created),
-        "data": [{"b64_json": picture.png} for picture in painted.pictures],
+        "data": [
+            {"b64_json": picture.png} | ({"revised_prompt": picture.read} if picture.read else {})
+            for picture in painted.pictures
+        ],
         "output_format": "png",
         "size": f"{painted.side}x{painted.side}",
     }
@@ -74,8 +85,9 @@ def _native(info: Info) -> int:
 
 async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, attempt: Attempt) -> Painted:
     """All pictures at once, picture i from seed + i; when one fails, the others are cancelled."""
-    native = _native(gateway.upstream.info(attempt.slot))
-    side = side_of(request.size, native)
+    info = gateway.upstream.info(attempt.slot)
+    native = _native(info)
+    side = side_of(request.size, native, info.multiple)
     first = secrets.randbits(32) if request.seed is None else request.seed
     steps, guidance = sampling(exchange.caller.variant, gateway.serving)
     jobs = [
@@ -97,7 +109,7 @@ async def _paint(gateway: Gateway, exchange: Exchange, request: ImagesRequest, a
         raise errors.exceptions[0] from errors
     pictures = [task.result() for task in tasks]
     attempt.require(all(picture.png for picture in pictures))
-    return Painted(pictures, side or native)
+    return Painted(pictures, side or native, jobs[0])
 
 
 def sampling(variant: Variant | None, serving: Serving) -> tuple[int, float]:

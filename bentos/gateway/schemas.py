@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from bentos.gateway.errors import ApiError
-from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, MAX_SIDE
+from bentos.protocol import MAX_MESSAGES, MAX_PROMPT, sides
 from components.config import Line
 from components.config.base import Temperature, TopP
 from components.events.schema import Kind
@@ -109,7 +109,7 @@ class ChatRequest(Body):
 
 
 class ImagesRequest(Body):
-    """Body of `POST /v1/images/generations`; `size` is `auto` (the model's own) or a multiple of it, as `256x256`."""
+    """Body of `POST /v1/images/generations`; `size` is `auto` (the model's own) or one of `sides`, as `256x256`."""
 
     prompt: Prompt
     model: str = IMAGE.model
@@ -187,13 +187,13 @@ def total_length(request: ChatRequest) -> None:
         raise ApiError(400, message, param="messages", code="string_too_long")
 
 
-def side_of(size: str | None, native: int) -> int | None:
+def side_of(size: str | None, native: int, multiple: int | None = None) -> int | None:
     """Pixels of a side for OpenAI's `size`, None for the model's own; raises a 400 `ApiError`."""
     if size is None or size == "auto":
         return None
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", size)
     side = int(match[1]) if match and match[1] == match[2] else 0
-    if not side or side % native or side > MAX_SIDE:
-        sizes = ", ".join(f"{s}x{s}" for s in range(native, MAX_SIDE + 1, native))
+    if side not in (known := sides(native, multiple)):
+        sizes = ", ".join(f"{s}x{s}" for s in known)
         raise ApiError(400, f"size: `{size[:20]}` is not one of auto, {sizes}", param="size", code="invalid_size")
     return side

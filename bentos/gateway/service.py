@@ -24,6 +24,7 @@ from bentos.gateway.auth import Keys
 from bentos.gateway.background import Background, reap
 from bentos.gateway.connections import raise_descriptors
 from bentos.gateway.exchange import Gateway
+from bentos.gateway.recheck import tell
 from bentos.gateway.traffic import Traffic
 from bentos.gateway.upstream import Upstream
 from components.config import Line, load
@@ -87,11 +88,13 @@ class GatewayBento:
         url = os.environ.get("ATELIER_EVENTS_URL") or PARAMS.events.url
         events = await EventStore.open(url)
         upstream = Upstream(upstream_urls(), serving.request_timeout)
-        traffic = Traffic(upstream, events.engine, PARAMS.release.alpha)
+        fallbacks: list[Line] = ["text"] if serving.text_fallback else []
+        traffic = Traffic(upstream, events.engine, PARAMS.release.alpha, fallbacks)
         # Before the first request: who is champion, and where, and which experiments run.
         await asyncio.gather(upstream.refresh(), traffic.refresh())
         reaping = reap(events, serving.request_timeout)
-        following = (upstream.follow(), traffic.follow(), events.watch(), reaping, self._keys.follow())
+        telling = tell(events.engine)
+        following = (upstream.follow(), traffic.follow(), events.watch(), reaping, telling, self._keys.follow())
         self._followers = [asyncio.create_task(follow) for follow in following]
         app.gateway = Gateway(
             serving=serving,

@@ -55,12 +55,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Route:
-    """The slot that is asked. With `candidate` it is that one's, or (`shadow`) the candidate gets a copy afterwards."""
+    """The slot that is asked. With `candidate` it is that one's, or (`shadow`) the candidate gets a copy afterwards.
+
+    `fallback`: who answers where the champion fails, if anybody.
+    """
 
     slot: Slot
     info: Info
     candidate: Candidate | None = None
     shadow: bool = False
+    fallback: Slot | None = None
 
     @property
     def answering_candidate(self) -> Candidate | None:
@@ -112,10 +116,11 @@ class RetryBudget:
 
 
 class Traffic:
-    """Plans, breakers and the champions' latencies of one gateway."""
+    """Plans, breakers and the champions' latencies of one gateway; `fallbacks`: lines where an endpoint that runs
+    beside the champion answers for it."""
 
-    def __init__(self, upstream: Upstream, engine: Engine, alpha: float) -> None:
-        self._upstream, self._engine, self._alpha = upstream, engine, alpha
+    def __init__(self, upstream: Upstream, engine: Engine, alpha: float, fallbacks: Collection[Line] = ()) -> None:
+        self._upstream, self._engine, self._alpha, self._fallbacks = upstream, engine, alpha, fallbacks
         self._plans: Mapping[Line, TrafficPlan] = {}
         self.experiments: tuple[Placed, ...] = ()
         self._breakers: dict[str, Breaker] = {}
@@ -129,9 +134,17 @@ class Traffic:
         candidate = self._candidate(line, plan) if plan else None
         if plan and candidate and chooses_candidate(plan, user_key):
             return Route(candidate.slot, candidate.info, candidate)
-        slot = self.champion_slot(line)
+        slot, fallback = self.champion_slot(line), self._fallback(line, plan)
+        if fallback and not self._upstream.answers(slot):
+            return Route(*fallback)
         shadow = plan is not None and plan.shadow
-        return Route(slot, self._upstream.info(slot), candidate if shadow else None, shadow)
+        beside = fallback[0] if fallback and fallback[0] != slot else None
+        return Route(slot, self._upstream.info(slot), candidate if shadow else None, shadow, beside)
+
+    def _fallback(self, line: Line, plan: TrafficPlan | None) -> tuple[Slot, Info] | None:
+        """An endpoint that is not on trial: its answers would count as the champion's."""
+        found = self._upstream.endpoint(line) if line in self._fallbacks else None
+        return found if found and (plan is None or found[1].deployment != plan.candidate) else None
 
     def champion_slot(self, line: Line) -> Slot:
         """Where the champion is; where no slot is known to serve it, the first that does not serve the candidate."""

@@ -23,7 +23,7 @@ from bentos.gateway.errors import (
     unavailable,
     unexpected,
 )
-from bentos.protocol import JOB_ID, SHARE, ImageJob, Info, Picture, TextJob, TextLine, Written
+from bentos.protocol import JOB_ID, SHARE, TRACE, ImageJob, Info, Picture, TextJob, TextLine, Written
 from components import engine_token
 from components.config import Line
 
@@ -65,11 +65,11 @@ class Upstream:
 
     def info(self, slot: Slot) -> Info:
         """What a slot said last that it serves; asks nobody. Raises a 503 `ApiError` where it does not answer."""
-        if not self._answers(slot):
+        if not self.answers(slot):
             raise unavailable(slot.line)
         return self._infos[slot][1]
 
-    def _answers(self, slot: Slot) -> bool:
+    def answers(self, slot: Slot) -> bool:
         last = self._infos.get(slot)
         silent = last is None or time.monotonic() - last[0] > SILENT_SECONDS
         return not silent and slot not in self._unreachable
@@ -78,8 +78,13 @@ class Upstream:
         """The slot that said last that it serves a deployment, one that answers before others; asks nobody."""
         infos = {slot: self._infos[slot] for slot in self.slots[line] if slot in self._infos}
         serving = [slot for slot, (_, info) in infos.items() if info.deployment == deployment]
-        slot = max(serving, key=lambda slot: (self._answers(slot), infos[slot][0]), default=None)
+        slot = max(serving, key=lambda slot: (self.answers(slot), infos[slot][0]), default=None)
         return (slot, infos[slot][1]) if slot else None
+
+    def endpoint(self, line: Line) -> tuple[Slot, Info] | None:
+        """A slot that answers and asks an API."""
+        known = ((slot, self._infos[slot][1]) for slot in self.slots[line] if self.answers(slot))
+        return next(((slot, info) for slot, info in known if info.endpoint), None)
 
     def replica(self, slot: Slot) -> Slot | None:
         """Another place that said last that it serves the same."""
@@ -124,20 +129,24 @@ class Upstream:
             raise not_finite()
         return picture
 
-    async def write(self, slot: Slot, job: TextJob, share: str = "") -> Written:
-        """The whole answer; `share` says of whom it is, as `SHARE` has it."""
-        async with self._post(slot, "generate", _body(job), {SHARE: share}) as response:
+    async def write(self, slot: Slot, job: TextJob, share: str = "", traced: bool = False) -> Written:
+        """The whole answer; `share` says of whom it is, as `SHARE` has it; `traced` asks for its trace."""
+        async with self._post(slot, "generate", _body(job), _headers(share, traced)) as response:
             return Written.model_validate_json(await response.read())
 
-    async def stream(self, slot: Slot, job: TextJob, share: str = "") -> AsyncGenerator[TextLine, None]:
+    async def stream(
+        self, slot: Slot, job: TextJob, share: str = "", traced: bool = False
+    ) -> AsyncGenerator[TextLine, None]:
         """The deployment, pieces and the result; raises `ApiError` where the stream fails or is cut."""
-        async with self._post(slot, "stream", _body(job), {SHARE: share}) as response:
+        async with self._post(slot, "stream", _body(job), _headers(share, traced)) as response:
             async for raw in response.content:
                 line = TextLine.model_validate_json(raw)
                 if line.too_long is not None:
                     raise too_long(line.too_long)
                 if line.refused is not None:
                     raise refused()
+                if line.unanswered is not None:
+                    raise _failure("text", line.unanswered, self._timeout, b"")
                 if line.error is not None:
                     raise unexpected()
                 yield line
@@ -179,6 +188,10 @@ def _body(job: TextJob) -> str:
     return job.model_dump_json(exclude_defaults=True)
 
 
+def _headers(share: str, traced: bool) -> dict[str, str]:
+    return {SHARE: share} | ({TRACE: "1"} if traced else {})
+
+
 def _reason(body: bytes) -> str:
     """A Bento's own words for a refusal, empty where there are none: BentoML wraps them in a list."""
     try:
@@ -196,7 +209,8 @@ def _failure(line: Line, status: int, timeout: float, body: bytes) -> ApiError:
         return refused()
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return timed_out(timeout)
-    if status not in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND):
+    # 502: an endpoint behind the Bento, which has been asked again already.
+    if status not in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND, HTTPStatus.BAD_GATEWAY):
         return unexpected()
     failure = unavailable(line)
     failure.unanswered = status == HTTPStatus.SERVICE_UNAVAILABLE

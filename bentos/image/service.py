@@ -28,14 +28,17 @@ from bentos.calls import Calls, disconnection, of_job
 from bentos.exposition import Exposition
 from bentos.protocol import JOB_ID, ImageJob, Info, Picture, artifact_folder, describe, require_artifact
 from components.config import load
+from components.runtimes.pipeline import Description, paints_pipeline
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from components.runtimes.base import ImageRequest
     from components.runtimes.image import Engine
 
 SERVING = load().serving
+PIPELINE = paints_pipeline(artifact_folder("image"))
 log = logging.getLogger("bentoml.image")
 ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
@@ -100,9 +103,11 @@ class ImageBento:
 
         folder = artifact_folder("image")
         self._runtime = load_image(folder, engine())
-        # The first call pays for compilation, and its picture tells the model's own size.
-        side = self._runtime.generate([ImageRequest("", 0, 1, 1.0)])[0].shape[0]
-        self._info = describe("image", folder, side)
+        if PIPELINE:  # whose picture may take minutes: its description tells the size
+            side = Description.read(folder).size
+        else:  # the first call pays for compilation, and its picture tells the model's own size
+            side = self._runtime.generate([ImageRequest("", 0, 1, 1.0)])[0].shape[0]
+        self._info = describe("image", folder, side, self._runtime.multiple)
         Calls.served = ("image", self._info.deployment)
         tracing.start("atelier-image")
 
@@ -125,10 +130,19 @@ class ImageBento:
     # max_latency_ms is an objective, not a linger time: jobs predicted to miss it are dropped with 503.
     # Batches pay until the cores are full, which on two of them is at 4 to 8 pictures: 20 guided steps are 40 passes of
     # 2.7 ms per picture (bf16), so 9 pictures/s at 8 users as at 32, whose batches of 16 only wait for one another.
+    # Of a pipeline each picture of a batch would wait for all of them; 2 is the least that BentoML takes.
     @bentoml.api(
-        batchable=True, max_batch_size=max(SERVING.image_max_batch, 2), max_latency_ms=SERVING.image_max_latency_ms
+        batchable=True,
+        max_batch_size=2 if PIPELINE else max(SERVING.image_max_batch, 2),
+        max_latency_ms=SERVING.image_max_latency_ms,
     )
     def generate(self, jobs: Annotated[list[ImageJob], Field(min_length=1, max_length=1)]) -> list[Picture]:
+        """A pipeline paints one after another, and asks before each whether somebody still waits for it."""
+        if PIPELINE:
+            return [picture for job in jobs for picture in self._together([job])]
+        return self._together(jobs)
+
+    def _together(self, jobs: list[ImageJob]) -> list[Picture]:
         calls = {job.id: of_job(job.id) for job in jobs}
         wanted = [job for job in jobs if not ((call := calls[job.id]) and call.outcome == "cancelled")]
         began = time.time_ns()
@@ -140,13 +154,19 @@ class ImageBento:
 
     def _paint(self, jobs: list[ImageJob]) -> list[NDArray[np.uint8] | None]:
         """None where the model's output is not finite: whoever was painted in the same batch gets their picture."""
-        from components.runtimes.base import ImageRequest, NotFiniteError
+        from components.runtimes.base import NotFiniteError
 
         try:
-            return [*self._runtime.generate([ImageRequest(j.prompt, j.seed, j.steps, j.guidance) for j in jobs])]
+            return [*self._runtime.generate([self._request(job) for job in jobs])]
         except NotFiniteError as error:
             log.error("%s: %s", self._info.deployment, error)
             return error.pictures
+
+    def _request(self, job: ImageJob) -> ImageRequest:
+        from components.runtimes.base import ImageRequest
+
+        paints = self._info.multiple and job.side and job.side < (self._info.side or 0)
+        return ImageRequest(job.prompt, job.seed, job.steps, job.guidance, job.side if paints else None)
 
     def _picture(self, job: ImageJob, painted: Mapping[str, NDArray[np.uint8] | None], batch_size: int) -> Picture:
         """A job that is not in `painted` was cancelled."""
@@ -156,6 +176,7 @@ class ImageBento:
             not_finite=job.id in painted and pixels is None,
             batch_size=batch_size,
             deployment=self._info.deployment,
+            read=self._runtime.read_part(job.prompt) or "",
         )
 
 

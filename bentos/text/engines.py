@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.artifact import ArtifactError, read_manifest
-from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import EngineStoppedError, JobFailedError, OpenVinoText, load_text
+from components.runtimes.base import JobFailedError, TextRequest, TextResult
+from components.runtimes.text import EngineStoppedError, OpenVinoText, load_text
 
 MOST = 4  # adapters at a time
 PATIENCE_SECONDS = 60.0  # before what failed is tried again, and what nobody asks for makes room

@@ -67,12 +67,20 @@ class Serving(Settings):
     max_concurrency: Count = Field(description="Requests of each line in work at a time")
     max_queue: int = Field(ge=0, description="Requests of each line that wait at a time; more get a 429")
     request_timeout: Positive = Field(description="Time until an answer ends, the wait included, in seconds")
+    recheck: Fraction = Field(description="Share of answers that PyTorch computes again, off the path of requests")
     image_max_batch: Count = Field(description="Pictures painted together")
     image_max_latency_ms: Count = Field(description="Time that batching may take until a request is refused, in ms")
     image_steps: int = Field(ge=1, le=1000, description="Denoising steps of a picture")
     image_guidance: float = Field(ge=0, le=50, description="Weight of the caption (classifier-free guidance)")
-    text_max_prompt_tokens: Count = Field(description="Longest prompt, in tokens; a longer one gets a 400")
+    text_max_prompt_tokens: Count | None = Field(
+        description="Longest prompt, in tokens; a longer one gets a 400; null: what the model holds beside an answer"
+    )
     text_max_new_tokens: Count = Field(description="Longest answer, in tokens")
+    text_fallback: Literal["endpoint"] | None = Field(
+        default=None,
+        description="Who answers where the text line's champion does not: an endpoint that still runs beside it; "
+        "prompts then leave this machine; null: nobody",
+    )
     text_temperature: Temperature = Field(description="Temperature of sampling; 0 always takes the likeliest token")
     text_top_p: TopP = Field(
         description="Share of the probability, from the likeliest tokens down, that is sampled from"

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.config.base import Count, Digest, Fraction, Line, Positive, Precision, Seed, Settings, Strategy
+from components.loopback import OWN_ADDRESSES
+
+
+def safe_address(address: str, key: str) -> str:
+    """An API that prompts and a key go to: by TLS, unless it is this machine; a password in it would be on record.
+
+    `key`: the environment variable that has its key. Raises `ValueError`.
+    """
+    url = urlsplit(address)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("is no http(s) URL, such as https://api.example.com/v1")
+    if url.username or url.password or url.query or url.fragment:
+        raise ValueError(f"must be an address alone; the key comes from the environment: {key}")
+    if url.scheme == "http" and url.hostname not in OWN_ADDRESSES:
+        raise ValueError("must begin with https, as prompts and a key go there; http is for this machine alone")
+    return address.rstrip("/")
 
 
 class Package(Settings):
@@ -23,12 +40,41 @@ class Example(Settings):
     drawings: int = Field(ge=3, description="Line drawings in the example folder")
 
 
+class Price(Settings):
+    """What an endpoint costs: its provider's price of a million tokens."""
+
+    input: float = Field(ge=0, description="Price of a million tokens read")
+    output: float = Field(ge=0, description="Price of a million tokens written")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="Currency of the price, as USD")
+
+
 class BaseText(Settings):
     model: str = Field(
         min_length=1,
-        description="What is fine-tuned: smollm2, a folder, owner/name@commit of a hub, or a .gguf file",
+        description="What is fine-tuned: smollm2, a folder, owner/name@commit of a hub, or a .gguf file; with an "
+        "endpoint, the model's name there",
     )
     licence: str | None = Field(default=None, description="The model's licence, where its own files name none")
+    endpoint: str | None = Field(
+        default=None,
+        description="OpenAI-compatible API that serves the line instead of a model of one's own: its URL up to /v1",
+    )
+    price: Price | None = Field(default=None, description="What the endpoint costs; null: not known")
+    omit: tuple[Literal["max_tokens", "seed", "stream_options", "temperature", "top_p"], ...] = Field(
+        default=(),
+        description="Parameters that the endpoint refuses, and is not sent; max_completion_tokens replaces max_tokens",
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _a_safe_address(cls, endpoint: str | None) -> str | None:
+        return None if endpoint is None else safe_address(endpoint, "ATELIER_ENDPOINT_KEY")
+
+    @model_validator(mode="after")
+    def _of_an_endpoint(self) -> BaseText:
+        if self.endpoint is None and (self.price or self.omit):
+            raise ValueError("price and omit say something of an endpoint: give its URL as endpoint")
+        return self
 
 
 class BaseImage(Settings):
@@ -80,17 +126,25 @@ class TrainBase(Settings):
     seed: Seed = Field(description="Seed of weights, order and noise")
     max_steps: Count = Field(description="Optimiser steps")
     batch_size: Count = Field(description="Samples in a step, over all devices")
-    learning_rate: Positive = Field(description="Highest learning rate")
+    learning_rate: Positive | None = Field(description="Highest learning rate")
     precision: Precision = Field(description="What the network computes in; weights are float32 in either")
     strategy: Strategy = Field(description="How Lightning spreads the work over devices; changes no result")
     devices: Count = Field(description="Processes that train together")
     checkpoint_every: Count = Field(description="Steps after which training can be resumed")
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate; raises `ValueError` where it is still to be decided."""
+        if self.learning_rate is None:
+            raise ValueError("learning_rate is not decided")
+        return self.learning_rate
 
 
 class TrainText(TrainBase):
     max_steps: Count = Field(
         description="Optimiser steps for the source's pairs; learned pairs add steps in proportion"
     )
+    learning_rate: Positive = Field(description="Highest learning rate")
     learned_share: float = Field(
         ge=0,
         lt=1,
@@ -100,10 +154,39 @@ class TrainText(TrainBase):
         ge=0, description="Weight of the loss on answers that users disliked, beside that on the pairs"
     )
     system_prompt: str = Field(description="Leads each conversation that brings none, in service too; empty: none")
-    max_length: int = Field(ge=8, le=131_072, description="Longest conversation that is trained on, in tokens")
+    max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = Field(
+        description="Longest sample that is trained on, in tokens; null: the data's, as far as context and memory go"
+    )
+    overflow: Literal["refuse", "leave_out", "split"] = Field(
+        default="leave_out",
+        description="What becomes of longer ones: training is refused, they are left out, or split between turns",
+    )
+    answers: Literal["all", "last"] = Field(
+        default="all", description="Which answers of a conversation are learned; those of weight 0 never are"
+    )
+    packing: bool = Field(default=False, description="Several samples in a row where they fit; changes no result")
+    adapter: Literal["lora", "dora", "full"] = Field(
+        default="lora", description="What is trained: low-rank matrices, these with magnitudes (DoRA), or every weight"
+    )
+    quantised: Literal["nf4"] | None = Field(
+        default=None, description="What the frozen base is held in while an adapter trains (QLoRA, on a GPU); null: not"
+    )
     lora_rank: Count = Field(description="Rank of the low-rank adapter")
     lora_alpha: Count = Field(description="Scale of the adapter, divided by its rank")
     lora_dropout: float = Field(ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training")
+    micro_batch: Count | None = Field(
+        default=None,
+        description="Samples of a step that a device computes at a time, for more forward passes; null: all of its own",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute each layer again instead of keeping it in memory; changes no result"
+    )
+
+    @model_validator(mode="after")
+    def _quantised_goes_with_an_adapter_on_one_device(self) -> TrainText:
+        if self.quantised and (self.adapter == "full" or self.strategy != "auto" or self.devices > 1):
+            raise ValueError("quantised goes with adapter: lora or dora, strategy: auto and devices: 1")
+        return self
 
 
 class ImageModel(Settings):
@@ -135,6 +218,11 @@ class ImageSamples(Settings):
 
 
 class TrainImage(TrainBase):
+    learning_rate: Positive | None = Field(
+        default=None,
+        description="Highest learning rate; null: 0.002 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
+        "of a whole pipeline",
+    )
     start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
     lora_rank: Count | None = Field(description="Rank of the adapter that alone is trained; null trains every weight")
     lora_alpha: Positive | None = Field(
@@ -160,16 +248,30 @@ class TrainImage(TrainBase):
         default=None,
         description="Bound of the signal-to-noise ratio in the loss's weight, often 5; null: no weight",
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations twice instead of keeping them: slower, in less memory"
+    micro_batch: Count | None = Field(
+        default=None,
+        description="Pictures of a step that a device computes at a time, of a pipeline; changes no result; null: one",
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="Compute activations twice instead of keeping them: slower, in less memory; null: of a pipeline",
     )
     samples: ImageSamples | None = Field(
         default=None, description="Pictures painted while a pipeline is trained, at fixed seeds; null: none"
     )
 
+    def decided(self, *, built_in: bool) -> TrainImage:
+        """These settings with what null leaves open decided for the built-in model, or for a pipeline."""
+        if built_in:
+            return self.model_copy(update={"learning_rate": self.learning_rate or 2e-3})
+        rate = self.learning_rate or (1e-4 if self.lora_rank else 1e-5)
+        twice = self.gradient_checkpointing is not False
+        decided = {"learning_rate": rate, "gradient_checkpointing": twice, "micro_batch": self.micro_batch or 1}
+        return self.model_copy(update=decided)
+
     def for_built_in(self) -> dict[str, Any]:
         """The settings without those that mean nothing to the built-in model; one that is set is refused by name."""
-        names = {"lora_alpha", "sizes", "min_snr", "gradient_checkpointing", "samples"}
+        names = {"lora_alpha", "sizes", "min_snr", "micro_batch", "gradient_checkpointing", "samples"}
         if given := sorted(name for name in names if getattr(self, name)):
             raise ValueError(f"train.image.{given[0]} is for pipelines that were brought; base.image.model is sticker")
         return self.model_dump(mode="json", exclude=names)
@@ -204,10 +306,31 @@ class TuneSampling(Settings):
     step_cost: float = Field(ge=0, description="Alignment (a cosine) that one more step has to be worth")
 
 
+class TextJudge(Settings):
+    """A model that compares answers; its key, where it needs one, is in the environment as ATELIER_JUDGE_KEY."""
+
+    url: str = Field(description="OpenAI-compatible endpoint, up to what /chat/completions follows")
+    model: str = Field(min_length=1, description="The judge's name at that endpoint")
+    samples: Count = Field(description="Held-out phrases that are judged at most, each with two requests")
+
+    @field_validator("url")
+    @classmethod
+    def _a_safe_address(cls, url: str) -> str:
+        return safe_address(url, "ATELIER_JUDGE_KEY")
+
+
 class EvaluateText(Settings):
     samples: Count = Field(description="Test phrases that prompts are written for, sampled as `serving` does")
     seed: Seed = Field(description="Seed of the phrases and of sampling")
-    similarity: Fraction = Field(description="Cosine of text encodings from which a prompt names the intended picture")
+    similarity: Fraction = Field(
+        description="Cosine of text encodings from which an answer names the picture, of pairs with a concept"
+    )
+    metric: str | None = Field(
+        default=None,
+        pattern=r"^.+\.py:[A-Za-z_]\w*$",
+        description="Your own metric of an answer as scoring/file.py:function (scoring/README.md); null: none",
+    )
+    judge: TextJudge | None = Field(default=None, description="A model that compares answers in pairs; null: none")
 
 
 class EvaluateImage(Settings):
@@ -221,6 +344,10 @@ class EvaluateImage(Settings):
         default=None,
         description="Inception weights as safetensors (docs/base_image.md) for FID and score; null: neither",
     )
+    encoder: Path | None = Field(
+        default=None,
+        description="Folder of a CLIP or SigLIP model that judges a brought pipeline's pictures; null: nothing does",
+    )
 
 
 class ExportText(Settings):
@@ -228,14 +355,24 @@ class ExportText(Settings):
 
 
 class ExportImage(Settings):
-    weight_format: Literal["f32", "int8"] = Field(description="What the exported network computes in")
-    calibration: Count = Field(description="Inputs of the network that int8 is calibrated on")
+    weight_format: Literal["f32", "f16", "int8"] = Field(
+        description="What the exported network computes in; of a brought pipeline, what its weights are stored in"
+    )
+    calibration: Count = Field(description="Inputs that int8 of the built-in network is calibrated on")
 
 
 class VerifyText(Settings):
     prompts: Count = Field(description="Held-out prompts on which engine and PyTorch are compared")
     max_perplexity_ratio: Positive = Field(description="Perplexity of the engine, as a multiple of PyTorch's, at most")
     min_top1_agreement: Fraction = Field(description="Share of tokens on which both agree, at least")
+    answers: Count = Field(description="Held-out prompts that the engine answers, alone and in company")
+    max_rounding: Positive = Field(
+        description="Error of what serves, as a multiple of what rounding to the export's precision costs, at most"
+    )
+    max_unexplained: Fraction = Field(
+        description="Error of the exported weights that rounding does not explain, as a share of rounding's, at most"
+    )
+    min_alike: Fraction = Field(description="Share of greedy answers that are the same alone and in company, at least")
 
 
 class VerifyImage(Settings):
@@ -249,15 +386,26 @@ class GateText(Settings):
         description="Held-out loss, as a multiple of the lesser of the base model's and token frequencies', at most"
     )
     min_chrf_gain: float = Field(
-        ge=-1, le=1, description="By how much chrF must exceed that of the best answers that need no model"
+        ge=-1,
+        le=1,
+        description="By how much chrF must exceed that of the best of the base model and what needs no model",
     )
     min_exact_gain: float = Field(
         ge=-1,
         le=1,
-        description="By how much the share of exact answers must exceed that of the best that need no model",
+        description="By how much the share of exact answers must exceed that of the best of these",
+    )
+    at_least: dict[str, float] = Field(
+        default={},
+        description="Bounds of any figure of the evaluation, such as exact_normalised, token_f1_gain or win_rate",
     )
     max_perplexity_increase: Fraction = Field(
         description="Share by which held-out perplexity may exceed the champion's"
+    )
+    max_chrf_loss: Fraction = Field(
+        default=0.1,
+        description="By how much the chrF of held-out answers may fall short of the champion's, where either is an "
+        "endpoint, whose perplexity nobody knows",
     )
 
 
@@ -271,3 +419,10 @@ class GateImage(Settings):
         description="By how much recognition of held-out captions may be below the champion's"
     )
     max_kid_increase: Positive = Field(description="By how much KID to held-out pictures may exceed the champion's")
+    max_alignment_loss: Fraction = Field(
+        default=0.01, description="By how much a pipeline's alignment (a cosine) may be below the champion's"
+    )
+    pipeline: dict[str, float] = Field(
+        default={"loss_ratio": 1.0},
+        description="Bounds of a brought pipeline: loss_ratio, kid_increase at most; alignment_gain at least",
+    )

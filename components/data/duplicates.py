@@ -6,6 +6,7 @@ Pure: texts and pixels in, pairs of positions out. No pair at or above the simil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,18 @@ _SHINGLE = 4
 _BLOCK = 512
 # Candidates looked at together, and those of them that are compared shingle by shingle.
 _CANDIDATES, _VERIFIED = 4_000_000, 50_000
+_PAIRS = 100_000  # joined at once
 
 
 def groups(count: int, pairs: Iterable[Pair]) -> list[int]:
-    """The group of each of `count` positions, named by its smallest member."""
-    left, right = np.array([*pairs], np.int64).reshape(-1, 2).T
-    _, component_N = connected_components(
-        csr_array((np.ones(len(left)), (left, right)), (count, count)), directed=False
-    )
-    _, smallest, index_N = np.unique(component_N, return_index=True, return_inverse=True)
-    return [int(position) for position in smallest[index_N]]
+    """The group of each of `count` positions, named by its smallest member.
+
+    Holds a part of the pairs at a time, as there may be as many as the square of `count`.
+    """
+    group_N, rest = np.arange(count), iter(pairs)
+    while len(part := np.fromiter(islice(rest, _PAIRS), np.dtype((np.int64, 2)))):
+        group_N = _joined(group_N, *part.T)
+    return [int(position) for position in group_N]
 
 
 def same_key(keys: Sequence[str]) -> Iterator[Pair]:
@@ -59,25 +62,47 @@ def similar_texts(texts: Sequence[str], similarity: float) -> Iterator[Pair]:
         left, right = candidates.row + start, candidates.col
         short, long = np.minimum(sizes_N[left], sizes_N[right]), np.maximum(sizes_N[left], sizes_N[right])
         possible = (left < right) & (group_N[left] != group_N[right]) & (short >= similarity * long - 1e-9)
-        pairs = list(_verified(shingles_NV, sizes_N, left[possible], right[possible], similarity))
-        yield from pairs
-        group_N = np.array(groups(len(texts), [*enumerate(group_N.tolist()), *pairs]))
+        left, right = left[possible], right[possible]
+        for part in range(0, len(left), _VERIFIED):
+            first, second = left[part : part + _VERIFIED], right[part : part + _VERIFIED]
+            apart = group_N[first] != group_N[second]
+            first, second = _verified(shingles_NV, sizes_N, first[apart], second[apart], similarity)
+            yield from zip(first.tolist(), second.tolist(), strict=True)
+            group_N = _joined(group_N, first, second)
         start = end
 
 
 def similar_pictures(thumbnails: NDArray[np.float32], similarity: float) -> Iterator[Pair]:
-    """Pairs of thumbnails (samples × values in 0 to 1) whose root mean square difference is at most 1 − similarity.
+    """Pairs that join all thumbnails (samples × values in 0 to 1) whose root mean square difference is at most
+    1 − similarity.
 
-    Compares all with all, in blocks: quadratic, a minute for 100,000 pictures.
+    Compares all with all, in blocks: quadratic, a minute for 100,000 pictures. A pair that others have joined already
+    is left out, or pictures that are all alike would make half the square of their number.
     """
+    group_N = np.arange(len(thumbnails))
     squares = (thumbnails**2).sum(axis=1)
     limit = (1 - similarity) ** 2 * thumbnails.shape[1] + 1e-4  # float32 rounding of equal pictures
     for start in range(0, len(thumbnails), _BLOCK):
         block = thumbnails[start : start + _BLOCK]
         distances = squares[start : start + _BLOCK, None] + squares[None] - 2 * block @ thumbnails.T
-        for left, right in np.argwhere(distances <= limit):
-            if start + left < right:
-                yield int(start + left), int(right)
+        for left, near_N in enumerate(distances <= limit, start):
+            right = left + 1 + np.flatnonzero(near_N[left + 1 :])
+            right = right[group_N[right] != group_N[left]]
+            if len(right):
+                joined, first = np.unique(group_N[right], return_index=True)
+                yield from ((left, position) for position in right[first].tolist())
+                group_N[np.isin(group_N, joined)] = group_N[left]
+
+
+def _joined(group_N: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The groups (named by their smallest members) once each position on the left is in that of its right one."""
+    if not len(left):
+        return group_N
+    count = len(group_N)
+    graph = csr_array((np.ones(len(left)), (group_N[left], group_N[right])), (count, count))
+    _, component_N = connected_components(graph, directed=False)
+    _, smallest, index_N = np.unique(component_N[group_N], return_index=True, return_inverse=True)
+    return smallest[index_N]
 
 
 def _shingles(text: str) -> set[str]:
@@ -129,10 +154,8 @@ def _block_end(prefixes_NV: csr_array, start: int) -> int:
 
 def _verified(
     shingles_NV: csr_array, sizes_N: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64], bound: float
-) -> Iterator[Pair]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Those of the pairs whose Jaccard similarity is `bound` or more."""
-    for start in range(0, len(left), _VERIFIED):
-        first, second = left[start : start + _VERIFIED], right[start : start + _VERIFIED]
-        common = shingles_NV[first].multiply(shingles_NV[second]).sum(axis=1)
-        similar = common >= bound * (sizes_N[first] + sizes_N[second] - common) - 1e-9
-        yield from zip(first[similar].tolist(), second[similar].tolist(), strict=True)
+    common = shingles_NV[left].multiply(shingles_NV[right]).sum(axis=1)
+    similar = common >= bound * (sizes_N[left] + sizes_N[right] - common) - 1e-9
+    return left[similar], right[similar]

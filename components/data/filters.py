@@ -194,7 +194,10 @@ def text_filters() -> list[Filter[[Candidate]]]:
 
 
 def pipeline_filters(parameters: Clean) -> list[Filter[[Candidate]]]:
-    """What it has to pass for a pipeline that was brought, which keeps a picture's shape and reads other languages."""
+    """What it has to pass for a pipeline that was brought, which keeps a picture's shape.
+
+    What its text encoders read of a caption is known to training, which says so.
+    """
     return [
         Empty("text"),
         UnreadablePicture(parameters.max_pixels),

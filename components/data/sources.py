@@ -24,6 +24,8 @@ _MAX_BYTES = 2**28
 _CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected")
+# What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
+_OWN_META = ("history", "split_group")
 
 
 def image_folder(folder: Path) -> Iterator[Sample | Reject]:
@@ -61,7 +63,8 @@ def _counted(count: int, noun: str) -> str:
 def pairs(path: Path) -> Iterator[Sample | Reject]:
     """Rows of a JSONL file: `{"prompt", "completion", …}`, or `{"messages": [{"role", "content"}, …], …}`.
 
-    A conversation ends with what the model shall answer. Further fields are kept in `meta`.
+    A conversation ends with what the model shall answer; `"weight": 0` marks answers that are not to be learned.
+    Further fields are kept in `meta`.
     """
     if not path.is_file():
         raise StageError(f"prepare.text.path: {path} is not a file")
@@ -99,9 +102,10 @@ def _refuse_constant(name: str) -> None:
 
 def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
     sample = Sample(id=place, text=_string(row, "text"), label=_string(row, "label"), source=place)
-    problem = _missing(row, ("file_name", "text"))
-    if problem:
+    if problem := _missing(row, ("file_name", "text")):
         return Reject(sample, "wrong_field", problem)
+    if problem := _reserved(row):
+        return Reject(sample, "reserved_field", problem)
     path = folder / row["file_name"]
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
@@ -121,21 +125,30 @@ def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
 
 def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
     sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
-    problem = _missing(row, ("prompt", "completion"))
-    if problem:
+    if problem := _missing(row, ("prompt", "completion")):
         return Reject(sample, "wrong_field", problem)
+    if problem := _reserved(row):
+        return Reject(sample, "reserved_field", problem)
     identity = _identity(row["prompt"].encode(), row["completion"].encode())
     return replace(sample, id=identity, meta=_rest(row, ("prompt", "label")))
 
 
 def _conversation(row: dict[str, Any], place: str) -> Sample | Reject:
-    """The text of the sample is what is said last before the answer; what stands before is `meta.history`."""
+    """The text of the sample is what is said last before the answer; what stands before is `meta.history`.
+
+    What follows the last answer with a weight would teach nothing and is left out.
+    """
     sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
     messages = row["messages"]
     problem = _missing(row, ()) or _unlike_a_conversation(messages)
+    if not problem and row.get("rejected") and not _is_taught(messages[-1]):
+        problem = "field 'rejected' stands beside an answer with the weight 0"
     if problem:
         return Reject(sample, "wrong_field", problem)
-    *history, asked, answer = ({"role": message["role"], "content": message["content"]} for message in messages)
+    if problem := _reserved(row, "completion"):
+        return Reject(sample, "reserved_field", problem)
+    taught = max(place for place, message in enumerate(messages) if _is_taught(message))
+    *history, asked, answer = (_read(message) for message in messages[: taught + 1])
     identity = _identity(*(text.encode() for message in messages for text in (message["role"], message["content"])))
     meta = _rest(row, ("messages", "label")) | {"completion": answer["content"]}
     return replace(sample, id=identity, text=asked["content"], meta=meta | ({"history": history} if history else {}))
@@ -150,13 +163,29 @@ def _unlike_a_conversation(messages: Any) -> str:
             return f"message {number} has no text as content"
         if message.get("role") not in ("system", "user", "assistant"):
             return f"message {number} has the role {message.get('role')!r}; system, user and assistant are read"
+        if message.get("weight") not in ((None, 0, 1) if message["role"] == "assistant" else (None, 0)):
+            return (
+                f"message {number} has the weight {message['weight']!r}; an answer has 0 or 1, other messages have none"
+            )
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if turns[::2] != ["user"] * len(turns[::2]) or turns[1::2] != ["assistant"] * len(turns[1::2]):
         return f"the roles are {', '.join(roles)}; after a system message user and assistant take turns"
     if not turns or turns[-1] != "assistant":
         return "the last message is not the assistant's: there is no answer to learn"
+    if not any(map(_is_taught, messages)):
+        return "every answer has the weight 0: there is none to learn"
     return ""
+
+
+def _is_taught(message: dict[str, Any]) -> bool:
+    return message["role"] == "assistant" and message.get("weight") != 0
+
+
+def _read(message: dict[str, Any]) -> dict[str, Any]:
+    """A message as samples hold it, with OpenAI's mark where it is an answer that is not to be learned."""
+    untaught = message["role"] == "assistant" and not _is_taught(message)
+    return {"role": message["role"], "content": message["content"]} | ({"weight": 0} if untaught else {})
 
 
 def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -168,6 +197,13 @@ def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
     for name in _USED_META:
         if not isinstance(row.get(name) or "", str):
             return f"field {name!r} is {type(row[name]).__name__}, not text"
+    return ""
+
+
+def _reserved(row: dict[str, Any], *others: str) -> str:
+    """What is wrong with a row's own fields; a conversation's `completion` is its last answer."""
+    if name := next((name for name in (*_OWN_META, *others) if name in row), ""):
+        return f"field {name!r} has a meaning of its own here: rename it; what was said before belongs into messages"
     return ""
 
 

@@ -1,9 +1,11 @@
 """Stage `split`: `data/<line>/clean/` → train, validation and test, near-identical samples always on one side.
 
-Samples of one concept, of nearly one text or of nearly one picture form a group. One draw decides a group's side, that
-of the concept that most of its samples show (`components.data.concept`), so that a large group is held out as often as
-a small one. A sample of a group whose own concept falls on another side than the group would be held out in one line
-and trained on in the other: it is left out, beside the reason. The manifest's digest is the version of the data.
+Samples of one concept, of nearly one text, of one answer or of nearly one picture form a group. A short answer that
+many phrases share, such as "yes", is a category of them and joins none (`categories`). One draw decides a group's
+side, that of the concept that most of its samples show (`components.data.concept`), so that a large group is held out
+as often as a small one. A sample of a group whose own concept falls on another side than the group would be held out
+in one line and trained on in the other: it is left out, beside the reason. The manifest's digest is the version of
+the data.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +25,11 @@ from numpy.typing import NDArray
 from components import config
 from components.artifact import seal, staged
 from components.data.concept import Side, draw
-from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
+from components.data.duplicates import Pair, groups, same_key, similar_pictures, similar_texts
 from components.data.filters import normalise
 from components.data.picture import decode
 from components.data.sample import (
+    LEARNED,
     REJECT_SCHEMA,
     REJECTS,
     SAMPLES,
@@ -40,6 +45,9 @@ from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
 _THUMBNAIL = 16
+# What makes an answer a category of phrases rather than the answer to one of them, said in other words: more phrases of
+# the source share it than that, and it has at most so many characters.
+_SHARED, _SHORT = 10, 60
 # KID compares test pictures of different groups and its error leaves out one group at a time (`components.evaluation.
 # kid`): below three there is no error at all, and the gate would take a guess for a certainty.
 _FEWEST_TESTS: dict[str, int] = {"text": 1, "image": 4}
@@ -60,13 +68,16 @@ def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> tup
     Raises `StageError` where the test share of what differs is less than the line's evaluation needs.
     """
     outlines, thumbnails = _outlines(line, clean / SAMPLES)
-    members = _grouped(line, outlines, thumbnails, parameters.near_duplicate_similarity)
+    links = _links(line, outlines, thumbnails, parameters.near_duplicate_similarity)
+    members = _members(outlines, chain.from_iterable(links.values()))
+    joined = {rule: len(pairs) for rule, pairs in links.items()}
     tests = _FEWEST_TESTS[line]
     fewest = math.ceil(tests / parameters.test)
     if len(members) < fewest:
         raise StageError(
             f"split.{line}: {len(outlines)} samples, of which {len(members)} differ; at least {fewest} are needed for "
-            f"a test share of {parameters.test} to hold {tests}: add samples, or raise split.{line}.test"
+            f"a test share of {parameters.test} to hold {tests}: add samples, or raise split.{line}.test or "
+            f"split.{line}.near_duplicate_similarity (joined: {_listed(joined)})"
         )
     draws = {name: draw(_key(outlines, group), parameters.seed) for name, group in members.items()}
     limits = bounds([*draws.values()], parameters, tests)
@@ -85,7 +96,8 @@ def split(line: str, parameters: config.Split, clean: Path, folder: Path) -> tup
             kind="data",
             parents=json.loads((clean / SOURCES).read_text(encoding="utf-8")),
             parameters=parameters.model_dump(),
-            metrics={"samples": counts, "groups": dict(Counter(sides.values())), "left_out": left_out},
+            metrics={"samples": counts, "groups": dict(Counter(sides.values())), "left_out": left_out}
+            | (_joined(outlines, joined) if line == "text" else {}),
         )
     return counts, left_out
 
@@ -146,27 +158,56 @@ def _outlines(line: str, path: Path) -> tuple[list[Sample], NDArray[np.float32]]
     return outlines, np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32)
 
 
-def _grouped(
+def _links(
     line: str, samples: Sequence[Sample], thumbnails: NDArray[np.float32], similarity: float
-) -> dict[str, list[int]]:
-    """Positions by group, named by the smallest id in it."""
-    pairs = list(same_key([str(sample.meta.get("concept") or "") for sample in samples]))
+) -> dict[str, list[Pair]]:
+    """Pairs of positions that stay together, by the rule that joins them; a pair that others join may be left out."""
     texts = list(map(_whole, samples))
-    pairs += same_key([normalise(text).casefold() for text in texts])
+    links = {
+        "same_concept": [*same_key([str(sample.meta.get("concept") or "") for sample in samples])],
+        "same_text": [*same_key([normalise(text).casefold() for text in texts])],
+    }
     if line == "image":
-        pairs += similar_pictures(thumbnails, similarity)
-    else:
-        # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
-        # In a conversation the last answer says too little for that.
-        answers = [str(sample.meta.get("completion") or "") for sample in samples]
-        alone = ["" if s.meta.get("history") else answer for s, answer in zip(samples, answers, strict=True)]
-        pairs += same_key([normalise(answer).casefold() for answer in alone])
-        whole = [normalise(f"{text} {answer}") for text, answer in zip(texts, answers, strict=True)]
-        pairs += similar_texts(whole, similarity)
+        return links | {"similar_picture": [*similar_pictures(thumbnails, similarity)]}
+    answers = [str(sample.meta.get("completion") or "") for sample in samples]
+    whole = [normalise(f"{text} {answer}") for text, answer in zip(texts, answers, strict=True)]
+    # A phrase in other words that means the same is no new sample: what users taught must not leak into the test.
+    common = categories(samples)
+    alone = ["" if answer in common else answer for answer in map(_answer, samples)]
+    return links | {"same_answer": [*same_key(alone)], "similar_text": [*similar_texts(whole, similarity)]}
+
+
+def _members(samples: Sequence[Sample], pairs: Iterable[Pair]) -> dict[str, list[int]]:
+    """Positions by group, named by the smallest id in it."""
     members: dict[int, list[int]] = defaultdict(list)
     for position, root in enumerate(groups(len(samples), pairs)):
         members[root].append(position)
     return {min(samples[p].id for p in group): group for group in members.values()}
+
+
+def categories(samples: Sequence[Sample]) -> dict[str, int]:
+    """The answers that say of which kind a phrase is, such as "yes": how many phrases of the source share each.
+
+    What users taught is not counted: however many ways they have of asking for one thing, it stays one thing.
+    """
+    shared = Counter(_answer(sample) for sample in samples if sample.source not in LEARNED)
+    return {answer: n for answer, n in shared.items() if answer and n > _SHARED and len(answer) <= _SHORT}
+
+
+def _answer(sample: Sample) -> str:
+    """The answer as it is compared; empty in a conversation, where the last one says too little."""
+    answer = "" if sample.meta.get("history") else str(sample.meta.get("completion") or "")
+    return normalise(answer).casefold()
+
+
+def _joined(samples: Sequence[Sample], joined: dict[str, int]) -> dict[str, Any]:
+    """For the manifest: how many links each rule made, and which answers made none because they are categories."""
+    common = categories(samples)
+    return {"joined": joined, "categories": {"answers": len(common), "phrases": sum(common.values())}}
+
+
+def _listed(joined: dict[str, int]) -> str:
+    return ", ".join(f"{count} by {rule.replace('_', ' ')}" for rule, count in joined.items())
 
 
 def _whole(sample: Sample) -> str:

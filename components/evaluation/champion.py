@@ -4,16 +4,17 @@ A fact of a deployment and therefore no DVC stage: `atelier release start` runs 
 process of its own: `python -m components.evaluation.champion <line> <candidate> <champion> <output.json>`. Both models
 get the same captions, seeds and completions, so that every difference is taken within a pair. A check passes where the
 worse end of its difference's one-sided 95 % interval stays within a margin of `params.yaml` (non-inferiority). A
-verdict on the same packages, data and settings is kept and not found again.
+verdict on the same packages, data and settings is kept and not found again. Where one of two is an endpoint, which has
+no perplexity, answers are compared instead (`components.evaluation.by_answers`), and the verdict says so.
 """
 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,19 +23,27 @@ from torch.nn import functional
 
 from components import config
 from components.artifact import canonical, verify, write_text
+from components.chat import context_length, of_text
 from components.config import GateImage, GateText, Line, Params
-from components.data.pairs import Pair, read_pairs
-from components.evaluation.distances import kid_difference
+from components.data.pairs import Pair, distinct_pairs, read_pairs
+from components.data.pixels import pixels
+from components.data.sample import Sample
+from components.evaluation.by_answers import by_answers, similarities
+from components.evaluation.distances import LEAST, kid_difference
+from components.evaluation.exported_text import OpenVinoLogits
 from components.evaluation.gate import ONE_SIDED_95, Check, Relation, refusals, verdict
 from components.evaluation.image import Captions, Painting, chosen, paint, require_concepts
 from components.evaluation.paired import Values, mean_difference
-from components.evaluation.verify_text import OpenVinoLogits
+from components.evaluation.pipeline import concepts
 from components.models import judge as judges
 from components.models.judge import Judge, scaled
 from components.models.language import IGNORED, Chat, batches, collate
+from components.models.picture_encoder import PictureEncoder
 from components.models.text_encoder import TextEncoder
 from components.paths import DATA
-from components.runtimes.image import Sampler, load_sampler
+from components.runtimes.base import ImageRuntime
+from components.runtimes.image import Sampler, load_image, load_sampler
+from components.runtimes.pipeline import paints_pipeline
 from components.stage import StageError, run
 
 
@@ -71,19 +80,70 @@ def image_checks(
     ]
 
 
+def pipeline_checks(
+    candidate: ImageRuntime, champion: ImageRuntime, encoder: PictureEncoder, held_out: list[Sample], params: Params
+) -> list[Bound]:
+    """As `image_checks` of the built-in network, where one of the two is a brought pipeline: by the user's encoder."""
+    painting, gate, count = Painting.served(params), params.gate.image, len(held_out)
+    texts = [s.text for s in held_out]
+    captions_NF = encoder.captions(texts)
+    real_NF = encoder.pictures(pixels(held_out, encoder.size))
+    features = [encoder.pictures(paint(runtime, texts, painting)) for runtime in (candidate, champion)]
+    aligned = [(features_NF * captions_NF).sum(1).double().numpy() for features_NF in features]
+    gain, gain_lower = mean_difference(aligned[0], aligned[1], "lower", painting.seed)
+    kid, error = kid_difference(real_NF, features[0], features[1], concepts(held_out))
+    return [
+        Bound("alignment_gain_lower", gain_lower, Relation.AT_LEAST, -gate.max_alignment_loss, gain, count),
+        Bound("kid_increase_upper", kid + ONE_SIDED_95 * error, Relation.AT_MOST, gate.max_kid_increase, kid, count),
+    ]
+
+
+def compare_pipelines(candidate: Path, champion: Path, held_out: list[Sample], params: Params) -> list[Bound]:
+    """Raises `StageError` where no encoder is named: nothing else compares pictures of any two models."""
+    if params.evaluate.image.encoder is None:
+        raise StageError("pipelines are compared by an encoder: name a CLIP or SigLIP folder as evaluate.image.encoder")
+    if (count := len(set(concepts(held_out)))) < LEAST:
+        raise StageError(
+            f"held-out pictures of {count} concepts; KID needs {LEAST}: add some, or raise split.image.test"
+        )
+    runtimes = [load_image(folder, "openvino") for folder in (candidate, champion)]
+    encoder = PictureEncoder(params.evaluate.image.encoder)
+    return pipeline_checks(runtimes[0], runtimes[1], encoder, held_out, params)
+
+
 @torch.inference_mode()
 def completion_losses(folder: Path, pairs: Sequence[Pair]) -> tuple[list[list[int]], Values]:
     """Tokens of each completion, and its mean negative log-likelihood in nats per token, by a package's own graph."""
     chat, logits = Chat.read(folder / "openvino", folder / "openvino"), OpenVinoLogits(folder)
     completions: list[list[int]] = []
     losses: list[float] = []
-    for samples in batches([chat.encode(pair) for pair in pairs]):
+    vocabulary = int(of_text(read_config(folder / "openvino")).get("vocab_size", 0))
+    for samples in batches([chat.encode(pair) for pair in pairs], vocabulary=vocabulary):
         logits_TV, tokens_T = logits(collate(samples, chat.pad))
         losses_T = functional.cross_entropy(logits_TV, tokens_T, reduction="none")
         own = [[token for token in labels if token != IGNORED] for _, labels in samples]
         losses += [float(losses_t.mean()) for losses_t in losses_T.split([len(completion) for completion in own])]
         completions += own
     return completions, np.array(losses)
+
+
+def short_enough(pairs: Sequence[Pair], *packages: Path) -> list[Pair]:
+    """The pairs that every package's model holds; how many are not is printed. Raises `StageError` where fewer than two
+    are."""
+    kept = list(pairs)
+    for folder in (package / "openvino" for package in packages):
+        chat, holds = Chat.read(folder, folder), context_length(read_config(folder))
+        kept = [pair for pair in kept if not holds or len(chat.encode(pair)[0]) <= holds]
+    if long := len(pairs) - len(kept):
+        print(f"{long} of {len(pairs)} held-out pairs are left out: they are longer than a model holds")
+    if len(kept) < 2:
+        raise StageError(f"{len(kept)} held-out pairs are short enough for both models, 2 are needed")
+    return kept
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+    return document
 
 
 def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: int, gate: GateText) -> list[Bound]:
@@ -97,22 +157,31 @@ def text_checks(candidate: Path, champion: Path, pairs: Sequence[Pair], seed: in
     return [Bound("perplexity_ratio_upper", float(upper), Relation.AT_MOST, threshold, float(estimate), len(pairs))]
 
 
-def one_pair_per_concept(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """One pair of each concept: completions of one concept are alike and would count one observation several times."""
-    shuffled = random.Random(seed).sample(list(pairs), len(pairs))  # noqa: S311 - a sample
-    return list({pair.concept: pair for pair in shuffled}.values())
+def answer_checks(candidate: Path, champion: Path, test: Sequence[Pair], params: Params) -> list[Bound]:
+    """The answers to held-out phrases are little less like the wanted ones."""
+    scores_N, other_scores_N = similarities((candidate, champion), test, params)
+    gain, lower = mean_difference(scores_N, other_scores_N, "lower", params.evaluate.text.seed)
+    margin = params.gate.text.max_chrf_loss
+    return [Bound("chrf_gain_lower", lower, Relation.AT_LEAST, -margin, gain, len(scores_N))]
 
 
 def compare(line: Line, candidate: Path, champion: Path, params: Params) -> list[Bound]:
     """The checks of two verified packages; raises `StageError` where there is too little to compare them on."""
     test, settings = DATA / line / "split" / "test.parquet", params.evaluate.image
+    if line == "text" and by_answers(candidate, champion):
+        return answer_checks(candidate, champion, read_pairs(test), params)
     if line == "text":
-        pairs = one_pair_per_concept(read_pairs(test), params.evaluate.text.seed)
+        pairs = distinct_pairs(read_pairs(test), params.evaluate.text.seed)
         if len(pairs) < 2:
-            raise StageError(f"{test}: {len(pairs)} held-out concepts, 2 are needed; give the split a larger share")
+            raise StageError(
+                f"{test}: {len(pairs)} held-out pairs that differ, 2 are needed; give the split a larger share"
+            )
+        pairs = short_enough(pairs, candidate, champion)
         return text_checks(candidate, champion, pairs, params.evaluate.text.seed, params.gate.text)
-    samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
     samples = chosen("test", settings.samples, settings.seed)
+    if paints_pipeline(candidate) or paints_pipeline(champion):
+        return compare_pipelines(candidate, champion, samples, params)
+    samplers = [load_sampler(folder, "openvino") for folder in (candidate, champion)]
     held_out = Captions.of(samples, TextEncoder(), samplers[0].size)
     require_concepts(held_out)
     return image_checks(samplers[0], samplers[1], judges.load(), held_out, Painting.served(params), params.gate.image)
@@ -125,7 +194,9 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
         "candidate": verify(candidate).digest,
         "champion": verify(champion).digest,
         "data": verify(DATA / line / "split").digest,
-        "settings": {stage: getattr(getattr(params, stage), line).model_dump() for stage in ("evaluate", "gate")},
+        "settings": {
+            stage: getattr(getattr(params, stage), line).model_dump(mode="json") for stage in ("evaluate", "gate")
+        },
     }
     if line == "image":
         question["painting"] = asdict(Painting.served(params))
@@ -141,6 +212,8 @@ def main(line: Line, candidate: Path, champion: Path, output: Path) -> None:
             "same: atelier release start --force 'the reason'"
         ) from error
     document = verdict(checks, parity=True)  # without it there would be no package
+    if by_answers(candidate, champion):
+        document["compared"] = "answers, as an endpoint has no perplexity"
     write_text(output, canonical(question | document))
     print(
         f"compare {line}: " + ("not worse" if document["passed"] else "may be worse: " + "; ".join(refusals(document)))

@@ -44,7 +44,7 @@ def score(model: PreTrainedModel, chat: Chat, answers: Sequence[Answer]) -> dict
 def main() -> None:
     """Write the metrics; before anything was learned they say so."""
     rows = held_out(FEEDBACK / "text")[-ANSWERS:]
-    answers = [(Pair(row["prompt"], row["output"], row["output"]), bool(row["liked"])) for row in rows]
+    answers = [(Pair(row["prompt"], row["output"]), bool(row["liked"])) for row in rows]
     document: dict[str, Any] = {"answers": len(rows), "users": len({row["user_key"] for row in rows})}
     if answers:
         base, _ = opened(TEXT_BASE)

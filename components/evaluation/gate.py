@@ -7,11 +7,11 @@ next stage, `package`, that refuses.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components import config
 from components.artifact import canonical, write_text
@@ -20,6 +20,21 @@ from components.paths import METRICS
 from components.stage import StageError, run
 
 ONE_SIDED_95 = 1.645  # standard errors
+PIPELINE_CHECKS = ("loss_ratio", "alignment_gain", "kid_increase")
+OTHERS = {  # what the fine-tuned text model has to be better than, in words
+    "before": "the base model",
+    "echo": "the phrase repeated",
+    "nearest_answer": "training's answer to the nearest phrase",
+    "majority_answer": "training's most frequent answer",
+    "unigram": "how often each token is written",
+}
+METRICS_IN_WORDS = {
+    "exact": "exactly the wanted answer",
+    "exact_normalised": "the wanted answer but for case and punctuation",
+    "token_f1": "words in common with the wanted answer",
+    "rouge_l": "words in common in the same order",
+    "chrf": "characters in common with the wanted answer",
+}
 
 
 class Relation(StrEnum):
@@ -29,33 +44,98 @@ class Relation(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison and its outcome; `relation` is how `value` must stand to `threshold`."""
+    """One comparison and its outcome; `relation` is how `value` must stand to `threshold`, `note` what it rests on."""
 
     name: str
     value: float
     relation: Relation
     threshold: float
+    note: str = field(default="", kw_only=True)
 
     @property
     def passed(self) -> bool:
         return self.value <= self.threshold if self.relation is Relation.AT_MOST else self.value >= self.threshold
 
     def row(self) -> dict[str, Any]:
-        return {**asdict(self), "passed": self.passed}
+        row = {name: value for name, value in asdict(self).items() if name != "note" or value}
+        return {**row, "passed": self.passed}
 
 
 def text_checks(evaluation: dict[str, Any], gate: GateText) -> list[Check]:
-    """Fine-tuning must beat the base model's held-out loss, and answers that need no model.
+    """Fine-tuning must beat the base model's held-out loss, and the answers of the base and of what needs no model.
 
-    `chrf_gain_lower` is the lower end of the gain's one-sided 95 % interval over phrases, `exact_gain` an estimate.
+    `chrf_gain_lower` is the lower end of the gain's one-sided 95 % interval over phrases, `exact_gain` an estimate. Of
+    what `gate.at_least` names the lower end counts where there is one.
     """
-    least_loss = min(evaluation[name]["loss"] for name in ("before", "unigram"))
-    gain = evaluation["gain"]
+    losses = {name: evaluation[name]["loss"] for name in ("before", "unigram")}
+    least = min(losses, key=lambda name: losses[name])
+    gain, loss = evaluation["gain"], evaluation["after"]["loss"]
     return [
-        Check("loss_ratio", evaluation["after"]["loss"] / least_loss, Relation.AT_MOST, gate.max_loss_ratio),
-        Check("chrf_gain_lower", gain["chrf_lower"], Relation.AT_LEAST, gate.min_chrf_gain),
-        Check("exact_gain", gain["exact"], Relation.AT_LEAST, gate.min_exact_gain),
+        Check(
+            "loss_ratio",
+            loss / losses[least],
+            Relation.AT_MOST,
+            gate.max_loss_ratio,
+            note=f"held-out loss {loss:.2f}, {OTHERS[least]} {losses[least]:.2f}",
+        ),
+        Check(
+            "chrf_gain_lower",
+            gain["chrf_lower"],
+            Relation.AT_LEAST,
+            gate.min_chrf_gain,
+            note=beside(evaluation, "chrf"),
+        ),
+        Check("exact_gain", gain["exact"], Relation.AT_LEAST, gate.min_exact_gain, note=beside(evaluation, "exact")),
+        *least_checks(evaluation, gate.at_least),
     ]
+
+
+def beside(evaluation: dict[str, Any], metric: str) -> str:
+    """A metric of the fine-tuned model, beside that of the best of the others."""
+    over, after = evaluation["gain"]["over"][metric], evaluation["after"][metric]
+    return (
+        f"{METRICS_IN_WORDS.get(metric, f'your metric {metric}')}: {after:.3g} over {evaluation['samples']} answers, "
+        f"{OTHERS[over]} {evaluation[over][metric]:.3g}"
+    )
+
+
+def least_checks(evaluation: dict[str, Any], bounds: Mapping[str, float]) -> list[Check]:
+    """A check of each figure that is bounded; raises `StageError` where the evaluation has no such figure."""
+    known = figures(evaluation)
+    if unknown := sorted(bounds.keys() - known):
+        hint = "; win_rate comes with evaluate.text.judge" if "win_rate" in unknown else ""
+        raise StageError(
+            f"gate.text.at_least: the evaluation has no {', '.join(unknown)}; it has {', '.join(sorted(known))}{hint}"
+        )
+    return [
+        Check(found.name, found.value, Relation.AT_LEAST, bound, note=found.note)
+        for found, bound in ((known[name], bound) for name, bound in bounds.items())
+    ]
+
+
+class Figure(NamedTuple):
+    """A figure as a check shows it: `name` says whether `value` is the lower end of an interval."""
+
+    name: str
+    value: float
+    note: str
+
+
+def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
+    """What can be bounded: each metric of the fine-tuned model, its gain, and how often a judge prefers the answer."""
+    after, gain = evaluation["after"], evaluation["gain"]
+    found: dict[str, Figure] = {}
+    for metric, lower in after["lower"].items():
+        note = beside(evaluation, metric)
+        found[metric] = Figure(f"{metric}_lower", lower, note)
+        found[f"{metric}_gain"] = Figure(f"{metric}_gain_lower", gain[f"{metric}_lower"], note)
+    if "naming" in after:
+        count = evaluation["samples_with_a_concept"]
+        found["naming"] = Figure("naming", after["naming"], f"of {count} answers, an estimate")
+    if judge := evaluation.get("judge"):
+        note = f"{judge['wins']} won and {judge['losses']} lost of {judge['pairs']} pairs, by {judge['model']}"
+        found["win_rate"] = Figure("win_rate_lower", judge["win_rate_lower"], note)
+    return found
 
 
 def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
@@ -64,6 +144,8 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
     `kid_upper` is the upper end of KID's one-sided 95 % interval, over captions like the held-out ones.
     `named_shortfall` is how much less often the judge names generated pictures than real ones, by point estimate.
     """
+    if "judge_on_real_pictures" not in evaluation:  # of a brought pipeline, of which the judge knows nothing
+        return pipeline_checks(evaluation, gate.pipeline)
     after, real = evaluation["after"], evaluation["judge_on_real_pictures"]
     kid_upper = after["kid"] + ONE_SIDED_95 * after["kid_standard_error"]
     shortfall = real["seen_captions"]["top1"] - after["seen_captions"]["top1"]
@@ -72,6 +154,24 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
         Check("alignment", after["alignment"], Relation.AT_LEAST, gate.min_alignment),
         Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall),
     ]
+
+
+def pipeline_checks(evaluation: dict[str, Any], bounds: dict[str, float]) -> list[Check]:
+    """Those that `gate.image.pipeline` names; raises `StageError` for a name that is none, or was not measured."""
+    before, after = evaluation["before"], evaluation["after"]
+    measured = {"loss_ratio": (Relation.AT_MOST, after["loss"] / before["loss"])}
+    if "alignment" in after:
+        measured["alignment_gain"] = (Relation.AT_LEAST, after["alignment"] - before["alignment"])
+        measured["kid_increase"] = (Relation.AT_MOST, after["kid"] - before["kid"])
+    for name in bounds:
+        if name not in PIPELINE_CHECKS:
+            known = ", ".join(PIPELINE_CHECKS)
+            raise StageError(f"gate.image.pipeline.{name}: there is no such figure; there are {known}")
+        if name not in measured:
+            raise StageError(
+                f"gate.image.pipeline.{name} was not measured: set evaluate.image.encoder, or leave it out"
+            )
+    return [Check(name, measured[name][1], measured[name][0], bound) for name, bound in bounds.items()]
 
 
 def verdict(checks: Sequence[Check], parity: bool) -> dict[str, Any]:
@@ -84,6 +184,7 @@ def refusals(document: dict[str, Any]) -> list[str]:
     """What a refused model failed at, in words."""
     failed = [
         f"{row['name']} is {row['value']:.4g}, must be {row['relation']} {row['threshold']:g}"
+        + (f" ({row['note']})" if "note" in row else "")
         for row in document["checks"]
         if not row["passed"]
     ]

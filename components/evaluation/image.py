@@ -1,4 +1,4 @@
-"""Stage `evaluate` of the image line: pictures of seen and held-out captions, before and after fine-tuning, judged.
+"""Evaluation of the built-in network: pictures of seen and held-out captions, before and after fine-tuning, judged.
 
 KID and FID (`components.evaluation.distances`) between generated and held-out pictures, on the features of this
 project's own judge, which has learnt from other artists' drawings; alignment of picture and name, and how often the
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import random
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from components import config
 from components.artifact import canonical, file_digest, write_csv, write_text
 from components.config import Params
 from components.data import sample
@@ -46,7 +45,7 @@ from components.paths import IMAGE_METRICS, SHEETS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.runtimes.base import ImageRequest, ImageRuntime
 from components.runtimes.image import load_image
-from components.stage import StageError, run
+from components.stage import StageError
 
 METRICS = IMAGE_METRICS / "evaluate.json"
 PICTURES = IMAGE_METRICS / "pictures.csv"
@@ -191,9 +190,8 @@ def require_concepts(held_out: Captions) -> None:
         )
 
 
-def main() -> None:
+def main(params: Params) -> None:
     """Write the metrics, the sheets and a row per held-out picture."""
-    params = config.load()
     settings, shape = params.evaluate.image, params.train.image.model
     encoder = TextEncoder(tokens=shape.text_tokens)
     samples = {side: chosen(side, settings.samples, settings.seed) for side in ("train", "test")}
@@ -237,34 +235,42 @@ def write(
     shown: int,
 ) -> None:
     """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows."""
-    errors, indices = nearest(painted[1], training[1])
+    write_text(METRICS, canonical(document))
+    indices = write_rows(painted[1], held_out, training)
+    pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
+    pages["nearest"] = (training[1][indices], [training[0][index] for index in indices])
+    write_sheets({name: (pictures[:shown], samples[:shown]) for name, (pictures, samples) in pages.items()})
+
+
+def write_rows(pictures_BCHW: Tensor, held_out: list[Sample], training: tuple[list[Sample], Tensor]) -> list[int]:
+    """A row for each held-out picture; returns the place of the nearest training picture of each."""
+    errors, indices = nearest(pictures_BCHW, training[1])
     nearest_ids = [training[0][index].id for index in indices.tolist()]
     rows = [
         {"id": s.id, "caption": s.text, "nearest_training_id": near, "nearest_training_rmse": f"{error:.4f}"}
         for s, near, error in zip(held_out, nearest_ids, errors.tolist(), strict=True)
     ]
-    write_csv(PICTURES, rows)
-    write_text(METRICS, canonical(document))
-    pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
-    pages["nearest"] = (training[1][indices], [training[0][index] for index in indices.tolist()])
+    write_csv(PICTURES, ("id", "caption", "nearest_training_id", "nearest_training_rmse"), rows)
+    return [int(index) for index in indices.tolist()]
+
+
+def write_sheets(pages: Mapping[str, tuple[Tensor, list[Sample]]], cell: int = CELL) -> None:
+    """A sheet of each page's pictures, `cell` pixels a side, with their captions."""
     SHEETS.mkdir(parents=True, exist_ok=True)
     for name, (pictures_BCHW, samples) in pages.items():
-        shown_BHWC = pictures_BCHW[:shown].permute(0, 2, 3, 1).numpy()
-        sheet(list(shown_BHWC), [s.text for s in samples[:shown]]).save(SHEETS / f"{name}.png")
+        shown_BHWC = pictures_BCHW.permute(0, 2, 3, 1).numpy()
+        sheet(list(shown_BHWC), [s.text for s in samples], cell).save(SHEETS / f"{name}.png")
 
 
-def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> Image.Image:
-    """All pictures in rows, enlarged without smoothing, each above the start of its caption."""
+def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], cell: int = CELL) -> Image.Image:
+    """All pictures in rows, enlarged without smoothing or shrunk (Lanczos), each above the start of its caption."""
     rows = -(-len(pictures) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + WORDS)), "white")
+    page = Image.new("RGB", (COLUMNS * cell, rows * (cell + WORDS)), "white")
     draw = ImageDraw.Draw(page)
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left, top = number % COLUMNS * CELL, number // COLUMNS * (CELL + WORDS)
-        page.paste(Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.NEAREST), (left, top))
+        left, top = number % COLUMNS * cell, number // COLUMNS * (cell + WORDS)
+        how = Image.Resampling.LANCZOS if len(picture) > cell else Image.Resampling.NEAREST
+        page.paste(Image.fromarray(picture).resize((cell, cell), how), (left, top))
         words = textwrap.wrap(caption.partition(":")[0], 20)[:3]
-        draw.multiline_text((left + 4, top + CELL + 2), "\n".join(words), fill="black", spacing=1)
+        draw.multiline_text((left + 4, top + cell + 2), "\n".join(words), fill="black", spacing=1)
     return page
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,6 +3,7 @@
 For every held-out phrase of `metrics/text/written.json` the image line paints the phrase itself, what training has for
 the phrase most like it, the base language model's prompt and the fine-tuned one's, with equal seeds; the judge compares
 each picture with the intended name. `reference` paints the wanted prompt: more than that no text model can be worth.
+Where the pairs of the text line have no concept there is nothing to paint, and the metrics say so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from components import config
 from components.artifact import canonical, write_text
 from components.evaluation.image import Painting, paint
 from components.models import judge as judges
+from components.models.brought import BUILT_IN
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as EXPORT
@@ -25,6 +27,7 @@ from components.runtimes.image import load_image
 from components.stage import StageError, run
 
 METRICS = IMAGE_METRICS / "prompts.json"
+WHY = "the shipped judge knows pictures of the built-in network alone"
 PROMPTS = {  # as `WRITTEN` calls them
     "phrase": "phrase",
     "nearest_answer": "nearest_answer",
@@ -53,9 +56,17 @@ def evaluate(
 def main() -> None:
     """Write the metrics."""
     params = config.load()
-    written = json.loads(WRITTEN.read_bytes())
+    if params.base.image.model != BUILT_IN["image"]:
+        write_text(METRICS, canonical({"applies": False, "why": WHY}))
+        return print(f"prompts: {WHY}")
+    rows = json.loads(WRITTEN.read_bytes())
+    if len(rows) < 2:
+        raise StageError(f"{WRITTEN}: {len(rows)} prompts; raise evaluate.text.samples to compare pictures")
+    written = [row for row in rows if row.get("concept")]
     if len(written) < 2:
-        raise StageError(f"{WRITTEN}: {len(written)} prompts; raise evaluate.text.samples to compare pictures")
+        why = f"{len(written)} of {len(rows)} held-out pairs of the text line mean a picture; 2 are needed to compare"
+        write_text(METRICS, canonical({"phrases": 0, "why": why}))
+        return print(f"evaluate_prompts: nothing painted, {why}")
     encoder = TextEncoder(tokens=params.train.image.model.text_tokens)
     runtime = load_image(EXPORT, "openvino")
     document = evaluate(runtime, judges.load(), encoder, written, Painting.served(params))

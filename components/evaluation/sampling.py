@@ -32,6 +32,9 @@ from components.runtimes.image import Sampler, Solver, load_sampler
 from components.stage import run
 
 STEPS_CSV, GUIDANCE_CSV = IMAGE_METRICS / "steps.csv", IMAGE_METRICS / "guidance.csv"
+JUDGED = ("alignment", "named", "kid")
+STEPS_COLUMNS = ("solver", "steps", "agreement", *JUDGED, "seconds")
+GUIDANCE_COLUMNS = ("guidance", "diversity", *JUDGED)
 STEPS = (4, 6, 8, 10, 12, 16, 20)
 MANY_STEPS = 100
 GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0)
@@ -109,8 +112,8 @@ def main() -> None:
     runtime, judge = load_sampler(EXPORT, "openvino"), judges.load()
     reference = load_sampler(EXPORT, "pytorch")
     print(f"one picture through PyTorch: {seconds_per_picture(reference, captions.texts[0], painting):.3f} s")
-    write_csv(STEPS_CSV, by_steps(runtime, judge, captions, painting))
-    write_csv(GUIDANCE_CSV, by_guidance(runtime, judge, captions, painting))
+    write_csv(STEPS_CSV, STEPS_COLUMNS, by_steps(runtime, judge, captions, painting))
+    write_csv(GUIDANCE_CSV, GUIDANCE_COLUMNS, by_guidance(runtime, judge, captions, painting))
 
 
 if __name__ == "__main__":

@@ -1,35 +1,36 @@
-"""Stage `evaluate_text`: the language model before and after fine-tuning, on pairs whose concepts it never saw.
+"""Stage `evaluate_text`: the language model before and after fine-tuning, on pairs that it never saw.
 
-Every figure stands beside what needs no model: `echo` returns the phrase, `nearest_answer` what training has for the
-phrase most like it, `unigram` knows how often each token is written. Loss and perplexity are taken over a seeded sample
-of held-out pairs. The answers to the first phrases of that sample, written as they are served, are compared with the
-wanted ones, and the gate looks at that. `chrf` is the F-score of their character n-grams (Popovic 2015, torchmetrics):
-1 for the same text, 0 for nothing in common, whatever the language; what is missing counts more than what is too much.
-`exact` asks for the same text. `gain` is by how much the fine-tuned model's chrF exceeds that of the best answers
-without a model, with the lower bound of its one-sided 95 % interval over phrases. `naming` is the share of answers
-whose MiniLM cosine with the concept's name reaches a threshold: to repeat a phrase that contains the name wins there,
-so that such phrases are counted apart.
+Loss and perplexity are taken over a seeded sample of held-out pairs, beside those of `unigram`, which knows how often
+each token is written. The answers to the first phrases of that sample, written as they are served, are compared with
+the wanted ones (`components.evaluation.answers`), beside those of the base model (`before`) and of what needs no model:
+`echo` returns the phrase, `nearest_answer` what training has for the phrase most like it, `majority_answer` what
+training has most often. A metric of the user's own (`components.evaluation.own_metric`) is taken of all of them; a
+judge (`components.evaluation.pairwise`) compares the fine-tuned model with the base. Where pairs name the concept of a
+picture, `components.evaluation.naming` says how often answers do.
+
+`gain` is by how much the fine-tuned model exceeds the best of the others in each metric; names that end with `_lower`,
+and those under `lower`, are the lower ends of one-sided 95 % intervals over phrases. The gate looks at these.
 """
 
 from __future__ import annotations
 
 import math
 import random
-import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torchmetrics.functional.text import chrf_score
 from transformers import PreTrainedModel
 
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import EvaluateText, Serving
 from components.data.pairs import Pair, read_pairs
+from components.evaluation import own_metric, pairwise
+from components.evaluation.answers import METRICS, Scores, scored
+from components.evaluation.naming import Naming
 from components.evaluation.paired import Values, mean_difference
 from components.models.brought import opened
 from components.models.language import IGNORED, Chat, held_out_loss, load_base, load_merged, write
@@ -40,57 +41,9 @@ from components.paths import TEXT_SPLIT as SPLIT
 from components.paths import WRITTEN_PROMPTS as WRITTEN
 from components.stage import StageError, run
 
-METRICS = TEXT_METRICS / "evaluate.json"
+EVALUATION = TEXT_METRICS / "evaluate.json"
 LOSS_PAIRS = 256  # held-out pairs the loss is taken over, so that the stage stays short on a CPU
-BASELINES = ("echo", "nearest_answer")
-
-
-def similarities(encoder: TextEncoder, texts: Sequence[str], concepts: Sequence[str]) -> list[float]:
-    """Cosine of each text and its concept's name; an empty text names nothing and scores 0."""
-    cosines = (encoder.embed(texts) * encoder.embed(concepts)).sum(-1).tolist()
-    return [cosine if text else 0.0 for text, cosine in zip(texts, cosines, strict=True)]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """One writer's answers to all phrases, scored; arrays of N phrases."""
-
-    texts: list[str]
-    similarity_N: Values
-    chrf_N: Values
-    exact_N: Values
-
-    @classmethod
-    def of(cls, texts: list[str], pairs: Sequence[Pair], encoder: TextEncoder) -> Answers:
-        similar = similarities(encoder, texts, [pair.concept for pair in pairs])
-        wanted = [pair.completion for pair in pairs]
-        same = [exact(*both) for both in zip(texts, wanted, strict=True)]
-        return cls(texts, np.array(similar), np.array(chrf(texts, wanted)), np.array(same))
-
-    def scores(self, threshold: float, chosen_N: NDArray[np.bool_]) -> dict[str, float]:
-        """Means over the chosen phrases."""
-        similarity = self.similarity_N[chosen_N]
-        return {
-            "exact": float(self.exact_N[chosen_N].mean()),
-            "chrf": float(self.chrf_N[chosen_N].mean()),
-            "naming": float((similarity >= threshold).mean()),
-            "similarity": float(similarity.mean()),
-        }
-
-
-def by_phrase(answers: Answers, named_N: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
-    """Scores over all phrases, and over those apart that contain the name and that do not, where there are any."""
-    apart = {"phrases_with_the_name": named_N, "phrases_without_the_name": ~named_N}
-    groups = {name: answers.scores(threshold, chosen_N) for name, chosen_N in apart.items() if chosen_N.any()}
-    return answers.scores(threshold, named_N | ~named_N) | groups
-
-
-def gain(after: Answers, baselines: dict[str, Answers], seed: int) -> dict[str, Any]:
-    """What the fine-tuned model gains over the best of the baselines; `lower` is a bound of the gain in chrF."""
-    best = max(baselines, key=lambda name: baselines[name].chrf_N.mean())
-    shared, lower = mean_difference(after.chrf_N, baselines[best].chrf_N, "lower", seed)
-    same = float(after.exact_N.mean() - max(other.exact_N.mean() for other in baselines.values()))
-    return {"over": best, "chrf": shared, "chrf_lower": lower, "exact": same}
+BASELINES = ("before", "echo", "nearest_answer", "majority_answer")  # what the fine-tuned model must be better than
 
 
 def evaluate(
@@ -105,6 +58,7 @@ def evaluate(
 
     Raises `StageError` where there are too few phrases for an interval, or no training answer to compare with.
     """
+    document: dict[str, Any] = {"own_metric": own_metric.described(settings.metric)} if settings.metric else {}
     count = min(max(LOSS_PAIRS, settings.samples), len(sides["test"]))
     test = random.Random(settings.seed).sample(sides["test"], count)  # noqa: S311 – a sample
     pairs, shown = not_learned(test)[: settings.samples], not_learned(sides["train"])
@@ -113,47 +67,68 @@ def evaluate(
             f"{SPLIT}: {len(pairs)} held-out phrases and {len(shown)} to train on; 2 and 1 are "
             "needed: raise split.text.test or evaluate.text.samples"
         )
-    phrases = [pair.phrase for pair in pairs]
-    texts = {"echo": phrases, "nearest_answer": nearest_answers(encoder, phrases, shown)}
+    texts = without_model(encoder, pairs, shown)
     texts |= {name: as_served(model, chat, pairs, settings.seed, serving) for name, model in models.items()}
-    answers = {name: Answers.of(written, pairs, encoder) for name, written in texts.items()}
-    named_N = np.array([names(pair.phrase, pair.concept) for pair in pairs])
-    document: dict[str, Any] = {n: by_phrase(row, named_N, settings.similarity) for n, row in answers.items()}
+    wanted = [pair.completion for pair in pairs]
+    scores = {name: scored(written, wanted) for name, written in texts.items()}
+    if settings.metric:
+        own = own_metric.measure(settings.metric, pairs, texts)
+        scores = {name: row | own[name] for name, row in scores.items()}
     losses = {name: held_out_loss(model, chat, test) for name, model in models.items()}
     losses["unigram"] = unigram_loss(chat, sides["train"], test)
-    for name, loss in losses.items():
-        document[name] = {"loss": loss, "perplexity": math.exp(loss), **document.get(name, {})}
-    document["gain"] = gain(answers["after"], {name: answers[name] for name in BASELINES}, settings.seed)
-    document |= {"pairs": len(test), "samples": len(pairs), "threshold": settings.similarity}
-    document["samples_with_the_name"] = int(named_N.sum())
-    return document, evidence(pairs, answers)
+    document |= {name: {"loss": loss, "perplexity": math.exp(loss)} for name, loss in losses.items()}
+    document |= {name: document.get(name, {}) | means(row) for name, row in scores.items()}
+    document["after"]["lower"] = {name: lower_end(row_N, settings.seed) for name, row_N in scores["after"].items()}
+    document |= {"gain": gain(scores, settings.seed), "pairs": len(test), "samples": len(pairs)}
+    similar: dict[str, Values] = {}
+    if any(pair.concept for pair in pairs):
+        naming = Naming(pairs, encoder, settings.similarity)
+        similar = {name: naming.similarity(written) for name, written in texts.items()}
+        document |= {name: document[name] | naming.row(scores[name], similar[name]) for name in texts}
+        document |= naming.document()
+    if settings.judge:
+        document["judge"] = pairwise.compare(pairs, texts["before"], texts["after"], settings.judge)
+    return document, evidence(pairs, texts, scores, similar)
 
 
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+def without_model(encoder: TextEncoder, pairs: Sequence[Pair], training: Sequence[Pair]) -> dict[str, list[str]]:
+    """The answers that need no model, by who gives them."""
+    phrases = [pair.phrase for pair in pairs]
+    return {
+        "echo": phrases,
+        "nearest_answer": nearest_answers(encoder, phrases, training),
+        "majority_answer": [majority_answer(training)] * len(pairs),
+    }
 
 
-def chrf(answers: Sequence[str], references: Sequence[str]) -> list[float]:
-    """The score of each answer beside its reference; a reference of under six characters keeps all below 1."""
-    wanted = [[reference] for reference in references]
-    _, scores_N = chrf_score(answers, wanted, n_word_order=0, return_sentence_level_score=True)
-    return scores_N.tolist()
+def means(scores: Scores) -> dict[str, Any]:
+    return {name: float(values_N.mean()) for name, values_N in scores.items()}
 
 
-def exact(answer: str, reference: str) -> float:
-    """1 for the same text, white space around it aside, else 0."""
-    return float(answer.strip() == reference.strip())
+def lower_end(values_N: Values, seed: int) -> float:
+    """The lower end of the mean's one-sided 95 % interval over phrases."""
+    return mean_difference(values_N, np.zeros_like(values_N), "lower", seed)[1]
 
 
-def names(phrase: str, concept: str) -> bool:
-    """Whether the concept's name stands in the phrase, word by word."""
-    return f" {' '.join(words(concept))} " in f" {' '.join(words(phrase))} "
+def gain(scores: dict[str, Scores], seed: int) -> dict[str, Any]:
+    """What the fine-tuned model gains in each metric over the best of the others, and the lower end of that."""
+    row: dict[str, Any] = {"over": {}}
+    for metric, after_N in scores["after"].items():
+        best = max(BASELINES, key=lambda name: scores[name][metric].mean())
+        row["over"][metric] = best
+        row[metric], row[f"{metric}_lower"] = mean_difference(after_N, scores[best][metric], "lower", seed)
+    return row
 
 
 def nearest_answers(encoder: TextEncoder, phrases: Sequence[str], training: Sequence[Pair]) -> list[str]:
     """For each phrase the completion of the training pair whose phrase is most like it."""
     cosines_PT = encoder.embed(phrases) @ encoder.embed([pair.phrase for pair in training]).T
     return [training[number].completion for number in cosines_PT.argmax(1).tolist()]
+
+
+def majority_answer(training: Sequence[Pair]) -> str:
+    """The completion that training has most often; of several the first."""
+    return Counter(pair.completion for pair in training).most_common(1)[0][0]
 
 
 def unigram_loss(chat: Chat, training: Sequence[Pair], test: Sequence[Pair]) -> float:
@@ -168,7 +143,7 @@ def unigram_loss(chat: Chat, training: Sequence[Pair], test: Sequence[Pair]) -> 
 
 
 def not_learned(pairs: Sequence[Pair]) -> list[Pair]:
-    """What users wrote is not printed, and a learned pair names no concept that could be looked for."""
+    """What users wrote is neither printed, nor given to a user's metric, nor sent to a judge."""
     return [pair for pair in pairs if not pair.learned]
 
 
@@ -185,18 +160,43 @@ def as_served(model: PreTrainedModel, chat: Chat, pairs: Sequence[Pair], seed: i
     )
 
 
-def evidence(pairs: Sequence[Pair], answers: dict[str, Answers]) -> list[dict[str, Any]]:
-    """A row for each phrase: what it means, the wanted answer, who wrote what for it, and how similar that is."""
-    return [
-        {"phrase": pair.phrase, "concept": pair.concept, "reference": pair.completion}
-        | {name: answers[name].texts[i] for name in ("before", "after", "nearest_answer")}
-        | {f"similarity_{name}": float(answers[name].similarity_N[i]) for name in ("echo", "before", "after")}
-        for i, pair in enumerate(pairs)
-    ]
+def evidence(
+    pairs: Sequence[Pair], texts: dict[str, list[str]], scores: dict[str, Scores], similar: dict[str, Values]
+) -> list[dict[str, Any]]:
+    """A row for each phrase: the wanted answer, who wrote what, and how good that is.
+
+    Where the pair has a concept it stands there, too, with how similar the answers are to its name.
+    """
+    rows: list[dict[str, Any]] = []
+    for i, pair in enumerate(pairs):
+        row: dict[str, Any] = {"phrase": pair.phrase, "reference": pair.completion}
+        row |= {name: texts[name][i] for name in ("before", "after", "nearest_answer")}
+        for name in ("before", "after"):
+            row |= {f"{metric}_{name}": float(values_N[i]) for metric, values_N in scores[name].items()}
+        if pair.concept:
+            row["concept"] = pair.concept
+            row |= {f"similarity_{name}": float(similar[name][i]) for name in ("echo", "before", "after")}
+        rows.append(row)
+    return rows
+
+
+def in_words(document: dict[str, Any]) -> list[str]:
+    """What was found, a line for each of who answers."""
+    loss = f"loss {document['before']['loss']:.3f} → {document['after']['loss']:.3f} of {document['pairs']} pairs"
+    lines = [loss]
+    own = [name for name in document["gain"]["over"] if name not in METRICS]
+    for name in ("after", *BASELINES):
+        row = document[name]
+        words = f"exactly the wanted answer {row['exact']:.0%}, but for case and punctuation "
+        words += f"{row['exact_normalised']:.0%}, F1 {row['token_f1']:.2f}, ROUGE-L {row['rouge_l']:.2f}, "
+        words += f"chrF {row['chrf']:.2f}" + "".join(f", {metric} {row[metric]:.3g}" for metric in own)
+        words += f", names the picture {row['naming']:.0%}" if "naming" in row else ""
+        lines.append(f"{name}: {words} of {document['samples']}")
+    return [*lines, *([pairwise.in_words(document["judge"])] if "judge" in document else [])]
 
 
 def main() -> None:
-    """Write the metrics and every written prompt."""
+    """Write the metrics and every written answer."""
     params = config.load()
     base, _ = opened(TEXT_BASE)
     verify(CHECKPOINT)
@@ -206,12 +206,8 @@ def main() -> None:
         models, Chat.read(base, CHECKPOINT), TextEncoder(), sides, params.evaluate.text, params.serving
     )
     write_text(WRITTEN, canonical(written))
-    write_text(METRICS, canonical(document))
-    print(f"loss {document['before']['loss']:.3f} → {document['after']['loss']:.3f} of {document['pairs']} pairs")
-    for name in ("before", "after", *BASELINES):
-        row = document[name]
-        scores = f"chrF {row['chrf']:.2f}, exact {row['exact']:.0%}, names the picture {row['naming']:.0%}"
-        print(f"{name}: {scores} of {len(written)}")
+    write_text(EVALUATION, canonical(document))
+    print("\n".join(in_words(document)))
 
 
 if __name__ == "__main__":

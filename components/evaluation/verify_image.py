@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components import config
 from components.artifact import canonical, verify, write_text
 from components.config import Serving, VerifyImage
 from components.data import sample
+from components.evaluation import verify_pipeline
+from components.evaluation.psnr import psnr
+from components.models.brought import BUILT_IN
+from components.models.brought_pipeline import opened
+from components.models.pipelines import family_of
+from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_EXPORT as EXPORT
 from components.paths import IMAGE_METRICS, IMAGE_SPLIT
 from components.runtimes.base import Floats, ImageRequest
@@ -27,7 +32,6 @@ from components.stage import StageError, run
 TEST = IMAGE_SPLIT / "test.parquet"
 METRICS = IMAGE_METRICS / "verify.json"
 ENGINES: tuple[Engine, ...] = ("onnxruntime", "openvino")
-PEAK = 255.0
 
 
 def lowest_cosine(one_BCHW: Floats, other_BCHW: Floats) -> float:
@@ -35,12 +39,6 @@ def lowest_cosine(one_BCHW: Floats, other_BCHW: Floats) -> float:
     left, right = (array.reshape(len(array), -1).astype(np.float64) for array in (one_BCHW, other_BCHW))
     products = (left * right).sum(axis=1)
     return float((products / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1) + 1e-12)).min())
-
-
-def psnr(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of two uint8 pictures in dB, at most 100 (equal pictures have no noise)."""
-    error = np.mean((left.astype(np.float64) - right.astype(np.float64)) ** 2)
-    return 100.0 if error == 0 else float(min(100.0, 10 * np.log10(PEAK**2 / error)))
 
 
 def parity(
@@ -74,12 +72,18 @@ def main() -> None:
     bounds, serving = params.verify.image, params.serving
     export = verify(EXPORT)
     captions = [row.text for row in sample.read(TEST)][: bounds.samples]
-    document = measure(EXPORT, captions, serving, bounds)
+    if params.base.image.model == BUILT_IN["image"]:
+        document = measure(EXPORT, captions, serving, bounds)
+    else:
+        base, _ = opened()
+        verify(CHECKPOINT)
+        document = verify_pipeline.measure(EXPORT, base, family_of(base), CHECKPOINT, captions, serving, bounds)
     document |= {"export": export.digest, "samples": len(captions)}
     document |= {"steps": serving.image_steps, "guidance": serving.image_guidance}
     write_text(METRICS, canonical(document))
     for name, row in document["parity"].items():
-        print(f"{name}: velocity cosine {row['min_velocity_cosine']:.4f}, picture PSNR {row['min_image_psnr']:.1f} dB")
+        cosine = row.get("min_velocity_cosine", row.get("min_latents_cosine"))
+        print(f"{name}: cosine {cosine:.4f} of the network's outputs, picture PSNR {row['min_image_psnr']:.1f} dB")
     if not document["passed"]:
         raise StageError(f"parity with PyTorch failed; see {METRICS} and the bounds under verify.image")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
@@ -66,14 +67,13 @@ def opened(url: str, *, create: bool = True) -> Iterator[Engine]:
 
 @contextmanager
 def reading(database: Database, what: str = "events") -> Iterator[Connection]:
-    """A connection that only reads; of a database that is named by its URL the schema stays as it is."""
+    """A connection that only reads; of a database that is named by its URL the schema stays as it is, and no connection
+    stays open."""
     engine = engine_of(database) if isinstance(database, str) else database
-    try:
-        with described(f"{what} cannot be read"), engine.connect() as connection:
-            yield connection
-    finally:
+    with described(f"{what} cannot be read"), engine.connect() as connection:
         if isinstance(database, str):
-            engine.dispose()
+            connection.detach()  # it closes at the end; the pool is also that of others, who may be at work
+        yield connection
 
 
 @contextmanager
@@ -103,7 +103,8 @@ def engine_of(url: str, *, create: bool = False) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             parsed = _with_its_file(parsed, create)
-        return _engine(parsed.render_as_string(hide_password=False))
+        with _FIRST:
+            return _engine(parsed.render_as_string(hide_password=False))
     except (SQLAlchemyError, ImportError, OSError) as error:
         # Without the password that the URL may hold.
         raise DatabaseError(f"events database {url.split('@')[-1]}: {error}") from error
@@ -123,15 +124,19 @@ def connect(url: str) -> Engine:
 
 
 _engine = lru_cache(maxsize=8)(connect)  # a process of the stack has one or two
+_FIRST = threading.Lock()  # of threads that ask at once all get the engine of the first
 
 
 def _with_its_file(url: URL, create: bool) -> URL:
     """SQLite's URL with an absolute path: a relative one means another file in another working directory."""
-    path = Path(url.database or "")
+    if url.database in (None, "", ":memory:"):
+        raise DatabaseError(
+            f"events database {url}: in memory it would be that of one process, and all of the stack share it; name a "
+            "file"
+        )
+    path = Path(url.database)
     if not create and not path.is_file():
         raise NoDatabaseError(f"no events database at {path}; it is made when the gateway first starts")
-    if url.database in (None, "", ":memory:"):
-        return url
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
         _for_its_owner_alone(path)

@@ -143,8 +143,26 @@ class CandidateCall(Event):
     latency_s: Duration
 
 
+class Sampled(Event):
+    """A good answer that is to be computed again: all that it takes, as JSON, and what was served.
+
+    It holds more of a person's words than `Finished` does, so `job` and `answer` are emptied once it has been judged.
+    `adapter`: as in `Finished`.
+    """
+
+    line: Literal["text", "image"]
+    deployment: Name
+    adapter: Stored = ""
+    job: Stored
+    answer: Stored
+
+
 class Deployment(BaseModel):
-    """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made."""
+    """Which bytes a deployment id stands for: package digest, MLflow model and version, Bento tag, time it was made.
+
+    `price`: what its provider takes for a million tokens, as a JSON object of `input`, `output` and `currency`; empty
+    where that is not known, or it is a model of one's own.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -155,6 +173,7 @@ class Deployment(BaseModel):
     version: Stored
     bento: Stored
     time: float
+    price: Stored = "{}"
 
 
 def hash_user(user: str, secret: str) -> str:
@@ -219,12 +238,24 @@ TRIALS = Table(
     *(text_column(name) for name in ("line", "deployment", "reason")),
     Column("latency_s", Float(53), nullable=False),
 )
+# `verdict`: empty while it waits; `judged`: when that was (epoch s); `measured`: what it rests on, as JSON.
+RECHECKS = Table(
+    "rechecks",
+    METADATA,
+    Column("request_id", String(200), primary_key=True),
+    Column("time", Float(53), nullable=False, index=True),
+    *(text_column(name) for name in ("line", "deployment", "adapter", "job", "answer")),
+    Column("verdict", String(20), nullable=False, server_default="", index=True),
+    Column("judged", Float(53), nullable=False, server_default="0"),
+    Column("measured", Text, nullable=False, server_default="{}"),
+)
 DEPLOYMENTS = Table(
     "deployments",
     METADATA,
     Column("deployment", String(200), primary_key=True),
     *(text_column(name) for name in ("line", "digest", "model", "version", "bento")),
     Column("time", Float(53), nullable=False, index=True),
+    Column("price", Text, nullable=False, server_default="{}"),
 )
 LABEL_TASKS = Table(
     "label_tasks",

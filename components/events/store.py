@@ -26,6 +26,7 @@ from components.events.schema import (
     ACCEPTED,
     FEEDBACK,
     FINISHED,
+    RECHECKS,
     TRIALS,
     Accepted,
     CandidateCall,
@@ -33,11 +34,18 @@ from components.events.schema import (
     Feedback,
     Finished,
     Outcome,
+    Sampled,
     storable,
 )
 
 T = TypeVar("T")
-TABLES: dict[type[Event], Table] = {Accepted: ACCEPTED, Finished: FINISHED, Feedback: FEEDBACK, CandidateCall: TRIALS}
+TABLES: dict[type[Event], Table] = {
+    Accepted: ACCEPTED,
+    Finished: FINISHED,
+    Feedback: FEEDBACK,
+    CandidateCall: TRIALS,
+    Sampled: RECHECKS,
+}
 IDLE_SECONDS = 5.0  # without a commit, until one is tried: a disk may fill while nobody asks
 RETRY_SECONDS = 1.0  # after a commit that failed
 ROOM = 256 * 1024  # bytes: more than a request's rows take
@@ -67,9 +75,7 @@ class EventStore:
     @classmethod
     async def open(cls, url: str, capacity: int = 4096) -> EventStore:
         """Connect, migrate and start the writer; `capacity` events wait at most, further appends wait to enter."""
-        engine = engine_of(url, create=True)
-        await asyncio.to_thread(migrate, engine)
-        return cls(engine, capacity)
+        return cls(await asyncio.to_thread(_at_newest, url), capacity)
 
     async def append(self, event: Event) -> bool:
         """True once `event` is on disk, False if its key already was; raises `DatabaseError` if it is not stored.
@@ -80,6 +86,8 @@ class EventStore:
             raise DatabaseError("the event store is closed")
         waiting = _Waiting(event, asyncio.get_running_loop().create_future())
         await self._queue.put(waiting)
+        if self._writer.done():  # it entered a full queue only after that was closed
+            self._refuse_rest()
         return await waiting.written
 
     async def who_asked(self, request_id: str) -> tuple[str, float] | None:
@@ -170,6 +178,13 @@ class EventStore:
             item = self._queue.get_nowait()
             if item is not None:
                 _fail([item], DatabaseError("the event store is closed"))
+
+
+def _at_newest(url: str) -> Engine:
+    """The engine of a database that is made, or brought to the newest schema, where it has to be."""
+    engine = engine_of(url, create=True)
+    migrate(engine)
+    return engine
 
 
 def _fail(group: Sequence[_Waiting], error: Exception) -> None:

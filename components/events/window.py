@@ -60,6 +60,35 @@ def _counts(slice_: Any) -> Select[Any]:
     )
 
 
+def by_deployment(url: str, since: float, until: float) -> list[Row]:
+    """Of each deployment that answered on a line: `requests`, likes and dislikes (`reactions`, of which `liked`), and
+    of good answers the tokens, in as many as have them (`counted`); the busiest first."""
+    within = (ACCEPTED.c.time >= since, ACCEPTED.c.time < until)
+    last = standing(*within, FEEDBACK.c.kind == LIKE)
+    well, answered = FINISHED.c.outcome == Outcome.OK, ANSWERED_BY.label("deployment")
+    query = (
+        select(
+            ACCEPTED.c.line,
+            answered,
+            func.count().label("requests"),
+            func.count(last.c.value).label("reactions"),
+            func.count(case((last.c.value > 0, 1))).label("liked"),
+            func.count(case((and_(well, FINISHED.c.completion_tokens > 0), 1))).label("counted"),
+            *(
+                func.coalesce(func.sum(case((well, FINISHED.c[kind]))), 0).label(kind)
+                for kind in ("prompt_tokens", "completion_tokens")
+            ),
+        )
+        .join(FINISHED, ACCEPTED.c.request_id == FINISHED.c.request_id, isouter=True)
+        .join(last, and_(last.c.request_id == ACCEPTED.c.request_id, last.c.rank == 1), isouter=True)
+        .where(*within)
+        .group_by(ACCEPTED.c.line, answered)
+        .order_by(func.count().desc(), answered)
+    )
+    with reading(url) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def _whole(connection: Connection, value: Any) -> Any:
     """A positive number without its fraction: CAST rounds on PostgreSQL, and not every SQLite has floor."""
     return cast(value if connection.dialect.name == "sqlite" else func.floor(value), Integer)

@@ -1,9 +1,10 @@
-"""Stages `export_image`, `export_base`: a denoiser and its caption encoder as ONNX and OpenVINO files, and reference.
+"""Stages `export_image`, `export_base`: what paints, in the forms that engines run, and what its reference painted.
 
 The trained denoiser is served; the base is what evaluation compares it with, on the same engine.
 
-Layout: `denoiser/` and `encoder/`, each with the reference's safetensors, the ONNX graph and OpenVINO's representation,
-and `golden/` with inputs and the reference's outputs, so that an engine can be checked where PyTorch is not installed.
+Of a brought pipeline (`base.image.model`), see `components.export.pipeline`. Of the built-in network `denoiser/` and
+`encoder/`, each with the reference's safetensors, the ONNX graph and OpenVINO's representation, and `golden/` with
+inputs and the reference's outputs, so that an engine can be checked where PyTorch is not installed.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from pathlib import Path
 import torch
 
 from components import config
-from components.artifact import read_manifest, seal, staged
+from components.artifact import read_manifest, seal, staged, verify
 from components.config import ExportImage, Serving
 from components.data import sample
 from components.export.onnx import TracedDenoiser, TracedEncoder, export_onnx
 from components.export.openvino import export_openvino
 from components.models import denoiser
+from components.models.brought import BUILT_IN
+from components.models.brought_pipeline import opened
 from components.models.denoiser import CHANNELS, TEXT_WIDTH, Denoiser
+from components.models.pipelines import adapted, family_of
 from components.models.text_encoder import TextEncoder
 from components.paths import ENCODER, IMAGE_SPLIT
 from components.paths import IMAGE_BASE as BASE
@@ -43,6 +47,7 @@ from components.stage import StageError, run
 
 TRAIN = IMAGE_SPLIT / "train.parquet"
 STAGES = {"export_image": (CHECKPOINT, EXPORT), "export_base": (BASE, BASE_EXPORT)}
+GOLDEN_PICTURES = 2  # of a pipeline: its reference may take a quarter of an hour for each
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -89,11 +94,43 @@ def write_export(
     write_encoder(encoder, network.shape.text_tokens, folder / "encoder")
 
 
+def export_pipeline(stage: str, captions: list[str], parameters: ExportImage, serving: Serving, folder: Path) -> str:
+    """A brought pipeline, with its adapter or (`export_base`) without; the digest of what it was made from."""
+    from components.export.pipeline import write_pipeline, write_pipeline_golden  # 5 s of imports
+
+    base, manifest = opened()
+    family = family_of(base)
+    if stage == "export_base":
+        write_pipeline(lambda: family.read(base), family, base, parameters.weight_format, serving, folder)
+        return manifest.digest
+    digest = verify(CHECKPOINT).digest
+    runtime = write_pipeline(lambda: adapted(base, CHECKPOINT), family, base, parameters.weight_format, serving, folder)
+    description = runtime.description
+    prompts = [runtime.shared_part(caption) for caption in captions[:GOLDEN_PICTURES]]
+    del runtime  # the memory holds the engine or the reference
+    write_pipeline_golden(adapted(base, CHECKPOINT), description, prompts, folder)
+    return digest
+
+
 def main(stage: str) -> None:
     """Export the stage's model to its folder."""
-    source, target = STAGES[stage]
     params = config.load()
-    parameters, serving = params.export.image, params.serving
+    if params.base.image.model == BUILT_IN["image"]:
+        return export_built_in(stage, params.export.image, params.serving)
+    captions = [row.text for row in sample.iterate(TRAIN)]
+    parameters, target = params.export.image, STAGES[stage][1]
+    with staged(target) as folder:
+        digest = export_pipeline(stage, captions, parameters, params.serving, folder)
+        recorded = {"weight_format": parameters.weight_format}  # weights alone are compressed, which asks for no inputs
+        seal(folder, line="image", kind="export", parents={"checkpoint": digest}, parameters=recorded, metrics={})
+    print(f"{target}: OpenVINO GenAI ({parameters.weight_format})")
+
+
+def export_built_in(stage: str, parameters: ExportImage, serving: Serving) -> None:
+    """The built-in network: the trained denoiser, or the shipped one."""
+    if parameters.weight_format == "f16":
+        raise StageError("export.image.weight_format f16 is for pipelines; the built-in network takes f32 or int8")
+    source, target = STAGES[stage]
     network = denoiser.load(source)
     captions = [row.text for row in sample.iterate(TRAIN)]
     rows = len(captions) * rows_there_are(serving)

@@ -41,15 +41,16 @@ WORKS = {
 def attribution(line: Line, source: str, base: Mapping[str, str] | None = None) -> str:
     """Markdown that names every work a line's model contains or was trained on; `source` as in `params.yaml`.
 
-    `base`: source, family and licence of the text line's base.
+    `base`: source, family and licence of the base, of the image line only where it is not the shipped one.
     """
     data = ["openmoji", "emoji-data"] if source == "openmoji" else ["own"]
     # The image line's shipped base was trained on OpenMoji, whatever it is fine-tuned on.
-    model = ["minilm", "openmoji", "emoji-data"] if line == "image" else []
+    model = ["minilm", "openmoji", "emoji-data"] if line == "image" and not base else []
     works = [WORKS[name] for name in dict.fromkeys((*model, *data))]
     if base:
         words = f"- {base['source']} ({base['family']}), {base['licence']}"
-        works = [WORKS.get(base["source"], f"{words}: the base model; fine-tuned, merged and quantised."), *works]
+        done = "fine-tuned, merged and quantised" if line == "text" else "fine-tuned and converted for OpenVINO"
+        works = [WORKS.get(base["source"], f"{words}: the base model; {done}."), *works]
     return "\n".join([f"# Works in this model ({line})", "", *works, ""])
 
 

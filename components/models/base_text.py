@@ -57,6 +57,13 @@ def smollm_tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
     )
 
 
+def gguf_tokenizer(source: Path, fields: dict[str, Any]) -> PreTrainedTokenizerBase:
+    """The tokenizer that the file describes in `fields`."""
+    if (fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre")) == ("gpt2", "smollm"):
+        return smollm_tokenizer(fields)
+    return AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+
+
 def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The dequantised bf16 model and its tokenizer; raises `StageError` where the file is missing or not a GGUF."""
     if not source.is_file():
@@ -67,18 +74,27 @@ def read_gguf(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise StageError(f"{source}: not a readable GGUF file: {error}; fetch it again") from error
     try:
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
-        if (fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.pre")) == ("gpt2", "smollm"):
-            return model, smollm_tokenizer(fields)
-        return model, AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        return model, gguf_tokenizer(source, fields)
     except (ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise StageError(
             f"{source}: transformers cannot read this GGUF ({error}); bring the model as a folder of safetensors"
         ) from error
 
 
+def licence_of_gguf(source: Path) -> str:
+    """The licence that the file names; empty where it names none."""
+    field = GGUFReader(source).fields.get("general.license")
+    return str(field.contents()).lower() if field else ""
+
+
 def main() -> None:
     """Write `data/base/text`."""
     settings = config.load().base.text
+    if settings.endpoint:
+        raise StageError(
+            f"base.text.endpoint: {settings.endpoint} is an API, with no weights to train from; `atelier pipeline run` "
+            "makes all else, `atelier release start` has it serve"
+        )
     source = Source.of(settings.model)
     built_in = source.kind == "built-in"
     with staged(TEXT_BASE) as folder:
@@ -86,6 +102,8 @@ def main() -> None:
             model, tokenizer = read_gguf(SOURCE if built_in else Path(source.name))
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+            if not built_in and (named := licence_of_gguf(Path(source.name))):
+                (folder / "README.md").write_text(f"---\nlicense: {named}\n---\n")  # as folders name theirs
             facts = examine(folder, "apache-2.0" if built_in else settings.licence, settings.model)
             sealed = {}
         else:

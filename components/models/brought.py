@@ -12,10 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from components.artifact import ArtifactError, Manifest, file_digest, verify
+from components.chat import context_length
 from components.paths import STATE
 from components.stage import StageError
 
@@ -24,6 +26,7 @@ MODELS = STATE / "models"  # what a hub gave, a folder for each commit
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+LONGEST_HEADER = 2**27  # bytes of a safetensors file's
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 # What a model is read from; a repository holds much else, such as the same weights for other programs.
 FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*")
@@ -86,15 +89,27 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     """
     if not folder.is_dir():
         raise StageError(f"base.text.model: there is no folder {folder}")
-    config, template = read_json(folder / "config.json"), _template(folder)
-    shapes = dict(tensors(folder))
+    config = read_json(folder / "config.json")
+    parameters = parameters_of(folder)
     named = licence or licence_of(folder)
-    faults = [*_code(folder, config), *_talks(folder, config, template), *unlicensed(named, licence)]
-    if faults:
-        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(faults)}")
-    parameters = sum(shapes.values())
-    context = int(config.get("max_position_embeddings") or 0)
-    return Facts(str(config["model_type"]), named, parameters, context, digests(folder))
+    if found := faults(folder, licence):
+        raise StageError(f"base.text.model: {model or folder} cannot be used: {'; '.join(found)}")
+    return Facts(str(config["model_type"]), named, parameters, context_length(config), digests(folder))
+
+
+def parameters_of(folder: Path) -> int:
+    """How many values a model's weights have; raises `StageError` where its files are not whole."""
+    return sum(dict(tensors(folder)).values())
+
+
+def faults(folder: Path, licence: str | None) -> list[str]:
+    """What keeps the model in `folder` from being used, whatever its weights are."""
+    config, template = read_json(folder / "config.json"), _template(folder)
+    return [
+        *_code(folder, config),
+        *_talks(folder, config, template),
+        *unlicensed(licence or licence_of(folder), licence),
+    ]
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -195,9 +210,13 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
         )
     seen: dict[str, str] = {}
     for shard in shards:
-        for name, count in _header(folder / shard, key):
+        length, header = read_header(folder / shard, f"{key}: ")
+        expected, size = 8 + length + max(tensor.end for tensor in header.values()), (folder / shard).stat().st_size
+        if size != expected:
+            raise StageError(f"{key}: {folder / shard} has {size:,} bytes of {expected:,}: bring it again")
+        for name, tensor in header.items():
             seen[name] = shard
-            yield name, count
+            yield name, prod(tensor.shape)
     if wrong := sorted(name for name, shard in placed.items() if seen.get(name) != shard):
         raise StageError(
             f"{key}: {index} says that {wrong[0]} is in {placed[wrong[0]]}, where it is not "
@@ -205,26 +224,31 @@ def tensors(folder: Path, weights: str = WEIGHTS, line: str = "text") -> Iterato
         )
 
 
-def _header(path: Path, key: str) -> list[tuple[str, int]]:
-    """The tensors of one safetensors file, whose length must be what its header says."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(length, 2**27)))
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            end = max(entry["data_offsets"][1] for entry in tensors.values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StageError(f"{key}: {path} is no safetensors file: bring it again") from error
-    expected, size = 8 + length + end, path.stat().st_size
-    if size != expected:
-        raise StageError(f"{key}: {path} has {size:,} bytes of {expected:,}: bring it again")
-    counts = []
-    for name, entry in tensors.items():
-        count = 1
-        for side in entry["shape"]:
-            count *= side
-        counts.append((name, count))
-    return counts
+class Tensor(NamedTuple):
+    """What a safetensors file's header says of a tensor; `end`: of its bytes, after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    end: int
+
+
+def read_header(path: Path, said_before: str = "") -> tuple[int, dict[str, Tensor]]:
+    """The bytes that a safetensors file's header has, and its tensors; raises `StageError` where it is no such file,
+    as where Git LFS has left a pointer in its place."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, LONGEST_HEADER)))
+        tensors = {
+            name: Tensor(entry["dtype"], tuple(entry["shape"]), int(entry["data_offsets"][1]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+        if not tensors:
+            raise ValueError("it has no tensor")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise StageError(f"{said_before}{path} is no safetensors file: bring it again") from error
+    return length, tensors
 
 
 def _template(folder: Path) -> str | None:
@@ -257,6 +281,11 @@ def _talks(folder: Path, config: dict[str, Any], template: str | None) -> Iterat
         yield (
             "it has no chat template, so that it is a base model and nobody has taught it to answer: take the chat "
             "model of the family, or put the template as chat_template.jinja into the folder"
+        )
+    elif "strftime_now" in template and "date_string" not in template:
+        yield (
+            "its chat template writes the day's date (strftime_now), so that it would be served other prompts than it "
+            "was trained on: write a date in its place, as chat_template.jinja in the folder"
         )
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         yield "it has no tokenizer (tokenizer.json)"

@@ -6,8 +6,9 @@ before anything is computed. Weights are safetensors, and no code of the pipelin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +56,29 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     index = _index(folder)
     family = _family(index)
     named = licence or licence_of(folder)
-    missing = list(_missing(folder, index, family))
-    faults = [*_code(folder, index), *missing, *unlicensed(named, licence, "image")]
-    if not missing:
-        faults += family.faults(folder)
-    if faults:
-        raise StageError(f"base.image.model: {model or folder} cannot be used: {'; '.join(faults)}")
+    if found := faults(folder, licence):
+        raise StageError(f"base.image.model: {model or folder} cannot be used: {'; '.join(found)}")
     parameters = sum(count for part in _parts(index) for count in _weights(folder / part))
     return Facts(family.name, named, parameters, family.native_size(folder), digests(folder))
 
 
+def faults(folder: Path, licence: str | None) -> list[str]:
+    """What keeps the pipeline in `folder` from being used; raises `StageError` where it is none of a family."""
+    index = _index(folder)
+    family = _family(index)
+    missing = list(_missing(folder, index, family))
+    found = [*_code(folder, index), *missing, *unlicensed(licence or licence_of(folder), licence, "image")]
+    return found if missing else [*found, *family.faults(folder)]
+
+
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that the pipeline is read from, by path."""
+    """SHA-256 of every file that the pipeline is read from, by path: what else lies there, as another form of the
+    same weights, is of no account."""
     parts = _parts(_index(folder))
     files = [path for part in parts for path in (folder / part).iterdir() if path.is_file()]
     files += [folder / INDEX, *folder.glob("README.md"), *folder.glob("LICENSE*")]
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(files)}
+    named = {path.relative_to(folder).as_posix(): path for path in sorted(files)}
+    return {name: file_digest(path) for name, path in named.items() if _matches(name, FILES, OTHER_FORMS)}
 
 
 def opened(base: Path = IMAGE_SOURCE) -> tuple[Path, Manifest]:
@@ -83,13 +91,18 @@ def download(source: Source) -> Source:
     return brought.download(source, FILES, OTHER_FORMS)
 
 
+def _matches(name: str, wanted: Sequence[str], ignored: Sequence[str]) -> bool:
+    """As a hub's client takes patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in wanted) and not any(
+        fnmatchcase(name, pattern) for pattern in ignored
+    )
+
+
 def _index(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         single = sorted(path.name for path in folder.glob("*.safetensors"))
-        hint = f"; {single[0]} alone is no pipeline: save it as a folder with diffusers (from_single_file)"
-        raise StageError(
-            f"base.image.model: {folder} has no {INDEX}: it is no pipeline's folder{hint if single else ''}"
-        )
+        hint = f"; {single[0]} alone is none: save it as a folder with diffusers (from_single_file)" if single else ""
+        raise StageError(f"base.image.model: {folder} has no {INDEX}: it is no pipeline's folder{hint}")
     return read_json(folder / INDEX, "image")
 
 
@@ -140,7 +153,13 @@ def _broken(part: Path) -> Iterator[str]:
         if (part / "config.json").is_file():
             list(_weights(part))
     except StageError as error:
-        yield str(error).removeprefix("base.image.model: ")
+        said = str(error).removeprefix("base.image.model: ")
+        if variants := sorted(path.name for path in part.glob("*.fp16*.safetensors")):
+            said += (
+                f"; {variants[0]} is the variant fp16, which is not read: load the pipeline with diffusers "
+                "(variant='fp16') and save it again (save_pretrained)"
+            )
+        yield said
 
 
 def _weights(part: Path) -> Iterator[int]:

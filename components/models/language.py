@@ -1,4 +1,4 @@
-"""The text model: a causal language model with a LoRA adapter, how a conversation becomes tokens, the loss on answers.
+"""The text model: a causal language model, its LoRA adapter, how a conversation becomes tokens, the loss on answers.
 
 Knows PyTorch, transformers and PEFT; knows nothing of training loops, metrics or serving engines.
 Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole batch, V vocabulary.
@@ -7,11 +7,11 @@ Shapes: B sequences, L tokens, D hidden width, N completion tokens of the whole 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jinja2 import TemplateError
@@ -25,7 +25,8 @@ from components.data.pairs import Pair
 from components.stage import StageError
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of a pair
-BATCH_ROWS, BATCH_TOKENS = 16, 4096  # where a loss is measured: 0.8 GB of logits at the most, in float32
+# Where a loss is measured: 0.8 GB of logits at the most, in float32. A larger vocabulary has fewer tokens at a time.
+BATCH_ROWS, BATCH_TOKENS, BATCH_VOCABULARY = 16, 4096, 49152
 
 SURE = 1e-4  # nats per token, below which odds are not told apart: those of a certain completion are infinite
 IGNORED = -100  # label of tokens that carry no loss, as in PyTorch's cross entropy
@@ -43,6 +44,33 @@ class Batch(NamedTuple):
     ids_BL: Tensor
     mask_BL: Tensor
     labels_BL: Tensor
+
+    @property
+    def attention(self) -> dict[str, Any]:
+        """What the model is told beside the tokens."""
+        return {"attention_mask": self.mask_BL}
+
+    @property
+    def samples(self) -> int:
+        return len(self.ids_BL)
+
+
+class Packed(NamedTuple):
+    """Several samples in each row, one after the other; `positions_BL` begin at 0 with each of them.
+
+    That is how transformers knows where a sample ends, so that no token attends to another sample's. It looks at
+    positions only where it is given no mask and no cache.
+    """
+
+    ids_BL: Tensor
+    positions_BL: Tensor
+    labels_BL: Tensor
+    numbers_BL: Tensor  # which sample each token is of
+    samples: int
+
+    @property
+    def attention(self) -> dict[str, Any]:
+        return {"position_ids": self.positions_BL, "use_cache": False}
 
 
 class Chat:
@@ -85,15 +113,15 @@ class Chat:
         prompt, written = self.prompt(pair.messages), self.answer(pair.completion)
         return prompt + written, [IGNORED] * len(prompt) + written
 
-    def encode_all(self, pair: Pair) -> list[Encoded]:
-        """A pair with labels on every answer in it: as one sample where the template only appends, else as several.
+    def encode_all(self, pair: Pair, answers: Literal["all", "last"] = "all") -> list[Encoded]:
+        """A pair with labels on every answer in it, or on the last: one sample where the template only appends.
 
         Templates that leave something out of earlier answers, such as the reasoning, show them to the model in another
-        form than it writes them in.
+        form than it writes them in: there each answer is a sample, after the prompt that it is given in service. An
+        answer of `pair.untaught` carries no label.
         """
         samples: list[Encoded] = []
-        answers = [(pair.messages[:at], text) for at, (role, text) in enumerate(pair.messages) if role == "assistant"]
-        for messages, text in [*answers, (pair.messages, pair.completion)]:
+        for messages, text in [*(pair.answers if answers == "all" else ()), (pair.messages, pair.completion)]:
             prompt, written = self.prompt(messages), self.answer(text)
             taught: list[int] = []
             if samples and prompt[: len(samples[-1][0])] == samples[-1][0]:
@@ -159,53 +187,68 @@ def load_base(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).eval()
 
 
-def add_adapter(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float) -> PeftModel:
-    """`model` with fresh, trainable LoRA matrices; everything else is frozen."""
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=TARGETS, task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+def load_quantised(folder: Path) -> PreTrainedModel:
+    """The base model on a GPU with its linear layers in 4 bits (NF4, QLoRA), ready for an adapter to be trained."""
+    from peft import prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    device = torch.device("cuda", torch.cuda.current_device())
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, use_safetensors=True, quantization_config=nf4, device_map={"": device}
+    )
+    return cast(PreTrainedModel, prepare_model_for_kbit_training(model, use_gradient_checkpointing=False))
 
 
-def adapted(model: PeftModel) -> PreTrainedModel:
+def add_adapter(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, dora: bool = False) -> PeftModel:
+    """`model` with fresh, trainable LoRA matrices (DoRA's magnitudes too); everything else is frozen.
+
+    Raises `StageError` for what PEFT has no such adapter for, as DoRA for the experts of a mixture.
+    """
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, use_dora=dora, target_modules=TARGETS, task_type="CAUSAL_LM"
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # PEFT sets it for GPT-2's layers
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys")  # of mixtures: untrue
+            return get_peft_model(model, config)
+    except (ValueError, TypeError) as error:
+        kind = f"{'dora' if dora else 'lora'} with lora_dropout {dropout:g}"
+        raise StageError(
+            f"train.text: {kind} does not go with a model of the family {model.config.model_type}: {error}; "
+            "set adapter: lora and lora_dropout: 0.0"
+        ) from error
+
+
+def adapted(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The causal model whose linear layers the adapter wraps: it runs with the adapter, without PEFT's shell."""
-    return cast(PreTrainedModel, model.get_base_model())
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
-def load_merged(base: Path, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The base model with the trained adapter folded into its weights (in fp32, then cast): an ordinary model again."""
-    tuned = PeftModel.from_pretrained(load_base(base, torch.float32), str(adapter))
+def load_merged(base: Path, checkpoint: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The fine-tuned model: the base with the trained adapter folded into its weights (in fp32, then cast), an ordinary
+    model again; or the checkpoint's own weights, where all of them were trained."""
+    if not (checkpoint / "adapter_config.json").exists():
+        return load_base(checkpoint, dtype)
+    tuned = PeftModel.from_pretrained(load_base(base, torch.float32), str(checkpoint))
     return tuned.merge_and_unload().to(dtype).eval()
 
 
-def fitting(chat: Chat, pairs: Sequence[Pair], max_length: int) -> list[Pair]:
-    """The pairs that have at most `max_length` tokens, with the completion and with what was disliked instead.
-
-    The others are left out whole and said so in one line; raises `StageError` where none is left.
-    """
-    lengths = [
-        max(len(chat.encode(replace(pair, completion=text))[0]) for text in {pair.completion, pair.rejected})
-        for pair in pairs
-    ]
-    fit = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= max_length]
-    if not fit:
-        raise StageError(
-            f"none of {len(pairs)} pairs has at most {max_length} tokens, its prompt included (the shortest has "
-            f"{min(lengths, default=0)}); raise max_length under train.text"
-        )
-    if over := len(pairs) - len(fit):
-        print(
-            f"{over} of {len(pairs)} pairs are left out: their prompt and completion have more than {max_length} "
-            f"tokens (the longest has {max(lengths)}); to learn from them raise max_length under train.text",
-            flush=True,
-        )
-    return fit
+def vocabulary_of(model: PreTrainedModel) -> int:
+    return int(model.get_output_embeddings().weight.shape[0])
 
 
-def batches(samples: Sequence[Encoded]) -> Iterator[list[Encoded]]:
-    """`samples` in order, `BATCH_ROWS` at a time, fewer where they are long: a batch's logits must fit into memory."""
+def batches(
+    samples: Sequence[Encoded], rows: int = BATCH_ROWS, *, vocabulary: int = BATCH_VOCABULARY
+) -> Iterator[list[Encoded]]:
+    """`samples` in order, `rows` at a time, fewer where they or the vocabulary are large: a batch's logits must fit
+    into memory."""
+    most = BATCH_TOKENS * BATCH_VOCABULARY // max(vocabulary, BATCH_VOCABULARY)
     batch: list[Encoded] = []
     for sample in samples:
         longest = max(len(ids) for ids, _ in [*batch, sample])
-        if batch and (len(batch) == BATCH_ROWS or longest * (len(batch) + 1) > BATCH_TOKENS):
+        if batch and (len(batch) == rows or longest * (len(batch) + 1) > most):
             yield batch
             batch = []
         batch.append(sample)
@@ -231,24 +274,60 @@ def collate(samples: Sequence[Encoded], pad: int) -> Batch:
     return Batch(torch.tensor(ids), torch.tensor(mask), torch.tensor(labels))
 
 
-def completion_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Float32 logits_NV that predict each completion token, and the tokens_N they should predict.
+def pack(samples: Sequence[Encoded], pad: int, length: int = 0) -> Packed:
+    """Encoded pairs in rows of `length` tokens, at least the longest's: the longest first, each where it still fits."""
+    length = max(length, *(len(ids) for ids, _ in samples))
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for number in sorted(range(len(samples)), key=lambda number: -len(samples[number][0])):
+        needed = len(samples[number][0])
+        row = next((row for row, room in enumerate(free) if room >= needed), len(rows))
+        if row == len(rows):
+            rows.append([])
+            free.append(length)
+        rows[row].append(number)
+        free[row] -= needed
+    ids, positions, labels, numbers = (torch.full((len(rows), length), filler) for filler in (pad, 0, IGNORED, 0))
+    for row, members in enumerate(rows):
+        start = 0
+        for number in members:
+            own_ids, own_labels = samples[number]
+            place = (row, slice(start, start + len(own_ids)))
+            ids[place], positions[place] = torch.tensor(own_ids), torch.arange(len(own_ids))
+            labels[place], numbers[place] = torch.tensor(own_labels), number
+            labels[row, start] = IGNORED  # the token before it is another sample's
+            start += len(own_ids)
+    return Packed(ids, positions, labels, numbers, len(samples))
+
+
+def beside(model: PreTrainedModel, batch: Batch | Packed) -> Batch | Packed:
+    """`batch` on the model's device: a quantised one is on a GPU from the beginning."""
+    return batch._replace(
+        **{name: part.to(model.device) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    )
+
+
+def completion_logits(model: PreTrainedModel, batch: Batch | Packed) -> tuple[Tensor, Tensor]:
+    """Float32 logits_NV that predict each completion token, and the tokens_N they should predict, where the model is.
 
     The vocabulary's matrix is a fifth of a small model's work: it is applied to these positions and to no other.
     """
-    hidden_BLD = model.get_decoder()(input_ids=batch.ids_BL, attention_mask=batch.mask_BL).last_hidden_state
+    batch = beside(model, batch)
+    hidden_BLD = model.get_decoder()(input_ids=batch.ids_BL, **batch.attention).last_hidden_state
     predicts_BL = batch.labels_BL[:, 1:] != IGNORED
     logits_NV = model.get_output_embeddings()(hidden_BLD[:, :-1][predicts_BL])
     return logits_NV.float(), batch.labels_BL[:, 1:][predicts_BL]
 
 
-def completion_losses(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Each row's cross entropy (nats) summed over its completion, and the number of tokens in that."""
+def completion_losses(model: PreTrainedModel, batch: Batch | Packed) -> tuple[Tensor, Tensor]:
+    """Each sample's cross entropy (nats) summed over its completion, and the number of tokens in that."""
+    batch = beside(model, batch)
     logits_NV, tokens_N = completion_logits(model, batch)
     losses_N = functional.cross_entropy(logits_NV, tokens_N, reduction="none")
-    rows_N = (batch.labels_BL[:, 1:] != IGNORED).nonzero()[:, 0]
-    summed_B = losses_N.new_zeros(len(batch.ids_BL)).index_add(0, rows_N, losses_N)
-    return summed_B, rows_N.bincount(minlength=len(summed_B))
+    predicts_BL = batch.labels_BL[:, 1:] != IGNORED
+    samples_N = batch.numbers_BL[:, 1:][predicts_BL] if isinstance(batch, Packed) else predicts_BL.nonzero()[:, 0]
+    summed_S = losses_N.new_zeros(batch.samples).index_add(0, samples_N, losses_N)
+    return summed_S, samples_N.bincount(minlength=batch.samples)
 
 
 def preference_losses(liked_P: Tensor, disliked_P: Tensor) -> Tensor:
@@ -272,7 +351,7 @@ def held_out_loss(
 ) -> float:
     """Cross entropy in nats per completion token over all pairs; its exponential is the perplexity."""
     total, count = 0.0, 0
-    for samples in batches([chat.encode(pair) for pair in pairs]):
+    for samples in batches([chat.encode(pair) for pair in pairs], vocabulary=vocabulary_of(model)):
         summed_B, tokens_B = completion_losses(model, collate(samples, chat.pad))
         total += summed_B.sum().item()
         count += int(tokens_B.sum())

@@ -32,6 +32,7 @@ from components.stage import StageError
 DIGEST = "atelier.digest"
 LINE = "atelier.line"
 FILES = "package"
+SERVED = ("package", "endpoint")  # kinds of artifacts: with a model's weights, and where one is
 MAX_VALUE = 500  # characters of a parameter kept by every MLflow backend
 
 
@@ -42,8 +43,8 @@ def model_name(settings: config.Registry, line: str) -> str:
 def register(folder: Path, settings: config.Registry) -> ModelVersion:
     """The version of a package, registered once per digest; raises `ArtifactError` or `RegistryError`."""
     manifest = verify(folder)
-    if manifest.kind != "package":
-        raise ArtifactError(f"{folder}: kind is {manifest.kind!r}, only a package is registered")
+    if manifest.kind not in SERVED:
+        raise ArtifactError(f"{folder}: kind is {manifest.kind!r}, only {' and '.join(SERVED)} are registered")
     name = model_name(settings, manifest.line)
     with connect(settings) as client:
         if (existing := version_of(client, name, manifest.digest)) is not None:

@@ -18,12 +18,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise."""
+    """One picture to paint: `steps` of the sampler, `guidance` scale (1 = none), `seed` of its starting noise.
+
+    `size`: the side in pixels, where a pipeline is to paint another than its own; the built-in network has one size.
+    """
 
     prompt: str
     seed: int
     steps: int
     guidance: float
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class TextRequest:
     """One completion: chat `messages` as (role, content), at most `max_new_tokens`, `temperature` 0 = greedy.
 
     `share`: of whom the engine does it, as a key, a slash and a user of it; all without one count as the same.
+    `traced`: the result is to carry a `Trace`.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -39,6 +44,19 @@ class TextRequest:
     top_p: float = 1.0
     seed: int = 0
     share: str = ""
+    traced: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What an engine read and wrote, as tokens, and the log-probability (nats) that it gave to each it wrote.
+
+    By the logits as the model puts them out: before temperature and top-p. The token that ended it is among `tokens`.
+    """
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    log_probs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,19 @@ class TextResult:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    trace: Trace | None = None
+
+
+class RequestRefusedError(ValueError):
+    """The engine cannot take such a request, whoever sends it; nothing was started."""
+
+
+class PromptTooLongError(RequestRefusedError):
+    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
+
+
+class JobFailedError(RuntimeError):
+    """The engine failed on this request alone, or gave it up; others are answered."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -74,10 +105,16 @@ class ImageBackend(Protocol):
 
 
 class ImageRuntime(Protocol):
-    """Paints batches of pictures."""
+    """Paints batches of pictures; `multiple`: of what it paints other sides than its own, if it does (pixels)."""
+
+    @property
+    def multiple(self) -> int | None: ...
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
         """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`."""
+
+    def read_part(self, prompt: str) -> str | None:
+        """What of a prompt it reads, where that is known and not all of it."""
 
 
 class TextRuntime(Protocol):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from components.artifact import ArtifactError, verify
 from components.runtimes.base import Floats, ImageBackend, ImageRequest, ImageRuntime, NotFiniteError
+from components.runtimes.pipeline import PipelineRuntime, paints_pipeline
 
 Engine = Literal["pytorch", "onnxruntime", "openvino"]
 Solver = Literal["euler", "multistep"]
@@ -57,6 +58,11 @@ class Sampler:
             raise NotFiniteError(requests, [to_picture(x) if np.isfinite(x).all() else None for x in x_BCHW])
         return [to_picture(x_CHW) for x_CHW in x_BCHW]
 
+    multiple = None  # it paints its own size alone
+
+    def read_part(self, prompt: str) -> None:
+        """Its encoder reads 16 word pieces, and what it leaves out is not told."""
+
     def _guided(self, x_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats, guidance_B: Floats) -> Floats:
         """Velocity after classifier-free guidance (Ho and Salimans 2022); one forward pass for both halves."""
         guided = np.flatnonzero(guidance_B != 1)  # guidance 1 needs no unconditional half
@@ -87,11 +93,17 @@ def to_picture(x_CHW: Floats) -> NDArray[np.uint8]:
 def load_image(folder: Path, engine: Engine) -> ImageRuntime:
     """Verify the exported folder's digests and load it on an engine; raises `ArtifactError` where it is not whole."""
     verify(folder)
+    if paints_pipeline(folder):
+        if engine != "openvino":
+            raise ArtifactError(f"{folder}: a pipeline, exported for openvino; there is nothing here for {engine}")
+        return PipelineRuntime(folder)
     return load_sampler(folder, engine)
 
 
 def load_sampler(folder: Path, engine: Engine) -> Sampler:
-    """As `load_image`, for a caller that has verified the folder and wants the backend too (parity, calibration)."""
+    """As `load_image`, of the built-in network, for a caller that has verified the folder and wants its backend too."""
+    if paints_pipeline(folder):
+        raise ArtifactError(f"{folder}: holds a pipeline; this is for the built-in network (base.image.model: sticker)")
     try:
         shape = json.loads((folder / "denoiser" / "config.json").read_bytes())
         size, tokens = int(shape["size"]), int(shape["text_tokens"])

@@ -22,36 +22,48 @@ from typing import Any
 import numpy as np
 
 from components.artifact import ArtifactError, verify
-from components.chat import ChatEncoder, ChatFormat, Message, Turn
+from components.chat import ChatEncoder, ChatFormat, Message, Turn, context_length
 from components.config.base import in_float32
-from components.runtimes.base import TextRequest, TextResult
+from components.runtimes.base import (
+    JobFailedError,
+    PromptTooLongError,
+    RequestRefusedError,
+    TextRequest,
+    TextResult,
+    Trace,
+)
 from components.runtimes.fairness import LONG_PROMPT, admissible
 
 READING_TOKENS = 512  # of prompts at a time: two of the steps of 256 tokens in which the engine reads them
 WRITERS_TURN = 0.25  # of the time that reading the long prompt before it took
-CACHE_GB = 1  # of keys and values: about 90,000 tokens of a 135 M model with 8-bit cache
+CACHE_GB = 1  # of keys and values: about 45,000 tokens of a 135 M model
 # With AMX, OpenVINO would choose bf16. Measured there on the default model: f32 with int8 weights writes 1.4 times as
 # fast for one stream, 1.3 for 8 (81 and 364 tokens/s); bf16 1.1 times for 32, 1.3 for 8 prompts of 400 tokens.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+# Of keys and values. With OpenVINO's own choice, 8 bits, an answer may change with the company in which it is written:
+# 2 of 176 greedy ones did in batches of 16, none with 16 bits, at 0.98 to 1.00 times the CPU's time (docs/training.md).
+CACHE = {"KV_CACHE_PRECISION": "f16"}
 WEIGHTS = "adapter_model.safetensors"  # of an adapter: PEFT's name
 log = logging.getLogger("bentoml.text")
 REPLACEMENT = "\ufffd"  # what an incomplete UTF-8 sequence decodes to
-
-
-class RequestRefusedError(ValueError):
-    """The engine cannot take such a request, whoever sends it; nothing was started."""
-
-
-class PromptTooLongError(RequestRefusedError):
-    """The prompt has more tokens than are allowed, or with those asked for more than the model's context holds."""
 
 
 class EngineStoppedError(RuntimeError):
     """The runtime was closed, or has no working engine, before the request was finished."""
 
 
-class JobFailedError(RuntimeError):
-    """The engine failed on this request alone, or gave it up; others are answered."""
+def require_context(folder: Path, max_prompt_tokens: int | None, max_new_tokens: int) -> None:
+    """Raise `ArtifactError` where the model in an export or package holds less than the longest prompt and answer."""
+    holds, prompt = _context(folder / "openvino"), max_prompt_tokens or 1
+    if prompt + max_new_tokens > holds:
+        raise ArtifactError(
+            f"serving.text_max_prompt_tokens {max_prompt_tokens} and text_max_new_tokens {max_new_tokens}: the model "
+            f"in {folder} holds {holds} tokens; lower them, or set text_max_prompt_tokens to null for what it holds"
+        )
+
+
+def _context(folder: Path) -> int:
+    return context_length(json.loads((folder / "config.json").read_bytes()))
 
 
 def load_text(folder: Path, adapter: Path | None = None, max_prompt_tokens: int | None = None) -> OpenVinoText:
@@ -84,6 +96,7 @@ class _Job:
     done: Future[TextResult] = field(default_factory=Future)
     handle: Any = None
     ids: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
     sent: int = 0  # characters already handed out
     finish_reason: str = "length"
     cancelled: bool = False
@@ -101,6 +114,12 @@ class _Job:
     @property
     def unread(self) -> int:
         return 0 if self.ids else len(self.prompt)
+
+    @property
+    def trace(self) -> Trace | None:
+        if not self.request.traced:
+            return None
+        return Trace(tuple(self.prompt), tuple(self.ids), tuple(self.log_probs))
 
 
 class OpenVinoText:
@@ -121,7 +140,7 @@ class OpenVinoText:
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._format = ChatFormat.read(folder)
         self._chat = ChatEncoder(self._render, self._encode, {token.content for token in added if token.special})
-        self._context = int(json.loads((folder / "config.json").read_bytes())["max_position_embeddings"])
+        self._context = _context(folder)
         self._max_prompt_tokens = max_prompt_tokens or self._context
         self._jobs: list[_Job] = []
         self._waiting: list[_Job] = []
@@ -160,6 +179,29 @@ class OpenVinoText:
         job.done.add_done_callback(put)
         return self._items(job, items)
 
+    def takes(self, request: TextRequest) -> bool:
+        """Whether a request is short enough for the model; raises `RequestRefusedError` where it is wrong otherwise."""
+        try:
+            self._job(request, None)
+        except PromptTooLongError:
+            return False
+        return True
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Of each token from a sequence's second on its log-probability (nats) after those before it, by the engine as
+        it serves, its paged cache included."""
+        request = TextRequest((), max_new_tokens=1, temperature=0.0, traced=True)
+        jobs = [_Job(request, list(ids), self._settings(request, ignore_end=True), None) for ids in sequences]
+        for job in jobs:
+            job.settings.echo = True  # the engine gives a prompt's tokens back as if it had written them
+        self._submit(jobs)
+        results = [job.done.result() for job in jobs]
+        return [
+            [*result.trace.log_probs[1 : len(job.prompt)]]
+            for job, result in zip(jobs, results, strict=True)
+            if result.trace
+        ]
+
     async def _items(
         self, job: _Job, items: asyncio.Queue[str | Future[TextResult]]
     ) -> AsyncGenerator[str | TextResult, None]:
@@ -184,11 +226,6 @@ class OpenVinoText:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens."""
         return str(self._tokenizer.decode(list(ids)))
-
-    def active(self) -> int:
-        """Requests in the engine or waiting for its next step."""
-        with self._wake:
-            return len(self._jobs) + len(self._waiting)
 
     def close(self) -> None:
         """End the engine's thread; requests that are not finished raise `EngineStoppedError`."""
@@ -224,6 +261,7 @@ class OpenVinoText:
                 rng_seed=request.seed,
                 ignore_eos=ignore_end,
                 apply_chat_template=False,
+                logprobs=int(request.traced),
             )
             if request.temperature > 0:
                 # With less than float32's normal numbers the engine divides 0 by 0 and writes noise.
@@ -330,6 +368,7 @@ class OpenVinoText:
         while job.handle.can_read():
             for output in job.handle.read().values():
                 job.ids += output.generated_ids
+                job.log_probs += output.generated_log_probs
                 if output.finish_reason == self._genai.GenerationFinishReason.STOP:
                     job.finish_reason = "stop"
         state = job.handle.get_status()
@@ -337,7 +376,7 @@ class OpenVinoText:
             self._hand_out(job, final=state != status.RUNNING)
         if state == status.FINISHED:
             text = self.decode(job.ids)
-            self._finish(job, TextResult(text, len(job.prompt), len(job.ids), job.finish_reason))
+            self._finish(job, TextResult(text, len(job.prompt), len(job.ids), job.finish_reason, job.trace))
         elif state != status.RUNNING:
             self._finish(job, JobFailedError(f"the engine gave the request up ({state.name.lower()})"))
 
@@ -368,7 +407,7 @@ def _pipeline(genai: Any, folder: Path, adapter: Path | None, scale: float) -> A
     """A fresh engine for the exported model in `folder`."""
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = CACHE_GB
-    properties: dict[str, Any] = dict(PRECISION)
+    properties: dict[str, Any] = {**PRECISION, **CACHE}
     if adapter:
         # Its state would be shared by all sequences of a batch, so that one engine cannot change it by request.
         # Measured on the default model: fixed like this it writes 0.74 to 0.79 times as fast as without, 0.55 else.

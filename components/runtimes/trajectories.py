@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,4 +87,9 @@ def write_golden(backend: ImageBackend, size: int, serving: Serving, folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     velocity = forward(backend, inputs)
     np.savez(folder / "golden.npz", allow_pickle=False, velocity=velocity, pictures=pictures_BHWC, **inputs)
-    write_text(folder / "golden.json", canonical({"requests": [asdict(request) for request in requests]}))
+    write_text(folder / "golden.json", canonical({"requests": described(requests)}))
+
+
+def described(requests: Sequence[ImageRequest]) -> list[dict[str, Any]]:
+    """Requests as JSON has them, without what they leave open."""
+    return [{name: value for name, value in asdict(request).items() if value is not None} for request in requests]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -19,13 +19,14 @@ from components.config import TrainText
 from components.data import feedback
 from components.data.pairs import Pair, read_pairs
 from components.models.brought import opened
-from components.models.language import Chat, adapted, fitting, held_out_loss, load_merged
+from components.models.language import Chat, adapted, held_out_loss, load_merged
 from components.paths import ADAPTERS, TEXT_BASE, TRAINING_STATE
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_PACKAGE as PACKAGE
 from components.paths import TEXT_SPLIT as SPLIT
 from components.stage import StageError
 from components.training import text
+from components.training.lengths import Fit, fitting
 from components.training.trainer import discard, state_key
 
 STATE = TRAINING_STATE / "adapter"
@@ -33,8 +34,9 @@ STATE = TRAINING_STATE / "adapter"
 
 def find(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Manifest | None:
     """The adapter that `make` would make, if there is one."""
-    chat = Chat.read(opened(TEXT_BASE)[0], CHECKPOINT)
-    run = _schedule(_pairs(learned, settings, chat)[0], settings)[1]
+    source, _ = opened(TEXT_BASE)
+    chat, settings = Chat.read(source, CHECKPOINT), _alone(settings)
+    run = text.schedule(_samples(learned, settings, chat, source).samples, settings)[1]
     wanted = parents_of(learned), _parameters(segment, run, chat)
     made = (read_manifest(path.parent) for path in ADAPTERS.glob(f"*/{MANIFEST}"))
     same = (manifest for manifest in made if (manifest.parents, manifest.parameters) == wanted)
@@ -61,21 +63,22 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     if verify(CHECKPOINT).digest != parents["checkpoint"]:
         raise StageError(f"{CHECKPOINT} is not what {PACKAGE} was made from; run `dvc repro package@text`")
     source, _ = opened(TEXT_BASE)
-    chat = Chat.read(source, CHECKPOINT)
-    pairs, too_long = _pairs(learned, settings, chat)
-    seen, run = _schedule(pairs, settings)
+    chat, settings = Chat.read(source, CHECKPOINT), _alone(settings)
+    fit = _samples(learned, settings, chat, source)
+    seen, run = text.schedule(fit.samples, settings)
     parameters = _parameters(segment, run, chat)
     text.announce(seen, run, settings)
     checks = [Pair(row["prompt"], row["output"], "") for row in feedback.held_out(learned) if row["liked"]]
     base = STATE / "merged"
     load_merged(source, CHECKPOINT, torch.float32).save_pretrained(base)
-    key = state_key(parameters, canonical(parents))
-    model, fitted = text.train(base, chat, seen, run, state_dir=STATE / "run", key=key)
+    key = state_key(parameters, canonical([parents, fit.metrics["max_length"]]))
+    trained, fitted = text.train(base, chat, seen, run, state_dir=STATE / "run", key=key)
+    model = cast(PeftModel, trained)
     after = held_out_loss(adapted(model), chat, checks)
     with model.disable_adapter():
         before = held_out_loss(adapted(model), chat, checks)
-    metrics = text.summarise(fitted, after, len(pairs), settings.max_steps)
-    metrics |= {"pairs_too_long": too_long, "validation_loss_without": before, "checks": len(checks)}
+    metrics = text.summarise(fitted, after, settings.max_steps) | fit.metrics
+    metrics |= {"validation_loss_without": before, "checks": len(checks)}
     if parents_of(learned) != parents:
         raise StageError(
             "the model or its data was made anew while the adapter was trained; run `atelier learn adapt` again"
@@ -85,20 +88,20 @@ def make(segment: Mapping[str, str], learned: Path, settings: TrainText) -> Mani
     return manifest
 
 
-def _pairs(learned: Path, settings: TrainText, chat: Chat) -> tuple[list[Pair], int]:
-    """The champion's own pairs and the segment's as the learned ones, and how many more were too long."""
+def _samples(learned: Path, settings: TrainText, chat: Chat, source: Path) -> Fit:
+    """Those of the champion's own pairs, and the segment's as the learned ones."""
     pairs = [replace(pair, learned=False) for pair in read_pairs(SPLIT / "train.parquet")]
     pairs += [
         Pair(sample.text, sample.meta["completion"], "", learned=True, rejected=sample.meta.get("rejected", ""))
         for sample in feedback.samples(learned)
     ]
-    fit = fitting(chat, pairs, settings.max_length)
-    return fit, len(pairs) - len(fit)
+    return fitting(chat, pairs, settings, text.room(source, settings))
 
 
-def _schedule(pairs: list[Pair], settings: TrainText) -> tuple[list[Pair], TrainText]:
-    """As `text.schedule`, but in this process and on one device."""
-    return text.schedule(pairs, settings.model_copy(update={"strategy": "auto", "devices": 1}))
+def _alone(settings: TrainText) -> TrainText:
+    """In this process on one device, and plain LoRA however the champion was trained: the engine adds no other."""
+    own = {"strategy": "auto", "devices": 1, "adapter": "lora", "quantised": None}
+    return settings.model_copy(update=own)
 
 
 def _parameters(segment: Mapping[str, str], settings: TrainText, chat: Chat) -> dict[str, Any]:

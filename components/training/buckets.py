@@ -15,6 +15,7 @@ import torch
 
 from components.training.trainer import step_seed
 
+COARSEST = 64  # pixels between two shapes
 WIDEST = 4.0  # to 1, as `clean` lets pass
 
 
@@ -33,11 +34,12 @@ class Cut:
 def sizes(area_side: int, multiple: int) -> list[tuple[int, int]]:
     """Heights and widths, multiples of `multiple`, whose area is at most that of a square of `area_side`.
 
-    Of each width the greatest height; none beyond `WIDEST` to 1. Raises `ValueError` where there is none.
+    They are a sixteenth of that side apart, at most 64 pixels: more shapes would leave a few pictures to each. Of each
+    width the greatest height; none beyond `WIDEST` to 1. Raises `ValueError` where there is none.
     """
-    found = []
-    for width in range(multiple, int(area_side * math.sqrt(WIDEST)) + 1, multiple):
-        height = area_side**2 // width // multiple * multiple
+    found, step = [], multiple * max(1, min(COARSEST, area_side // 16) // multiple)
+    for width in range(step, int(area_side * math.sqrt(WIDEST)) + 1, step):
+        height = area_side**2 // width // step * step
         if height and max(height, width) <= WIDEST * min(height, width):
             found.append((height, width))
     if not found:
@@ -58,7 +60,9 @@ def cut(original: tuple[int, int], buckets: Sequence[tuple[int, int]]) -> Cut:
 class Order:
     """Which samples make up the batch of a step: a function of seed and step alone, so that a run can go on anywhere.
 
-    In an epoch every sample is seen, in a new order each time; the last batch of a size is filled up with others of it.
+    In an epoch each sample is expected once, in a new order each time. What is left of a size after its whole batches
+    makes one more, filled up with others of it, as often as it is a part of a batch: a rare shape has its share of the
+    steps and no more.
     """
 
     def __init__(self, size_of: Sequence[tuple[int, int]], seed: int, batch_size: int) -> None:
@@ -67,20 +71,28 @@ class Order:
             members[size].append(index)
         self.members = [members[size] for size in sorted(members)]
         self.seed, self.batch_size = seed, batch_size
-        self.batches = sum(-(-len(bucket) // batch_size) for bucket in self.members)  # of an epoch
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._begin()
+
+    def _begin(self) -> None:
+        self._epoch, self._first, self._batches = 0, 0, self._shuffled(0)
 
     def __call__(self, step: int) -> list[int]:
-        epoch, position = divmod(step, self.batches)
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, self._shuffled(epoch))
-        return self._epoch[1][position]
+        if step < self._first:
+            self._begin()
+        while step >= self._first + len(self._batches):  # an epoch's number of batches is drawn, and may be 0
+            self._first += len(self._batches)
+            self._epoch += 1
+            self._batches = self._shuffled(self._epoch)
+        return self._batches[step - self._first]
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(step_seed(self.seed, epoch, -1))
         batches = []
         for bucket in self.members:
             order = [bucket[place] for place in torch.randperm(len(bucket), generator=generator).tolist()]
-            for start in range(0, len(order), self.batch_size):
+            rest = len(order) % self.batch_size
+            drawn = float(torch.rand((), generator=generator)) * self.batch_size
+            end = len(order) if drawn < rest else len(order) - rest
+            for start in range(0, end, self.batch_size):
                 batches.append([order[(start + place) % len(order)] for place in range(self.batch_size)])
         return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]

@@ -101,8 +101,8 @@ class Encoded:
 
     def __init__(self, encoders: Encoders, files: Mapping[str, str], folder: Path = CACHE) -> None:
         self.encoders, self.family = encoders, encoders.family
-        encoders = self.family.encoders
-        parts = {*encoders, *(name.replace("text_encoder", "tokenizer") for name in encoders), "model_index.json"}
+        names = self.family.encoders
+        parts = {*names, *(name.replace("text_encoder", "tokenizer") for name in names), "model_index.json"}
         self._vae = {name: digest for name, digest in files.items() if name.startswith("vae/")}
         self._text = {name: digest for name, digest in files.items() if name.split("/")[0] in parts}
         self._items: dict[str, Item] = {}

@@ -24,7 +24,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
+from components.artifact import canonical, read_manifest, seal, staged, verify
 from components.config import TrainImage, load
 from components.data import sample
 from components.data.pixels import pixels
@@ -117,7 +117,7 @@ class FlowMatching(TrainingModule):
         return chosen, dropped, time, noise
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=self.config.learning_rate, weight_decay=0.01)
+        return torch.optim.AdamW(self.parameters(), lr=self.config.rate, weight_decay=0.01)
 
 
 def attention(device: torch.device) -> AbstractContextManager[None]:
@@ -209,8 +209,7 @@ def say_other_scripts(samples: list[Sample]) -> None:
     if other and trainer.is_writer():
         print(
             f"train image: {len(other)} of {len(samples)} captions hold letters of other scripts, such as "
-            f"{other[0][:60]!r}: the built-in text encoder reads English alone; translate them, or bring a pipeline "
-            "under base.image.model",
+            f"{other[0][:60]!r}: the built-in text encoder reads English alone; translate them into English",
             flush=True,
         )
 
@@ -332,8 +331,7 @@ def write(
     losses: list[tuple[int, float]],
 ) -> None:
     """The sealed checkpoint and the metrics."""
-    trainer.write_losses(METRICS / "train.csv", losses)
-    write_text(METRICS / "train.json", canonical(metrics))
+    trainer.write_metrics(METRICS, metrics, losses)
     with staged(CHECKPOINT) as folder:
         denoisers.save(averaged, folder)
         seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)
@@ -350,10 +348,12 @@ def _settings(config: TrainImage) -> dict[str, Any]:
 def main() -> None:
     """Train what `base.image.model` names."""
     settings = load()
-    if settings.base.image.is_built_in:
-        train(settings.train.image)
+    built_in = settings.base.image.is_built_in
+    config = settings.train.image.decided(built_in=built_in)
+    if built_in:
+        train(config)
     else:
-        pipeline.train(settings.train.image, *brought_pipeline.opened())
+        pipeline.train(config, *brought_pipeline.opened())
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import lightning.pytorch as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from components.artifact import Manifest, canonical, read_manifest, seal, staged, write_text
+from components.artifact import Manifest, canonical, read_manifest, seal, staged
 from components.config import ImageSamples, TrainImage
 from components.data import sample
 from components.models.pipelines import Family, States, adapters, family_of
@@ -31,6 +32,7 @@ from components.training.trainer import TrainingModule
 
 STATE = TRAINING_STATE / "image"
 SAMPLES = ARTIFACTS / "image/samples"  # sheets painted while training
+TIMES = 8  # at which the loss of a held-out picture is measured: it varies more with the time than with the picture
 Paint = Callable[[nn.Module, int], None]
 
 
@@ -42,7 +44,8 @@ class Training(TrainingModule):
     ) -> None:
         super().__init__(config)
         self.network = network.train()
-        self.family, self.empty, self.config, self.paint = family, empty, config, paint
+        self.config: TrainImage = config
+        self.family, self.empty, self.paint = family, empty, paint
         self.schedule = family.scheduler(folder)
         self.strict_loading = False  # a checkpoint holds what is trained; the frozen base comes from its own folder
 
@@ -51,9 +54,26 @@ class Training(TrainingModule):
         dropped_B, uniform_B, noise_BCHW = (drawn[self.share] for drawn in self._draw(batch))
         states = left_out(batch.states, self.empty, dropped_B)
         time_B = self.family.times(self.schedule, uniform_B, batch.latents)
+        count = len(batch.latents)
+        size = self.config.micro_batch or count
+        if size >= count:
+            return self._losses(batch.latents, states, noise_BCHW, time_B).mean()
+        # Each part keeps nothing, and is computed again for its gradients.
+        parts = (slice(start, start + size) for start in range(0, count, size))
+        losses = [
+            checkpoint(
+                self._losses, batch.latents[part], {name: value[part] for name, value in states.items()},
+                noise_BCHW[part], time_B[part], use_reentrant=False,
+            )
+            for part in parts
+        ]  # fmt: skip
+        return torch.cat(losses).mean()
+
+    def _losses(self, latents_BCHW: Tensor, states: States, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:
+        """Of each sample."""
         return self.family.loss(
-            self.network, self.schedule, batch.latents, states, noise_BCHW, time_B, min_snr=self.config.min_snr
-        ).mean()
+            self.network, self.schedule, latents_BCHW, states, noise_BCHW, time_B, min_snr=self.config.min_snr
+        )
 
     def _draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """For every sample of the step: whether its caption is left out, where its time lies, and the noise."""
@@ -65,14 +85,14 @@ class Training(TrainingModule):
         return dropped, uniform, noise
 
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
-        step = self.trainer.global_step
-        if self.paint is not None and self.trainer.is_global_zero and step % self.config.samples.every == 0:  # type: ignore[union-attr]
+        step, wanted = self.trainer.global_step, self.config.samples
+        if self.paint is not None and wanted and self.trainer.is_global_zero and step % wanted.every == 0:
             self.paint(self.network, step)
             self.network.train()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, lr=self.config.learning_rate, weight_decay=0.01)
+        return torch.optim.AdamW(trained, lr=self.config.rate, weight_decay=0.01)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
@@ -104,6 +124,19 @@ def refuse(config: TrainImage, family: Family) -> None:
         raise StageError(f"train.image.strategy: {config.strategy} is not proved for pipelines: set auto or ddp")
     if trainer.is_writer():
         print("train image: train.image.model describes the built-in model and is not used", flush=True)
+        print(f"train image: {step_in_words(config)}", flush=True)
+
+
+def step_in_words(config: TrainImage) -> str:
+    """What a step takes, and the learning rate, of settings that are decided."""
+    own = config.batch_size // config.devices
+    part = min(config.micro_batch or own, own)
+    passes = 1 + (part < own) + bool(config.gradient_checkpointing)
+    what = f"an adapter of rank {config.lora_rank}" if config.lora_rank else "every weight"
+    return (
+        f"{what} at a learning rate of {config.rate:g}; each of {config.max_steps} steps is {config.batch_size} "
+        f"pictures, {part} at a time (micro_batch), with {passes} forward passes and a backward one of each"
+    )
 
 
 def network_of(family: Family, folder: Path, config: TrainImage) -> nn.Module:
@@ -112,7 +145,7 @@ def network_of(family: Family, folder: Path, config: TrainImage) -> nn.Module:
     frozen = torch.bfloat16 if config.precision == "bf16" else torch.float32
     network = family.read_network(folder, frozen if config.lora_rank else torch.float32)
     if config.gradient_checkpointing:
-        network.enable_gradient_checkpointing()  # type: ignore[operator]
+        network.enable_gradient_checkpointing()
     if config.lora_rank:
         return adapters.add(network, family, config.lora_rank, config.lora_alpha or config.lora_rank)
     return network.requires_grad_(True)
@@ -123,7 +156,10 @@ def held_out_loss(
     network: nn.Module, family: Family, folder: Path, encoded: Encoded, pictures: list[Item], config: TrainImage,
     *, captioned: bool = True,
 ) -> float:  # fmt: skip
-    """The mean loss on unseen pictures with fixed noise and evenly spread times, so that runs compare."""
+    """The mean loss on unseen pictures, each at `TIMES` times with fixed noise, so that runs compare.
+
+    The times are even over all pictures, and one of each picture's lies in each of as many equal parts.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).eval()
     generator, schedule = torch.Generator().manual_seed(config.seed), family.scheduler(folder)
@@ -132,13 +168,14 @@ def held_out_loss(
         latents, states = encoded.batch([picture])
         if not captioned:
             states = left_out(states, empty, torch.tensor([True]))
-        noise = torch.randn(latents.shape, generator=generator)
-        time = family.times(schedule, torch.tensor([(number + 0.5) / len(pictures)]), latents)
-        latents, noise, time = latents.to(device), noise.to(device), time.to(device)
         states = {name: value.to(device) for name, value in states.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            total += float(family.loss(network, schedule, latents, states, noise, time))
-    return total / len(pictures)
+        for part in range(TIMES):
+            noise = torch.randn(latents.shape, generator=generator).to(device)
+            uniform = torch.tensor([(part + (number + 0.5) / len(pictures)) / TIMES])
+            time = family.times(schedule, uniform, latents).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                total += float(family.loss(network, schedule, latents.to(device), states, noise, time))
+    return total / (TIMES * len(pictures))
 
 
 def painter(family: Family, folder: Path, encoded: Encoded, wanted: ImageSamples, size: int, seed: int) -> Paint:
@@ -176,6 +213,23 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
     )
     if not pictures or not held_out:
         raise StageError("no samples to train or evaluate on; loosen `clean` or add data")
+    cut = family.cut(folder, [picture.sample.text for picture in pictures])
+    if cut and trainer.is_writer():
+        print(f"train image: {cut} of {len(pictures)} captions are longer than the text encoders read", flush=True)
+    unread = family.unread(folder, list(dict.fromkeys(picture.sample.text for picture in pictures)))
+    if unread and trainer.is_writer():
+        print(
+            f"train image: {len(unread)} captions are mostly in letters that none of the pipeline's text encoders "
+            f"reads, such as {unread[0][:60]!r}: nothing is learnt from their words; translate them into English",
+            flush=True,
+        )
+    enlarged = sum(picture.enlarged for picture in pictures)
+    if enlarged and trainer.is_writer():
+        print(
+            f"train image: {enlarged} of {len(pictures)} pictures are smaller than they are trained at and are "
+            "enlarged, which teaches blur: bring larger ones, or set smaller train.image.sizes",
+            flush=True,
+        )
     encoded = _encoded(config, family, folder, base, [*pictures, *held_out])
     parents = {"data": read_manifest(SPLIT).digest, "base": base.digest}
     parameters = config.model_dump(mode="json", exclude={"model"})
@@ -208,7 +262,9 @@ def train(config: TrainImage, folder: Path, base: Manifest) -> dict[str, Any]:
         ),
         "samples": len({picture.sample.id for picture in pictures}),
         "buckets": len({picture.cut.size for picture in pictures}),
-        "enlarged": sum(picture.enlarged for picture in pictures),
+        "captions_cut": cut,
+        "captions_unread": len(unread),
+        "enlarged": enlarged,
         "steps": len(fitted.losses),
     }
     if trainer.is_writer():
@@ -242,11 +298,10 @@ def write(
     losses: list[tuple[int, float]],
 ) -> None:
     """The sealed checkpoint and the metrics."""
-    trainer.write_losses(METRICS / "train.csv", losses)
-    write_text(METRICS / "train.json", canonical(metrics))
+    trainer.write_metrics(METRICS, metrics, losses)
     with staged(CHECKPOINT) as folder:
         if config.lora_rank:
             adapters.save(network, family, folder)
         else:
-            network.save_pretrained(folder / family.network_name, safe_serialization=True)  # type: ignore[operator]
+            network.save_pretrained(folder / family.network_name, safe_serialization=True)
         seal(folder, line="image", kind="checkpoint", parents=parents, parameters=parameters, metrics=metrics)

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ class _Run(pl.Callback):
         """Begin: the step's number decides its random numbers and its learning rate."""
         step = trainer.global_step
         torch.manual_seed(step_seed(self.config.seed, step, trainer.global_rank))
-        rate = learning_rate(self.config.learning_rate, step, self.config.max_steps)
+        rate = learning_rate(self.config.rate, step, self.config.max_steps)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
@@ -297,6 +297,12 @@ def discard(state_dir: Path) -> None:
     shutil.rmtree(state_dir, ignore_errors=True)
 
 
+def write_metrics(folder: Path, metrics: Mapping[str, Any], losses: list[tuple[int, float]]) -> None:
+    """`train.json` and `train.csv`: a run in numbers, and its losses for plots."""
+    write_losses(folder / "train.csv", losses)
+    write_text(folder / "train.json", canonical(metrics))
+
+
 def write_losses(path: Path, losses: list[tuple[int, float]]) -> None:
     """A CSV of `step,loss` for plots."""
-    write_csv(path, [{"step": step, "loss": f"{loss:.6f}"} for step, loss in losses])
+    write_csv(path, ("step", "loss"), [{"step": step, "loss": f"{loss:.6f}"} for step, loss in losses])

@@ -29,6 +29,7 @@ from components.artifact import canonical, read_manifest, write_csv, write_text
 from components.data.pairs import Pair, read_pairs
 from components.evaluation.image import Painting, paint
 from components.models import judge as judges
+from components.models.brought import BUILT_IN
 from components.models.judge import Judge, scaled
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_EXPORT as IMAGE
@@ -51,6 +52,7 @@ SPACE: Space = {
     "guidance": Uniform(1.0, 6.0),
     "steps": Choice((6, 8, 10, 12, 16, 20)),
 }
+COLUMNS = ("trial", *sorted(SPACE), "alignment", "reward", "best")
 Sampling = Mapping[str, float]  # a value for each name in `SPACE`
 
 
@@ -91,7 +93,12 @@ class Chain:
 
 def phrases(side: str, count: int, seed: int) -> list[Pair]:
     """Up to `count` phrases of a side, each of another concept; raises `StageError` where there are not two."""
-    pairs = read_pairs(SPLIT / f"{side}.parquet")
+    pairs = [pair for pair in read_pairs(SPLIT / f"{side}.parquet") if pair.concept]
+    if not pairs:
+        raise StageError(
+            f"{SPLIT}: no pair on the {side} side has a concept; what is searched here is how well the pictures of "
+            "what the text line writes show the concept that was meant"
+        )
     random.Random(seed).shuffle(pairs)  # noqa: S311 - a sample
     chosen = list({pair.concept: pair for pair in pairs}.values())[:count]
     if len(chosen) < 2:
@@ -130,6 +137,8 @@ def state_name(params: config.Params) -> str:
 def main() -> None:
     """Search as `params.yaml` says; write the curve, and the trials with both comparisons."""
     params = config.load()
+    if params.base.image.model != BUILT_IN["image"]:
+        raise StageError("the search is judged by the shipped judge, which knows the built-in network's pictures alone")
     settings, serving = params.tune_sampling, params.serving
     default = {"temperature": serving.text_temperature, "top_p": serving.text_top_p}
     default |= {"guidance": serving.image_guidance, "steps": serving.image_steps}
@@ -148,7 +157,7 @@ def main() -> None:
         result = search(SPACE, loss, line="sampling", measured=measured, trials=trials, seed=seed, state=state)
         winner = result.best.parameters
         compared = {side: compare(chain, pairs, winner, default, settings.seed) for side, pairs in sides.items()}
-    write_csv(CURVE, curve(result, settings.step_cost))
+    write_csv(CURVE, COLUMNS, curve(result, settings.step_cost))
     document = result.model_dump(mode="json")
     write_text(RESULT, canonical({**document, "winner": winner, "default": default, **compared}) + "\n")
     state.unlink()

@@ -23,11 +23,12 @@ from components import config, paths
 from components.artifact import canonical, read_manifest, write_text
 from components.config.document import read_yaml, write_yaml
 from components.stage import StageError, run
-from components.tuning.space import SPACES, Space, propose
+from components.tuning.space import Space, propose, space_of
 from components.tuning.trials import Search, Trial, write_search
 
 STATE = paths.STATE / "tuning"
 INPUTS = ("components", "data")  # what a training stage reads, below the folder it runs in
+SHARED = (".atelier/models", ".atelier/cache")  # of a model that was brought: its files, and what was computed of them
 Objective = Callable[[Mapping[str, float]], float]
 Metrics = Mapping[str, float]  # of metrics/<line>/train.json
 
@@ -104,6 +105,14 @@ def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Me
             scratch = Path(folder)
             for name in INPUTS:
                 (scratch / name).symlink_to(root / name)
+            (scratch / ".atelier").mkdir()
+            named = Path(document.get("base", {}).get(line, {}).get("model", ""))  # a folder in the project, perhaps
+            if named.parts and not named.is_absolute() and ".." not in named.parts and (root / named).is_dir():
+                (scratch / named).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / named).symlink_to((root / named).absolute())
+            for name in SHARED:
+                (root / name).mkdir(parents=True, exist_ok=True)
+                (scratch / name).symlink_to(root / name)
             content = trial_params(document, line, steps, parameters)
             write_yaml(scratch / "params.yaml", content)
             train(line, scratch)
@@ -125,7 +134,12 @@ def train(line: str, folder: Path) -> None:
 def state_name(line: str, params: config.Params, data: str, measured: str) -> str:
     """A name for the search's unfinished state: other data, parameters, space or objective, another file."""
     train = params.train.text if line == "text" else params.train.image
-    identity = {"train": train.model_dump(mode="json"), "data": data, "space": repr(SPACES[line]), "measured": measured}
+    identity = {
+        "train": train.model_dump(mode="json"),
+        "data": data,
+        "space": repr(space_of(params)),
+        "measured": measured,
+    }
     identity["tune"] = {"seed": params.tune.seed, "max_steps": params.tune.max_steps}
     return f"{line}-{hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]}.json"
 
@@ -139,7 +153,7 @@ def main() -> None:
     objective = training(tune.line, tune.max_steps, Path.cwd(), Path("params.yaml"), loss)
     state = STATE / state_name(tune.line, params, data, measured)
     result = search(
-        SPACES[tune.line],
+        space_of(params),
         objective,
         line=tune.line,
         measured=measured,

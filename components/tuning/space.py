@@ -16,6 +16,7 @@ import numpy as np
 from hyperopt import STATUS_FAIL, STATUS_OK, Trials, hp, tpe
 from hyperopt.base import JOB_STATE_DONE, Domain
 
+from components.config import Params
 from components.tuning.trials import Trial
 
 STARTUP_TRIALS = 3  # random trials before TPE models the losses; Hyperopt's 20 would make a short search random
@@ -71,8 +72,24 @@ SPACES: dict[str, Space] = {
         "lora_rank": Choice((4, 16, 64)),
         "caption_dropout": Uniform(0.05, 0.3),
     },
+    "adapter": {  # of a pipeline that was brought
+        "learning_rate": LogUniform(2e-5, 1e-3),
+        "lora_rank": Choice((4, 16, 64)),
+        "caption_dropout": Uniform(0.05, 0.3),
+    },
+    "pipeline": {  # with every weight trained
+        "learning_rate": LogUniform(2e-6, 1e-4),
+        "caption_dropout": Uniform(0.05, 0.3),
+    },
     "text": {"learning_rate": LogUniform(1e-4, 5e-3), "lora_rank": Choice((4, 8, 16))},
 }
+
+
+def space_of(params: Params) -> Space:
+    """What is searched for the line that `tune.line` names."""
+    if params.tune.line == "image" and not params.base.image.is_built_in:
+        return SPACES["adapter" if params.train.image.lora_rank else "pipeline"]
+    return SPACES[params.tune.line]
 
 
 def propose(space: Space, seed: int, history: Sequence[Trial]) -> dict[str, float]:

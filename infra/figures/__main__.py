@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.figures import base, models, online, readme
+from infra.figures import base, brought, models, online, readme
 from infra.figures.row import Document, Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,7 @@ PAGES: dict[str, Sequence[Row]] = {
     "README.md": readme.ROWS,
     "docs/benchmarks.md": models.ROWS + online.ROWS,
     "docs/base_image.md": base.ROWS,
+    "docs/models.md": brought.ROWS,
 }
 
 
@@ -34,10 +35,15 @@ def read(path: Path) -> Document:
 
 
 def table(rows: Sequence[Row], metrics: Path) -> str:
-    """What the files under `metrics` hold of these rows."""
-    paths = [(row, metrics / row.source) for row in rows]
-    figures = [(row, row.figure(read(path))) for row, path in paths if path.exists()]
+    """What the files under `metrics` hold of these rows, which are of the built-in models."""
+    found = [(row, read(path)) for row in rows if (path := metrics / row.source).exists()]
+    figures = [(row, row.figure(document)) for row, document in found if not of_pipeline(document)]
     return HEAD + "".join(f"| {row.what} | {figure} | `{row.command}` |\n" for row, figure in figures if figure)
+
+
+def of_pipeline(document: Document) -> bool:
+    """Whether a file of the image line is of a pipeline that was brought: it has other figures, or says why none."""
+    return document.get("applies") is False or "real_pictures" in document
 
 
 def written(page: str, rows: Sequence[Row], metrics: Path) -> str:

@@ -31,24 +31,27 @@ def text_answers(d: Document) -> str:
     """How like the wanted prompt the answers are, and what the fine-tuned model gains."""
     scores = listed(WRITERS, lambda key: f"{d[key]['chrf']:.2f} ({percent(d[key]['exact'])})")
     gain = f"{d['gain']['chrf']:+.2f}, at least {d['gain']['chrf_lower']:+.2f}"
-    return (
-        f"{scores}; of {d['samples']} phrases; gain over the best without a model {gain} (one-sided 95 % over phrases)"
-    )
+    return f"{scores}; of {d['samples']} phrases; gain over the best of the others {gain} (one-sided 95 % over phrases)"
 
 
 def text_naming(d: Document) -> str:
-    """How often an answer names the picture: all phrases, and those without the name."""
+    """How often an answer names the picture: all phrases, and those without the name; empty without any concept."""
+    if "samples_with_the_name" not in d:
+        return ""
 
     def shares(key: str) -> str:
         apart = d[key].get("phrases_without_the_name")
         return percent(d[key]["naming"]) + (f" ({percent(apart['naming'])})" if apart else "")
 
-    without = d["samples"] - d["samples_with_the_name"]
-    return f"{listed(WRITERS, shares)}; of {d['samples']} phrases (of {without} that lack the name)"
+    counted = d.get("samples_with_a_concept", d["samples"])
+    without = counted - d["samples_with_the_name"]
+    return f"{listed(WRITERS, shares)}; of {counted} phrases (of {without} that lack the name)"
 
 
 def prompts(d: Document) -> str:
-    """What the image line paints of each prompt, by the judge."""
+    """What the image line paints of each prompt, by the judge; empty where the text line writes no prompts."""
+    if not d["phrases"]:
+        return ""
     scores = listed(PROMPTS, lambda key: f"{d[key]['alignment']:.3f} ({percent(d[key]['top1'])})")
     return f"{scores}; of {d['phrases']} phrases"
 

@@ -46,8 +46,15 @@ BENCHES = {
         "rows/s of the event log, `kill -9` at 100 moments, the gateway's latency with and without log and traces",
         ("events", "bench_latency"),
     ),
+    "families": Bench(
+        "every family of models, tiny: loaded, a training step, adapter, export, parity, served; the one table of it",
+        ("families",),
+    ),
     "idle": Bench("CPU and memory of each program of the running stack while nobody uses it", ("idle",)),
     "load": Bench("images/s and tokens/s of the running gateway at 1, 8 and 32 users", ("load",)),
+    "models": Bench(
+        "the planner's memory beside what training steps really take, on models of 28 to 107 M parameters", ("planner",)
+    ),
     "online": Bench("errors and speed of the experiments' statistics, by simulation", ("online",)),
     "release": Bench(
         "a release under load from shadow to champion, and five bad ones that lose their traffic", ("bench_release",)

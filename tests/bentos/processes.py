@@ -30,9 +30,12 @@ def free_port() -> int:
 
 
 def workspace(folder: Path, experiment: Mapping[str, Any] | None = None, **serving: Any) -> Path:
-    """A folder to serve from: the project's params.yaml with these parameters of serving and its experiment changed."""
+    """A folder to serve from: the project's params.yaml with these parameters of serving and its experiment changed.
+
+    Prompts may be as long as the tiny model's context.
+    """
     document = read_yaml(ROOT / "params.yaml")
-    document["serving"] |= serving
+    document["serving"] |= {"text_max_prompt_tokens": None} | serving
     document["experiments"][0] |= experiment or {}
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(folder / "params.yaml", document)

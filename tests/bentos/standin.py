@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from bentos.calls import ClientGone, until_disconnect
-from bentos.protocol import ImageJob, Info, Picture, TextJob, TextLine, Written
+from bentos.protocol import TRACE, ImageJob, Info, Picture, TextJob, TextLine, Trace, Written
 
 NATIVE = 32
 cancelled: list[str] = []  # prompts whose callers left while they were held
@@ -54,7 +54,7 @@ async def hold(prompt: str) -> None:
         cancelled.append(prompt)
 
 
-def written(job: TextJob) -> Written:
+def written(job: TextJob, traced: bool) -> Written:
     prompt = job.messages[-1][1]
     text = "" if mode == "empty" or "BLANK" in prompt else f"you said: {prompt}"
     words = len(text.split())
@@ -66,6 +66,7 @@ def written(job: TextJob) -> Written:
         batch_size=2,
         deployment=f"text-{NAME}",
         adapter=job.adapter,
+        trace=Trace(prompt=[1, 2, 3], tokens=[*range(words)], log_probs=[-0.5] * words) if traced else None,
     )
 
 
@@ -84,7 +85,7 @@ async def generate_text(request: Request) -> Response:
             await until_disconnect(request.receive, hold(prompt))
     except ClientGone:
         return PlainTextResponse("")
-    return Response(written(job).model_dump_json())
+    return Response(written(job, TRACE in request.headers).model_dump_json())
 
 
 async def stream_text(request: Request) -> Response:
@@ -95,7 +96,7 @@ async def stream_text(request: Request) -> Response:
         def encode(line: TextLine) -> str:
             return line.model_dump_json(exclude_none=True) + "\n"
 
-        prompt, result = job.messages[-1][1], written(job)
+        prompt, result = job.messages[-1][1], written(job, TRACE in request.headers)
         yield encode(TextLine(deployment=f"text-{NAME}"))
         if mode == "error":
             yield encode(TextLine(error="RuntimeError: out of memory"))

@@ -31,7 +31,7 @@ def test_a_port_in_use_is_named() -> None:
 def test_an_unknown_bento_is_refused() -> None:
     ended = serve("audio")
     assert ended.returncode == 1
-    assert "text, image, gateway" in ended.stderr
+    assert "text, endpoint, image, gateway" in ended.stderr
 
 
 def test_a_gateway_without_keys_does_not_start() -> None:

@@ -68,6 +68,7 @@ def test_20_a_bento_declares_the_packages_that_it_imports_as_they_are_locked(
     locked = pins((ROOT / "infra/locks/cpu.txt").read_text())
     assert declared.items() <= locked.items()
     assert "torch" not in declared
+    assert ("openvino" in declared) == (name in ("text", "image"))
 
 
 @pytest.fixture
@@ -114,11 +115,13 @@ def test_21_a_bento_is_built_anew_for_what_it_carries_and_for_nothing_else(tree:
     assert changed(tree, "bentos/gateway/admission.py") == {"gateway"}
     assert changed(tree, "components/events/migrations/versions/r0001_events.py") == {"gateway"}
     assert changed(tree, "components/runtimes/openvino.py") == changed(tree, "bentos/image/bentofile.yaml") == {"image"}
-    assert changed(tree, "components/artifact.py") == {"gateway", "text", "image"}
+    assert changed(tree, "components/runtimes/endpoint.py") == {"endpoint"}
+    assert changed(tree, "bentos/writing.py") == {"text", "endpoint"}
+    assert changed(tree, "components/artifact.py") == set(NAMES)
 
 
 def test_21_a_parameter_that_a_bento_serves_with_builds_it_anew_and_no_other_does(tree: Path) -> None:
-    assert changed(tree, "params.yaml", "serving.text_temperature", 0.5) == {"gateway", "text", "image"}
+    assert changed(tree, "params.yaml", "serving.text_temperature", 0.5) == set(NAMES)
     assert changed(tree, "params.yaml", "feedback.max_age_days", 1.0) == {"gateway"}
     assert changed(tree, "params.yaml", "audience.users", 7) == changed(tree, "params.yaml", "monitor.keep", 1) == set()
 

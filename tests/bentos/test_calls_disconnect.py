@@ -1,13 +1,14 @@
-"""Work that ends with its caller."""
+"""Work that ends with its caller, and the name by which it is found until then."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
-from bentos.calls import ClientGone, until_disconnect
+from bentos.calls import Calls, ClientGone, current, of_job, until_disconnect
+from bentos.protocol import JOB_ID
 
 
 async def never() -> Message:
@@ -66,3 +67,25 @@ async def test_a_server_that_stops_cancels_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cancelled.is_set()
+
+
+async def test_a_call_that_ends_leaves_its_job_to_a_later_call_of_the_same_name() -> None:
+    ends = [asyncio.Event(), asyncio.Event()]
+    calls = []
+
+    async def paint(scope: Scope, receive: Receive, send: Send) -> None:
+        calls.append(current())
+        await ends[len(calls) - 1].wait()
+
+    scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [(JOB_ID.encode(), b"job-1")]}
+    middleware, tasks = Calls(paint, ["/generate"]), []
+    for _ in ends:
+        tasks.append(asyncio.create_task(middleware(scope, never, never)))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+    assert of_job("job-1") is calls[1] is not calls[0]
+    ends[0].set()
+    await tasks[0]
+    assert of_job("job-1") is calls[1]
+    ends[1].set()
+    await tasks[1]
+    assert of_job("job-1") is None

@@ -24,7 +24,7 @@ TEXT: dict[str, Any] = {"messages": [("user", "hi")], "max_new_tokens": 8, "temp
         *((ImageJob, {"seed": value}) for value in (-1, 2**32)),
         *((ImageJob, {"steps": value}) for value in (0, 1001)),
         *((ImageJob, {"guidance": value}) for value in (-1, 51, float("nan"))),
-        *((ImageJob, {"side": value}) for value in (0, 513)),
+        *((ImageJob, {"side": value}) for value in (0, 2049)),
         *((TextJob, {"messages": value}) for value in ([], [("user", "hi")] * 101, [("wizard", "hi")])),
         *((TextJob, {"temperature": value}) for value in (-0.1, 2.1, float("inf"))),
         *((TextJob, {"top_p": value}) for value in (0, 1.1)),

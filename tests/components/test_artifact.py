@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifact import ArtifactError, read_manifest, seal, verify
+from components.artifact import ArtifactError, read_manifest, seal, verify, write_csv
 
 
 def make(folder: Path, text: str = "weights") -> str:
@@ -34,3 +34,9 @@ def test_changed_missing_and_extra_files_are_each_named(tmp_path: Path) -> None:
 def test_a_directory_without_a_manifest_is_unfinished(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="has not finished"):
         verify(tmp_path)
+
+
+def test_a_table_without_rows_has_the_header_that_plots_need(tmp_path: Path) -> None:
+    write_csv(tmp_path / "none.csv", ("step", "loss"), [])
+    write_csv(tmp_path / "one.csv", ("step", "loss"), [{"loss": 0.5, "step": 1}])
+    assert [(tmp_path / f"{name}.csv").read_text() for name in ("none", "one")] == ["step,loss\n", "step,loss\n1,0.5\n"]

@@ -20,12 +20,14 @@ NEVER_SHOWN = {
     "ApiError": "the gateway answers with it",
     "BadOutputError": "counts against a candidate on trial",
     "ClientGone": "ends the work for a caller who has left",
+    "EndpointError": "the endpoint Bento answers with it",
     "EngineStoppedError": "the text Bento answers with it",
     "JobFailedError": "the text Bento answers with it",
     "NotFiniteError": "the image Bento answers with it",
     "PictureError": "becomes the reason of a reject",
     "RequestRefusedError": "the text Bento answers with it",
     "TooMuchError": "the gateway closes a connection with it",
+    "Unusable": "becomes the reason of a refused row",
 }
 
 

@@ -16,7 +16,7 @@ from components import config
 from components.config.document import read_yaml, write_yaml
 from components.data import clean, prepare, split
 from components.data.sample import REJECTS, SAMPLES, read
-from components.evaluation import image as evaluation
+from components.evaluation import pictures as evaluation
 from components.export import image as export
 from components.stage import StageError
 from components.training import image as training
@@ -103,7 +103,7 @@ def project(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     document["evaluate"]["image"] |= {"samples": 4, "inception": "params.yaml"}
     document["serving"] |= {"image_steps": 1, "image_guidance": 1.0}
     write_yaml(tmp_path / "params.yaml", document)
-    monkeypatch.setattr(evaluation.inceptions, "load", lambda path: Colours())
+    monkeypatch.setattr(evaluation.image.inceptions, "load", lambda path: Colours())
     monkeypatch.chdir(tmp_path)
     config.load.cache_clear()  # it remembers by relative path
     yield tmp_path

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from components.config import Experiment
-from components.events.schema import Accepted, Feedback, Finished, hash_user
+from components.events.schema import Accepted, Feedback, Finished, Outcome, hash_user
 from components.events.store import EventStore
 from components.experiments.assignment import Assignment, assign
 from tests.components.experiments.examples import placed
@@ -58,7 +58,7 @@ async def stub_gateway(url: str, experiment: Experiment, write: Write = good_or_
                 request_id=identifier,
                 time=time.time(),
                 latency_s=0.05 + len(prompt) / 1000,
-                outcome="ok" if status == 200 else "error",
+                outcome=Outcome.OK if status == 200 else Outcome.ERROR,
                 status=status,
                 batch_size=2,
                 prompt=prompt,

@@ -16,7 +16,7 @@ from components.artifact import read_manifest
 from components.config import Experiment, Params, load
 from components.events.database import opened, writing
 from components.events.read import record_deployment
-from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished
+from components.events.schema import ACCEPTED, FEEDBACK, FINISHED, Accepted, Event, Feedback, Finished, Outcome
 from components.experiments.assignment import inside, variant_of
 from components.experiments.versions import running
 from components.learning.adapter_experiment import adapter_experiment
@@ -97,7 +97,9 @@ class Project:
         known: dict[str, Any] = {"request_id": name, "user_key": user}
         return [
             Accepted(**known, time=at, line="text", deployment=DEPLOYMENT.deployment, model="atelier-text", **asked),
-            Finished(request_id=name, time=at, latency_s=0.1, outcome="ok", status=200, prompt=prompt, output=output),
+            Finished(
+                request_id=name, time=at, latency_s=0.1, outcome=Outcome.OK, status=200, prompt=prompt, output=output
+            ),
             Feedback(**known, time=at + 1, key=name, kind="like", value=liked),
         ]
 
@@ -151,6 +153,12 @@ def test_an_adapter_is_trained_where_a_segment_likes_enough_and_then_tried_on_ha
     assert goes_on.startswith(f"{tried.name}: it goes on. The interval contains 0")
     assert goes_on.endswith(" 0 users, 0 more do not count yet; it wrote 0 of 0 answers of treatment")
     assert runs == f"plan=free: {tried.name} runs"
+
+
+def test_where_no_package_is_made_as_beside_an_endpoint_nothing_is_trained_in_words(project: Project) -> None:
+    shutil.rmtree(project.root / adapter.PACKAGE)
+    said = project.step()
+    assert said and all("nothing is trained: there is no" in each for each in said)
 
 
 def killed(*_: object) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from components.events.database import opened
 from components.events.ledger import Note
-from components.events.schema import Accepted, CandidateCall, Event, Feedback, Finished
+from components.events.schema import Accepted, CandidateCall, Event, Feedback, Finished, Outcome
 from components.events.store import commit
 from components.releases import evidence, store
 from components.releases.leases import held
@@ -78,7 +78,7 @@ class Trials:
                 request_id=identifier,
                 time=at + latency,
                 latency_s=latency,
-                outcome="ok" if status == 200 else "error",
+                outcome=Outcome.OK if status == 200 else Outcome.ERROR,
                 status=status,
             ),
         ]

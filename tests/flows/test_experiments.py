@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from components.config import Experiment, Params, load
 from components.events.database import opened
-from components.events.schema import Accepted, Event, Feedback, Finished
+from components.events.schema import Accepted, Event, Feedback, Finished, Outcome
 from components.events.store import commit
 from components.experiments.assignment import inside, variant_of
 from components.experiments.versions import history, running
@@ -66,7 +66,7 @@ class Project:
                 rows.append(
                     Accepted(**known, **vars(given), time=at, line="text", deployment="text-1", model="atelier-text")
                 )
-                ended = {"latency_s": 0.1, "outcome": "ok", "status": 200, "prompt": prompt, "output": "a"}
+                ended = {"latency_s": 0.1, "outcome": Outcome.OK, "status": 200, "prompt": prompt, "output": "a"}
                 rows.append(Finished(request_id=name, time=at + 0.1, **ended))
                 if rng.random() < rate:
                     rows.append(Feedback(**known, time=at + 1, key=name, kind="like", value=1.0))

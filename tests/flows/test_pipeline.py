@@ -53,6 +53,12 @@ def test_a_plan_holds_what_the_targets_need_and_which_stages_run_alone(repositor
     assert pipeline.plan([]).alone == {"apart"}
 
 
+def test_where_an_api_serves_nothing_that_needs_a_base_model_is_made(repository: Path) -> None:
+    assert set(pipeline.plan([], "first").needs) == {"apart"}
+    with pytest.raises(StageError, match=r"last: base\.text\.endpoint names an API"):
+        pipeline.plan(["last"], "first")
+
+
 def test_41_what_trainings_need_runs_first_then_they_and_then_the_rest() -> None:
     needs: dict[str, set[str]] = {"rest": set(), "data": set(), "train": {"data"}, "evaluate": {"train"}}
     stages = pipeline.Plan(needs, {"train"}, {"data"})

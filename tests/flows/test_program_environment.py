@@ -16,6 +16,7 @@ GIVEN = {
     "ATELIER_API_KEYS": "key",
     "ATELIER_USER_SECRET": "salt",
     "ATELIER_ENGINE_TOKEN": "token",
+    "ATELIER_ENDPOINT_KEY": "bought",
     "ATELIER_ALERT_WEBHOOK": "http://hook",
     "ATELIER_MLFLOW_LOGIN": "me:word",
     "PREFECT_API_AUTH_STRING": "me:word",

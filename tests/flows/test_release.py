@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
-from components.artifact import read_manifest, seal, verify, write_text
+from components.artifact import ArtifactError, read_manifest, seal, verify, write_text
 from components.config import Line, Params, Registry, load
 from components.events.database import opened
 from components.events.schema import Deployment
@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bentoml")
 
 
-@pytest.mark.parametrize("name", ["gateway", "text", "image"])
+@pytest.mark.parametrize("name", ["gateway", "text", "endpoint", "image"])
 def test_a_built_bento_holds_all_that_its_service_imports(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -53,6 +53,26 @@ print([file for file in files if not file.startswith("{source}")])
     assert ended.stdout.strip() == "[]"
 
 
+def test_a_model_that_holds_less_than_requests_may_be_long_is_refused(
+    tiny_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "package_folder", lambda line: tiny_export)
+    with pytest.raises(ArtifactError, match=r"text_max_prompt_tokens 1024 .* holds 512 tokens"):
+        release.require_text_fits(load())
+
+
+@pytest.mark.parametrize("seconds", [60.0, 300.0])
+def test_a_pipeline_whose_picture_nobody_would_wait_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    metrics = {"verify": {"parity": {"openvino": {"seconds_per_picture": seconds}}}}
+    seal(tmp_path, line="image", kind="package", parents={}, parameters={}, metrics=metrics)
+    monkeypatch.setattr(release, "package_folder", lambda line: tmp_path)
+    with pytest.raises(StageError, match=r"serving.image_max_latency_ms is 30000 ms") as refused:
+        release.require_pictures_in_time(load())
+    assert ("serving.request_timeout is 120 s" in str(refused.value)) == (seconds > 120)
+
+
 def test_a_build_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     with disable_run_logger(), pytest.raises(StageError, match=r"bentoml build of atelier-audio:v1 .*exit code"):
@@ -68,7 +88,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Params, li
     monkeypatch.setattr(release, "package_folder", lambda line: tmp_path / "package")
     monkeypatch.setattr(stack, "running", lambda: set(restarted))
     monkeypatch.setattr(stack, "restart", lambda params, program: restarted.append(program))
-    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "openvino").mkdir(parents=True)
+    (tmp_path / "package" / "openvino" / "config.json").write_text('{"max_position_embeddings": 2048}')
     (tmp_path / "package" / "weights").write_bytes(b"1")
     seal(tmp_path / "package", line="text", kind="package", parents={}, parameters={}, metrics={})
     params = load()
@@ -154,6 +175,47 @@ def test_a_candidate_is_deployed_beside_the_champion_and_put_on_trial(
         assert [(v.name, v.why) for v in history(engine)] == [("text-temperature", "declared in params.yaml")]
 
 
+def test_an_api_is_asked_and_served_by_a_bento_of_its_own_with_its_price_on_record(
+    machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    params, restarted = machine
+    base = params.base.text.model_copy(update={"endpoint": "https://api.example.com/v1"})
+    params = params.model_copy(update={"base": params.base.model_copy(update={"text": base})})
+    price = {"input": 1.0, "output": 2.0, "currency": "USD"}
+    asked: list[list[str]] = []
+
+    def ask(what: str, command: list[str], tail: int) -> str:
+        parameters = {"price": price}
+        seal(tmp_path / "package", line="text", kind="endpoint", parents={}, parameters=parameters, metrics={})
+        asked.append(command)
+        return "asked"
+
+    def silent(slot: str, of: Params) -> None:
+        raise StageError(f"{slot} does not answer")
+
+    monkeypatch.setenv("ATELIER_ENDPOINT_KEYS", "")  # the flow sets it for what it starts: put back afterwards
+    monkeypatch.setattr(release, "load", lambda: params)
+    monkeypatch.setattr(release, "require_answer", silent)
+    monkeypatch.setattr(release, "call", ask)
+    monkeypatch.setattr(release, "register_package", lambda line: ("atelier-text", "3"))
+    monkeypatch.setattr(release, "compare", lambda *_: None)
+    monkeypatch.setattr(release, "build_bento", lambda name, version: f"atelier-{name}:{version}")
+    monkeypatch.setattr(release, "deploy", release.deploy.fn)
+    monkeypatch.setattr(release, "record_release", release.record_release.fn)
+    monkeypatch.setattr(release, "update_aliases", lambda *_: [])
+    with disable_run_logger():
+        for _ in range(2):  # the second finds its process at work
+            with pytest.raises(StageError, match="text does not answer"):
+                release.release.fn(["text"])
+        assert driver.plan("text", params).champion is None
+        monkeypatch.setattr(release, "require_answer", lambda slot, of: None)
+        name = release.release.fn(["text"])["text"]
+    record = stack.require_deployed("text")
+    assert (record.deployment, json.loads(record.price)) == (name, price)
+    assert record.bento == f"atelier-endpoint:{name.removeprefix('text-')}" and restarted == ["text", "gateway"]
+    assert [command[-1] for command in asked] == ["components.export.endpoint"] * 3
+
+
 def test_an_experiment_that_would_be_spoilt_stops_a_release_before_anything_is_deployed(
     machine: tuple[Params, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +295,8 @@ def project(
 ) -> Project:
     params = load()
     events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
-    params = params.model_copy(update={"registry": registry, "events": events})
+    serving = params.serving.model_copy(update={"text_max_prompt_tokens": None})  # the tiny model holds few
+    params = params.model_copy(update={"registry": registry, "events": events, "serving": serving})
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     monkeypatch.setattr(release, "load", lambda: params)

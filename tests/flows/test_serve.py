@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from unittest import mock
 import pytest
 
 from components.config import load
+from components.endpoint_keys import key_of
 from components.stage import StageError
 from flows import environment, program_environment, serve, stack
 from tests.components.events.examples import DEPLOYMENT
@@ -38,6 +40,31 @@ def test_a_model_bento_is_told_its_deployment_and_its_programs_port(state: Path,
     with socket.socket(fileno=int(command[command.index("--fd") + 1])) as bound:
         assert bound.getsockname() == (load().serving.host, environment.ports(load())[program])
     assert os.environ["ATELIER_DEPLOYMENT"] == DEPLOYMENT.deployment
+
+
+@pytest.mark.parametrize(("bento", "key"), [("atelier-endpoint:1", "new"), ("atelier-text:1", "")])
+def test_the_newest_key_of_an_endpoint_reaches_the_bento_that_asks_it_alone(
+    state: Path, monkeypatch: pytest.MonkeyPatch, bento: str, key: str
+) -> None:
+    """Whatever the supervisor, and so its programs, had in the environment when it was started."""
+    monkeypatch.setattr(environment, "STATE", state)
+    params = load()
+    text = params.base.text.model_copy(update={"endpoint": "https://api.example.com/v1"})
+    params = params.model_copy(update={"base": params.base.model_copy(update={"text": text})})
+    for given in ("old", "new", ""):
+        os.environ["ATELIER_ENDPOINT_KEY"] = given
+        environment.keep_endpoint_key(params)
+    os.environ["ATELIER_ENDPOINT_KEY"] = "of the supervisor"
+    stack.place("text", DEPLOYMENT.model_copy(update={"bento": bento}))
+    command = serve.PROGRAMS["text"](load())
+    os.close(int(command[command.index("--fd") + 1]))
+    seen = program_environment.environment_of("text")
+    assert "ATELIER_ENDPOINT_KEY" not in seen
+    with mock.patch.dict(os.environ, seen, clear=True):  # as the Bento's process has it
+        assert key_of("https://api.example.com/v1") == key
+        assert key_of("https://api.example.org/v1") == ""  # another provider's
+    (kept,) = (state / "endpoint-keys").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def test_a_gateway_is_told_where_the_models_answer_and_nothing_it_does_not_read(state: Path) -> None:
@@ -73,7 +100,7 @@ def test_what_was_never_released_is_refused_with_the_command_that_helps(state: P
 
 def test_only_relative_sqlite_files_become_absolute() -> None:
     assert serve.absolute("sqlite:///a/b.db") == f"sqlite:///{environment.ROOT}/a/b.db"
-    for url in ("sqlite:////a/b.db", "postgresql://me:word@host/events", "sqlite://"):
+    for url in ("sqlite:////a/b.db", "postgresql://me:word@host/events", "sqlite://", "sqlite:///:memory:"):
         assert serve.absolute(url) == url
 
 

@@ -56,6 +56,7 @@ def test_29_a_machine_that_has_slept_begins_afresh() -> None:
 
 def test_29_a_refusal_is_an_answer_and_silence_is_none(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers(f"{server}/readyz")  # 503
+    assert answers(f"{server}/moved")  # to where nobody listens
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr("flows.watch.SECONDS", 0.2)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/livez"

@@ -22,6 +22,9 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
 STATED = {
     "README.md": ["The shipped base, 20 MB with its judge"],
     "docs/base_image.md": ["16.3 MB of float16", "3.7 MB of float16", "intervals of 95 %"],
+    "docs/data.md": ["least, median, 95 %, 99 %, most"],
+    "docs/endpoint.md": ["one-sided 95 % interval", "within 10 s"],
+    "docs/training.md": ["within 0.1 % and `f16` within 5 % of"],
     "docs/releases.md": ["canary (1, 5, 25, 50 % of users)"],
 }
 
@@ -56,6 +59,13 @@ def test_18_another_figure_is_another_table(tmp_path: Path) -> None:
     assert "an old table" not in text and row in text
     assert text.startswith("a\n") and text.endswith("b\n")
     assert figures.written(text, models.ROWS, tmp_path) == text
+
+
+def test_a_pipeline_that_was_brought_has_none_of_the_built_in_models_figures(tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/forgetting.json").write_text('{"applies": false, "why": "no judge"}')
+    (tmp_path / "image/evaluate.json").write_text('{"real_pictures": {}}')
+    assert figures.table(models.ROWS, tmp_path).splitlines()[2:] == []
 
 
 def test_readme_tells_no_range_of_savings_where_one_is_unknown() -> None:

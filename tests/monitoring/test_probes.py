@@ -18,6 +18,7 @@ ANSWERS = {
     "/-/ready": (200, b"ready"),
     "/api/v2/alerts": (200, b"<html>this is not Alertmanager</html>"),
     "/api/v1/query": (200, b'{"status": "error"}'),
+    "/moved": (302, b""),
 }
 
 
@@ -28,6 +29,8 @@ def server() -> Iterator[str]:
             status, body = ANSWERS[self.path.partition("?")[0]]
             self.send_response(status)
             self.send_header("content-type", "application/json")
+            if status == 302:
+                self.send_header("location", "http://127.0.0.1:1/elsewhere")
             self.end_headers()
             self.wfile.write(body)
 

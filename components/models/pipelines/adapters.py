@@ -18,11 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from components.artifact import canonical
 from components.models.pipelines.family import Family
 from components.stage import StageError
 
 WEIGHTS = "pytorch_lora_weights.safetensors"  # as diffusers names it
 KOHYA = "kohya.safetensors"  # the same once more, for programs that read no other names of this family's layers
+METADATA = "lora_adapter_metadata"
 NAME = "default"
 
 
@@ -44,9 +46,13 @@ def save(network: nn.Module, family: Family, folder: Path) -> None:
         for name, value in get_peft_model_state_dict(network, adapter_name=NAME).items()
     }
     targets = sorted(config.target_modules)  # a set, in another order in each process
-    metadata = LoraConfig(r=config.r, lora_alpha=config.r).to_dict() | {"target_modules": targets}
-    given = {f"{family.network_name}_lora_layers": layers, f"{family.network_name}_lora_adapter_metadata": metadata}
-    getattr(diffusers, family.pipeline).save_lora_weights(folder, weight_name=WEIGHTS, **given)
+    stated = LoraConfig(r=config.r, lora_alpha=config.r).to_dict() | {"target_modules": targets}
+    prefix = family.network_name
+    # As `save_lora_weights` of diffusers, but for its second entry of metadata: the two are in no order, and with it
+    # equal weights would be other bytes in each process.
+    metadata = {METADATA: canonical({f"{prefix}.{name}": value for name, value in stated.items()})}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({f"{prefix}.{name}": value for name, value in layers.items()}, folder / WEIGHTS, metadata)
     if family.kohya:
         save_file(dict(_in_kohyas_names(layers, family, config.r)), folder / KOHYA)
 
@@ -77,7 +83,7 @@ def _faults(network: nn.Module, family: Family, path: Path) -> str:
     layers = {name: module for name, module in network.named_modules() if hasattr(module, "weight")}
     ranks: dict[str, list[int]] = {}
     with safe_open(path, "pt") as file:
-        stated = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+        stated = json.loads((file.metadata() or {}).get(METADATA, "{}"))
         for key in file.keys():  # noqa: SIM118 - no mapping
             place, _, kind = key.partition(".lora_")
             name = place.removeprefix(f"{family.network_name}.")

@@ -6,7 +6,9 @@ a pipeline's folder came from; and nothing outside of this package knows a famil
 
 from __future__ import annotations
 
+import inspect
 import json
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +33,9 @@ class Family(ABC):
     encoders: ClassVar[tuple[str, ...]]  # the components that turn a caption into states
     targets: ClassVar[tuple[str, ...]]  # the linear layers that an adapter changes, by the ends of their names
     optional: ClassVar[tuple[str, ...]] = ()  # components that a pipeline may come without
+    samplers: ClassVar[tuple[str, ...]]  # the schedulers that OpenVINO GenAI paints with
     openvino: ClassVar[str]  # optimum-intel's class that exports and runs it
+    longest: ClassVar[dict[str, int]] = {}  # tokens that the pipeline reads, by tokenizer, where not its own length
     kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
     weighed_by_snr: ClassVar[bool] = False  # whether a min-SNR weight has a meaning
 
@@ -44,13 +48,24 @@ class Family(ABC):
     def read(
         self, folder: Path, dtype: torch.dtype = torch.float32, *, without: Sequence[str] = ()
     ) -> diffusers.DiffusionPipeline:
-        """The pipeline, in evaluation mode, from safetensors on this machine alone; `without` these components."""
-        left_out: dict[str, Any] = dict.fromkeys(without)
+        """The pipeline, in evaluation mode, from safetensors on this machine alone; `without` these components.
+
+        Its VAE is read in float32 whatever `dtype` is: it computes in that, and rounded weights stay rounded.
+        """
+        index = json.loads((folder / "model_index.json").read_bytes())
+        absent = [name for name in self.optional if (index.get(name) or [None])[0] is None]
+        left_out: dict[str, Any] = dict.fromkeys((*without, *absent))  # diffusers wants to be told of both
+        dtypes = {"default": dtype, "vae": torch.float32}
         pipeline = getattr(diffusers, self.pipeline).from_pretrained(
-            folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **left_out
+            folder, torch_dtype=dtypes, local_files_only=True, use_safetensors=True, trust_remote_code=False, **left_out
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def sampling(self) -> tuple[int, float]:
+        """Steps and guidance that the pipeline itself paints with by default."""
+        given = inspect.signature(getattr(diffusers, self.pipeline).__call__).parameters
+        return given["num_inference_steps"].default, given["guidance_scale"].default
 
     def network(self, pipeline: diffusers.DiffusionPipeline) -> nn.Module:
         """The component that is trained: noisy latents in, the noise or the velocity out."""
@@ -92,12 +107,42 @@ class Family(ABC):
         made, read = self.part(folder, "vae").get("latent_channels"), self.channels(folder)
         if made != read:
             yield f"its VAE makes {made} latent channels and its {self.network_name} reads {read}"
+        sampler = json.loads((folder / "model_index.json").read_bytes())["scheduler"][1]
+        if sampler not in self.samplers:
+            yield (
+                f"the engine that serves has no {sampler}: name another scheduler in model_index.json, one of "
+                f"{', '.join(self.samplers)}"
+            )
 
     # --- captions and pictures -------------------------------------------------------------------------------------
 
     @abstractmethod
     def encode(self, pipeline: diffusers.DiffusionPipeline, captions: Sequence[str]) -> States:
         """The states of captions as the pipeline itself makes them when it paints, one row for each caption."""
+
+    def cut(self, folder: Path, captions: Sequence[str]) -> int:
+        """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""
+        whole: set[int] = set()
+        for name, tokenizer in self._tokenizers(folder):
+            most = self.longest.get(name, tokenizer.model_max_length)
+            counts = map(len, tokenizer(list(captions), truncation=True, max_length=most + 1).input_ids)
+            whole |= {number for number, count in enumerate(counts) if count <= most}
+        return len(captions) - len(whole)
+
+    def unread(self, folder: Path, captions: Sequence[str]) -> list[str]:
+        """The captions of which no text encoder reads half of the letters, so that nobody learns from their words."""
+        left = [caption for caption in captions if any(map(str.isalpha, caption))]
+        for _, tokenizer in self._tokenizers(folder):
+            left = [caption for caption in left if 2 * _unread(tokenizer, caption) > sum(map(str.isalpha, caption))]
+        return left
+
+    def _tokenizers(self, folder: Path) -> Iterator[tuple[str, Any]]:
+        """Those of the encoders that the pipeline has, by their folders' names."""
+        index = json.loads((folder / "model_index.json").read_bytes())
+        for encoder in self.encoders:
+            name = encoder.replace("text_encoder", "tokenizer")
+            if all((index.get(part) or [None])[0] for part in (encoder, name)):
+                yield name, transformers.AutoTokenizer.from_pretrained(folder / name, local_files_only=True)
 
     def unconditional(self, pipeline: diffusers.DiffusionPipeline) -> States:
         """The states (one row) of no caption: what guidance is measured from, and what a left-out caption becomes."""
@@ -206,6 +251,19 @@ class Family(ABC):
         else:
             error_B = (error_BCHW * mask_B1HW).mean(dim=(1, 2, 3)) / mask_B1HW.mean(dim=(1, 2, 3)).clamp(min=1e-6)
         return self.weight(scheduler, time_B, min_snr) * error_B
+
+
+def _unread(tokenizer: Any, caption: str) -> int:
+    """Letters of a caption that an encoder was not trained to read.
+
+    CLIP's tokenizers take any letter to pieces, but its encoders learnt from English captions.
+    """
+    if "CLIP" in type(tokenizer).__name__:
+        return sum(c.isalpha() and "LATIN" not in unicodedata.name(c, "") for c in caption)
+    encoded = tokenizer(caption, add_special_tokens=False, return_offsets_mapping=True)
+    pairs = zip(encoded.input_ids, encoded.offset_mapping, strict=True)
+    unknown = (caption[start:end] for token, (start, end) in pairs if token == tokenizer.unk_token_id)
+    return sum(map(str.isalpha, "".join(unknown)))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from components.models.pipelines.family import Family
 class Flow(Family):
     """`predict` gives the velocity: noise less data."""
 
+    samplers = ("FlowMatchEulerDiscreteScheduler",)
     patch = 2  # latents that the transformer reads as one token, along a side
 
     def multiple(self, folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -21,8 +22,31 @@ class Sd3(Flow):
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
     )
-    optional = ("text_encoder_3", "tokenizer_3")  # without T5 its states are zeros
+    optional = ("text_encoder_3", "tokenizer_3")
+    longest = {"tokenizer_3": 256}  # noqa: RUF012 - as the pipeline's default
     openvino = "OVStableDiffusion3Pipeline"
+
+    def read(
+        self, folder: Path, dtype: torch.dtype = torch.float32, *, without: Sequence[str] = ()
+    ) -> DiffusionPipeline:
+        """Where T5 is missing, its states are zeros of as many tokens as CLIP reads, as in OpenVINO GenAI.
+
+        In diffusers they are of 256 tokens, with which the network paints something else.
+        """
+        pipeline = super().read(folder, dtype, without=without)
+        if pipeline.text_encoder_3 is None and "text_encoder_3" not in without:
+            width = int(self.part(folder, self.network_name)["joint_attention_dim"])
+
+            tokens = int(pipeline.tokenizer_max_length)
+
+            def zeros(
+                prompt: str | list[str], num_images_per_prompt: int = 1, *, device: torch.device, **_: Any
+            ) -> Tensor:
+                rows = num_images_per_prompt * (1 if isinstance(prompt, str) else len(prompt))
+                return torch.zeros(rows, tokens, width, dtype=dtype, device=device)
+
+            pipeline._get_t5_prompt_embeds = zeros
+        return pipeline
 
     def native_size(self, folder: Path) -> int:
         return int(self.part(folder, "transformer")["sample_size"]) * self.factor(folder)

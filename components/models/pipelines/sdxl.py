@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,30 @@ from torch import Tensor, nn
 
 from components.models.pipelines.family import Family, States
 
+BETAS = {"beta_start", "beta_end", "beta_schedule"}
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
 
 class Sdxl(Family):
     pipeline = "StableDiffusionXLPipeline"
     network_name = "unet"
     encoders = ("text_encoder", "text_encoder_2")
     targets = ("to_q", "to_k", "to_v", "to_out.0")
+    samplers = (
+        *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DDIMScheduler", "PNDMScheduler"),
+        *("LMSDiscreteScheduler", "LCMScheduler"),
+    )
     openvino = "OVStableDiffusionXLPipeline"
     kohya = "lora_unet_"  # ComfyUI and OpenVINO GenAI
     weighed_by_snr = True
+
+    def faults(self, folder: Path) -> Iterator[str]:
+        yield from super().faults(folder)
+        given = json.loads((folder / "scheduler/scheduler_config.json").read_bytes())
+        if not given.get("trained_betas") and BETAS - given.keys():
+            yield f"its scheduler/scheduler_config.json names no {', '.join(sorted(BETAS - given.keys()))}"
+        if (prediction := given.get("prediction_type", "epsilon")) not in PREDICTIONS:
+            yield f"its scheduler's prediction_type is {prediction!r}; these are known: {', '.join(PREDICTIONS)}"
 
     def native_size(self, folder: Path) -> int:
         return int(self.part(folder, "unet")["sample_size"]) * self.factor(folder)

@@ -73,7 +73,7 @@ def serve_gateway(
     variables: Mapping[str, str] | None = None,
     experiment: Mapping[str, Any] | None = None,
     alone: bool = False,
-    **serving: int,
+    **serving: float,
 ) -> Iterator[Running]:
     """A gateway in front of the Bentos at `text` and `image`, until the block ends; its experiment is in force.
 
@@ -101,7 +101,7 @@ def serve_gateway(
 def gateway(standin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Both lines made up."""
     folder = tmp_path_factory.mktemp("gateway")
-    with serve_gateway(folder, standin, f"{standin}/text", f"{standin}/image") as served:
+    with serve_gateway(folder, standin, f"{standin}/text", f"{standin}/image", recheck=1.0) as served:
         yield served
 
 
@@ -109,7 +109,7 @@ def gateway(standin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def text_gateway(standin: str, text_bento: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The text line real: a gateway, a text Bento and a tiny model that holds 512 tokens, one per byte."""
     folder = tmp_path_factory.mktemp("text-gateway")
-    with serve_gateway(folder, standin, text_bento, f"{standin}/image") as served:
+    with serve_gateway(folder, standin, text_bento, f"{standin}/image", recheck=1.0) as served:
         yield served
 
 

@@ -121,9 +121,12 @@ async def test_27_a_client_who_reads_nothing_holds_no_answer_for_ever(monkeypatc
     monkeypatch.setattr(BoundedProtocol, "connection_lost", connection_lost)
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.05)
     async with served() as port:
-        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
-        await lost.wait()
+        async with asyncio.timeout(10):
+            await lost.wait()
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(2**26)
         writer.close()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bentos.gateway.errors import ApiError
 from bentos.gateway.schemas import ChatRequest, FeedbackRequest, ImagesRequest, max_new_tokens, parse, side_of
-from bentos.protocol import MAX_SIDE
+from bentos.protocol import MAX_SIDE, sides
 
 CHAT: dict[str, Any] = {"model": "atelier-text", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -56,6 +56,13 @@ def test_a_size_is_a_bounded_multiple_of_the_models_own_or_refused(native: int, 
         with pytest.raises(ApiError):
             side_of(f"{side}x{side}", native)
     assert side_of("auto", native) is side_of(None, native) is None
+
+
+def test_a_pipeline_paints_smaller_pictures_too_and_its_own_however_large() -> None:
+    assert sides(1024, 64)[:2] == [512, 576] and sides(1024, 64)[-1] == side_of("1024x1024", 1024, 64) == 1024
+    assert sides(64, 16) == [32, 48, *range(64, MAX_SIDE + 1, 64)]
+    with pytest.raises(ApiError, match="is not one of auto, 512x512, 576x576"):
+        side_of("500x500", 1024, 64)
 
 
 @given(st.binary(max_size=200))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from sqlalchemy import Engine
 
+from bentos.gateway.attempts import Attempt, answer
 from bentos.gateway.errors import ApiError
-from bentos.gateway.traffic import ENOUGH, PATIENCE_SECONDS, Traffic
+from bentos.gateway.traffic import ENOUGH, PATIENCE_SECONDS, Route, Traffic
 from bentos.gateway.upstream import Upstream
 from bentos.protocol import Info
 from components.events.schema import CandidateCall
@@ -74,6 +76,48 @@ async def test_a_promotion_alone_moves_users_to_the_other_slot(engine: Engine, u
     candidate(engine, State.CHAMPION)
     await traffic.refresh()
     assert set(asked(traffic)) == {"text-b"}
+
+
+async def test_an_endpoint_beside_the_champion_answers_for_it_where_that_is_wanted_and_it_is_not_on_trial(
+    engine: Engine, upstream: Upstream
+) -> None:
+    slot, (seen, info) = next((s, found) for s, found in upstream._infos.items() if found[1].deployment == "text-b")
+    upstream._infos[slot] = seen, info.model_copy(update={"endpoint": True})
+    traffic, wanted = Traffic(upstream, engine, 0.05), Traffic(upstream, engine, 0.05, ["text"])
+    assert (traffic.route("text", "u").fallback, wanted.route("text", "u").fallback) == (None, slot)
+    away.add("a")
+    await upstream.refresh()
+    upstream._infos[slot] = seen, info.model_copy(update={"endpoint": True})
+    assert wanted.route("text", "u").info.deployment == "text-b"
+    with pytest.raises(ApiError):
+        traffic.route("text", "u")
+    candidate(engine, State.SHADOW)
+    await wanted.refresh()
+    with pytest.raises(ApiError):
+        wanted.route("text", "u")
+
+
+async def test_a_fallback_answers_what_failed_before_its_first_byte(upstream: Upstream) -> None:
+    first, second, _ = upstream.slots["text"]
+    noted: list[float] = []
+    gateway = SimpleNamespace(traffic=SimpleNamespace(note_champion=lambda *seen: noted.append(seen[-1])))
+    exchange = SimpleNamespace(id="r", deployment="text-a", line="text", size=1)
+    info = Info(line="text", deployment="text-a", digest="0" * 64)
+
+    async def ask(route: Route, status: int, begun: bool = False) -> str:
+        async def call(attempt: Attempt) -> str:
+            if attempt.slot == first:
+                attempt.begun = begun
+                raise ApiError(status, "no")
+            return "the endpoint's"
+
+        return await answer(gateway, exchange, route, call)  # type: ignore[arg-type]
+
+    with_fallback, alone = Route(first, info, fallback=second), Route(first, info)
+    assert await ask(with_fallback, 500) == "the endpoint's" and noted == []
+    for route, status, begun in ((alone, 500, False), (with_fallback, 400, False), (with_fallback, 500, True)):
+        with pytest.raises(ApiError):
+            await ask(route, status, begun)
 
 
 async def test_a_canary_gets_its_share_and_a_failing_database_changes_nothing(

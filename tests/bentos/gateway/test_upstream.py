@@ -126,8 +126,10 @@ async def test_25_a_place_that_hangs_keeps_no_other_from_being_asked(monkeypatch
     async with one_of_two_hangs() as (client, hangs, asked):
         hangs.set()
         following = asyncio.create_task(client.follow())
-        while [await asked.get() for _ in range(6)].count("image") < 5:
-            pass
+        async with asyncio.timeout(10):
+            while [await asked.get() for _ in range(6)].count("image") < 5:
+                pass
+        assert not following.done()
         following.cancel()
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from bentos.protocol import TextLine
+from bentos.protocol import Info, TextJob, TextLine
+from bentos.text.engines import Engines
+from bentos.text.service import TextBento
 from components import engine_token
+from components.runtimes.base import JobFailedError, TextRequest, TextResult
 from monitoring.probes import look
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 
@@ -86,6 +91,30 @@ async def test_concurrent_callers_are_written_together(text_bento: str) -> None:
         calls = (client.post(f"{text_bento}/generate", json=job(max_new_tokens=200, seed=i)) for i in range(6))
         answers = [answer.json() for answer in await asyncio.gather(*calls)]
     assert max(answer["batch_size"] for answer in answers) > 1
+
+
+class Cut(Engines):
+    """MADE UP: engines whose pieces end without a result."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def stream(self, request: TextRequest, adapter: str) -> AsyncGenerator[tuple[str | TextResult, str], None]:  # type: ignore[override]
+        yield "a red", ""
+
+
+async def test_an_engine_that_ends_without_a_result_fails_the_job_whole_or_streamed() -> None:
+    bento = object.__new__(TextBento.inner)
+    bento._engines, bento._active = Cut(), 0
+    bento._info = Info(line="text", deployment="text-7", digest="0" * 64)
+    with pytest.raises(JobFailedError, match="without a result"):
+        await bento._whole(TextJob(**job()), {})
+    said, ctx = [], SimpleNamespace(request=SimpleNamespace(headers={}))
+    with pytest.raises(JobFailedError):  # BentoML logs it
+        async for line in TextBento.inner.stream.func(bento, TextJob(**job()), ctx):
+            said.append(TextLine.model_validate_json(line))
+    assert [line.piece for line in said] == [None, "a red", None]
+    assert said[-1].error == "JobFailedError: the engine ended without a result"
 
 
 def test_the_ops_page_reads_what_it_serves(text_bento: str) -> None:

@@ -10,10 +10,12 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
@@ -175,6 +177,57 @@ def test_many_reconciles_at_once_count_everything_once(url: str) -> None:
             assert any(pool.map(attempt, range(8)))
         assert read(engine, given) == Summary()
         assert sum(map(len, task_store.read_answers(engine, PROJECT).values())) == len(given)
+
+
+@pytest.mark.parametrize("first", ["reconcile", "settle"])
+def test_of_a_decision_on_gold_and_a_reconcile_at_once_the_second_sees_what_the_first_did(
+    url: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [annotation(person, "cat", person, "food", person) for person in (1, 2, 3)]
+    holds, follows = threading.Event(), threading.Event()
+
+    def holding(work: Callable[..., Any]) -> Callable[..., Any]:
+        """The work on a task that is locked; the other begins before it does."""
+
+        def held(*arguments: Any) -> Any:
+            holds.set()
+            assert follows.wait(10)
+            return work(*arguments)
+
+        return held
+
+    with opened(url) as engine:
+        task_store.add_tasks(engine, PROJECT, {"cat": "face"}, "lead")
+        seen = only_task(engine)
+
+        def settle() -> bool:
+            try:
+                task_store.settle_gold(engine, seen, "", "lead", "people contradict it")
+            except OvertakenError:
+                return False
+            return True
+
+        def take() -> bool:
+            return reconcile(engine, PROJECT, lambda _: changes(given), LABELS, TIERS).new == 3
+
+        def second(work: Callable[[], bool]) -> bool:
+            assert holds.wait(10)
+            follows.set()
+            return work()
+
+        module, name = (sync, "_bring_up_to_date") if first == "reconcile" else (task_store, "move_task")
+        monkeypatch.setattr(module, name, holding(getattr(module, name)))
+        works = [take, settle] if first == "reconcile" else [settle, take]
+        with ThreadPoolExecutor(2) as pool:
+            ended = [pool.submit(works[0]), pool.submit(second, works[1])]
+            # A decision on what has changed since is refused; annotations count all the same.
+            assert [one.result() for one in ended] == [True, first == "settle"]
+        check(engine)
+        if first == "reconcile":
+            task_store.settle_gold(engine, only_task(engine), "", "lead", "looked at again")
+        assert read(engine, given) == Summary()
+        task = only_task(engine)
+        assert (task.gold, task.state, task.label) == ("", State.DONE, "food")
 
 
 def killed(url: str, given: Sequence[RemoteAnnotation], after: int) -> bool:

@@ -13,6 +13,7 @@ from components.config import ConfigError, Params, load
 from components.config.document import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
+JUDGE = {"model": "j", "samples": 2}
 
 
 def load_with(folder: Path, key: str, value: Any) -> Params:
@@ -63,7 +64,15 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("experiments.0.floor", 0.6, "experiments.0.floor: Input should be less than or equal to 0.5"),
         ("annotation.url", "127.0.0.1:8080", "annotation.url: String should match pattern"),
         ("train.image.start_from_base", False, "train.image: Value error, lora_rank adapts a base"),
+        ("train.text.adapter", "qlora", "train.text.adapter: Input should be 'lora', 'dora' or 'full'"),
+        ("train.text.overflow", "cut", "train.text.overflow: Input should be 'refuse', 'leave_out' or 'split'"),
         ("prepare.image.path", None, "prepare.image.path: Input should be a valid string (got None)"),
+        ("base.text.endpoint", "http://api.example.com/v1", "must begin with https"),
+        ("base.text.endpoint", "https://me:word@api.example.com/v1", "the key comes from the environment"),
+        ("base.text.endpoint", "api.example.com", "is no http(s) URL"),
+        ("evaluate.text.judge", JUDGE | {"url": "http://judge.example.com/v1"}, "must begin with https"),
+        ("evaluate.text.judge", JUDGE | {"url": "https://me:word@judge.example.com"}, "ATELIER_JUDGE_KEY"),
+        ("base.text.omit", ["seed"], "price and omit say something of an endpoint"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, message: str) -> None:

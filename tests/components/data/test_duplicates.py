@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from components.data import duplicates
 from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
@@ -87,6 +91,45 @@ def test_equal_and_nearly_equal_pictures_are_joined_across_blocks() -> None:
     thumbnails[800] = np.clip(thumbnails[601] + 0.2, 0, 1)
     assert sorted(similar_pictures(thumbnails, 0.97)) == [(3, 1100), (600, 700)]
     assert list(similar_pictures(thumbnails, 1.0)) == [(3, 1100)]
+
+
+def connected(thumbnails: NDArray[np.float32], similarity: float) -> list[int]:
+    """The groups by comparing all with all."""
+    apart = np.sqrt(((thumbnails[:, None] - thumbnails[None]) ** 2).mean(-1)) <= 1 - similarity + 1e-6
+    return groups(len(thumbnails), [(a, b) for a, b in np.argwhere(apart).tolist()])
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=2, max_size=2), min_size=1, max_size=40), st.sampled_from([1, 0.8])
+)
+def test_pictures_are_grouped_as_if_all_pairs_had_been_listed(values: list[list[int]], similarity: float) -> None:
+    thumbnails = np.array(values, np.float32) / 5
+    assert groups(len(values), similar_pictures(thumbnails, similarity - 0.01)) == connected(
+        thumbnails, similarity - 0.01
+    )
+
+
+def test_pairs_in_parts_join_what_they_join_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = np.random.default_rng(0).integers(0, 400, (300, 2)).tolist()
+    expected = groups(400, pairs)
+    monkeypatch.setattr(duplicates, "_PAIRS", 7)
+    assert groups(400, iter(pairs)) == expected and 100 < len(set(expected)) < 300
+
+
+def peak(work: Callable[[], list[int]]) -> float:
+    """MB that are held at once at most while pairs become the one group of all."""
+    tracemalloc.start()
+    try:
+        assert set(work()) == {0}
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_all_alike_takes_no_memory_for_each_of_its_pairs() -> None:
+    blank = np.ones((2000, 48), np.float32)  # 2 million pairs: 300 MB as a list of them
+    assert peak(lambda: groups(len(blank), similar_pictures(blank, 0.97))) < 30
+    assert peak(lambda: groups(700, ((a, b) for a in range(700) for b in range(a)))) < 10
 
 
 def test_no_sample_has_no_pair() -> None:

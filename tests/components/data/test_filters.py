@@ -22,6 +22,7 @@ from components.data.filters import (
     UnreadablePicture,
     normalise,
     picture_filters,
+    pipeline_filters,
 )
 from components.data.picture import encode_png
 
@@ -132,6 +133,19 @@ def test_a_small_picture_is_dropped_and_a_good_one_stays(assets: Path) -> None:
     tiny = Drop("small_picture", "picture of 1×1 pixels, smaller than 8")
     assert drops(Image.new("RGB", (1, 1))) == [tiny]
     assert drops(Image.new("RGB", (1000, 400), "red")) == []
+
+
+def test_a_pipeline_takes_any_language_and_pictures_up_to_four_to_one() -> None:
+    filters = pipeline_filters(Clean(low_percentile=0, high_percentile=100, max_pixels=10**6, min_side=8))
+
+    def drops(picture: Image.Image) -> list[Drop]:
+        candidate = Candidate("一只红色的狐狸", data=encode_png(picture))
+        return [drop for judge in filters if (drop := judge(candidate))]
+
+    assert drops(Image.new("RGB", (800, 200), "red")) == []
+    assert drops(Image.new("RGB", (801, 200), "red")) == [
+        Drop("narrow_picture", "picture of 801×200 pixels, beyond 4:1; crop it")
+    ]
 
 
 def test_a_picture_above_the_bound_or_none_is_dropped() -> None:

@@ -25,10 +25,16 @@ def write(path: Path, rows: list[tuple[str, str, dict[str, Any]]]) -> Path:
 
 
 def test_pairs_come_in_stored_order(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "a.parquet", [("draw a dog", "dog", {"completion": "dog: pet"}), ("x", "", {"completion": "y"})]
-    )
-    assert read_pairs(path) == [Pair("draw a dog", "dog: pet", "dog"), Pair("x", "y", "y")]
+    dog = {"completion": "dog: pet", "concept": "1F415"}
+    rows = [("draw a dog", "dog", dog), ("x", "", {"completion": "y"}), ("a cat", "", {**dog, "concept": "cat"})]
+    pairs = read_pairs(write(tmp_path / "a.parquet", rows))
+    assert pairs == [Pair("draw a dog", "dog: pet", "dog"), Pair("x", "y"), Pair("a cat", "dog: pet", "cat")]
+    assert [pair.id for pair in pairs] == ["0", "1", "2"] and pairs[0].meta == {**dog, "label": "dog"}
+
+
+def test_a_label_without_a_concept_names_no_picture(tmp_path: Path) -> None:
+    (pair,) = read_pairs(write(tmp_path / "a.parquet", [("Capital of Chad?", "Africa", {"completion": "N'Djamena"})]))
+    assert pair.concept == "" and pair.meta["label"] == "Africa"
 
 
 def test_a_conversation_before_the_phrase_is_part_of_the_pair(tmp_path: Path) -> None:

@@ -135,6 +135,52 @@ def test_pairs_are_read_and_bad_lines_rejected(tmp_path: Path) -> None:
     assert [b.sample.source for b in bad if isinstance(b, Reject)] == [f"pairs.jsonl:{n}" for n in (3, 4, 5, 6)]
 
 
+def test_a_field_that_stages_write_themselves_is_rejected_by_name(tmp_path: Path) -> None:
+    """`clean` took it for what it writes there itself, and ended in a traceback."""
+    said = [{"role": "user", "content": "a fox"}, {"role": "assistant", "content": "fox: animal"}]
+    rows = [
+        {"prompt": "x", "completion": "y", "history": [["a", "b"]]},
+        {"prompt": "x", "completion": "y", "split_group": 3},
+        {"messages": said, "history": "none"},
+        {"messages": said, "completion": "wolf: animal"},
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bad = list(pairs(tmp_path / "pairs.jsonl"))
+    assert [each.slug for each in bad if isinstance(each, Reject)] == ["reserved_field"] * 4
+    assert [re.findall("'(.*)'", reason(each)) for each in bad] == [
+        ["history"],
+        ["split_group"],
+        ["history"],
+        ["completion"],
+    ]
+
+
 def test_a_missing_jsonl_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"prepare\.text\.path"):
         list(pairs(tmp_path / "nowhere.jsonl"))
+
+
+def said(*messages: tuple[str, str] | tuple[str, str, object]) -> dict[str, object]:
+    rows = [dict(zip(("role", "content", "weight"), message, strict=False)) for message in messages]
+    return {"messages": rows}
+
+
+def test_answers_of_weight_0_are_read_and_not_taught(tmp_path: Path) -> None:
+    rows = [
+        said(("user", "a"), ("assistant", "b", 0), ("user", "c"), ("assistant", "d", 1)),
+        said(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d", 0)),
+        said(("user", "a"), ("assistant", "b", 0)),
+        said(("user", "a", 1), ("assistant", "b")),
+        said(("user", "a"), ("assistant", "b", 0.5)),
+        said(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d", 0)) | {"rejected": "e"},
+    ]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second, *rejects = pairs(tmp_path / "talk.jsonl")
+    assert isinstance(first, Sample) and isinstance(second, Sample)
+    assert (first.text, first.meta["completion"]) == ("c", "d")
+    assert [message.get("weight") for message in first.meta["history"]] == [None, 0]
+    assert (second.text, second.meta) == ("a", {"completion": "b"})  # what follows would teach nothing
+    reasons = [reject.reason for reject in rejects if isinstance(reject, Reject)]
+    assert reasons[0] == "every answer has the weight 0: there is none to learn"
+    assert reasons[1].startswith("message 1 has the weight 1") and reasons[2].startswith("message 2 has the weight 0.5")
+    assert reasons[3] == "field 'rejected' stands beside an answer with the weight 0"

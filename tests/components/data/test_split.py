@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,40 @@ def test_what_users_taught_is_on_the_side_of_what_means_the_same(tmp_path: Path)
     sides = sides_of(tmp_path / "split")
     assert {sides[s.id] for s in source} == set(SIDES)
     assert all(sides[t.id] == sides[s.id] for t, s in zip(taught, source, strict=True))
+
+
+def answered(count: int, answer: Callable[[int], str], source: str = "mine") -> list[Sample]:
+    return [
+        Sample(id=f"{source}-{n:04}", text=f"{n * 7919} or {n * 104729}", source=source, meta={"completion": answer(n)})
+        for n in range(count)
+    ]
+
+
+def test_500_questions_with_two_answers_are_split_and_the_manifest_says_why(tmp_path: Path) -> None:
+    samples = answered(500, lambda n: "Yes" if draw(str(n), 1) < 0.5 else "no ")
+    counts, left_out = split("text", TEXT, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    assert sum(counts.values()) == 500 and left_out == 0 and 70 < counts["test"] < 130 and counts["validation"] > 20
+    for side in SIDES:
+        assert {s.meta["completion"] for s in read(tmp_path / "out" / f"{side}.parquet")} == {"Yes", "no "}
+    metrics = verify(tmp_path / "out").metrics
+    assert metrics["categories"] == {"answers": 2, "phrases": 500} and metrics["joined"]["same_answer"] == 0
+
+
+def test_what_few_phrases_ask_for_or_what_is_long_stays_together_however_often_users_taught_it(tmp_path: Path) -> None:
+    faq = "Bring the receipt and the unopened box to any of our shops within thirty days of the purchase."
+    asked = [(f"answer {n * 7919}", 10, "mine") for n in range(30)]  # by as many phrases as may mean one thing
+    asked += [(faq, 30, "faq"), ("a red kite", 2, "kite"), ("a red kite", 40, "written")]
+    samples = [
+        Sample(id=f"{source}-{answer}-{n}", text=f"{n * 7919} {len(answer)} {source}", source=source,
+               meta={"completion": answer})
+        for answer, count, source in asked for n in range(count)
+    ]  # fmt: skip
+    split("text", TEXT, cleaned(tmp_path / "in", samples), tmp_path / "out")
+    sides = defaultdict(set)
+    for side in SIDES:
+        for sample in read(tmp_path / "out" / f"{side}.parquet"):
+            sides[sample.meta["completion"]].add(side)
+    assert all(len(found) == 1 for found in sides.values()) and len(sides) == 32
 
 
 def alike(group: int, size: int, concepts: bool) -> list[Sample]:

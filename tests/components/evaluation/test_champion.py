@@ -11,12 +11,11 @@ import torch
 
 from components import config
 from components.artifact import verify
-from components.data.pairs import Pair
-from components.evaluation import champion
+from components.data.pairs import Pair, distinct_pairs
+from components.evaluation import by_answers, champion
 from components.evaluation.champion import (
     image_checks,
     mean_difference,
-    one_pair_per_concept,
     recognised,
     text_checks,
 )
@@ -77,9 +76,11 @@ def test_models_that_never_differ_have_no_uncertainty() -> None:
     assert mean_difference(same, same, "lower", 7) == (0.0, 0.0)
 
 
-def test_only_one_pair_speaks_for_a_concept() -> None:
-    chosen = one_pair_per_concept([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
+def test_only_one_pair_speaks_for_a_concept_or_where_there_is_none_for_a_group_of_the_split() -> None:
+    chosen = distinct_pairs([*PAIRS, Pair("paint dog", "dog: flat sticker", "dog")], seed=7)
     assert sorted(pair.concept for pair in chosen) == sorted(THINGS)
+    answered = [Pair(f"is {n} odd?", "yes" if n % 2 else "no", meta={"split_group": f"g{n // 3}"}) for n in range(12)]
+    assert sorted(pair.group for pair in distinct_pairs(answered, seed=7)) == ["g0", "g1", "g2", "g3"]
 
 
 def test_a_picture_counts_where_its_own_name_is_the_best(tiny_encoder: Path) -> None:
@@ -157,5 +158,16 @@ def test_what_cannot_be_compared_is_named_with_what_to_do(
     with pytest.raises(StageError, match=r"champion .*image-export.* atelier release start --force 'the reason'"):
         champion.main("text", tiny_export, tiny_image_export, tmp_path / "verdict.json")
     write_tiny_pairs(data, THINGS[:1])
-    with pytest.raises(StageError, match="1 held-out concepts, 2 are needed"):
+    with pytest.raises(StageError, match="1 held-out pairs that differ, 2 are needed"):
         champion.main("text", tiny_image_export, tiny_export, tmp_path / "verdict.json")
+
+
+def test_pairs_longer_than_a_model_holds_are_left_out_and_counted(
+    tiny_export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = Pair("draw " + "apples " * 90, "apple: flat sticker")
+    assert champion.short_enough([long, *PAIRS], tiny_export, tiny_export) == PAIRS
+    assert "1 of 5 held-out pairs are left out" in capsys.readouterr().out
+    texts, wanted = by_answers.similarities((tiny_export, tiny_export), [long, *PAIRS], config.load())
+    assert len(texts) == len(wanted) == len(PAIRS)
+    assert "1 of 5 held-out pairs are left out" in capsys.readouterr().out

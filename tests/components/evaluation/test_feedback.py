@@ -12,6 +12,7 @@ from components.config import load
 from components.data.pairs import Pair
 from components.evaluation import feedback
 from components.models.language import load_base
+from components.training.lengths import fitting
 from components.training.text import train
 from tests.tiny_language import tiny_chat
 
@@ -22,7 +23,9 @@ def test_a_model_trained_on_what_is_liked_ranks_it_first(tiny_base: Path, tmp_pa
     answers = [(pair, True) for pair in liked] + [(pair, False) for pair in disliked]
     settings = load().train.text.model_copy(update={"max_steps": 40, "learning_rate": 0.02, "batch_size": 3})
     chat = tiny_chat(tiny_base)
-    model, _ = train(tiny_base, chat, liked, settings, state_dir=tmp_path, key="k")
+    model, _ = train(
+        tiny_base, chat, fitting(chat, liked, settings, 512).samples, settings, state_dir=tmp_path, key="k"
+    )
     before, after = (
         feedback.score(load_base(tiny_base, torch.float32), chat, answers),
         feedback.score(model.base_model.model, chat, answers),

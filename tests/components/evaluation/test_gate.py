@@ -50,17 +50,94 @@ def test_an_uncertain_kid_counts_at_its_upper_bound() -> None:
     assert not image_checks(measured(0.05, 0.3, 0.5, error=0.04), STRICT)[0].passed
 
 
+def measured_text(after: float, chrf: tuple[float, float], right: tuple[float, float]) -> dict[str, Any]:
+    """As the evaluation writes it of 30 answers, with the loss after, and value and gain of two metrics."""
+    values = {"chrf": chrf[0], "exact": right[0], "right": right[0]}
+    gains = {"chrf": chrf[1], "exact": right[1], "right": right[1]}
+    echo = {name: value - gains[name] for name, value in values.items()}
+    return {
+        "before": {"loss": 4.0, **echo},
+        "unigram": {"loss": 3.0},
+        "after": {"loss": after, **values, "lower": {name: value - 0.1 for name, value in values.items()}},
+        "echo": echo,
+        "gain": {**gains, **{f"{n}_lower": g - 0.1 for n, g in gains.items()}, "over": dict.fromkeys(values, "echo")},
+        "samples": 30,
+    }
+
+
 def test_the_text_line_is_compared_with_its_base_and_with_no_model() -> None:
-    evaluation = {name: {"loss": loss} for name, loss in {"before": 4.0, "unigram": 5.0, "after": 2.0}.items()}
-    evaluation["gain"] = {"chrf_lower": 0.2, "exact": 0.1}
-    checks = text_checks(evaluation, TEXT)
-    assert [check.value for check in checks] == [0.5, 0.2, 0.1] and all(check.passed for check in checks)
+    checks = text_checks(measured_text(1.5, (0.6, 0.3), (0.5, 0.1)), TEXT)
+    assert [check.value for check in checks] == pytest.approx([0.5, 0.2, 0.1]) and all(c.passed for c in checks)
 
 
-def test_11_a_model_that_what_needs_no_model_beats_is_refused() -> None:
-    losses = {name: {"loss": loss} for name, loss in {"before": 4.0, "unigram": 2.0, "after": 2.1}.items()}
-    checks = text_checks(losses | {"gain": {"chrf_lower": -0.01, "exact": -0.1}}, TEXT)
+def test_11_a_model_that_what_needs_no_model_beats_is_refused_in_words() -> None:
+    checks = text_checks(measured_text(3.1, (0.2, 0.05), (0.1, -0.1)), TEXT)
     assert not any(check.passed for check in checks)
+    assert refusals(verdict(checks, parity=True)) == [
+        "loss_ratio is 1.033, must be at most 1 (held-out loss 3.10, how often each token is written 3.00)",
+        "chrf_gain_lower is -0.05, must be at least 0 "
+        "(characters in common with the wanted answer: 0.2 over 30 answers, the phrase repeated 0.15)",
+        "exact_gain is -0.1, must be at least 0 "
+        "(exactly the wanted answer: 0.1 over 30 answers, the phrase repeated 0.2)",
+    ]
+
+
+def bounded(**bounds: float) -> GateText:
+    return TEXT.model_copy(update={"at_least": bounds})
+
+
+def test_a_bound_of_any_figure_holds_at_the_lower_end_of_its_interval() -> None:
+    evaluation = measured_text(1.5, (0.6, 0.3), (0.55, 0.3))
+    evaluation["after"]["naming"], evaluation["samples_with_a_concept"] = 0.9, 20
+    evaluation["judge"] = {"win_rate": 0.7, "win_rate_lower": 0.49, "wins": 14, "losses": 6, "pairs": 30, "model": "m"}
+    passed = text_checks(evaluation, bounded(right=0.45, right_gain=0.19, naming=0.9, win_rate=0.49))
+    assert all(check.passed for check in passed)
+    failed = text_checks(evaluation, bounded(right=0.5, right_gain=0.25, win_rate=0.5))[3:]
+    assert [check.passed for check in failed] == [False] * 3
+    right = "(your metric right: 0.55 over 30 answers, the phrase repeated 0.25)"
+    assert refusals(verdict(failed, parity=True)) == [
+        f"right_lower is 0.45, must be at least 0.5 {right}",
+        f"right_gain_lower is 0.2, must be at least 0.25 {right}",
+        "win_rate_lower is 0.49, must be at least 0.5 (14 won and 6 lost of 30 pairs, by m)",
+    ]
+
+
+def test_a_figure_that_was_not_measured_is_refused_with_those_that_were() -> None:
+    evaluation = measured_text(1.5, (0.6, 0.3), (0.55, 0.3))
+    known = "chrf, chrf_gain, exact, exact_gain, right, right_gain; win_rate comes with evaluate.text.judge"
+    with pytest.raises(
+        StageError, match=rf"gate\.text\.at_least: the evaluation has no rihgt, win_rate; it has {known}"
+    ):
+        text_checks(evaluation, bounded(rihgt=0.5, win_rate=0.5))
+
+
+def of_pipeline(loss: float, **judged: float) -> dict[str, Any]:
+    """As the evaluation of a brought pipeline writes it; the loss was 1 before."""
+    before = {"loss": 1.0} | ({"alignment": 0.2, "kid": 0.1} if judged else {})
+    return {"before": before, "after": {"loss": loss} | judged}
+
+
+def pipeline_gate(**bounds: float) -> GateImage:
+    return STRICT.model_copy(update={"pipeline": bounds})
+
+
+def test_a_pipeline_is_gated_by_its_held_out_loss() -> None:
+    (check,) = image_checks(of_pipeline(0.9), STRICT)
+    assert (check.name, check.value, check.passed) == ("loss_ratio", 0.9, True)
+    assert not image_checks(of_pipeline(1.1), STRICT)[0].passed
+
+
+def test_a_pipeline_is_gated_by_what_an_encoder_measured() -> None:
+    bounds = pipeline_gate(alignment_gain=0.05, kid_increase=0.0)
+    assert all(check.passed for check in image_checks(of_pipeline(2.0, alignment=0.3, kid=0.08), bounds))
+    assert not any(check.passed for check in image_checks(of_pipeline(0.5, alignment=0.21, kid=0.2), bounds))
+
+
+def test_a_bound_of_what_was_not_measured_or_is_no_figure_is_refused_in_words() -> None:
+    with pytest.raises(StageError, match=r"alignment_gain was not measured: set evaluate\.image\.encoder"):
+        image_checks(of_pipeline(1.0), pipeline_gate(alignment_gain=0.0))
+    with pytest.raises(StageError, match=r"pipeline\.fid: there is no such figure; there are loss_ratio"):
+        image_checks(of_pipeline(1.0), pipeline_gate(fid=1.0))
 
 
 def test_nan_never_passes() -> None:

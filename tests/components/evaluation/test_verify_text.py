@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,15 +18,29 @@ from components.stage import StageError
 from tests.tiny_language import tiny_chat
 
 PAIRS = [Pair(f"draw {name}", f"{name}: flat sticker", name) for name in ("apple", "heart", "rocket", "dog")]
-BOUNDS = VerifyText(prompts=2, max_perplexity_ratio=1.02, min_top1_agreement=0.8)
+BOUNDS = VerifyText(
+    prompts=2,
+    max_perplexity_ratio=1.02,
+    min_top1_agreement=0.8,
+    answers=4,
+    max_rounding=1.5,
+    max_unexplained=0.01,
+    min_alike=0.5,
+)
 
 
 def test_an_export_is_at_parity_with_its_model(tiny_base: Path, tiny_export: Path) -> None:
     reference = load_base(tiny_base, torch.float32)
-    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), PAIRS, BOUNDS)
-    assert document["passed"]
-    assert document["parity"]["same_prompt_ids"]
-    assert document["parity"]["perplexity_ratio"] == pytest.approx(1, abs=0.02)
+    full = Pair("draw " + "apples " * 58, "apple: flat sticker")  # the model holds it, and no answer of its own
+    test = [full, *PAIRS]
+    document = verify_text.measure(tiny_export, reference, tiny_chat(tiny_base), test, BOUNDS, "int8")
+    assert [row for row in document["checks"] if not row["passed"]] == [] and document["passed"]
+    compared = document["parity"]
+    assert compared["left_out"] == 1
+    assert compared["same_prompt_ids"] and compared["conversations"] > 2 * BOUNDS.prompts
+    assert compared["perplexity_ratio"] == pytest.approx(1, abs=0.02)
+    assert compared["served"]["alone"]["answers"] == compared["served"]["in_company"]["answers"] == 4
+    assert compared["served"]["adapter"]["without"] > 2 * compared["served"]["adapter"]["error"]
 
 
 def test_another_model_is_refused_and_the_evidence_stays(
@@ -34,7 +49,9 @@ def test_another_model_is_refused_and_the_evidence_stays(
     other = load_base(tiny_base, torch.float32)
     shifted = other.get_output_embeddings().weight.detach().roll(1, dims=0)
     other.lm_head.weight = torch.nn.Parameter(shifted)  # expects the neighbour of every token
-    monkeypatch.setattr(verify_text, "verify", lambda folder: type("Manifest", (), {"digest": "d"})())
+    monkeypatch.setattr(
+        verify_text, "verify", lambda _: SimpleNamespace(digest="d", parameters={"weight_format": "int8"})
+    )
     monkeypatch.setattr(verify_text, "load_merged", lambda *_: other)
     monkeypatch.setattr(verify_text, "read_pairs", lambda _: PAIRS)
     monkeypatch.setattr(verify_text, "TEXT_BASE", tiny_base)
@@ -45,4 +62,8 @@ def test_another_model_is_refused_and_the_evidence_stays(
     assert config.load().verify.text.max_perplexity_ratio < 2
     with pytest.raises(StageError, match="parity with PyTorch failed"):
         verify_text.main()
-    assert json.loads((tmp_path / "verify.json").read_text())["passed"] is False
+    document = json.loads((tmp_path / "verify.json").read_text())
+    assert document["passed"] is False
+    failed = {row["name"] for row in document["checks"] if not row["passed"]}
+    assert {"perplexity_ratio", "weights", "engine", "faults"} <= failed
+    assert not {"same_prompt_ids", "same_text", "seed"} & failed

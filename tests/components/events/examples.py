@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from components.events.database import reading
-from components.events.schema import ACCEPTED, FINISHED, METADATA, Accepted, Deployment, Feedback, Finished
+from components.events.schema import ACCEPTED, FINISHED, METADATA, Accepted, Deployment, Feedback, Finished, Outcome
 
 Row = dict[str, Any]
 
@@ -28,7 +28,7 @@ def accepted(identifier: str, *, at: float = 1.0, user: str = "u", variant: str 
 
 def finished(identifier: str, *, at: float = 2.0, prompt: str = "a fox", output: str = "fox: animal") -> Finished:
     return Finished(
-        request_id=identifier, time=at, latency_s=0.5, outcome="ok", status=200, prompt=prompt, output=output
+        request_id=identifier, time=at, latency_s=0.5, outcome=Outcome.OK, status=200, prompt=prompt, output=output
     )
 
 

@@ -1,14 +1,31 @@
 from __future__ import annotations
 
+import gc
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL
 
 from components.annotation.task_store import METADATA  # that of the events, with the tables of labelling tasks
-from components.events.database import DatabaseError, bounded, connect, engine_of, migrate, opened
+from components.events import database
+from components.events.database import (
+    DatabaseError,
+    NoDatabaseError,
+    bounded,
+    connect,
+    engine_of,
+    migrate,
+    opened,
+    reading,
+)
 from components.events.store import EventStore
 from components.experiments.versions import EXPERIMENTS
 from components.releases.schema import RELEASES
@@ -36,6 +53,51 @@ def test_a_wrong_url_is_refused_without_its_password() -> None:
     with pytest.raises(DatabaseError) as refused:
         engine_of("postgresql+nothing://someone:secret@host/events")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused_in_words(url: str, create: bool) -> None:
+    with pytest.raises(DatabaseError, match="that of one process") as refused:
+        engine_of(url, create=create)
+    assert not isinstance(refused.value, NoDatabaseError)
+
+
+def test_threads_that_ask_at_once_get_one_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(url: URL) -> Engine:
+        with suppress(threading.BrokenBarrierError):  # until another is at it too, or none is for a while
+            together.wait(0.2)
+        return create_engine(url)
+
+    monkeypatch.setattr(database, "create_engine", slow)
+    together, url = threading.Barrier(2), f"sqlite:///{tmp_path / 'events.db'}"
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: engine_of(url, create=True), range(2))
+    assert one is other
+
+
+def connections_to(path: Path) -> int:
+    return sum(file.path == str(path) for file in psutil.Process().open_files())
+
+
+def test_a_reader_within_another_leaves_the_pool_alone_and_both_leave_no_connection(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    url = f"sqlite:///{path}"
+    with opened(url) as engine:
+        pool = engine.pool
+        with reading(url) as outer:
+            with reading(url) as inner:
+                assert inner.exec_driver_sql("SELECT 1").scalar() == 1
+            assert engine.pool is pool
+            assert outer.exec_driver_sql("SELECT 1").scalar() == 1
+            assert connections_to(path) == 2  # the outer reader's, and the one that the pool keeps
+    gc.disable()  # what nobody holds any more would be closed by it at some time
+    try:
+        with reading(url), reading(url):
+            assert connections_to(path) == 2
+        assert connections_to(path) == 0
+    finally:
+        gc.enable()
 
 
 def test_an_unreachable_server_is_said_without_its_password() -> None:

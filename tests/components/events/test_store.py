@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,33 @@ async def test_close_commits_what_waits_and_refuses_what_comes_later(tmp_path: P
         await store.append(accepted("late"))
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_appends_before_a_full_queue_are_written_or_refused_when_it_closes(tmp_path: Path, turns: int) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    store = await EventStore.open(url, capacity=2)
+    waiting = [asyncio.create_task(store.append(accepted(f"r{i}"))) for i in range(20)]
+    for _ in range(turns):  # of the loop: at which the queue is full, partly emptied, or its writer at work
+        await asyncio.sleep(0)
+    await store.close()
+    async with asyncio.timeout(5):
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(end is True or isinstance(end, DatabaseError) for end in ended)
+    assert len(read(url, "accepted")) == ended.count(True)
+
+
+async def test_a_database_is_opened_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, engine_of = [], store_module.engine_of
+
+    def watched(url: str, *, create: bool = False) -> Engine:
+        threads.append(threading.current_thread())
+        return engine_of(url, create=create)
+
+    monkeypatch.setattr(store_module, "engine_of", watched)
+    store = await EventStore.open(f"sqlite:///{tmp_path / 'events.db'}")
+    await store.close()
+    assert len(threads) == 1 and threads[0] is not threading.current_thread()
+
+
 async def test_a_cancelled_append_does_not_disturb_the_others(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'events.db'}"
     store = await EventStore.open(url)
@@ -143,10 +171,12 @@ async def test_28_a_database_that_takes_no_commit_is_noticed_while_nobody_asks(
 
     monkeypatch.setattr(store_module, "rewrite", disk)
     watching = asyncio.create_task(store.watch())
-    while not await tried.get():  # until a commit is tried again because one failed
-        pass
-    full = False
-    while await tried.get():
-        pass
+    async with asyncio.timeout(10):
+        while not await tried.get():  # until a commit is tried again because one failed
+            pass
+        full = False
+        while await tried.get():
+            pass
+    assert not watching.done()
     watching.cancel()
     await store.close()

@@ -58,6 +58,30 @@ def test_the_database_counts_every_request_once(url: str) -> None:
     assert window.counts(url, 100, 200, 10)[2] == []
 
 
+def test_each_deployment_counts_for_what_it_answered_with_its_tokens_and_likes(url: str) -> None:
+    traffic(url)
+    told = finished("told", at=3.5).model_copy(update={"answered_by": "text-2"})
+    tokens = {"prompt_tokens": 7, "completion_tokens": 5}
+    fill(url, [accepted("told", at=3.0), told.model_copy(update=tokens), like("told", "no", value=0.0)])
+    first, second = window.by_deployment(url, 0, 30)
+    assert first == {
+        "line": "text",
+        "deployment": "text-1",
+        "requests": 30,
+        "reactions": 10,
+        "liked": 10,
+        "counted": 0,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+    }
+    assert second == dict.fromkeys(("requests", "reactions", "counted"), 1) | tokens | {
+        "line": "text",
+        "deployment": "text-2",
+        "liked": 0,
+    }
+    assert window.by_deployment(url, 100, 200) == []
+
+
 def test_a_clock_that_jumps_is_counted(url: str) -> None:
     fill(url, [accepted("r", at=50.0), finished("r", at=20.0), accepted("ahead", at=1e9)])
     assert sum(row["backwards"] for row in window.counts(url, 0, 100, 10)[2]) == 1

@@ -19,7 +19,8 @@ from components.stage import StageError
 from tests.conftest import ROOT
 from tests.tiny_image import tiny_denoiser
 
-SERVING = load(ROOT / "params.yaml").serving.model_copy(update={"image_steps": 10})
+PARAMS = load(ROOT / "params.yaml")
+SERVING = PARAMS.serving.model_copy(update={"image_steps": 10})
 
 
 def test_an_export_has_the_files_of_every_engine(tiny_image_export: Path) -> None:
@@ -47,7 +48,9 @@ def test_only_a_calibration_that_the_samples_cannot_fill_is_refused_and_before_a
 ) -> None:
     section = ExportImage.model_validate({"weight_format": weight_format, "calibration": 64})
     monkeypatch.setattr(
-        image.config, "load", lambda: SimpleNamespace(export=SimpleNamespace(image=section), serving=SERVING)
+        image.config,
+        "load",
+        lambda: SimpleNamespace(export=SimpleNamespace(image=section), serving=SERVING, base=PARAMS.base),
     )
     monkeypatch.setattr(image.denoiser, "load", lambda folder: tiny_denoiser())
     monkeypatch.setattr(image, "write_export", lambda *arguments: None)

@@ -85,7 +85,8 @@ def test_a_stage_that_has_not_run_is_named(tmp_path: Path) -> None:
 
 
 def test_each_line_names_its_models_and_its_data() -> None:
-    text, image = attribution("text", "openmoji"), attribution("image", "openmoji")
+    base = {"source": "smollm2", "family": "llama", "licence": "apache-2.0"}
+    text, image = attribution("text", "openmoji", base), attribution("image", "openmoji")
     assert "SmolLM2" in text and "OpenMoji" in text and "MiniLM" not in text
     assert "MiniLM" in image and "OpenMoji" in image and "SmolLM2" not in image
 
@@ -93,3 +94,10 @@ def test_each_line_names_its_models_and_its_data() -> None:
 def test_own_data_is_named_as_such_and_the_image_base_keeps_its_source() -> None:
     assert "operator's own" in attribution("text", "jsonl") and "OpenMoji" not in attribution("text", "jsonl")
     assert "OpenMoji" in attribution("image", "folder")  # the shipped base was trained on it
+
+
+def test_the_attribution_of_a_brought_pipeline_names_it_and_not_the_shipped_base() -> None:
+    base = {"source": "stabilityai/sdxl@1", "family": "sdxl", "licence": "openrail++"}
+    text = attribution("image", "folder", base)
+    assert "stabilityai/sdxl@1 (sdxl), openrail++: the base model" in text
+    assert "OpenMoji" not in text and "MiniLM" not in text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.events.database import opened
-from components.events.schema import Event
+from components.events.schema import Event, Outcome
 from components.events.store import commit
 from components.learning.harvest import Harvest, JudgedAnswer, Reason, harvest, read_judged_answers, set_apart
 from tests.components.events.examples import accepted, finished, like
@@ -125,7 +125,7 @@ def test_the_newest_reaction_of_who_asked_counts(url: str) -> None:
             for name, at in (("old", 1.0), ("a", 10.0), ("b", 11.0), ("c", 12.0))
         ),
         *(finished(name) for name in ("old", "a", "b")),
-        finished("c").model_copy(update={"outcome": "error"}),
+        finished("c").model_copy(update={"outcome": Outcome.ERROR}),
         like("a", "k1", at=20.0, user="u-a", value=1.0),
         like("a", "k2", at=21.0, user="u-a", value=0.0),
         like("a", "k3", at=22.0, user="somebody else", value=1.0),

@@ -55,6 +55,16 @@ def test_a_folder_is_sealed_where_it_lies(bring: Callable[[str], None], model: P
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= manifest.parameters["files"].keys()
 
 
+def test_an_api_has_no_weights_to_train_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = config.load(ROOT / "params.yaml")
+    base = params.base.text.model_copy(update={"endpoint": "https://api.example.com/v1"})
+    monkeypatch.setattr(
+        config, "load", lambda: params.model_copy(update={"base": params.base.model_copy(update={"text": base})})
+    )
+    with pytest.raises(StageError, match=r"api\.example\.com/v1 is an API, with no weights .*atelier pipeline run"):
+        base_text.main()
+
+
 def lose_the_licence(model: Path) -> None:
     (model / "README.md").unlink()
 

@@ -104,13 +104,23 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "an unknown kind": (with_keys("config.json", model_type="mine"), "model_type 'mine' is none that transformers"),
     "an encoder and decoder": (with_keys("config.json", model_type="t5"), "model_type 't5' with architectures"),
     "no chat template": (without("chat_template.jinja"), "it has no chat template"),
+    "a template with the day's date": (
+        with_text("chat_template.jinja", "{{ strftime_now('%d %B %Y') }}"),
+        "its chat template writes the day's date (strftime_now)",
+    ),
     "no tokenizer": (without("tokenizer.json"), "it has no tokenizer"),
     "no end token": (
         with_keys("config.json", "generation_config.json", "tokenizer_config.json", eos_token_id=None, eos_token=None),
         "it names no end token (eos_token)",
     ),
-    "no model card": (without("README.md"), "its README.md names no licence: write under base.text.licence"),
-    "no licence": (with_text("README.md", "# A model\n\nlicense: mit\n"), "its README.md names no licence"),
+    "no model card": (
+        without("README.md"),
+        "its README.md names no licence: write under base.text.licence",
+    ),
+    "no licence": (
+        with_text("README.md", "# A model\n\nlicense: mit\n"),
+        "its README.md names no licence",
+    ),
     "another licence": (
         with_text("README.md", CARD.replace("apache-2.0", "other")),
         "its licence, other, is not known here: read it, and write base.text.licence: other if it fits",

@@ -19,7 +19,7 @@ from components.paths import IMAGE_BASE, IMAGE_SOURCE
 from components.stage import StageError
 from tests.components.training.test_pipeline import configure
 from tests.conftest import ROOT
-from tests.tiny_pipelines import write_tiny_sd3
+from tests.tiny_pipelines import write_tiny_sd3, write_tiny_sdxl
 
 Spoil = Callable[[Path], None]
 
@@ -60,6 +60,11 @@ def pickle(folder: Path) -> None:
     weights.rename(weights.with_suffix(".bin"))
 
 
+def fp16(folder: Path) -> None:
+    weights = folder / "vae/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+
+
 def promise_shards(folder: Path) -> None:
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "text_encoder_3/model.safetensors.index.json").write_text(json.dumps(index))
@@ -76,7 +81,7 @@ def one_file(folder: Path) -> None:
 
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "no index": (without("model_index.json"), "has no model_index.json: it is no pipeline's folder"),
-    "one file": (one_file, "sd3_medium.safetensors alone is no pipeline"),
+    "one file": (one_file, "sd3_medium.safetensors alone is none"),
     "no VAE": (with_index(vae=[None, None]), "it has no vae"),
     "no tokenizer": (with_index(tokenizer_2=[None, None]), "it has no tokenizer_2"),
     "no folder": (without("vae"), "the folder of its vae is missing"),
@@ -96,6 +101,11 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         with_keys("transformer/config.json", in_channels=16),
         "its VAE makes 8 latent channels and its transformer reads 16",
     ),
+    "sampler": (
+        with_index(scheduler=["diffusers", "DPMSolverMultistepScheduler"]),
+        "the engine that serves has no DPMSolverMultistepScheduler: name another scheduler in model_index.json",
+    ),
+    "variant": (fp16, "diffusion_pytorch_model.fp16.safetensors is the variant fp16, which is not read"),
     "no licence": (without("README.md"), "names no licence: write under base.image.licence which it is"),
 }
 
@@ -107,6 +117,22 @@ def test_a_folder_that_is_no_use_is_refused_by_what_is_wrong(pipeline: Path, fau
     with pytest.raises(StageError, match=re.escape(words)) as refused:
         examine(pipeline, None)
     assert str(refused.value).startswith("base.image.model: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"beta_end": None}, "scheduler_config.json names no beta_end"),
+        ({"prediction_type": "flow_prediction"}, "prediction_type is 'flow_prediction'; these are known: epsilon"),
+    ],
+)
+def test_a_noise_schedule_that_nobody_knows_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    base = write_tiny_sdxl(tmp_path / "sdxl")
+    path = base / "scheduler/scheduler_config.json"
+    given = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in given.items() if value is not None}))
+    with pytest.raises(StageError, match=re.escape(words)):
+        examine(base, None)
 
 
 def test_a_folder_is_described_by_its_own_files(pipeline: Path) -> None:
@@ -136,6 +162,9 @@ def test_a_folder_is_sealed_where_it_lies_and_a_changed_one_is_refused(project: 
     assert folder == pipeline and [file.name for file in IMAGE_SOURCE.iterdir()] == [MANIFEST]
     assert (manifest.line, manifest.kind, manifest.parameters["family"]) == ("image", "base", "sd3")
     assert manifest.parameters["files"] == digests(pipeline)
+    for other in ("vae/model.fp16.safetensors.index.json", "vae/README.md"):  # as `atelier model show` might bring
+        (pipeline / other).write_text("{}")
+    assert opened(IMAGE_SOURCE)[0] == pipeline
     with_keys("scheduler/scheduler_config.json", shift=1.0)(pipeline)
     with pytest.raises(ArtifactError, match=r"scheduler_config.json changed since .*dvc repro -f base_image"):
         opened(IMAGE_SOURCE)

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.chat import ChatFormat
 from components.data.pairs import Pair
 from components.models import language
 from components.models.language import (
     IGNORED,
+    Batch,
     Chat,
     Encoded,
+    Packed,
     adapted,
     add_adapter,
+    batches,
+    beside,
     collate,
     completion_losses,
-    fitting,
     format_of,
     held_out_loss,
     load_base,
     load_merged,
+    pack,
     preference_losses,
     write,
 )
 from components.stage import StageError
+from components.training.text import save
 from tests.tiny_language import SYSTEM_PROMPT, TEMPLATE, thinking_chat, tiny_chat, tiny_tokenizer
 
 PAIRS = [
@@ -38,6 +45,8 @@ PAIRS = [
     Pair("an apple please", "red apple: fruit, food", "red apple"),
 ]
 TURNS = Pair("make it bluer", "blue boat", "boat", history=(("user", "a boat"), ("assistant", "boat")))
+MIXTURE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+MIXTURE |= {"num_key_value_heads": 1, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
 WITHOUT_SYSTEM = (  # as Gemma's
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
 )
@@ -90,6 +99,100 @@ def test_each_answer_is_learned_as_it_is_written_where_the_template_shows_earlie
     assert "assistant\nboat" in chat.tokenizer.decode(second[0])
 
 
+def conversation(rng: random.Random) -> Pair:
+    """One of up to five turns, whose answers are different words, some with reasoning, breaks or special tokens."""
+    said = [("system", "Be brief.")] if rng.random() < 0.5 else []
+    for number in range(rng.randrange(5)):
+        odd = rng.choice(["", "\n", "<think>because</think>\n", "<|im_end|>", " "])
+        said += [("user", f"{odd}question {number}"), ("assistant", f"{odd}answer {number}{odd}")]
+    places = [place for place, (role, _) in enumerate(said) if role == "assistant"]
+    untaught = tuple(place for place in places if rng.random() < 0.3)
+    return Pair("the last", "the end", "x", history=tuple(said), untaught=untaught)
+
+
+@pytest.mark.parametrize("template", ["appends", "thinks"])
+@pytest.mark.parametrize("answers", ["all", "last"])
+def test_each_answer_is_taught_once_after_the_prompt_that_it_has_in_service(
+    template: str, answers: Literal["all", "last"], chat: Chat
+) -> None:
+    chat = thinking_chat() if template == "thinks" else chat
+    for seed in range(40):
+        pair = conversation(random.Random(seed))
+        earlier = pair.answers if answers == "all" else []
+        wanted = [(chat.prompt(m), chat.answer(text)) for m, text in [*earlier, (pair.messages, pair.completion)]]
+        found = []
+        for ids, labels in chat.encode_all(pair, answers):
+            assert all(label in (IGNORED, token) for token, label in zip(ids, labels, strict=True))
+            starts = [at for at in range(1, len(ids)) if labels[at] != IGNORED == labels[at - 1]]
+            ends = [at for at in range(1, len(ids)) if labels[at] == IGNORED != labels[at - 1]]
+            found += [(ids[:start], ids[start:end]) for start, end in zip(starts, [*ends, len(ids)], strict=True)]
+        assert found == wanted
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_packed_samples_have_the_losses_and_gradients_of_samples_one_by_one(family: str) -> None:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
+    shape |= {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
+    generator = random.Random(0)
+    rows = [[generator.randrange(99) for _ in range(length)] for length in (5, 31, 9, 12, 4, 20, 3)]
+    samples: list[Encoded] = [(ids, [IGNORED] * 2 + ids[2:]) for ids in rows]
+
+    def gradients(batch: Batch | Packed) -> tuple[list[float], list[torch.Tensor]]:
+        model.zero_grad()
+        summed_S, tokens_S = completion_losses(model, batch)
+        (summed_S / tokens_S).sum().backward()
+        return summed_S.tolist(), [p.grad.clone() for p in model.parameters()]
+
+    batch = pack(samples, 0)
+    assert batch.ids_BL.shape == (3, 31) and sorted(batch.labels_BL[batch.labels_BL != IGNORED].tolist()) == sorted(
+        label for _, labels in samples for label in labels if label != IGNORED
+    )
+    packed, packed_gradients = gradients(batch)
+    alone = [gradients(collate([sample], 0)) for sample in samples]
+    assert packed == pytest.approx([losses[0] for losses, _ in alone], rel=1e-5)
+    for found, *each in zip(packed_gradients, *(grads for _, grads in alone), strict=True):
+        assert torch.allclose(found, torch.stack(each).sum(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen3_moe"])
+def test_adapters_reach_every_linear_layer_whatever_it_is_called_and_merge(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = MIXTURE if family == "qwen3_moe" else {"vocab_size": 99, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
+    base.save_pretrained(tmp_path / "base")
+    model = add_adapter(base, rank=2, alpha=4, dropout=0.0)
+    frozen = {name for name, p in model.named_parameters() if p.dim() > 1 and "lora" not in name}
+    adapted_weights = {name for name in frozen if "base_layer" in name}
+    assert all("wte" in n or "wpe" in n or "embed" in n or "lm_head" in n for n in frozen - adapted_weights)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.1)
+    save(model, tmp_path / "adapter")
+    merged = load_merged(tmp_path / "base", tmp_path / "adapter", torch.float32)
+    ids = torch.arange(8)[None]
+    assert torch.allclose(model.eval()(ids).logits, merged(ids).logits, atol=1e-5)
+
+
+def test_dora_for_a_mixture_is_refused_in_words() -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen3_moe", **MIXTURE))
+    with pytest.raises(StageError, match=r"dora .* does not go with a model of the family qwen3_moe"):
+        add_adapter(model, rank=2, alpha=4, dropout=0.0, dora=True)
+
+
+def test_a_tokenizer_without_a_padding_token_pads_with_the_end_and_the_end_is_learned(chat: Chat) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    unpadded = Chat(tokenizer, chat.format)
+    samples = [unpadded.encode(pair) for pair in PAIRS]
+    batch = collate(samples, unpadded.pad)
+    assert unpadded.pad == chat.format.closing[-1]
+    assert all(labels[-1] == unpadded.pad for _, labels in samples)
+    assert (batch.labels_BL == unpadded.pad).sum() == len(PAIRS)  # those of padding carry no loss
+
+
 def test_a_template_that_would_reason_before_each_answer_is_asked_not_to() -> None:
     chat = thinking_chat()
     assert chat.format == ChatFormat(SYSTEM_PROMPT, {"enable_thinking": False}, closing=(2,), ends=(2,))
@@ -135,17 +238,6 @@ def test_4_a_pair_is_never_cut(chat: Chat) -> None:
     prompt = chat.prompt(long.messages)
     assert ids[: len(prompt)] == prompt and labels[: len(prompt)] == [IGNORED] * len(prompt)
     assert chat.tokenizer.decode(labels[len(prompt) :]) == f"{long.completion}<|im_end|>"
-
-
-def test_4_pairs_that_do_not_fit_are_left_out_whole_and_said_so(chat: Chat, capsys: pytest.CaptureFixture[str]) -> None:
-    limit = max(len(chat.encode(pair)[0]) for pair in PAIRS)
-    long = [replace(PAIRS[0], completion="x" * 200), replace(PAIRS[0], rejected="x" * 200), Pair("x" * 200, "x", "x")]
-    assert fitting(chat, PAIRS, limit) == PAIRS
-    assert capsys.readouterr().out == ""
-    assert fitting(chat, [*long, *PAIRS], limit) == PAIRS
-    assert "3 of 5 pairs are left out" in capsys.readouterr().out
-    with pytest.raises(StageError, match="none of 3 pairs has at most 80 tokens"):
-        fitting(chat, long, 80)
 
 
 def test_4_losses_are_measured_on_whole_pairs_in_batches_that_fit_into_memory(
@@ -218,3 +310,19 @@ def test_equal_seeds_write_equal_text(tiny_base: Path, chat: Chat) -> None:
 
     assert texts(1, 1.5) == texts(1, 1.5) != texts(2, 1.5)
     assert texts(1, 0) == texts(2, 0)
+
+
+def test_a_batch_is_brought_to_where_the_model_is(tiny_base: Path) -> None:
+    """As to a GPU, on which a quantised model is from the beginning; `meta` is a device that every machine has."""
+    elsewhere = load_base(tiny_base, torch.float32).to("meta")
+    samples = [([1, 50, 60], [IGNORED, 50, 60])]
+    for batch in (collate(samples, 2), pack(samples, 2)):
+        moved = beside(elsewhere, batch)
+        assert {part.device.type for part in moved if isinstance(part, torch.Tensor)} == {"meta"}
+        assert moved.samples == batch.samples
+
+
+def test_a_large_vocabulary_has_fewer_tokens_at_a_time() -> None:
+    samples = [([1] * 512, [IGNORED] * 512)] * 16
+    for vocabulary, size in ((259, 8), (49152, 8), (4 * 49152, 2)):
+        assert {len(batch) for batch in batches(samples, vocabulary=vocabulary)} == {size}

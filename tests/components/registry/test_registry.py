@@ -120,6 +120,15 @@ def test_aliases_follow_the_release_state_and_outside_edits_are_reported(tmp_pat
         registry.project_aliases("text", {"champion": "f" * 64}, settings)
 
 
+def test_an_endpoint_is_registered_and_comes_back_like_a_package(tmp_path: Path, settings: Registry) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "answers.json").write_text("{}")
+    parameters = {"url": "https://api.example.com/v1", "price": None}
+    sealed = seal(tmp_path / "api", line="text", kind="endpoint", parents={}, parameters=parameters, metrics={})
+    registry.register(tmp_path / "api", settings)
+    assert registry.fetch("text", sealed.digest, tmp_path / "back", settings) == sealed
+
+
 def test_an_unreachable_server_and_a_wrong_address_are_named_at_once(tmp_path: Path) -> None:
     package(tmp_path / "package", "one")
     with socket.socket() as closed:

@@ -71,7 +71,9 @@ def test_06_users_whose_window_is_open_are_told_and_do_not_count(engine: Engine,
     assert (found.users, found.still_open, found.likes) == (0, 0, (-1.0, 1.0))  # these users are still to come
 
 
-def called(name: str, at: float, seconds: float | None, outcome: Outcome = "ok", status: int = 200) -> list[Event]:
+def called(
+    name: str, at: float, seconds: float | None, outcome: Outcome = Outcome.OK, status: int = 200
+) -> list[Event]:
     """A call to the candidate, of a user of its own; without `seconds` it never ends."""
     asked = accepted(name, at=at, user=name).model_copy(update={"deployment": "text-b"})
     if seconds is None:
@@ -89,12 +91,12 @@ def test_09_a_call_that_hangs_is_slow_once_it_has_lasted_too_long_however_it_end
     events = [
         *called("good", since + 1, 0.5),
         *called("late", since + 2, 11.0),
-        *called("left after long", since + 3, 30.0, "cancelled", 499),
-        *called("left soon", since + 4, 3.0, "cancelled", 499),
+        *called("left after long", since + 3, 30.0, Outcome.CANCELLED, 499),
+        *called("left soon", since + 4, 3.0, Outcome.CANCELLED, 499),
         *called("never ended", since + 5, None),
-        *called("failed", since + 6, 0.1, "error", 500),
+        *called("failed", since + 6, 0.1, Outcome.ERROR, 500),
         *called("young", since + 55, None),
-        *called("its gateway died", since + 56, 0.0, "lost", 0),
+        *called("its gateway died", since + 56, 0.0, Outcome.LOST, 0),
     ]
     commit(engine, events)
     found = evidence.calls(engine, candidate, 10.0, now=since + 60)
@@ -113,7 +115,7 @@ def test_09_a_call_that_hangs_is_slow_once_it_has_lasted_too_long_however_it_end
 def test_09_what_becomes_known_later_changes_no_earlier_look(engine: Engine, candidate: Release) -> None:
     rng, events = np.random.default_rng(9), list[Event]()
     for number, (at, fails) in enumerate(zip(np.sort(rng.uniform(0, 200, 40)), rng.random(40) < 0.3, strict=True)):
-        outcome: Outcome = "error" if fails else "ok"
+        outcome = Outcome.ERROR if fails else Outcome.OK
         seconds = float(rng.choice([0.5, 8.0, 40.0, 100.0]))
         events += called(f"r{number}", candidate.since + float(at), seconds, outcome, 500 if fails else 200)
     before: tuple[list[bool], list[bool]] = [], []
@@ -140,7 +142,7 @@ def test_09_a_candidate_of_which_a_quarter_hangs_until_users_leave_does_not_go_o
     decisions = []
     for number in range(120):
         hangs = number % 4 == 3
-        seconds, outcome, status = (patience, "cancelled", 499) if hangs else (0.5, "ok", 200)
+        seconds, outcome, status = (patience, Outcome.CANCELLED, 499) if hangs else (0.5, Outcome.OK, 200)
         commit(engine, called(f"r{number}", candidate.since + number / 10, seconds, outcome, status))
         if number % 20 == 19:
             state = replace(candidate, state=State.CANARY_50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -14,17 +15,11 @@ import pytest
 import torch
 
 from components.artifact import ArtifactError
-from components.models.language import load_merged
+from components.chat import Message
+from components.models.language import load_base, load_merged
 from components.runtimes import text
-from components.runtimes.base import TextRequest, TextResult
-from components.runtimes.text import (
-    EngineStoppedError,
-    JobFailedError,
-    OpenVinoText,
-    PromptTooLongError,
-    RequestRefusedError,
-    load_text,
-)
+from components.runtimes.base import JobFailedError, PromptTooLongError, RequestRefusedError, TextRequest, TextResult
+from components.runtimes.text import EngineStoppedError, OpenVinoText, load_text, require_context
 from tests.tiny_adapter import package_of
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 
@@ -127,19 +122,20 @@ async def test_streams_run_side_by_side(runtime: OpenVinoText) -> None:
 
 
 async def test_leaving_a_stream_ends_its_generation(runtime: OpenVinoText) -> None:
-    stream = runtime.stream(sampled(1, tokens=480))
+    stream = runtime.stream(sampled(1, tokens=420))
     await anext(stream)
-    assert runtime.active() == 1
     await stream.aclose()
     # The engine lets go of who has left before it writes for anyone else.
     await asyncio.to_thread(runtime.generate, [GREEDY])
-    assert runtime.active() == 0
+    assert not runtime._pipeline.has_non_finished_requests()
 
 
 def test_a_prompt_beyond_the_context_is_refused_before_it_starts(runtime: OpenVinoText) -> None:
+    before = runtime._count
     with pytest.raises(PromptTooLongError, match="512"):
         runtime.generate([GREEDY, TextRequest((("user", "x" * 600),), 8, 0)])
-    assert runtime.active() == 0
+    runtime.generate([GREEDY])
+    assert runtime._count == before + 1  # all that the engine was given since
 
 
 async def test_a_stream_is_refused_at_the_call_not_at_its_first_piece(runtime: OpenVinoText) -> None:
@@ -147,13 +143,37 @@ async def test_a_stream_is_refused_at_the_call_not_at_its_first_piece(runtime: O
         runtime.stream(TextRequest((("user", "x" * 600),), 8, 0))
 
 
-def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(tiny_export: Path) -> None:
+@pytest.mark.parametrize(("prompt", "new"), [(500, 64), (None, 512), (449, 64)])
+def test_lengths_beyond_the_context_are_refused_before_anything_is_served(
+    tiny_export: Path, prompt: int | None, new: int
+) -> None:
+    with pytest.raises(ArtifactError, match=f"text_max_prompt_tokens {prompt} .* holds 512 tokens"):
+        require_context(tiny_export, prompt, new)
+    require_context(tiny_export, 448, 64)
+    require_context(tiny_export, None, 64)
+
+
+def test_a_closed_engine_takes_nothing_and_leaves_nobody_waiting(
+    tiny_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = load_text(tiny_export)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(engine.generate, [sampled(1, tokens=480)])
-        while not engine.active():
+    advance, works, closes = engine._advance, threading.Event(), threading.Event()
+
+    def held() -> None:
+        """A step that lasts until the engine is being closed."""
+        works.set()
+        closes.wait(10)
+        advance()
+
+    monkeypatch.setattr(engine, "_advance", held)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(engine.generate, [sampled(1, tokens=420)])
+        assert works.wait(10)
+        closing = pool.submit(engine.close)
+        while not engine._closed:
             pass
-        engine.close()
+        closes.set()
+        closing.result(timeout=10)
         with pytest.raises(EngineStoppedError):
             waiting.result(timeout=10)
     with pytest.raises(EngineStoppedError):
@@ -204,7 +224,7 @@ def test_24_a_job_that_breaks_a_step_fails_alone_and_the_engine_starts_again(
         with pytest.raises(JobFailedError, match="engine failed"):
             breaking.done.result(timeout=60)
         assert [job.done.result(timeout=60) for job in others] == engine.generate([job.request for job in others])
-        assert engine.active() == 0
+        assert not engine._pipeline.has_non_finished_requests()
     finally:
         engine.close()
 
@@ -241,14 +261,19 @@ def test_26_a_prompt_is_bounded_in_tokens_not_in_characters(tiny_export: Path) -
         engine.close()
 
 
+def unled(phrase: str) -> tuple[Message, ...]:
+    """Messages of a prompt little longer than the phrase: an empty system message takes the place of the model's."""
+    return ("system", ""), ("user", phrase)
+
+
 def test_26_long_prompts_of_one_user_hold_up_no_short_one_of_another(
     runtime: OpenVinoText, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "READING_TOKENS", 64)
     finished: list[str] = []
-    longs = [TextRequest((("user", "x" * 440),), 8, 0, share="k/long") for _ in range(6)]
+    longs = [TextRequest(unled("x" * 440), 8, 0, share="k/long") for _ in range(6)]
     jobs = {f"long {i}": runtime._job(request, None) for i, request in enumerate(longs)}
-    jobs["short"] = runtime._job(TextRequest((("user", "a boat"),), 4, 0, share="k/short"), None)
+    jobs["short"] = runtime._job(TextRequest(unled("a boat"), 4, 0, share="k/short"), None)
     for name, job in jobs.items():
         job.done.add_done_callback(lambda _, name=name: finished.append(name))
     runtime._submit(list(jobs.values()))  # the short one last
@@ -279,7 +304,7 @@ class Stepped:
         self._arrivals(self)
 
     def submit(self, user: str, prompt: int, tokens: int) -> Future[TextResult]:
-        job = self._engine._job(TextRequest((("user", "x" * prompt),), tokens, 0, share=f"k/{user}"), None)
+        job = self._engine._job(TextRequest(unled("x" * prompt), tokens, 0, share=f"k/{user}"), None)
         self._engine._submit([job])
         return job.done
 
@@ -353,3 +378,22 @@ def test_an_adapter_for_other_weights_or_with_other_bytes_is_refused(
     (changed / "adapter_model.safetensors").write_bytes(b"other")
     with pytest.raises(ArtifactError, match=r"adapter_model\.safetensors was changed"):
         load_text(package_of(tiny_adapter), changed)
+
+
+def test_the_engine_scores_a_text_as_the_model_does_and_traces_what_it_writes(
+    runtime: OpenVinoText, tiny_base: Path
+) -> None:
+    traced = replace(sampled(3), traced=True)
+    (result,) = runtime.generate([traced])
+    assert result.trace is not None and list(result.trace.prompt) == runtime.prompt_ids(traced.messages)
+    assert runtime.decode(result.trace.tokens) == result.text
+    ids = [*result.trace.prompt, *result.trace.tokens]
+    scored = runtime.score([ids, ids[:9]])
+    assert [len(values) for values in scored] == [len(ids) - 1, 8]
+    with torch.inference_mode():
+        logits = load_base(tiny_base, torch.float32)(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    expected = logits.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+    assert scored[0] == pytest.approx(expected, abs=0.05)
+    # Before temperature and top-p, so that a reference can be asked the same.
+    assert list(result.trace.log_probs) == pytest.approx(expected[len(result.trace.prompt) - 1 :], abs=0.05)
+    assert runtime.generate([GREEDY])[0].trace is None

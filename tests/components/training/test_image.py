@@ -264,3 +264,12 @@ def test_times_lie_inside_the_path_and_lean_towards_noise() -> None:
     times = image.logit_normal_times(2000)
     assert times.min() > 0 and times.max() < 1
     assert abs(times.median() - torch.sigmoid(torch.tensor(image.TIME_SHIFT))) < 0.02
+
+
+def test_captions_of_other_scripts_are_named_once_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    captions = ["a red apple", "ein schöner Apfel 3/4", "красное яблоко", "赤いりんご"]
+    image.say_other_scripts([Sample(id=text, text=text) for text in captions])
+    said = capsys.readouterr().out
+    assert said.startswith("train image: 2 of 4 captions hold letters of other scripts, such as 'красное яблоко'")
+    image.say_other_scripts([Sample(id="a", text="a red apple")])
+    assert capsys.readouterr().out == ""

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from components import config
 from components.artifact import read_manifest, seal
@@ -105,7 +107,7 @@ def test_a_brought_pipeline_is_trained_and_its_adapter_paints_the_same_in_plain_
     ours = paint(adapted(bases[name], IMAGE_CHECKPOINT))
     plain = diffusers.DiffusionPipeline.from_pretrained(bases[name], use_safetensors=True)
     untouched = paint(plain)
-    plain.load_lora_weights(str(IMAGE_CHECKPOINT))
+    plain.load_lora_weights(str(IMAGE_CHECKPOINT), weight_name=adapters.WEIGHTS)
     assert np.abs(ours - paint(plain)).max() < np.abs(ours - untouched).max() / 20
 
 
@@ -119,7 +121,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
     batch_of = pipeline.Encoded.batch
 
     def stops(self: Any, pictures: Any) -> Any:
-        if len(pictures) > 1 and any(Path(pipeline.STATE).rglob("step-00000002.ckpt")):
+        if len(pictures) > 1 and any(Path(pipeline.STATE).rglob("step-*.ckpt")):
             raise KeyboardInterrupt
         return batch_of(self, pictures)
 
@@ -137,7 +139,7 @@ def test_every_weight_is_trained_without_a_rank_and_loaded_again(project: Path, 
     trained, base = (
         family.network(made) for made in (adapted(bases["sdxl"], IMAGE_CHECKPOINT), family.read(bases["sdxl"]))
     )
-    assert not torch.equal(trained.conv_in.weight, base.conv_in.weight)  # type: ignore[union-attr, operator]
+    assert not torch.equal(trained.conv_in.weight, base.conv_in.weight)
 
 
 def test_pictures_are_painted_while_it_trains_and_change_nothing_of_it(project: Path, bases: dict[str, Path]) -> None:
@@ -149,6 +151,50 @@ def test_pictures_are_painted_while_it_trains_and_change_nothing_of_it(project: 
     sheets = [Image.open(pipeline.SAMPLES / f"step-{step:06d}.png") for step in (1, 2)]
     assert {sheet.size for sheet in sheets} == {(128, 64)}
     assert np.abs(np.asarray(sheets[0], float) - np.asarray(sheets[1], float)).max() > 0
+
+
+def test_what_null_leaves_open_is_decided_said_and_recorded(
+    project: Path, bases: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(bases["sdxl"], learning_rate=None)
+    parameters = read_manifest(IMAGE_CHECKPOINT).parameters
+    assert (parameters["learning_rate"], parameters["micro_batch"]) == (1e-4, 1)
+    assert parameters["gradient_checkpointing"]
+    said = capsys.readouterr().out
+    assert "an adapter of rank 2 at a learning rate of 0.0001; each of 2 steps is 2 pictures, 1 at a time" in said
+    assert "the pipeline's own defaults are 50 steps and a guidance of 5" in said
+    run(bases["sdxl"], learning_rate=None, lora_rank=None, gradient_checkpointing=False)
+    parameters = read_manifest(IMAGE_CHECKPOINT).parameters
+    assert parameters["learning_rate"] == 1e-5 and not parameters["gradient_checkpointing"]
+
+
+def test_a_step_in_parts_gives_the_weights_of_the_whole_step(project: Path, bases: dict[str, Path]) -> None:
+    made = []
+    for changes in ({"micro_batch": 4, "gradient_checkpointing": False}, {"micro_batch": 3}):
+        run(bases["sdxl"], batch_size=4, learning_rate=1e-3, **changes)
+        made.append(load_file(IMAGE_CHECKPOINT / adapters.WEIGHTS))
+    whole, parts = made
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
+
+
+def test_captions_that_no_encoder_reads_and_enlarged_pictures_are_counted(
+    project: Path, bases: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = sample.read(IMAGE_SPLIT / "train.parquet")
+    sample.write(IMAGE_SPLIT / "train.parquet", [replace(rows[0], text="красное яблоко"), *rows[1:]])
+    seal(IMAGE_SPLIT, line="image", kind="split", parents={}, parameters={}, metrics={})
+    metrics = run(bases["sdxl"], sizes=[96])
+    assert metrics["captions_unread"] == 1 and metrics["enlarged"] > 0
+    said = capsys.readouterr().out
+    assert "1 captions are mostly in letters that none of the pipeline's text encoders reads, such as 'красное" in said
+    assert f"{metrics['enlarged']} of 5 pictures are smaller than they are trained at" in said
+
+
+def test_sd3_is_trained_without_its_largest_encoder(project: Path, bases: dict[str, Path]) -> None:
+    base = shutil.copytree(bases["sd3"], project / "sd3")
+    index = json.loads((base / "model_index.json").read_text()) | {"text_encoder_3": [None, None]}
+    (base / "model_index.json").write_text(json.dumps(index))
+    assert np.isfinite(run(base)["validation_loss"])
 
 
 def test_bf16_trains(project: Path, bases: dict[str, Path]) -> None:

@@ -95,7 +95,9 @@ def write_split(folder: Path, sides: dict[str, list[str]]) -> None:
     """Three phrases per concept."""
     for side, concepts in sides.items():
         samples = [
-            Sample(f"{concept}-{i}", f"draw {concept} {i}", label=concept, meta={"completion": concept})
+            Sample(
+                f"{concept}-{i}", f"draw {concept} {i}", label=concept, meta={"completion": concept, "concept": concept}
+            )
             for concept in concepts
             for i in range(3)
         ]
@@ -109,6 +111,9 @@ def test_no_concept_is_asked_for_twice_and_one_is_too_few(tmp_path: Path, monkey
     assert {pair.concept for pair in phrases("validation", 99, 7)} == set(CAPTIONS)
     assert phrases("validation", 3, 7) == phrases("validation", 99, 7)[:3]
     with pytest.raises(StageError, match="one concept on the test side"):
+        phrases("test", 99, 7)
+    sample.write(tmp_path / "test.parquet", [Sample("a", "capital of Chad?", meta={"completion": "N'Djamena"})])
+    with pytest.raises(StageError, match="no pair on the test side has a concept"):
         phrases("test", 99, 7)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.config.document import write_yaml
+from components.config.document import read_yaml, write_yaml
 from components.stage import StageError
 from components.tuning.search import TrialError, search, training
 from components.tuning.space import Space, Uniform
@@ -85,7 +85,21 @@ def project(folder: Path, limit: float) -> Path:
 def test_a_trial_trains_in_its_own_folder_with_its_own_parameters(tmp_path: Path) -> None:
     params = project(tmp_path, limit=1.0)
     assert training("toy", 20, tmp_path, params, validation_loss)({"learning_rate": 0.5}) == 10.0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["components", "data", "params.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".atelier", "components", "data", "params.yaml"]
+
+
+def test_a_trial_finds_the_model_that_was_brought_and_what_was_computed_of_it(tmp_path: Path) -> None:
+    params = project(tmp_path, limit=1.0)
+    stage = tmp_path / "components/training/toy.py"
+    stage.write_text(
+        STAGE + 'pathlib.Path(".atelier/cache/latents").touch()\nassert pathlib.Path("models/mine/index").is_file()\n'
+    )
+    (tmp_path / "models/mine").mkdir(parents=True)
+    (tmp_path / "models/mine/index").touch()
+    document = read_yaml(params) | {"base": {"toy": {"model": "./models/mine"}}}
+    write_yaml(params, document)
+    assert training("toy", 20, tmp_path, params, validation_loss)({"learning_rate": 0.5}) == 10.0
+    assert (tmp_path / ".atelier/cache/latents").is_file()
 
 
 def test_a_trial_that_fails_says_what_the_training_said(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from components.tuning.space import SPACES, STARTUP_TRIALS, Choice, LogUniform, Space, Uniform, propose
+from components.config import load
+from components.tuning.space import SPACES, STARTUP_TRIALS, Choice, LogUniform, Space, Uniform, propose, space_of
 from components.tuning.trials import Trial
 
 SPACE: Space = {"rate": LogUniform(1e-4, 1e-1), "dropout": Uniform(0.0, 0.5), "rank": Choice((4, 8, 16))}
@@ -50,8 +51,20 @@ def test_a_failed_trial_can_stand_in_the_history() -> None:
 
 
 def test_every_line_has_a_space_of_its_training_parameters() -> None:
-    from components.config import load
-
-    train = load().train
+    params = load()
+    train = params.train
+    for name in ("adapter", "pipeline"):
+        assert SPACES[name].keys() <= type(train.image).model_fields.keys()
     assert SPACES["image"].keys() <= type(train.image).model_fields.keys()
     assert SPACES["text"].keys() <= type(train.text).model_fields.keys()
+
+
+def test_a_pipeline_is_searched_at_rates_of_its_own() -> None:
+    params = load()
+    assert space_of(params) is SPACES["image"]
+    base = params.base.model_copy(update={"image": params.base.image.model_copy(update={"model": "./mine"})})
+    brought = params.model_copy(update={"base": base})
+    assert space_of(brought) is SPACES["adapter"]
+    image = params.train.image.model_copy(update={"lora_rank": None})
+    whole = brought.model_copy(update={"train": params.train.model_copy(update={"image": image})})
+    assert space_of(whole) is SPACES["pipeline"]

@@ -28,7 +28,7 @@ def exported() -> set[str]:
 def names(expression: str) -> set[str]:
     """The metrics that a PromQL expression reads."""
     selected = set(re.findall(r"atelier_\w+", " ".join(re.findall(r'__name__=~"([^"]*)"', expression))))
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on) \([^)]*\)", " ", expression)
     return selected | set(re.findall(r"\b[a-z_][\w:]*\b(?!\s*\()", bare)) - NOT_NAMES
 
 

@@ -41,7 +41,7 @@ def write_adapter(base: Path, family: Family, folder: Path, alpha: float = 4.0) 
     return folder
 
 
-def paint(pipeline: diffusers.DiffusionPipeline, family: Family) -> np.ndarray:  # type: ignore[type-arg]
+def paint(pipeline: diffusers.DiffusionPipeline, family: Family) -> np.ndarray:
     states, empty = family.encode(pipeline, ["a red flat"]), family.unconditional(pipeline)
     return family.paint(pipeline, states, empty, size=64, steps=2, guidance=3.0, seeds=[3]).numpy()
 

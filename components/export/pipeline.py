@@ -1,0 +1,142 @@
+"""A diffusers pipeline as OpenVINO GenAI reads it, and what a reference paints with it.
+
+The adapter is part of the weights by now. What diffusers and GenAI understand differently is written out, so that both
+paint the same picture; what GenAI cannot run is refused here, before anything is measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nncf
+import numpy as np
+import openvino as ov
+from diffusers import DiffusionPipeline
+from openvino_tokenizers import convert_tokenizer
+from optimum.exporters.openvino.convert import export_from_model
+from optimum.intel import OVConfig
+
+from components.artifact import ArtifactError, canonical, write_text
+from components.config import Serving
+from components.models.pipelines import Family
+from components.runtimes.base import ImageRequest
+from components.runtimes.pipeline import DESCRIPTION, FOLDER, Description, PipelineRuntime
+from components.runtimes.reference import trajectory
+from components.runtimes.trajectories import GOLDEN, described
+from components.stage import StageError
+
+DTYPES = {"f32": "fp32", "f16": "fp16", "int8": "fp32"}
+SEQUENCE = "max_sequence_length"
+
+
+def write_pipeline(
+    read: Callable[[], DiffusionPipeline],
+    family: Family,
+    base: Path,
+    weight_format: str,
+    serving: Serving,
+    folder: Path,
+) -> PipelineRuntime:
+    """`pipeline/` and `pipeline.json` of the pipeline that `read` gives, of the folder `base`, as they serve.
+
+    Its weights are out of memory again before they are compressed and before a picture is painted on trial. Raises
+    `StageError` where OpenVINO or GenAI refuse it.
+    """
+    description = _converted(read(), family, base, weight_format, serving, folder)
+    gc.collect()
+    if weight_format == "int8":
+        for part in (family.network_name, *family.encoders):
+            if (folder / FOLDER / part).is_dir():  # an encoder may be missing
+                _compress(folder / FOLDER / part / "openvino_model.xml")
+    write_text(folder / DESCRIPTION, canonical(description.model_dump()))
+    try:
+        runtime = PipelineRuntime(folder)
+        runtime.generate([ImageRequest("", 0, 2, 2.0)])
+    except (ArtifactError, RuntimeError) as error:
+        raise StageError(
+            f"OpenVINO GenAI cannot paint with {family.pipeline} and its {description.scheduler}: {error}; "
+            f"name another scheduler in the pipeline's model_index.json: {', '.join(family.samplers)}"
+        ) from error
+    return runtime
+
+
+def _converted(
+    pipeline: DiffusionPipeline, family: Family, base: Path, weight_format: str, serving: Serving, folder: Path
+) -> Description:
+    """Write `pipeline/`, its weights not yet in 8 bits; returns what describes it."""
+    target = folder / FOLDER
+    try:
+        export_from_model(pipeline, target, "text-to-image", OVConfig(dtype=DTYPES[weight_format]), stateful=False)
+    except (ValueError, KeyError, NotImplementedError) as error:
+        raise StageError(f"{family.pipeline} cannot be exported to OpenVINO: {error}") from error
+    shutil.rmtree(target / "vae_encoder", ignore_errors=True)  # which nobody paints with
+    limits = _limits(pipeline)
+    for name in limits:  # which optimum leaves to the runtime, and GenAI expects
+        graph = convert_tokenizer(getattr(pipeline, name), with_detokenizer=False)
+        ov.save_model(graph, target / name / "openvino_tokenizer.xml")
+    _write_out_betas(pipeline.scheduler, target / "scheduler/scheduler_config.json")
+    parameter = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)
+    return Description.model_validate(
+        {
+            "pipeline": family.pipeline,
+            "family": family.name,
+            "scheduler": type(pipeline.scheduler).__name__,
+            "weight_format": weight_format,
+            "size": family.native_size(base),
+            "multiple": family.multiple(base),
+            "steps": serving.image_steps,
+            "guidance": serving.image_guidance,
+            "tokens": limits,
+            "sequence": parameter.default if parameter else None,
+        }
+    )
+
+
+def write_pipeline_golden(
+    pipeline: DiffusionPipeline, description: Description, prompts: Sequence[str], folder: Path
+) -> None:
+    """Requests, and what the reference paints for them: each step's latents and the pictures.
+
+    `prompts` are what every encoder reads of captions.
+    """
+    requests = [ImageRequest(part, n, description.steps, description.guidance) for n, part in enumerate(prompts)]
+    painted = [trajectory(pipeline, request, description.size) for request in requests]
+    (folder / GOLDEN).mkdir(parents=True)
+    latents_BTCHW = np.stack([np.concatenate(latents) for latents, _ in painted])
+    pictures_BHWC = np.stack([picture for _, picture in painted])
+    np.savez(folder / GOLDEN / "golden.npz", allow_pickle=False, latents=latents_BTCHW, pictures=pictures_BHWC)
+    write_text(folder / GOLDEN / "golden.json", canonical({"requests": described(requests)}))
+
+
+def _compress(path: Path) -> None:
+    """Weights in 8 bits, with a scale and a zero point for each row."""
+    core = ov.Core()
+    core.set_property({"ENABLE_MMAP": False})  # or the file that is being written is the one that is read
+    model = nncf.compress_weights(core.read_model(path), mode=nncf.CompressWeightsMode.INT8_ASYM)
+    ov.save_model(model, path, compress_to_fp16=False)
+
+
+def _limits(pipeline: DiffusionPipeline) -> dict[str, int]:
+    """How many tokens the pipeline reads with each of its tokenizers."""
+    default = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)
+    limits = {}
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        encoder = getattr(pipeline, name.replace("tokenizer", "text_encoder"), None)
+        if encoder is None or getattr(pipeline, name, None) is None:
+            continue
+        positions = getattr(encoder.config, "max_position_embeddings", None)  # relative ones have no end
+        limits[name] = int(positions or (default.default if default else getattr(pipeline, name).model_max_length))
+    return limits
+
+
+def _write_out_betas(scheduler: Any, path: Path) -> None:
+    """Give the noise schedule as numbers: GenAI spaces its betas without the last one, so that each is 0.1 % less."""
+    if hasattr(scheduler, "betas"):
+        config = json.loads(path.read_bytes())
+        write_text(path, canonical(config | {"trained_betas": scheduler.betas.tolist()}))

@@ -1,0 +1,1 @@
+"""What a model takes to train and to serve: memory, time, and where it fits."""

@@ -1,0 +1,169 @@
+"""A diffusers pipeline that was exported for OpenVINO GenAI, as an `ImageRuntime`.
+
+Knows no family: what there is to know of the pipeline stands in `pipeline.json`, which the export writes. Pictures are
+painted one after another, since GenAI has no batches of different prompts; a seed gives torch's noise, and so the
+picture that diffusers paints. Needs neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tokenizers import Tokenizer
+
+from components.artifact import ArtifactError
+from components.runtimes.base import Floats, ImageRequest, NotFiniteError
+
+DESCRIPTION, FOLDER = "pipeline.json", "pipeline"
+# GenAI allocates what the text encoders read at its first picture, with or without the empty prompt of guidance: one
+# without guidance makes the next one with it fail, and the other way round. So there is always guidance, of a scale
+# that in float32 is the first above 1 where a request wants none: the same picture for twice the work.
+LEAST_GUIDANCE = float(np.nextafter(np.float32(1), np.float32(2)))
+REPEATS = 50
+LONGEST_WORD = 30  # characters: a script without spaces is cut inside of what stands between two of them
+
+
+class Description(BaseModel):
+    """`size` is the side of native pictures, and all sides are multiples of `multiple` (pixels).
+
+    `tokens`: how many of a prompt each tokenizer's encoder reads, by the tokenizer's folder. `sequence`: what GenAI is
+    to be told of it, where the pipeline takes that as a parameter. `steps` and `guidance` are those of service when it
+    was exported.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pipeline: str
+    family: str
+    scheduler: str
+    weight_format: Literal["f32", "f16", "int8"]
+    size: int
+    multiple: int
+    steps: int
+    guidance: float
+    tokens: dict[str, int]
+    sequence: int | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Description:
+        try:
+            return cls.model_validate_json((folder / DESCRIPTION).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise ArtifactError(f"{folder}: no readable {DESCRIPTION}: {error}") from error
+
+
+class PipelineRuntime:
+    """`ImageRuntime` over the `pipeline/` of an exported folder whose digests were verified."""
+
+    def __init__(self, folder: Path) -> None:
+        import openvino_genai  # 60 MB that who serves the built-in model does not load
+
+        self.description = Description.read(folder)
+        self._genai = openvino_genai
+        # Float32 weights are for who wants the reference's pictures; else the machine's fastest type (bf16 with AMX).
+        hints = {"INFERENCE_PRECISION_HINT": "f32"} if self.description.weight_format == "f32" else {}
+        try:
+            self._pipeline = openvino_genai.Text2ImagePipeline(folder / FOLDER, "CPU", **hints)
+        except RuntimeError as error:
+            raise ArtifactError(f"{folder / FOLDER}: OpenVINO GenAI cannot load it: {error}") from error
+        self._tokenizers = [(_tokenizer(folder / FOLDER / name), n) for name, n in self.description.tokens.items()]
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def multiple(self) -> int | None:
+        return self.description.multiple
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[NDArray[np.uint8]]:
+        """One picture [size, size, 3] per request, in order; raises `NotFiniteError` once all are painted.
+
+        The VAE makes NaN one flat colour, and nothing else that was ever painted one.
+        """
+        pictures = [self._paint(request, None) for request in requests]
+        finite = [bool((picture != picture[0, 0]).any()) for picture in pictures]
+        if not all(finite):
+            raise NotFiniteError(requests, [p if fine else None for p, fine in zip(pictures, finite, strict=True)])
+        return pictures
+
+    def trajectory(self, request: ImageRequest) -> tuple[list[Floats], NDArray[np.uint8]]:
+        """What the pipeline takes the picture's latents to be after each step, and the picture.
+
+        GenAI drops calls that a fast step overtakes: it paints again, the same, until every step was seen.
+        """
+        latents: dict[int, Floats] = {}
+
+        def keep(step: int, steps: int, latents_BCHW: Any) -> bool:
+            latents[step] = np.array(latents_BCHW.data, copy=True)  # the next step overwrites it
+            return False
+
+        for _ in range(REPEATS):
+            picture = self._paint(request, keep)
+            if len(latents) == request.steps:
+                return [latents[step] for step in range(request.steps)], picture
+        raise RuntimeError(f"OpenVINO GenAI told of {len(latents)} of {request.steps} steps in {REPEATS} pictures")
+
+    def _paint(self, request: ImageRequest, callback: Any) -> NDArray[np.uint8]:
+        side = request.size or self.description.size
+        options: dict[str, Any] = (
+            {} if self.description.sequence is None else {"max_sequence_length": self.description.sequence}
+        )
+        if callback is not None:
+            options["callback"] = callback
+        parts = [cut(tokenizer, limit, request.prompt) for tokenizer, limit in self._tokenizers]
+        options |= {f"prompt_{number}": part for number, part in enumerate(parts[1:], 2)}
+        with self._one_at_a_time:
+            pixels_BHWC = self._pipeline.generate(
+                parts[0],
+                width=side,
+                height=side,
+                num_inference_steps=request.steps,
+                guidance_scale=max(request.guidance, LEAST_GUIDANCE),
+                generator=self._genai.TorchGenerator(request.seed),
+                **options,
+            )
+            return np.array(pixels_BHWC.data[0], copy=True)
+
+    def read_part(self, prompt: str) -> str | None:
+        """What of a prompt is read, where that is not all of it: as far as the encoder that reads most."""
+        part = max((cut(tokenizer, limit, prompt) for tokenizer, limit in self._tokenizers), key=len)
+        return None if part == prompt else part
+
+    def shared_part(self, prompt: str) -> str:
+        """What of a prompt every encoder reads: of it diffusers and this paint the same.
+
+        Of longer ones diffusers reads up to the middle of a word, which can only be told in tokens.
+        """
+        return min((cut(tokenizer, limit, prompt) for tokenizer, limit in self._tokenizers), key=len)
+
+
+def cut(tokenizer: Tokenizer, limit: int, prompt: str) -> str:
+    """The start of `prompt`, whole words where there are several, that `limit` tokens (special ones too) hold.
+
+    GenAI would cut the tokens and the end token with them, from which CLIP's encoders read the caption as a whole.
+    """
+    while len(encoding := tokenizer.encode(prompt)) > limit:
+        marked = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        ends = [end for (_, end), special in marked if not special]
+        room = limit - (len(encoding) - len(ends))
+        start = prompt[: min(ends[room - 1] if room > 0 else 0, len(prompt) - 1)]
+        inside = not prompt[len(start)].isspace()  # of a word
+        space = start.rfind(" ", max(len(start) // 2, len(start) - LONGEST_WORD)) if inside else -1
+        prompt = start[:space] if space > 0 else start
+    return prompt
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def paints_pipeline(folder: Path) -> bool:
+    """Whether an exported folder is a pipeline's, and not the built-in network's."""
+    return (folder / DESCRIPTION).is_file()
