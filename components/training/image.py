@@ -11,14 +11,16 @@ x_1 - x_0, with data x_0 (t = 0) and noise x_1 (t = 1). Logit-normal times are t
 
 from __future__ import annotations
 
+import random
 import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
@@ -31,7 +33,7 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models import brought_pipeline
 from components.models import denoiser as denoisers
-from components.models.base_captions import base_captions
+from components.models import judge as judges
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
@@ -39,18 +41,14 @@ from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_METRICS as METRICS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.paths import TRAINING_STATE
-from components.runtimes.base import ImageRequest
-from components.runtimes.image import Sampler
-from components.runtimes.pytorch import PyTorchBackend
+from components.runtimes.image import led
 from components.stage import StageError, run
-from components.training import pipeline, trainer
-from components.training.trainer import TrainingModule
+from components.training import keeping, pipeline, trainer
+from components.training.trainer import Fitted, TrainingModule
 
 STATE = TRAINING_STATE / "image"
 TIME_SHIFT = 0.6  # of the normal distribution of which times are drawn: densest around 2/3
 MIN_TIME = 0.05  # the velocity's error is the picture's divided by the time: below it, few samples would outweigh all
-REHEARSED, PAINTED = 512, (12, 2.0)  # pictures that the base paints at most, and their steps and guidance
-AT_ONCE = 32  # of them at a time
 # Of the adapter: every linear layer of the transformer.
 LAYERS = r".*\.(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|linear|linear_1|linear_2|proj_out)"
 
@@ -157,7 +155,7 @@ def velocity_target(data_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
+def held_out_loss(denoiser: nn.Module, batch: Batch, seed: int) -> float:
     """The loss on unseen samples with fixed noise and evenly spread times, so that runs compare."""
     generator = torch.Generator().manual_seed(seed)
     denoiser.eval()
@@ -172,9 +170,9 @@ def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
     return total / samples
 
 
-def whole_and_name(s: Sample) -> list[str]:
+def whole_and_name(s: Sample, style: str | None = None) -> list[str]:
     """Half of the captions are the name alone, so that short prompts work as well as tagged ones."""
-    return [s.text, str(s.meta.get("name") or s.text)]
+    return [led(text, style) for text in (s.text, str(s.meta.get("name") or s.text))]
 
 
 def batch_of(
@@ -194,9 +192,9 @@ def batch_of(
     )
 
 
-def captions_cut(samples: list[Sample], encoder: TextEncoder) -> int:
+def captions_cut(samples: list[Sample], encoder: TextEncoder, style: str | None = None) -> int:
     """How many captions are longer than the encoder reads; said in one line before the training begins."""
-    cut = encoder.cut([s.text for s in samples])
+    cut = encoder.cut([led(s.text, style) for s in samples])
     if cut and trainer.is_writer():
         pieces = encoder.tokens - 2  # without the marks of beginning and end
         print(f"train image: {cut} of {len(samples)} captions are cut after {pieces} word pieces", flush=True)
@@ -235,12 +233,22 @@ def fit(
     *,
     state_dir: Path,
     key: str,
-) -> tuple[Denoiser, list[tuple[int, float]]]:
-    """Train and return a denoiser of averaged weights, an adapter merged into them, and the losses."""
+    held_out: Batch | None = None,
+) -> tuple[Denoiser, Fitted]:
+    """Train and return a denoiser of averaged weights, an adapter merged into them, and how it went.
+
+    The weights are the last ones or, with `held_out`, those of the smallest loss on it.
+    """
     states, masks = encoder.encode([""])
     averaged = Denoiser(config.model)
     averaged.load_state_dict(denoiser.state_dict())
     rank = config.lora_rank
+    network = adapted(averaged, rank) if rank else averaged
+
+    def loss(weights: trainer.Weights, unseen: Batch) -> float:
+        Fitted([], weights, 0).load_into(network, "denoiser")
+        return held_out_loss(network, unseen, config.seed)
+
     fitted = trainer.fit(
         FlowMatching(adapted(denoiser, rank) if rank else denoiser, (states[0], masks[0]), config),
         len(batch.pictures),
@@ -249,27 +257,10 @@ def fit(
         state_dir=state_dir,
         key=key,
         ema_decay=config.ema_decay,
+        held_out=None if held_out is None else partial(loss, unseen=held_out),
     )
-    network = adapted(averaged, rank) if rank else averaged
     fitted.load_into(network, "denoiser")
-    return (merged(network) if rank else averaged).eval(), fitted.losses
-
-
-def rehearsal(base: Denoiser, encoder: TextEncoder, share: float, samples: int, seed: int) -> Batch:
-    """Pictures that the base paints of what it has learnt, as many as make `share` of a training set with `samples`.
-
-    Learnt again beside the new ones they keep the base from forgetting (prior preservation: Ruiz et al. 2023,
-    arXiv:2208.12242). Where more than `REHEARSED` are wanted, these come several times.
-    """
-    wanted = max(1, round(samples * share / (1 - share)))
-    captions = [caption for caption, _ in base_captions(min(wanted, REHEARSED), seed, rehearsed=True)]
-    requests = [ImageRequest(caption, seed + at, *PAINTED) for at, caption in enumerate(captions)]
-    sampler = Sampler(PyTorchBackend(base, encoder), base.shape.size)
-    parts = (requests[at : at + AT_ONCE] for at in range(0, len(requests), AT_ONCE))
-    pictures_BHWC = torch.from_numpy(np.stack([picture for part in parts for picture in sampler.generate(part)]))
-    states_BLD, masks_BL = encoder.encode(captions)
-    batch = Batch(pictures_BHWC.permute(0, 3, 1, 2).contiguous(), states_BLD[:, None], masks_BL[:, None])
-    return batch.take([at % len(captions) for at in range(wanted)])
+    return (merged(network) if isinstance(network, PeftModel) else network).eval(), fitted
 
 
 def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
@@ -290,24 +281,46 @@ def train(config: TrainImage) -> dict[str, Any]:
     encoder = TextEncoder(tokens=config.model.text_tokens)
     samples = sample.read(SPLIT / "train.parquet")
     say_other_scripts(samples)
-    cut = captions_cut(samples, encoder)
-    batch = batch_of(samples, config.model.size, encoder)
-    held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder)
+    cut = captions_cut(samples, encoder, config.style)
+    captions = partial(whole_and_name, style=config.style)
+    batch = batch_of(samples, config.model.size, encoder, captions)
+    held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder, captions)
     denoiser, parents = start(config)
+    base = deepcopy(denoiser)
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(settings, canonical(parents))
-    learnt = batch
-    if config.rehearsed:
-        learnt = batch.joined(rehearsal(denoiser, encoder, config.rehearsed, len(samples), config.seed))
-    averaged, losses = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key)
-    metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
+    learnt = batch.joined(rehearsed(base, encoder, config, len(samples))) if config.rehearsed else batch
+    tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=held_out)
+    averaged, strength = kept(base, tuned, samples, encoder, config)
+    metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, fitted.losses, config.seed)}
+    metrics |= {"kept_step": fitted.kept, "strength": strength}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
     metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}
     if trainer.is_writer():
-        write(averaged, settings, parents, metrics, losses)
+        write(averaged, settings, parents, metrics, fitted.losses)
         trainer.discard(STATE)
     return metrics
+
+
+def rehearsed(base: Denoiser, encoder: TextEncoder, config: TrainImage, samples: int) -> Batch:
+    """What the base rehearses beside so many samples."""
+    pictures_BCHW, captions = keeping.rehearsal(base, encoder, config.rehearsed, samples, config.seed)
+    states_BLD, masks_BL = encoder.encode(captions)
+    return Batch(pictures_BCHW, states_BLD[:, None], masks_BL[:, None])
+
+
+def kept(
+    base: Denoiser, tuned: Denoiser, samples: list[Sample], encoder: TextEncoder, config: TrainImage
+) -> tuple[Denoiser, float]:
+    """The denoiser that goes on, and how far on the way from the base to the fine-tuned one it lies."""
+    if config.strength == 1:
+        return tuned, 1.0
+    if config.strength is not None:
+        return keeping.between(base, tuned, config.strength), config.strength
+    asked = random.Random(config.seed).sample(samples, min(keeping.ASKED, len(samples)))  # noqa: S311 - a sample
+    prompts = [led(s.text, config.style) for s in asked]
+    return keeping.strongest(base, tuned, asked, prompts, encoder, judges.load(), config.seed)
 
 
 def summary(
