@@ -2,7 +2,7 @@
 
 Each set is a folder of pictures with captions, as a user brings it, from a package whose licence allows it (`SETS`),
 and goes through the stages that `dvc repro` runs, from `prepare` to the gate's checks, with `params.yaml` as shipped
-and with the recipe before (`PLAIN`: no rehearsal, no style's word, everything that was learnt). Writes
+and by plain fine-tuning (no rehearsal, no style's word, all that was learnt). Writes
 `metrics/strangers.json`. The judge, not the base, has learnt from two of the sets, so that it names more of their real
 pictures than of any that are painted: these have the harder bar. Packages come by the ordinary `npm` client.
 """
@@ -51,7 +51,7 @@ SETS = {
     "fxemoji": (JUDGE_SETS["firefox"], 250),
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "plain": {"rehearsed": 0.0, "strength": 1.0, "style": None, "learning_rate": 0.002},
+    "plain": {"rehearsed": 0.0, "strength": 1.0, "style": None, "learning_rate": 0.002, "max_steps": 300},
     "shipped": {},
 }
 

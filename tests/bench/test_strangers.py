@@ -29,4 +29,4 @@ def test_icons_become_captioned_pictures_and_only_the_training_changes(tmp_path:
 
 
 def test_every_set_has_a_row_of_figures() -> None:
-    assert models.SETS == tuple(strangers.SETS)
+    assert tuple(strangers.SETS) == models.SETS
