@@ -19,7 +19,7 @@ from components.models.base_captions import base_captions
 from components.models.denoiser import Denoiser
 from components.models.judge import Judge, named
 from components.models.text_encoder import TextEncoder
-from components.runtimes.base import ImageRequest
+from components.runtimes.base import Floats, ImageRequest
 from components.runtimes.image import Sampler
 from components.runtimes.pytorch import PyTorchBackend
 
@@ -32,15 +32,22 @@ LEAST = 10  # of them whose things the base can paint; fewer tell nothing
 SHORTFALL = 0.05  # of the share that is recognised, from that of the real pictures: half of the gate's, for the noise
 
 
+class HalfPrecision(PyTorchBackend):
+    """Predicts in bf16, as training does: on a CPU that has it several times as fast."""
+
+    def velocity(self, latents_BCHW: Floats, time_B: Floats, text_BLD: Floats, mask_BL: Floats) -> Floats:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().velocity(latents_BCHW, time_B, text_BLD, mask_BL)
+
+
 def painted(
     network: Denoiser, encoder: TextEncoder, prompts: Sequence[str], seed: int, how: tuple[int, float]
 ) -> Tensor:
-    """A picture of each prompt, uint8 BCHW, in `how` = (steps, guidance); computed in bf16, as training computes."""
+    """A picture of each prompt, uint8 BCHW, in `how` = (steps, guidance)."""
     training = network.training
-    sampler = Sampler(PyTorchBackend(network, encoder), network.shape.size)
+    sampler = Sampler(HalfPrecision(network, encoder), network.shape.size)
     requests = [ImageRequest(prompt, seed + at, *how) for at, prompt in enumerate(prompts)]
-    with torch.autocast("cpu", torch.bfloat16):
-        parts = [sampler.generate(requests[at : at + AT_ONCE]) for at in range(0, len(requests), AT_ONCE)]
+    parts = [sampler.generate(requests[at : at + AT_ONCE]) for at in range(0, len(requests), AT_ONCE)]
     network.train(training)
     pictures_BHWC = torch.from_numpy(np.stack([picture for part in parts for picture in part]))
     return pictures_BHWC.permute(0, 3, 1, 2).contiguous()
