@@ -23,12 +23,10 @@ from torch import Tensor
 from components.data.picture import load
 from components.data.sample import Sample
 from components.models.pipelines import Family, States
-from components.paths import STATE
+from components.paths import ENCODED
 from components.training import buckets
 from components.training.buckets import Cut
 from components.training.cache import Cache, Tensors, key_of
-
-CACHE = STATE / "cache"
 
 
 class Batch(NamedTuple):
@@ -99,7 +97,7 @@ class Encoded:
     text encoders' files and the precision that they compute in.
     """
 
-    def __init__(self, encoders: Encoders, files: Mapping[str, str], folder: Path = CACHE) -> None:
+    def __init__(self, encoders: Encoders, files: Mapping[str, str], folder: Path = ENCODED) -> None:
         self.encoders, self.family = encoders, encoders.family
         names = self.family.encoders
         parts = {*names, *(name.replace("text_encoder", "tokenizer") for name in names), "model_index.json"}
