@@ -152,7 +152,7 @@ def strangers(name: str) -> Callable[[Document], str]:
 
     def figure(d: Document) -> str:
         row = d.get(name)
-        if not row:
+        if not row or "plain" not in row:
             return ""
         shipped = row["shipped"]
         return (

