@@ -96,7 +96,7 @@ def trial_params(document: dict[str, Any], line: str, steps: int, parameters: Ma
     All that was learnt is kept: a strength that is chosen after training would hide what the parameters did.
     """
     stage = {**document["train"][line], **parameters, "max_steps": steps, "checkpoint_every": steps}
-    stage |= {name: 1.0 for name in stage.keys() & {"strength"}}
+    stage |= dict.fromkeys(stage.keys() & {"strength"}, 1.0)
     return {**document, "train": {**document["train"], line: stage}}
 
 
