@@ -22,6 +22,7 @@ from components.models.text_encoder import TextEncoder
 from components.runtimes.base import Floats, ImageRequest
 from components.runtimes.image import Sampler
 from components.runtimes.pytorch import PyTorchBackend
+from components.training.trainer import is_writer
 
 AT_ONCE = 32  # pictures that are painted at a time
 MOST = 512  # pictures that are rehearsed; where more are wanted, these come several times
@@ -100,7 +101,8 @@ def strongest(
     for strength in STRENGTHS:
         network = between(base, tuned, strength)
         share = float(recognised(network, prompts)[known_B].float().mean())
-        print(f"train image: at strength {strength:g} {share:.0%} recognised, {wanted:.0%} wanted", flush=True)
+        if is_writer():
+            print(f"train image: at strength {strength:g} {share:.0%} recognised, {wanted:.0%} wanted", flush=True)
         if share >= wanted:
             break
     return network, strength
