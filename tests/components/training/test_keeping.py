@@ -69,5 +69,5 @@ def test_where_the_base_can_paint_none_of_the_things_all_is_kept(
     tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeping, "LEAST", len(SAMPLES) + 1)
-    encoder, network = TextEncoder(tiny_encoder, 4), tuned()
-    assert strongest(tiny_denoiser(), network, SAMPLES, CAPTIONS, encoder, Judge().eval(), 7) == (network, 1.0)
+    encoder, network, judge = TextEncoder(tiny_encoder, 4), tuned(), Judge().eval().requires_grad_(False)
+    assert strongest(tiny_denoiser(), network, SAMPLES, CAPTIONS, encoder, judge, 7) == (network, 1.0)
