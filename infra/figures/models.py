@@ -14,6 +14,7 @@ WRITERS = {
     "nearest_answer": "training's answer to the nearest phrase",
 }
 SETS = ("flat-color-icons", "streamline-emojis", "fxemoji")  # strangers' pictures
+RECIPES = {"plain": "plain fine-tuning", "shipped": "as shipped"}
 PROMPTS = {
     "phrase": "the phrase unchanged",
     "nearest_answer": "training's nearest answer",
@@ -143,7 +144,7 @@ def strangers(name: str) -> Callable[[Document], str]:
         known, kid, kept = row["known_to_base"], row["kid"], row["base_captions_named"]
         named = f"{percent(known['after'])} (real ones {percent(known['real'])})" if known["known"] else "none"
         return (
-            f"named of the {known['known']} captions that the base can paint {named}, of all those trained on "
+            f"strength {row['training']['strength']:g}, named of the {known['known']} captions that the base can paint {named}, of all those trained on "
             f"{percent(row['named']['after']['seen'])} ({percent(row['named']['judge_on_real_pictures']['seen'])}); "
             f"KID {kid['before']['kid']:.3f} → {kid['after']['kid']:.3f} (error of the difference "
             f"{row['kid_over_base']['standard_error']:.3f}); the base's own captions {percent(kept['before'])} → "
@@ -151,14 +152,9 @@ def strangers(name: str) -> Callable[[Document], str]:
         )
 
     def figure(d: Document) -> str:
-        row = d.get(name)
-        if not row or "plain" not in row:
-            return ""
-        shipped = row["shipped"]
-        return (
-            f"{shipped['training']['samples']} pictures; plain fine-tuning: {recipe(row['plain'])}. As shipped, at "
-            f"strength {shipped['training']['strength']:g}: {recipe(shipped)}"
-        )
+        row = d.get(name, {})
+        said = [f"{words}: {recipe(row[key])}" for key, words in RECIPES.items() if key in row]
+        return "; ".join(said)
 
     return figure
 
