@@ -144,7 +144,8 @@ def strangers(name: str) -> Callable[[Document], str]:
         known, kid, kept = row["known_to_base"], row["kid"], row["base_captions_named"]
         named = f"{percent(known['after'])} (real ones {percent(known['real'])})" if known["known"] else "none"
         return (
-            f"strength {row['training']['strength']:g}, named of the {known['known']} captions that the base can paint {named}, of all those trained on "
+            f"strength {row['training']['strength']:g}, named of the {known['known']} captions that the base can paint "
+            f"{named}, of all those trained on "
             f"{percent(row['named']['after']['seen'])} ({percent(row['named']['judge_on_real_pictures']['seen'])}); "
             f"KID {kid['before']['kid']:.3f} → {kid['after']['kid']:.3f} (error of the difference "
             f"{row['kid_over_base']['standard_error']:.3f}); the base's own captions {percent(kept['before'])} → "
