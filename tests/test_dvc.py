@@ -120,7 +120,7 @@ def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_o
         ("train.image.regularisation", {"path": "data/regularisation", "share": 0.2, "weight": 1.0}, {"train_image"}),
         ("train.text.lora_rank", 2, {"train_text"}),
         ("train.text.system_prompt", "", {"train_text"}),
-        ("gate.image.min_alignment", 0.9, {"gate@image"}),
+        ("gate.image.max_named_shortfall", 0.9, {"gate@image"}),
         ("prepare.image.source", "openmoji", {"prepare@image", "package@image"}),
         ("serving.text_top_p", 0.5, {"evaluate_text"}),
     ],

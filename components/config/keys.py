@@ -43,6 +43,8 @@ REPLACED = {
     "evaluate.text.temperature": "is now serving.text_temperature",
     "evaluate.image.steps": "is now serving.image_steps",
     "evaluate.image.guidance": "is now serving.image_guidance",
+    "gate.image.max_kid_upper": "is now gate.image.max_kid_errors_over_base, in standard errors over the base's KID",
+    "gate.image.min_alignment": "is gone: gate.image.max_named_shortfall compares with your own pictures",
     "gate.text.min_naming_gain": "is now gate.text.min_chrf_gain and min_exact_gain, of other measures",
     "verify.text.repeats": "is gone: `make bench NAME=engines` measures speed",
     "verify.image.repeats": "is gone: `make bench NAME=engines` measures speed",

@@ -232,7 +232,7 @@ class Regularisation(Settings):
 class TrainImage(TrainBase):
     learning_rate: Positive | None = Field(
         default=None,
-        description="Highest learning rate; null: 0.002 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
+        description="Highest learning rate; null: 0.001 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
         "of a whole pipeline",
     )
     start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
@@ -242,6 +242,21 @@ class TrainImage(TrainBase):
     )
     caption_dropout: float = Field(
         ge=0, lt=1, description="Share of captions left out in training, which guidance needs"
+    )
+    rehearsed: float = Field(
+        ge=0,
+        lt=1,
+        default=0,
+        description="Share of the training pictures that the shipped base paints of what it knows, to keep it",
+    )
+    strength: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=1.0,
+        description="Share of what was learnt that is kept; null: the most at which things are still recognised",
+    )
+    style: str | None = Field(
+        default=None,
+        pattern=r"^[\w-]{1,24}$",
+        description="Word that leads each caption, in training and in service, as the name of the new style",
     )
     ema_decay: float = Field(gt=0, lt=1, description="Decay, per step, of the average of the weights that is kept")
     model: ImageModel = Field(description="Shape of the built-in model; a pipeline that was brought has its own")
@@ -272,7 +287,7 @@ class TrainImage(TrainBase):
     def decided(self, *, built_in: bool) -> TrainImage:
         """These settings with what null leaves open decided for the built-in model, or for a pipeline."""
         if built_in:
-            return self.model_copy(update={"learning_rate": self.learning_rate or 2e-3})
+            return self.model_copy(update={"learning_rate": self.learning_rate or 1e-3})
         rate = self.learning_rate or (1e-4 if self.lora_rank else 1e-5)
         twice = self.gradient_checkpointing is not False
         decided = {"learning_rate": rate, "gradient_checkpointing": twice, "micro_batch": self.micro_batch or 1}
@@ -290,6 +305,11 @@ class TrainImage(TrainBase):
     def _adapter_has_a_base(self) -> TrainImage:
         if self.lora_rank is not None and not self.start_from_base:
             raise ValueError("lora_rank adapts a base: set start_from_base: true, or lora_rank: null")
+        if (self.rehearsed or self.strength != 1) and not self.start_from_base:
+            raise ValueError(
+                "train.image.rehearsed and strength keep what a base knows: set start_from_base: true, or rehearsed: 0 "
+                "and strength: 1.0"
+            )
         return self
 
 
@@ -427,10 +447,11 @@ class GateText(Settings):
 
 
 class GateImage(Settings):
-    max_kid_upper: Positive = Field(description="Upper bound of the KID to held-out pictures, at most")
-    min_alignment: float = Field(ge=-1, le=1, description="Cosine of picture and caption, by the judge, at least")
     max_named_shortfall: Fraction = Field(
-        description="By how much recognition of seen captions may fall short of that of the real pictures"
+        description="By how much recognition may fall short of that of the real pictures, of what the base can paint"
+    )
+    max_kid_errors_over_base: float = Field(
+        ge=0, description="By how many of its standard errors KID to held-out pictures may exceed the base's"
     )
     max_recognition_loss: Fraction = Field(
         description="By how much recognition of held-out captions may be below the champion's"

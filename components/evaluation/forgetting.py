@@ -1,29 +1,24 @@
 """Stage `evaluate_forgetting`: what fine-tuning has cost. Does the model still paint what its base can?
 
 The judge names pictures of the base and of the fine-tuned model, asked in the base's own styles. The prompts are
-captions that the base has learnt, each in the style of one of its drawings of it; they come from the base's own list of
-what it has seen, so that no user needs the base's pictures.
+captions that the base has learnt, each in the style of one of its drawings of it, and none that training rehearses.
 """
 
 from __future__ import annotations
 
-import json
-import random
-from pathlib import Path
 from typing import Any
 
 from components import config
 from components.artifact import canonical, write_text
-from components.data.openmoji import catalogue, styled
 from components.evaluation.image import Painting, paint
 from components.models import judge as judges
+from components.models.base_captions import base_captions
 from components.models.brought import BUILT_IN
 from components.models.judge import Judge, alignment
 from components.models.text_encoder import TextEncoder
-from components.paths import ASSETS, IMAGE_METRICS
-from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.paths import IMAGE_METRICS
 from components.runtimes.base import ImageRuntime
 from components.runtimes.image import load_image
 from components.stage import run
@@ -33,19 +28,9 @@ WHY = "the shipped judge and its list of captions are of the built-in network; c
 CAPTIONS = 100  # among whose names each picture's is to be recognised
 
 
-def base_captions(count: int, seed: int, assets: Path = ASSETS, base: Path = BASE) -> list[tuple[str, str]]:
-    """(prompt in a style, name) of up to `count` concepts that the base has seen, one drawing of each."""
-    entries = {entry.hexcode: entry for entry in catalogue(assets)}
-    drawings = (identity.partition("-") for identity in json.loads((base / "training_ids.json").read_bytes()))
-    known = [(style, entries[hexcode]) for style, _, hexcode in drawings if hexcode in entries]
-    random.Random(seed).shuffle(known)  # noqa: S311 - a sample
-    one_each = {entry.concept: (styled(style, entry.caption), entry.name) for style, entry in known}
-    return list(one_each.values())[:count]
-
-
 def remembered(runtime: ImageRuntime, judge: Judge, encoder: TextEncoder, painting: Painting) -> dict[str, Any]:
     """Alignment and recognition of pictures of the base's captions."""
-    prompts, names = zip(*base_captions(CAPTIONS, painting.seed), strict=True)
+    prompts, names = zip(*base_captions(CAPTIONS, painting.seed, rehearsed=False), strict=True)
     painted_BCHW = paint(runtime, prompts, painting)
     return alignment(judge, painted_BCHW, encoder.embed(names)) | {"pictures": len(painted_BCHW)}
 

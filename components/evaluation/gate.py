@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from components import config
 from components.artifact import canonical, write_text
 from components.config import GateImage, GateText, Line
-from components.paths import METRICS
+from components.paths import METRICS, SHEETS
 from components.stage import StageError, run
 
 ONE_SIDED_95 = 1.645  # standard errors
@@ -48,6 +48,12 @@ METRICS_IN_WORDS = {
     "token_f1": "words in common with the wanted answer",
     "rouge_l": "words in common in the same order",
     "chrf": "characters in common with the wanted answer",
+}
+ADVICE = {  # what a refusal means, and what to try
+    "named_shortfall": "the style was learnt and the things were lost: name the thing first in each caption, raise "
+    "train.image.rehearsed, or lower strength, learning_rate or max_steps there",
+    "kid_over_base": "the pictures are less like yours than those of the base, which has seen none of them: raise "
+    "train.image.strength, max_steps or lora_rank, or add pictures",
 }
 
 
@@ -153,20 +159,24 @@ def figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
 
 
 def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
-    """Pictures must surely be close enough to held-out ones, and show what their prompts say.
+    """The things that the base can paint must still be seen in the pictures, and these be as near to the real ones.
 
-    `kid_upper` is the upper end of KID's one-sided 95 % interval, over captions like the held-out ones.
-    `named_shortfall` is how much less often the judge names generated pictures than real ones, by point estimate.
+    Both are relative, since the judge sees little in many a style: `named_shortfall` is how much less often it names
+    generated pictures than the user's own, `kid_over_base` how much farther from these they are than the base's.
     """
     if "judge_on_real_pictures" not in evaluation:  # of a brought pipeline, of which the judge knows nothing
         return pipeline_checks(evaluation, gate.pipeline)
-    after, real = evaluation["after"], evaluation["judge_on_real_pictures"]
-    kid_upper = after["kid"] + ONE_SIDED_95 * after["kid_standard_error"]
-    shortfall = real["seen_captions"]["top1"] - after["seen_captions"]["top1"]
+    known, change = evaluation["known_to_base"], evaluation["kid_over_base"]
+    note = f"of {known['captions']} captions the base paints {known['known']} so that they are recognised"
+    shortfall = 0.0
+    if known["known"]:
+        shortfall = known["real"] - known["after"]
+        note += f"; of these are recognised {known['after']:.0%}, of your own pictures {known['real']:.0%}"
+    kids = f"KID {evaluation['after']['kid']:.3f}, the base's {evaluation['before']['kid']:.3f}"
+    most = gate.max_kid_errors_over_base * change["standard_error"]
     return [
-        Check("kid_upper", kid_upper, Relation.AT_MOST, gate.max_kid_upper),
-        Check("alignment", after["alignment"], Relation.AT_LEAST, gate.min_alignment),
-        Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall),
+        Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall, note=note),
+        Check("kid_over_base", change["value"], Relation.AT_MOST, most, note=kids),
     ]
 
 
@@ -214,7 +224,11 @@ def verdict(checks: Sequence[Check], parity: bool) -> dict[str, Any]:
 
 def refusals(document: dict[str, Any]) -> list[str]:
     """What a refused model failed at, in words."""
-    failed = [in_words(row) for row in document["checks"] if not row["passed"]]
+    failed = [
+        in_words(row) + (f": {ADVICE[row['name']]}; see {SHEETS / 'beside.png'}" if row["name"] in ADVICE else "")
+        for row in document["checks"]
+        if not row["passed"]
+    ]
     return failed if document["parity"] else [*failed, "the exported model's parity with PyTorch failed"]
 
 

@@ -33,10 +33,17 @@ from components.data import sample
 from components.data.concept import concept
 from components.data.pixels import pixels
 from components.data.sample import Sample
-from components.evaluation.distances import LEAST, frechet, inception_features, inception_scores, kid
+from components.evaluation.distances import (
+    LEAST,
+    frechet,
+    inception_features,
+    inception_scores,
+    kid,
+    kid_difference,
+)
 from components.models import inception as inceptions
 from components.models import judge as judges
-from components.models.judge import FEATURES, NAME, Judge, alignment
+from components.models.judge import FEATURES, NAME, Judge, alignment, named
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
@@ -125,7 +132,7 @@ def evaluate(
     known_B = torch.tensor([s.meta.get("concept") in known for s in held_out.samples])
     groups = {"concept_seen_in_other_styles": known_B, "concept_never_seen": ~known_B}
 
-    def named(seen_BCHW: Tensor, held_out_BCHW: Tensor) -> dict[str, Any]:
+    def recognised(seen_BCHW: Tensor, held_out_BCHW: Tensor) -> dict[str, Any]:
         apart = {
             name: alignment(judge, held_out_BCHW, held_out.embeddings_BD, counted_B)
             | {"pictures": int(counted_B.sum())}
@@ -139,15 +146,36 @@ def evaluate(
         "pictures": len(held_out.samples),
         "features": NAME,
         "feature_width": FEATURES,
-        "judge_on_real_pictures": named(seen.real_BCHW, held_out.real_BCHW),
+        "judge_on_real_pictures": recognised(seen.real_BCHW, held_out.real_BCHW),
     }
     painted = {}
     for name, runtime in runtimes.items():
         seen_BCHW, held_out_BCHW = (paint(runtime, c.texts, painting) for c in (seen, held_out))
         document[name] = distances(judge, held_out.real_BCHW, held_out_BCHW, held_out.concepts)
-        document[name] |= named(seen_BCHW, held_out_BCHW)
+        document[name] |= recognised(seen_BCHW, held_out_BCHW)
         painted[name] = seen_BCHW, held_out_BCHW
+    document |= beside_base(judge, seen, held_out, painted["before"], painted["after"])
     return document, painted
+
+
+def beside_base(
+    judge: Judge, seen: Captions, held_out: Captions, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+) -> dict[str, Any]:
+    """What fine-tuning has done to what the base can paint, and to the distance from the held-out pictures.
+
+    `known_to_base`: the share of pictures that the judge names, of the fine-tuned model and of the real ones, among the
+    seen and held-out captions of which the base's own picture is named.
+    """
+    sides = (seen, held_out)
+    before_B, after_B, real_B = (
+        torch.cat([named(judge, pictures, side.embeddings_BD) for pictures, side in zip(painted, sides, strict=True)])
+        for painted in (before, after, tuple(side.real_BCHW for side in sides))
+    )
+    known = {"captions": len(before_B), "known": int(before_B.sum())}
+    if known["known"]:
+        known |= {n: float(b[before_B].float().mean()) for n, b in (("after", after_B), ("real", real_B))}
+    change = kid_difference(judge(held_out.real_BCHW), judge(after[1]), judge(before[1]), held_out.concepts)
+    return {"known_to_base": known, "kid_over_base": change._asdict()}
 
 
 def without_model(
@@ -216,7 +244,7 @@ def main(params: Params) -> None:
     document |= without_model(judge, encoder, held_out, training, training_BCHW)
     for row, pictures_BCHW in (("after", painted["after"][1]), ("judge_on_real_pictures", held_out.real_BCHW)):
         document[row]["nearest_training_rmse"] = float(nearest(pictures_BCHW, training_BCHW)[0].median())
-    write(document, painted["after"], seen.samples, held_out.samples, (training, training_BCHW), settings.sheet)
+    write(document, painted, seen.samples, held_out, (training, training_BCHW), settings.sheet)
     row = document["nearest_training_picture"]
     print(f"training picture of the nearest caption: alignment {row['alignment']:.3f}, named {row['top1']:.0%}")
     for name in runtimes:
@@ -228,18 +256,33 @@ def main(params: Params) -> None:
 
 def write(
     document: dict[str, Any],
-    painted: tuple[Tensor, Tensor],
+    painted: dict[str, tuple[Tensor, Tensor]],
     seen: list[Sample],
-    held_out: list[Sample],
+    held_out: Captions,
     training: tuple[list[Sample], Tensor],
     shown: int,
 ) -> None:
     """The metrics, a sheet each of seen captions, held-out ones and their nearest training pictures, and the rows."""
     write_text(METRICS, canonical(document))
-    indices = write_rows(painted[1], held_out, training)
-    pages = {"seen": (painted[0], seen), "held_out": (painted[1], held_out)}
+    after = painted["after"]
+    indices = write_rows(after[1], held_out.samples, training)
+    pages = {"seen": (after[0], seen), "held_out": (after[1], held_out.samples)}
     pages["nearest"] = (training[1][indices], [training[0][index] for index in indices])
     write_sheets({name: (pictures[:shown], samples[:shown]) for name, (pictures, samples) in pages.items()})
+    rows = {"yours": held_out.real_BCHW, "base": painted["before"][1], "trained": after[1]}
+    write_comparison(rows, held_out.samples, shown)
+
+
+def write_comparison(rows: Mapping[str, Tensor], samples: list[Sample], shown: int) -> None:
+    """`beside.png`: for each line of held-out captions a row of each kind of picture."""
+    pictures, words = [], []
+    for first in range(0, max(shown - shown % COLUMNS, COLUMNS), COLUMNS):
+        part = slice(first, first + COLUMNS)
+        blank = np.full((COLUMNS - len(samples[part]), *rows["yours"].shape[2:], 3), 255, np.uint8)
+        for name, pictures_BCHW in rows.items():
+            pictures += [*pictures_BCHW[part].permute(0, 2, 3, 1).numpy(), *blank]
+            words += [f"{name} - {s.text}" for s in samples[part]] + [""] * len(blank)
+    sheet(pictures, words).save(SHEETS / "beside.png")
 
 
 def write_rows(pictures_BCHW: Tensor, held_out: list[Sample], training: tuple[list[Sample], Tensor]) -> list[int]:

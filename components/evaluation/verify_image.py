@@ -61,7 +61,7 @@ def measure(folder: Path, captions: Sequence[str], serving: Serving, bounds: Ver
     reference = load_sampler(folder, "pytorch")
     samplers = {name: load_sampler(folder, name) for name in ENGINES}
     requests = requests_for(captions, serving)
-    inputs = trajectory_inputs(reference.backend, reference.size, requests, len(requests) * rows_taken(serving))
+    inputs = trajectory_inputs(reference, requests, len(requests) * rows_taken(serving))
     parities = {name: parity(reference, sampler, inputs, requests, bounds) for name, sampler in samplers.items()}
     return {"passed": all(row["passed"] for row in parities.values()), "parity": parities}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from components import config
-from components.artifact import read_manifest, seal, staged, verify
+from components.artifact import canonical, read_manifest, seal, staged, verify, write_text
 from components.config import ExportImage, Serving
 from components.data import sample
 from components.export.onnx import TracedDenoiser, TracedEncoder, export_onnx
@@ -32,6 +32,7 @@ from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
 from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_EXPORT as EXPORT
+from components.runtimes.image import STYLE, Sampler
 from components.runtimes.pytorch import PyTorchBackend
 from components.runtimes.trajectories import (
     GOLDEN,
@@ -79,17 +80,29 @@ def write_encoder(source: Path, tokens: int, folder: Path) -> None:
 
 
 def write_export(
-    network: Denoiser, encoder: Path, captions: list[str], parameters: ExportImage, serving: Serving, folder: Path
+    network: Denoiser,
+    encoder: Path,
+    captions: list[str],
+    parameters: ExportImage,
+    serving: Serving,
+    folder: Path,
+    style: str | None = None,
 ) -> None:
-    """Everything but the manifest; `captions` are training captions for the calibration of int8."""
+    """Everything but the manifest; `captions` are training captions for the calibration of int8.
+
+    `style` leads every prompt that does not ask for one: it is written beside the network, for whatever paints with it.
+    """
     backend = PyTorchBackend(network, TextEncoder(encoder, network.shape.text_tokens))
+    sampler = Sampler(backend, network.shape.size, style=style)
     calibration = None
     if parameters.weight_format == "int8":
         count = math.ceil(parameters.calibration / rows_taken(serving))
         requests = requests_for(captions[:count], serving)
-        rows = trajectory_inputs(backend, network.shape.size, requests, parameters.calibration)
+        rows = trajectory_inputs(sampler, requests, parameters.calibration)
         calibration = split_rows(rows)
-    write_golden(backend, network.shape.size, serving, folder / GOLDEN)
+    write_golden(sampler, serving, folder / GOLDEN)
+    if style is not None:
+        write_text(folder / STYLE, canonical({"style": style}))
     write_denoiser(network, folder / "denoiser", calibration)
     write_encoder(encoder, network.shape.text_tokens, folder / "encoder")
 
@@ -140,8 +153,9 @@ def export_built_in(stage: str, parameters: ExportImage, serving: Serving) -> No
             "training samples give; lower it or add samples"
         )
     with staged(target) as folder:
-        write_export(network, ENCODER, captions, parameters, serving, folder)
-        parents = {"checkpoint": read_manifest(source).digest}
+        made = read_manifest(source)
+        write_export(network, ENCODER, captions, parameters, serving, folder, made.parameters.get("style"))
+        parents = {"checkpoint": made.digest}
         seal(folder, line="image", kind="export", parents=parents, parameters=parameters.model_dump(), metrics={})
     print(f"{target}: reference, ONNX and OpenVINO ({parameters.weight_format})")
 

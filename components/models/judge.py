@@ -99,6 +99,12 @@ def load(folder: Path = JUDGE) -> Judge:
     return judge.eval().requires_grad_(False)
 
 
+def named(judge: Judge, pictures_BCHW: Tensor, embeddings_BD: Tensor) -> Tensor:
+    """Of each picture (uint8), whether its own text is the best of all: bool B."""
+    cosines_PT = judge.picture(scaled(pictures_BCHW)) @ judge.text(embeddings_BD).T
+    return cosines_PT.diagonal() >= cosines_PT.max(1).values
+
+
 def alignment(
     judge: Judge, pictures_BCHW: Tensor, embeddings_BD: Tensor, counted_B: Tensor | None = None
 ) -> dict[str, float]:

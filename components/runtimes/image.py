@@ -8,6 +8,7 @@ numpy draws from a request's seed, so that pictures of two engines can be compar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,8 @@ from components.runtimes.pipeline import PipelineRuntime, paints_pipeline
 Engine = Literal["pytorch", "onnxruntime", "openvino"]
 Solver = Literal["euler", "multistep"]
 CHANNELS = 3
+STYLE = "style.json"  # of an exported folder: the word that leads its captions, where there is one
+STYLED = re.compile(r"[\w-]+ style: ")
 
 
 class Sampler:
@@ -31,8 +34,11 @@ class Sampler:
     order method of Adams and Bashforth, as in Liu et al. 2022, arXiv:2202.09778); `euler` takes it as it is.
     """
 
-    def __init__(self, backend: ImageBackend, size: int, solver: Solver = "multistep") -> None:
+    def __init__(
+        self, backend: ImageBackend, size: int, solver: Solver = "multistep", style: str | None = None
+    ) -> None:
         self.backend = backend
+        self.style = style
         self.size = size
         self.solver = solver
         self._empty_LD, self._empty_mask_L = (array[0] for array in backend.encode([""]))
@@ -41,7 +47,7 @@ class Sampler:
         """One uint8 picture [size, size, 3] per request, in order; raises `NotFiniteError`: NaN would become black."""
         if not requests:
             return []
-        text_BLD, mask_BL = self.backend.encode([request.prompt for request in requests])
+        text_BLD, mask_BL = self.backend.encode([led(request.prompt, self.style) for request in requests])
         steps_B = np.array([request.steps for request in requests])
         guidance_B = np.array([request.guidance for request in requests], np.float32)
         x_BCHW = np.stack([starting_noise(request.seed, self.size) for request in requests])
@@ -80,6 +86,11 @@ class Sampler:
         return conditional
 
 
+def led(prompt: str, style: str | None) -> str:
+    """The prompt in the style that the model was trained to paint in, unless it asks for one itself."""
+    return prompt if style is None or STYLED.match(prompt) else f"{style} style: {prompt}"
+
+
 def starting_noise(seed: int, size: int) -> Floats:
     """Standard normal noise CHW of a seed, equal on every machine and engine."""
     return np.random.default_rng(seed).standard_normal((CHANNELS, size, size), dtype=np.float32)
@@ -107,9 +118,11 @@ def load_sampler(folder: Path, engine: Engine) -> Sampler:
     try:
         shape = json.loads((folder / "denoiser" / "config.json").read_bytes())
         size, tokens = int(shape["size"]), int(shape["text_tokens"])
+        named = folder / STYLE
+        style = str(json.loads(named.read_bytes())["style"]) if named.exists() else None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder}: no readable denoiser/config.json: {error}") from error
-    return Sampler(load_backend(folder, engine, tokens), size)
+        raise ArtifactError(f"{folder}: no readable denoiser/config.json or {STYLE}: {error}") from error
+    return Sampler(load_backend(folder, engine, tokens), size, style=style)
 
 
 def load_backend(folder: Path, engine: Engine, tokens: int) -> ImageBackend:

@@ -55,13 +55,13 @@ def rows_taken(serving: Serving) -> int:
     return min(ROWS_PER_TRAJECTORY, rows_there_are(serving))
 
 
-def trajectory_inputs(backend: ImageBackend, size: int, requests: Sequence[ImageRequest], count: int) -> Inputs:
+def trajectory_inputs(sampler: Sampler, requests: Sequence[ImageRequest], count: int) -> Inputs:
     """`count` rows of the network's inputs on the way to the requested pictures, spread evenly over all of them.
 
     All steps and both halves of guidance are covered, as in service. Raises `ValueError` where there are fewer rows.
     """
-    recorder = Recorder(backend)
-    Sampler(recorder, size).generate(requests)
+    recorder = Recorder(sampler.backend)
+    Sampler(recorder, sampler.size, style=sampler.style).generate(requests)
     rows = [[array[i] for array in call] for call in recorder.calls for i in range(len(call[0]))]
     if count > len(rows):
         raise ValueError(f"{len(requests)} trajectories have {len(rows)} rows of inputs, fewer than {count}")
@@ -79,13 +79,13 @@ def split_rows(inputs: Inputs) -> list[Inputs]:
     return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(len(inputs["time"]))]
 
 
-def write_golden(backend: ImageBackend, size: int, serving: Serving, folder: Path) -> None:
+def write_golden(sampler: Sampler, serving: Serving, folder: Path) -> None:
     """Inputs and the reference's outputs: arrays in an npz without pickle, requests as JSON."""
     requests = requests_for(GOLDEN_PROMPTS, serving)
-    inputs = trajectory_inputs(backend, size, requests, count=min(2, rows_there_are(serving)) * len(requests))
-    pictures_BHWC = np.stack(Sampler(backend, size).generate(requests))
+    inputs = trajectory_inputs(sampler, requests, count=min(2, rows_there_are(serving)) * len(requests))
+    pictures_BHWC = np.stack(sampler.generate(requests))
     folder.mkdir(parents=True, exist_ok=True)
-    velocity = forward(backend, inputs)
+    velocity = forward(sampler.backend, inputs)
     np.savez(folder / "golden.npz", allow_pickle=False, velocity=velocity, pictures=pictures_BHWC, **inputs)
     write_text(folder / "golden.json", canonical({"requests": described(requests)}))
 

@@ -11,9 +11,12 @@ x_1 - x_0, with data x_0 (t = 0) and noise x_1 (t = 1). Logit-normal times are t
 
 from __future__ import annotations
 
+import random
 import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +33,7 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models import brought_pipeline
 from components.models import denoiser as denoisers
+from components.models import judge as judges
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
@@ -37,9 +41,10 @@ from components.paths import IMAGE_CHECKPOINT as CHECKPOINT
 from components.paths import IMAGE_METRICS as METRICS
 from components.paths import IMAGE_SPLIT as SPLIT
 from components.paths import TRAINING_STATE
+from components.runtimes.image import led
 from components.stage import StageError, run
-from components.training import pipeline, trainer
-from components.training.trainer import TrainingModule
+from components.training import keeping, pipeline, trainer
+from components.training.trainer import Fitted, TrainingModule
 
 STATE = TRAINING_STATE / "image"
 TIME_SHIFT = 0.6  # of the normal distribution of which times are drawn: densest around 2/3
@@ -61,6 +66,12 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(tensor.to(device) for tensor in self))
+
+    def joined(self, other: Batch) -> Batch:
+        """Both, where each picture of `other` has one caption: it stands for all of the alternatives."""
+        alternatives = self.states.shape[1]
+        states, masks = (tensor.expand(-1, alternatives, *tensor.shape[2:]) for tensor in (other.states, other.masks))
+        return Batch(*map(torch.cat, zip(self, (other.pictures, states, masks), strict=True)))
 
     def captioned(self, states_BLD: Tensor, masks_BL: Tensor) -> Batch:
         """The same pictures, all with one other caption, which is a batch of one."""
@@ -144,7 +155,7 @@ def velocity_target(data_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
+def held_out_loss(denoiser: nn.Module, batch: Batch, seed: int) -> float:
     """The loss on unseen samples with fixed noise and evenly spread times, so that runs compare."""
     generator = torch.Generator().manual_seed(seed)
     denoiser.eval()
@@ -159,9 +170,9 @@ def held_out_loss(denoiser: Denoiser, batch: Batch, seed: int) -> float:
     return total / samples
 
 
-def whole_and_name(s: Sample) -> list[str]:
+def whole_and_name(s: Sample, style: str | None = None) -> list[str]:
     """Half of the captions are the name alone, so that short prompts work as well as tagged ones."""
-    return [s.text, str(s.meta.get("name") or s.text)]
+    return [led(text, style) for text in (s.text, str(s.meta.get("name") or s.text))]
 
 
 def batch_of(
@@ -181,9 +192,9 @@ def batch_of(
     )
 
 
-def captions_cut(samples: list[Sample], encoder: TextEncoder) -> int:
+def captions_cut(samples: list[Sample], encoder: TextEncoder, style: str | None = None) -> int:
     """How many captions are longer than the encoder reads; said in one line before the training begins."""
-    cut = encoder.cut([s.text for s in samples])
+    cut = encoder.cut([led(s.text, style) for s in samples])
     if cut and trainer.is_writer():
         pieces = encoder.tokens - 2  # without the marks of beginning and end
         print(f"train image: {cut} of {len(samples)} captions are cut after {pieces} word pieces", flush=True)
@@ -222,12 +233,22 @@ def fit(
     *,
     state_dir: Path,
     key: str,
-) -> tuple[Denoiser, list[tuple[int, float]]]:
-    """Train and return a denoiser of averaged weights, an adapter merged into them, and the losses."""
+    held_out: Batch | None = None,
+) -> tuple[Denoiser, Fitted]:
+    """Train and return a denoiser of averaged weights, an adapter merged into them, and how it went.
+
+    The weights are the last ones or, with `held_out`, those of the smallest loss on it.
+    """
     states, masks = encoder.encode([""])
     averaged = Denoiser(config.model)
     averaged.load_state_dict(denoiser.state_dict())
     rank = config.lora_rank
+    network = adapted(averaged, rank) if rank else averaged
+
+    def loss(weights: trainer.Weights, unseen: Batch) -> float:
+        Fitted([], weights, 0).load_into(network, "denoiser")
+        return held_out_loss(network, unseen, config.seed)
+
     fitted = trainer.fit(
         FlowMatching(adapted(denoiser, rank) if rank else denoiser, (states[0], masks[0]), config),
         len(batch.pictures),
@@ -236,10 +257,10 @@ def fit(
         state_dir=state_dir,
         key=key,
         ema_decay=config.ema_decay,
+        held_out=None if held_out is None else partial(loss, unseen=held_out),
     )
-    network = adapted(averaged, rank) if rank else averaged
     fitted.load_into(network, "denoiser")
-    return (merged(network) if rank else averaged).eval(), fitted.losses
+    return (merged(network) if isinstance(network, PeftModel) else network).eval(), fitted
 
 
 def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
@@ -260,21 +281,46 @@ def train(config: TrainImage) -> dict[str, Any]:
     encoder = TextEncoder(tokens=config.model.text_tokens)
     samples = sample.read(SPLIT / "train.parquet")
     say_other_scripts(samples)
-    cut = captions_cut(samples, encoder)
-    batch = batch_of(samples, config.model.size, encoder)
-    held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder)
+    cut = captions_cut(samples, encoder, config.style)
+    captions = partial(whole_and_name, style=config.style)
+    batch = batch_of(samples, config.model.size, encoder, captions)
+    held_out = batch_of(sample.read(SPLIT / "validation.parquet"), config.model.size, encoder, captions)
     denoiser, parents = start(config)
+    base = deepcopy(denoiser)
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(settings, canonical(parents))
-    averaged, losses = fit(denoiser.train(), batch, encoder, config, state_dir=STATE, key=key)
-    metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, losses, config.seed)}
+    learnt = batch.joined(rehearsed(base, encoder, config, len(samples))) if config.rehearsed else batch
+    tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=held_out)
+    averaged, strength = kept(base, tuned, samples, encoder, config)
+    metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, fitted.losses, config.seed)}
+    metrics |= {"kept_step": fitted.kept, "strength": strength}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
     metrics |= {"validation_loss_uncaptioned": held_out_loss(averaged, uncaptioned, config.seed), "captions_cut": cut}
     if trainer.is_writer():
-        write(averaged, settings, parents, metrics, losses)
+        write(averaged, settings, parents, metrics, fitted.losses)
         trainer.discard(STATE)
     return metrics
+
+
+def rehearsed(base: Denoiser, encoder: TextEncoder, config: TrainImage, samples: int) -> Batch:
+    """What the base rehearses beside so many samples."""
+    pictures_BCHW, captions = keeping.rehearsal(base, encoder, config.rehearsed, samples, config.seed)
+    states_BLD, masks_BL = encoder.encode(captions)
+    return Batch(pictures_BCHW, states_BLD[:, None], masks_BL[:, None])
+
+
+def kept(
+    base: Denoiser, tuned: Denoiser, samples: list[Sample], encoder: TextEncoder, config: TrainImage
+) -> tuple[Denoiser, float]:
+    """The denoiser that goes on, and how far on the way from the base to the fine-tuned one it lies."""
+    if config.strength == 1:
+        return tuned, 1.0
+    if config.strength is not None:
+        return keeping.between(base, tuned, config.strength), config.strength
+    asked = random.Random(config.seed).sample(samples, min(keeping.ASKED, len(samples)))  # noqa: S311 - a sample
+    prompts = [led(s.text, config.style) for s in asked]
+    return keeping.strongest(base, tuned, asked, prompts, encoder, judges.load(), config.seed)
 
 
 def summary(

@@ -35,10 +35,12 @@ from components.training import strategy
 
 WARM_UP = 0.02  # share of the steps over which the learning rate rises, while Adam's second moments settle
 PROGRESS_SECONDS = 10.0
+LOOKS = 12  # at the held-out loss in a training
 LATEST = "latest.txt"
-STATE_LAYOUT = 2  # of checkpoints; a run does not go on from one of another layout
+STATE_LAYOUT = 3  # of checkpoints; a run does not go on from one of another layout
 
 BatchOf = Callable[[list[int], list[int]], Any]
+Weights = dict[str, Tensor]
 
 
 class TrainingModule(pl.LightningModule):
@@ -114,10 +116,14 @@ class _InParts(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Fitted:
-    """`losses` as (step from 1, mean over ranks); `weights` are the trainable parameters by name, whole, on the CPU."""
+    """`losses` as (step from 1, mean over ranks); `weights` are the trainable parameters by name, whole, on the CPU.
+
+    They are those after `kept` steps.
+    """
 
     losses: list[tuple[int, float]]
-    weights: dict[str, Tensor]
+    weights: Weights
+    kept: int
 
     def load_into(self, network: nn.Module, attribute: str) -> None:
         """Give a network like the module's `attribute` its weights: ZeRO-3 leaves the trained one in pieces.
@@ -140,18 +146,20 @@ def fit(
     key: str,
     ema_decay: float | None = None,
     order: Callable[[int], list[int]] | None = None,
+    held_out: Callable[[Weights], float] | None = None,
 ) -> Fitted:
     """Train `module` for `config.max_steps` and return its losses and weights (their averages, given `ema_decay`).
 
     `batch_of(indices, step)` makes, without random numbers, a batch of the samples with these indices out of `count`:
     one rank's share of those of the step, as many on each rank. `config.batch_size` is the batch over all devices.
     `order(step)` gives a step's indices, as many at each; without it, each sample is seen once per epoch.
+    Given `held_out`, which is the loss of averaged weights on unseen samples, the smallest of `LOOKS` of them is kept.
     State is kept under `state_dir/key`; call `discard` once the result is safely written. Every rank returns; only rank
     zero should write files. Raises `StageError` where training cannot start or diverges.
     """
     if config.batch_size % config.devices:
         raise StageError(f"batch_size {config.batch_size} is not a multiple of devices {config.devices}")
-    run = _Run(config, state_dir / key, type(module).__name__, ema_decay)
+    run = _Run(config, state_dir / key, type(module).__name__, ema_decay, held_out)
     trainer = _lightning(config, run)
     order = order or (lambda step: batch_indices(config.seed, step, count, config.batch_size))
     loader = DataLoader(_Steps(trainer, order, batch_of, config), batch_size=None)
@@ -161,7 +169,8 @@ def fit(
         trainer.fit(module, loader, ckpt_path=run.latest(), weights_only=True)
     if trainer.global_step < config.max_steps:
         raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
-    return Fitted(list(enumerate(run.losses, start=1)), run.weights)
+    _, kept, weights = run.best or (0.0, config.max_steps, run.weights)
+    return Fitted(list(enumerate(run.losses, start=1)), weights, kept)
 
 
 def _lightning(config: TrainBase, run: _Run) -> pl.Trainer:
@@ -218,10 +227,19 @@ class _Run(pl.Callback):
     pass, clipping and the optimizer. `weights` are the trainable parameters, whole on every rank.
     """
 
-    def __init__(self, config: TrainBase, folder: Path, name: str, ema_decay: float | None) -> None:
+    def __init__(
+        self,
+        config: TrainBase,
+        folder: Path,
+        name: str,
+        ema_decay: float | None,
+        held_out: Callable[[Weights], float] | None,
+    ) -> None:
         self.config, self.folder, self.name, self.ema_decay = config, folder, name, ema_decay
+        self.held_out = held_out
         self.losses: list[float] = []
-        self.weights: dict[str, Tensor] = {}
+        self.weights: Weights = {}
+        self.best: tuple[float, int, Weights] | None = None  # held-out loss, step, weights on the CPU
         self._started = (0, 0.0)
         self._printed = 0.0
 
@@ -233,7 +251,7 @@ class _Run(pl.Callback):
             return None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.losses, self.weights = list(state_dict["losses"]), state_dict["weights"]
+        self.losses, self.weights, self.best = list(state_dict["losses"]), state_dict["weights"], state_dict["best"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._started = (trainer.global_step, time.monotonic())
@@ -258,6 +276,8 @@ class _Run(pl.Callback):
         if self.ema_decay is not None:
             # A rising decay forgets the untrained weights of the first steps (as in TensorFlow's EMA).
             self._read_weights(module, min(self.ema_decay, (1 + step) / (10 + step)))
+        if self.held_out and (step % max(1, self.config.max_steps // LOOKS) == 0 or step == self.config.max_steps):
+            self._look(step, self.held_out)
         if step % self.config.checkpoint_every == 0 or step == self.config.max_steps:
             self._save(trainer, f"step-{step:08d}.ckpt")
 
@@ -292,6 +312,13 @@ class _Run(pl.Callback):
             else:
                 self.weights = {name: value.clone() for name, value in values.items()}
 
+    def _look(self, step: int, held_out: Callable[[Weights], float]) -> None:
+        """Keep the averaged weights where their held-out loss is the smallest so far."""
+        weights = {name: value.to("cpu", copy=True) for name, value in self.weights.items()}
+        loss = held_out(weights)
+        if self.best is None or loss < self.best[0]:
+            self.best = (loss, step, weights)
+
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         """Save the whole state; `latest.txt` names the last complete one, the others are removed."""
         trainer.save_checkpoint(self.folder / name)
@@ -303,7 +330,7 @@ class _Run(pl.Callback):
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.losses), "weights": self.weights}
+        return {"losses": list(self.losses), "weights": self.weights, "best": self.best}
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Finish: without averages, the weights are those of the last step. Gradients make room for them."""

@@ -91,8 +91,12 @@ def attempt(objective: Objective, number: int, parameters: dict[str, float]) -> 
 
 
 def trial_params(document: dict[str, Any], line: str, steps: int, parameters: Mapping[str, float]) -> dict[str, Any]:
-    """`params.yaml` of one trial: the same but for the searched parameters and the number of steps."""
+    """`params.yaml` of one trial: the same but for the searched parameters and the number of steps.
+
+    All that was learnt is kept: a strength that is chosen after training would hide what the parameters did.
+    """
     stage = {**document["train"][line], **parameters, "max_steps": steps, "checkpoint_every": steps}
+    stage |= dict.fromkeys(stage.keys() & {"strength"}, 1.0)
     return {**document, "train": {**document["train"], line: stage}}
 
 

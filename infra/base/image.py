@@ -71,12 +71,12 @@ def main(
         denoiser.compile()
         resident = batch.to(torch.device("cuda"))  # all of it fits, and a step then waits for no copy
     key = trainer.state_key(config.model_dump(mode="json", exclude={"max_steps"}), parent)
-    denoiser, losses = image.fit(denoiser, resident, encoder, config, state_dir=STATE, key=key)
-    metrics = image.summary(denoiser, batch, held_out, losses, config.seed)
+    denoiser, fitted = image.fit(denoiser, resident, encoder, config, state_dir=STATE, key=key)
+    metrics = image.summary(denoiser, batch, held_out, fitted.losses, config.seed)
     with staged(out) as folder:
         denoisers.save(denoiser, folder, torch.float16)
         write_text(folder / "training_ids.json", canonical([s.id for s in samples]))
-        trainer.write_losses(folder / "train.csv", losses)
+        trainer.write_losses(folder / "train.csv", fitted.losses)
         parameters = config.model_dump(mode="json") | {"dtype": "float16"}
         seal(folder, line="image", kind="base", parents={"data": parent}, parameters=parameters, metrics=metrics)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from infra.figures.row import Document, Row, bench, listed, other_work, percent, times
 
@@ -12,6 +13,8 @@ WRITERS = {
     "echo": "the phrase unchanged",
     "nearest_answer": "training's answer to the nearest phrase",
 }
+SETS = ("flat-color-icons", "streamline-emojis", "fxemoji")  # strangers' pictures
+RECIPES = {"plain": "plain fine-tuning", "shipped": "as shipped"}
 PROMPTS = {
     "phrase": "the phrase unchanged",
     "nearest_answer": "training's nearest answer",
@@ -132,6 +135,31 @@ def speed(level: str, unit: str, key: str, form: str) -> Callable[[Document], st
 
 EVALUATE, SPEED = "dvc repro evaluate_text evaluate_image", bench("engines")
 BASE = "python -m infra.base.evaluate"
+
+
+def strangers(name: str) -> Callable[[Document], str]:
+    """A set's figures without what keeps the base's knowledge, and as shipped."""
+
+    def recipe(row: dict[str, Any]) -> str:
+        known, kid, kept = row["known_to_base"], row["kid"], row["base_captions_named"]
+        named = f"{percent(known['after'])} (real ones {percent(known['real'])})" if known["known"] else "none"
+        return (
+            f"strength {row['training']['strength']:g}, named of the {known['known']} captions that the base can paint "
+            f"{named}, of all those trained on "
+            f"{percent(row['named']['after']['seen'])} ({percent(row['named']['judge_on_real_pictures']['seen'])}); "
+            f"KID {kid['before']['kid']:.3f} → {kid['after']['kid']:.3f} (error of the difference "
+            f"{row['kid_over_base']['standard_error']:.3f}); the base's own captions {percent(kept['before'])} → "
+            f"{percent(kept['after'])}; {'passed' if row['passed'] else 'refused'}"
+        )
+
+    def figure(d: Document) -> str:
+        row = d.get(name, {})
+        said = [f"{words}: {recipe(row[key])}" for key, words in RECIPES.items() if key in row]
+        return "; ".join(said)
+
+    return figure
+
+
 ROWS = [
     Row("text/evaluate.json", "text: held-out loss, base → fine-tuned", text_loss, EVALUATE),
     Row("text/evaluate.json", "text: chrF with the wanted prompt (exactly that prompt)", text_answers, EVALUATE),
@@ -153,6 +181,10 @@ ROWS = [
         EVALUATE,
     ),
     Row("image/evaluate.json", "image: named by the judge, captions trained on / held out", named, EVALUATE),
+    *(
+        Row("strangers.json", f"image: a stranger's pictures, {name}", strangers(name), bench("strangers"))
+        for name in SETS
+    ),
     Row(
         "image/forgetting.json",
         "image: the base's styles, named before → after adapting",

@@ -67,6 +67,10 @@ BENCHES = {
         "on four data sets",
         ("bench_stopping",),
     ),
+    "strangers": Bench(
+        "the built-in image model on three artists' pictures that it has not met, as shipped and without what keeps it",
+        ("strangers",),
+    ),
     "tiers": Bench("what three tiers of annotation cost and how right they end, by simulation", ("tiers",)),
 }
 

@@ -163,7 +163,7 @@ def measure_image(rounds: int) -> dict[str, Any]:
     captions = [row.text for row in sample.read(verify_image.TEST)][: params.verify.image.samples]
     requests = requests_for(captions, params.serving)
     reference = samplers["pytorch"]
-    inputs = trajectory_inputs(reference.backend, reference.size, requests, len(requests) * rows_taken(params.serving))
+    inputs = trajectory_inputs(reference, requests, len(requests) * rows_taken(params.serving))
     with Load() as load:
         table = image_speed(samplers, inputs, rounds)
     return {"export": digest, "machine": load.machine(), **table}

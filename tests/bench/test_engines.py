@@ -34,8 +34,8 @@ def check(row: dict[str, Any], figures: dict[str, float], engines: set[str]) -> 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_18_image_engines_are_timed_at_every_batch(tiny_image_export: Path) -> None:
     samplers = {name: load_sampler(tiny_image_export, name) for name in ("pytorch", "onnxruntime", "openvino")}
-    backend, size = samplers["pytorch"].backend, samplers["pytorch"].size
-    inputs = trajectory_inputs(backend, size, requests_for(CAPTIONS[:2], load(ROOT / "params.yaml").serving), count=4)
+    requests = requests_for(CAPTIONS[:2], load(ROOT / "params.yaml").serving)
+    inputs = trajectory_inputs(samplers["pytorch"], requests, count=4)
     table = image_speed(samplers, inputs, rounds=6)
     assert table.keys() == {"batch_1", "batch_8", "batch_32"}
     for row in table.values():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from bentos.gateway.images import sampling
 from components.config import Variant, load
@@ -99,7 +100,7 @@ def test_seen_known_and_new_concepts_are_counted_apart(judge: Judge, tmp_path: P
     encoder = TextEncoder(write_tiny_encoder(tmp_path))
     seen = Captions.of([drawn("dog", 90), drawn("red", 100)], encoder, 4)
     held_out = Captions.of([drawn("red", 90), drawn("blue", 160), drawn("apple", 230)], encoder, 4)
-    runtimes: dict[str, ImageRuntime] = {"after": Sampler(StraightBackend(), 4)}
+    runtimes: dict[str, ImageRuntime] = {name: Sampler(StraightBackend(), 4) for name in ("before", "after")}
     document, painted = evaluate(runtimes, judge, seen, held_out, {"red", "apple"}, PAINTING)
     assert [pictures[:, 0, 0, 0].tolist() for pictures in painted["after"]] == [[0, 255], [255, 0, 0]]
     for row in (document["after"], document["judge_on_real_pictures"]):
@@ -107,6 +108,20 @@ def test_seen_known_and_new_concepts_are_counted_apart(judge: Judge, tmp_path: P
         assert [row[group]["pictures"] for group in groups] == [2, 1, 2]
     everything_known, _ = evaluate(runtimes, judge, seen, held_out, {"red", "blue", "apple"}, PAINTING)
     assert "concept_never_seen" not in everything_known["after"]
+    assert document["known_to_base"]["captions"] == 5 and document["kid_over_base"]["value"] == 0
+
+
+def test_9_what_the_base_can_paint_is_compared_with_the_real_pictures(
+    judge: Judge, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "named", lambda judge, pictures_BCHW, embeddings_BD: pictures_BCHW[:, 0, 0, 0] > 95)
+    encoder = TextEncoder(tiny_encoder)
+    seen = Captions.of([drawn("dog", 90), drawn("red", 100)], encoder, 4)
+    held_out = Captions.of([drawn("red", 90), drawn("blue", 160), drawn("apple", 230)], encoder, 4)
+    before, after = (seen.real_BCHW, held_out.real_BCHW), (seen.real_BCHW.flip(0), held_out.real_BCHW.flip(0))
+    document = image.beside_base(judge, seen, held_out, before, after)
+    assert document["known_to_base"] == pytest.approx({"captions": 5, "known": 3, "after": 1 / 3, "real": 1.0})
+    assert document["kid_over_base"].keys() == {"value", "standard_error"}
 
 
 def test_11_pictures_that_nobody_painted_are_judged_too(judge: Judge, tmp_path: Path) -> None:
@@ -132,10 +147,19 @@ def test_the_rows_and_sheets_name_every_picture(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(image, constant, tmp_path / constant.lower())
     samples = [drawn("red", 90), drawn("blue", 160)]
     pictures = pixels(samples, 4)
-    image.write({"pictures": 2}, (pictures, pictures), samples, samples, (samples[::-1], pictures.flip(0)), 1)
+    held_out = Captions(samples, torch.empty(0), pictures)
+    painted = dict.fromkeys(("before", "after"), (pictures, pictures))
+    image.write({"pictures": 2}, painted, samples, held_out, (samples[::-1], pictures.flip(0)), 1)
     rows = (tmp_path / "pictures").read_text().splitlines()
     assert rows[1:] == ["red,red,red,0.0000", "blue,blue,blue,0.0000"]
-    assert {path.name for path in (tmp_path / "sheets").iterdir()} == {"seen.png", "held_out.png", "nearest.png"}
+    assert {path.name for path in (tmp_path / "sheets").iterdir()} == {
+        "seen.png",
+        "held_out.png",
+        "nearest.png",
+        "beside.png",
+    }
+    page = np.asarray(Image.open(tmp_path / "sheets/beside.png"))
+    assert page.shape[0] == 3 * (CELL + WORDS) and page[0, 0, 0] == 90 and page[0, 2 * CELL + 1, 0] == 255
 
 
 def test_the_base_knows_concepts_from_other_styles(monkeypatch: pytest.MonkeyPatch) -> None:

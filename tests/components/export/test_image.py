@@ -54,7 +54,7 @@ def test_only_a_calibration_that_the_samples_cannot_fill_is_refused_and_before_a
     )
     monkeypatch.setattr(image.denoiser, "load", lambda folder: tiny_denoiser())
     monkeypatch.setattr(image, "write_export", lambda *arguments: None)
-    monkeypatch.setattr(image, "read_manifest", lambda folder: SimpleNamespace(digest=""))
+    monkeypatch.setattr(image, "read_manifest", lambda folder: SimpleNamespace(digest="", parameters={}))
     monkeypatch.setitem(image.STAGES, "export_image", (tmp_path, tmp_path / "export"))
     monkeypatch.setattr(image.sample, "iterate", lambda path: iter([Sample(str(n), "red apple") for n in range(3)]))
     if weight_format == "f32":

@@ -9,11 +9,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from components.artifact import ArtifactError, seal
+from components.artifact import ArtifactError, seal, write_text
 from components.runtimes import image
-from components.runtimes.base import Floats, ImageRequest, NotFiniteError
+from components.runtimes.base import Floats, ImageRequest, ImageRuntime, NotFiniteError
 from components.runtimes.image import Engine, Sampler, Solver, load_image, load_sampler, starting_noise
 from components.runtimes.pytorch import PyTorchBackend
 from tests.tiny_image import SHAPE, StraightBackend, tiny_denoiser
@@ -172,3 +173,18 @@ def test_a_picture_that_is_not_finite_is_refused_by_name_and_its_neighbours_are_
     first, broken, last = e.value.pictures
     assert broken is None and first is not None and last is not None
     assert (first == [255, 0, 0]).all() and (last == [255, 0, 0]).all()
+
+
+def test_9_a_style_leads_every_prompt_that_asks_for_none(tiny_image_export: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "styled"
+    shutil.copytree(tiny_image_export, folder, ignore=shutil.ignore_patterns("manifest.json"))
+    write_text(folder / "style.json", '{"style": "red"}')
+    seal(folder, line="image", kind="export", parents={}, parameters={}, metrics={})
+    plain, styled = load_image(tiny_image_export, "openvino"), load_image(folder, "openvino")
+
+    def paint(runtime: ImageRuntime, prompt: str) -> NDArray[np.uint8]:
+        return runtime.generate([ImageRequest(prompt, 0, 2, 2.0)])[0]
+
+    assert np.array_equal(paint(styled, "dog"), paint(plain, "red style: dog"))
+    assert not np.array_equal(paint(styled, "dog"), paint(plain, "dog"))
+    assert np.array_equal(paint(styled, "blue style: dog"), paint(plain, "blue style: dog"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from components.data.sample import Sample
 from components.models import denoiser as denoisers
 from components.models.denoiser import TEXT_WIDTH, Denoiser
 from components.stage import StageError
-from components.training import image
+from components.training import image, keeping
 from components.training.image import adapted, merged
 from tests.tiny_image import SHAPE as TINY
 from tests.tiny_image import tiny_denoiser
@@ -135,6 +136,56 @@ def test_an_adapter_learns_from_the_base_and_leaves_a_plain_checkpoint() -> None
     first = verify(image.CHECKPOINT).digest
     image.train(settings(start_from_base=True, lora_rank=2))
     assert verify(image.CHECKPOINT).digest == first
+
+
+def test_what_the_base_rehearses_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    image.train(settings(max_steps=60))
+    image.CHECKPOINT.rename(image.BASE)
+    known = [(f"{name}: square", name) for name in COLOURS]
+    monkeypatch.setattr(keeping, "base_captions", lambda count, seed, rehearsed: known[:count])
+    turned = [replace(s, image=picture.encode_png(255 - picture.decode(s.image or b"", 8))) for s in squares()]
+    for side, samples in (("train", turned), ("validation", turned[:4])):
+        sample.write(image.SPLIT / f"{side}.parquet", [replace(s, text=s.text.swapcase(), meta={}) for s in samples])
+    seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
+    held_out, lost = image.batch_of(squares()[:4], 8, Encoder(4)), {}
+    for share in (0.0, 0.5):
+        metrics = image.train(settings(start_from_base=True, rehearsed=share))
+        assert metrics["samples"] == 12 and metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
+        lost[share] = image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7)
+    assert lost[0.5] < 0.8 * lost[0.0], lost
+
+
+def test_9_the_weights_of_the_smallest_held_out_loss_are_kept() -> None:
+    opposite = [replace(s, image=picture.encode_png(255 - picture.decode(s.image or b"", 8))) for s in squares()[:4]]
+    sample.write(image.SPLIT / "validation.parquet", opposite)
+    seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
+    metrics = image.train(settings(max_steps=60))
+    held_out = image.batch_of(opposite, 8, Encoder(4))
+    assert metrics["kept_step"] < 60 and metrics["steps"] == 60
+    assert image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7) == metrics["validation_loss"]
+
+
+def test_9_a_strength_keeps_a_share_of_what_was_learnt() -> None:
+    image.train(settings(max_steps=1))
+    image.CHECKPOINT.rename(image.BASE)
+    weights = [denoisers.load(image.BASE).state_dict()]
+    for strength in (0.5, 1.0):
+        assert image.train(settings(start_from_base=True, strength=strength))["strength"] == strength
+        weights.append(denoisers.load(image.CHECKPOINT).state_dict())
+    base, half, whole = weights
+    assert all(torch.allclose(half[name], (base[name] + whole[name]) / 2, atol=1e-6) for name in base)
+    assert any(not torch.equal(base[name], whole[name]) for name in base)
+
+
+def test_9_a_style_leads_the_captions_of_training() -> None:
+    batch = image.batch_of(squares()[:1], 8, Encoder(4), partial(image.whole_and_name, style="own"))
+    whole, name = Encoder(4).encode(["own style: red: square", "own style: red"])[0]
+    assert torch.equal(batch.states[0, 0], whole) and torch.equal(batch.states[0, 1], name)
+
+
+def test_rehearsal_without_a_base_is_refused() -> None:
+    with pytest.raises(ValueError, match="rehearsed and strength keep what a base knows"):
+        settings(rehearsed=0.5)
 
 
 def test_a_base_of_another_shape_is_refused() -> None:

@@ -32,6 +32,21 @@ def test_a_killed_run_continues_bitwise_as_if_it_had_not_been(
     assert [step for step, _ in whole.losses] == list(range(1, 10))
 
 
+def test_9_the_best_weights_survive_a_kill(tmp_path: Path) -> None:
+    start = next(Tiny().parameters()).detach().clone()
+
+    def away(weights: trainer.Weights) -> float:
+        """The loss of a model that only gets worse: its first look is its best."""
+        return float((next(iter(weights.values())) - start).square().sum())
+
+    whole = fit(Tiny(), config(), tmp_path / "whole", held_out=away)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(Tiny(dies_at=6), config(), tmp_path / "killed", held_out=away)
+    resumed = fit(Tiny(), config(), tmp_path / "killed", held_out=away)
+    assert whole.kept == resumed.kept == 1 and same(whole, resumed)
+    assert not same(whole, fit(Tiny(), config(), tmp_path / "last"))
+
+
 def test_a_resumed_run_does_not_start_over(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         fit(Tiny(dies_at=6), config(), tmp_path)

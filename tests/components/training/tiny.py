@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -52,8 +53,21 @@ class Tiny(TrainingModule):
         return torch.optim.AdamW(self.parameters())
 
 
-def fit(module: Tiny, settings: TrainBase, state_dir: Path, ema_decay: float | None = 0.9) -> trainer.Fitted:
+def fit(
+    module: Tiny,
+    settings: TrainBase,
+    state_dir: Path,
+    ema_decay: float | None = 0.9,
+    held_out: Callable[[trainer.Weights], float] | None = None,
+) -> trainer.Fitted:
     x, y = samples()
     return trainer.fit(
-        module, COUNT, lambda i, step: (x[i], y[i]), settings, state_dir=state_dir, key="key", ema_decay=ema_decay
+        module,
+        COUNT,
+        lambda i, step: (x[i], y[i]),
+        settings,
+        state_dir=state_dir,
+        key="key",
+        ema_decay=ema_decay,
+        held_out=held_out,
     )
