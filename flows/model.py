@@ -103,14 +103,15 @@ def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
 
 def _pipeline_plan(folder: Path, parts: dict[str, int], params: Params) -> Iterator[str]:
     """Of a pipeline's network, whose latents and prompt states are computed before."""
-    from components.models.pipelines import family_of, plan
+    from components.models import planned
+    from components.models.pipelines import family_of
 
     family, settings, serving = family_of(folder), params.train.image.decided(built_in=False), params.serving
     native = family.native_size(folder)
     side = max(settings.sizes or (native,))
     here = machine.probe(settings.precision)
     precisions: set[Precision] = {settings.precision, "fp32"}
-    taken = {precision: plan.training(family, folder, settings, side, precision) for precision in precisions}
+    taken = {precision: planned.training(family, folder, settings, side, precision) for precision in precisions}
     yield ""
     what = f"an adapter of rank {settings.lora_rank}" if settings.lora_rank else "every weight"
     yield f"to train {what}: {settings.batch_size} pictures of {side} × {side} a step, {settings.micro_batch} at once,"
@@ -124,10 +125,10 @@ def _pipeline_plan(folder: Path, parts: dict[str, int], params: Params) -> Itera
         yield _training(step, settings.max_steps, device, precision, settings.devices, device is here)
     yield ""
     yield f"to paint a picture of {native} × {native}, {serving.image_steps} steps"
-    picture = plan.painting(family, folder, native, serving.image_steps)
+    picture = planned.painting(family, folder, native, serving.image_steps)
     for device in (here, *speed.GPUS):
         stored = params.export.image.weight_format if device is here else "f16"
-        whole = Taken(picture.memory + plan.BYTES[stored] * sum(parts.values()), picture.flops)
+        whole = Taken(picture.memory + planned.BYTES[stored] * sum(parts.values()), picture.flops)
         yield _painting(whole, stored, device, device.precision or settings.precision)
     yield ""
     yield from _listed("assumed", [*_assumed(here), *PICTURES])

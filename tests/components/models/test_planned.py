@@ -11,7 +11,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.config import TrainImage, load
-from components.models.pipelines import family_of, plan
+from components.models import planned
+from components.models.pipelines import family_of
 from components.training.pipeline import network_of
 from tests.conftest import ROOT
 from tests.tiny_pipelines import SIZE, write_tiny_flux, write_tiny_sd3, write_tiny_sdxl
@@ -31,7 +32,7 @@ def test_a_step_takes_what_was_planned(tmp_path: Path, write: Callable[[Path], P
     folder = write(tmp_path / "model")
     config = settings(batch_size=rows, micro_batch=rows, gradient_checkpointing=False)
     family = family_of(folder)
-    planned = plan.training(family, folder, config, side, "bf16")
+    expected = planned.training(family, folder, config, side, "bf16")
 
     network = network_of(family, folder, config).train()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -66,15 +67,15 @@ def test_a_step_takes_what_was_planned(tmp_path: Path, write: Callable[[Path], P
         now += size
         most = max(most, now)
     average = sum(parameter.nbytes for parameter in trained)  # of the weights, which this step does not keep
-    assert planned.memory == pytest.approx(held + most + average, rel=0.1)
-    assert planned.flops == pytest.approx(counter.get_total_flops(), rel=1e-6)
+    assert expected.memory == pytest.approx(held + most + average, rel=0.1)
+    assert expected.flops == pytest.approx(counter.get_total_flops(), rel=1e-6)
 
 
 def test_a_step_in_parts_takes_the_memory_of_one(tmp_path: Path) -> None:
     folder = write_tiny_sdxl(tmp_path / "model")
     family = family_of(folder)
     one, four = (
-        plan.training(family, folder, settings(batch_size=batch, micro_batch=1), SIZE, "bf16") for batch in (1, 4)
+        planned.training(family, folder, settings(batch_size=batch, micro_batch=1), SIZE, "bf16") for batch in (1, 4)
     )
     assert four.memory == pytest.approx(one.memory, rel=0.1)
     assert four.flops == 4 * one.flops
@@ -83,7 +84,7 @@ def test_a_step_in_parts_takes_the_memory_of_one(tmp_path: Path) -> None:
 def test_every_weight_takes_more_than_an_adapter_and_a_larger_picture_more_than_a_small_one(tmp_path: Path) -> None:
     folder = write_tiny_sdxl(tmp_path / "model")
     family = family_of(folder)
-    adapter = plan.training(family, folder, settings(), SIZE, "bf16")
-    assert plan.training(family, folder, settings(lora_rank=None), SIZE, "bf16").memory > adapter.memory
-    small, large = (plan.painting(family, folder, side, 12) for side in (SIZE, 2 * SIZE))
+    adapter = planned.training(family, folder, settings(), SIZE, "bf16")
+    assert planned.training(family, folder, settings(lora_rank=None), SIZE, "bf16").memory > adapter.memory
+    small, large = (planned.painting(family, folder, side, 12) for side in (SIZE, 2 * SIZE))
     assert large.memory > 3 * small.memory and large.flops > 3 * small.flops

@@ -10,8 +10,7 @@ from torch import nn
 
 from components.config.base import Precision
 from components.config.stages import TrainImage
-from components.models.pipelines import adapters
-from components.models.pipelines.family import Family
+from components.models.pipelines import Family, adapters
 from components.planner.speed import Taken
 from components.planner.traced import traced
 
