@@ -121,7 +121,7 @@ def test_a_model_larger_than_memory_is_refused_with_the_arithmetic(
     monkeypatch.setattr(servable, "host_memory", lambda: (1000, 2000))
     with pytest.raises(StageError, match=r"it has 0 M parameters, of 4 bytes each .* 0.00 GB of memory: take"):
         bring(str(model))
-    monkeypatch.setattr(base_text.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("it was read"))
     monkeypatch.setattr(base_text, "SOURCE", ROOT / base_text.SOURCE)
     with pytest.raises(StageError, match=r"it has 135 M parameters, of 6 bytes each while it is dequantised: 0.81 GB"):
         bring("smollm2")
