@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -229,8 +230,7 @@ def it_becomes_champion(project: Project, second: str) -> None:
     """Shadow, canary of 1, 5, 25 and 50 % of users, A/B, champion; its users like it more."""
     states: list[str] = []
     for number in range(20):
-        moved = project.atelier("release", "step")
-        states += [moved.split(" is ")[1].split(":")[0]] if " is " in moved.splitlines()[0] else []
+        states += re.findall(r"^text: \S+ is (\w+): ", project.atelier("release", "step"))
         if states[-1:] == ["champion"]:
             break
         project.visit(orders(300 if states[-1:] == ["canary_1"] else 60, 10 + number))
