@@ -98,20 +98,21 @@ class Project:
     def key(self) -> str:
         return (self.folder / ".atelier/api-key").read_text().strip()
 
-    def visit(self, phrases: list[str], plan: str = "free") -> list[dict[str, Any]]:
+    def visit(self, phrases: list[str], plan: str = "") -> list[dict[str, Any]]:
         """A new SIMULATED user for each phrase, who likes the answer that is wanted and dislikes any other."""
         return asyncio.run(self._visit(phrases, plan))
 
     async def _visit(self, phrases: list[str], plan: str) -> list[dict[str, Any]]:
         turn = asyncio.Semaphore(AT_A_TIME)
         headers = {"authorization": f"Bearer {self.key}"}
+        segment = {"metadata": {"plan": plan}} if plan else {}
         async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60) as client:
 
             async def one(number: int, phrase: str) -> dict[str, Any]:
                 name = f"simulated-{number}"
                 question = {"model": "atelier-text", "messages": [{"role": "user", "content": phrase}], "user": name}
                 async with turn:
-                    answer = await client.post("/chat/completions", json=question | {"metadata": {"plan": plan}})
+                    answer = await client.post("/chat/completions", json=question | segment)
                     assert answer.status_code == 200, answer.text
                     text = answer.json()["choices"][0]["message"]["content"]
                     liked = text == listed(phrase)
@@ -254,7 +255,7 @@ def what_happened_is_told(project: Project, first: str, second: str) -> None:
 
 
 def an_adapter_is_tried(project: Project) -> None:
-    project.visit(orders(120, 50), plan="paid")
+    project.visit(orders(200, 50), plan="paid")
     said = project.atelier("learn", "adapt")
     assert "adapter-plan=paid-" in said and "begins" in said, said
     events = f"sqlite:///{project.folder}/.atelier/events.db"
