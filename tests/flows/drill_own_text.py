@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,20 +98,21 @@ class Project:
     def key(self) -> str:
         return (self.folder / ".atelier/api-key").read_text().strip()
 
-    def visit(self, phrases: list[str], plan: str = "free") -> list[dict[str, Any]]:
+    def visit(self, phrases: list[str], plan: str = "") -> list[dict[str, Any]]:
         """A new SIMULATED user for each phrase, who likes the answer that is wanted and dislikes any other."""
         return asyncio.run(self._visit(phrases, plan))
 
     async def _visit(self, phrases: list[str], plan: str) -> list[dict[str, Any]]:
         turn = asyncio.Semaphore(AT_A_TIME)
         headers = {"authorization": f"Bearer {self.key}"}
+        segment = {"metadata": {"plan": plan}} if plan else {}
         async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60) as client:
 
             async def one(number: int, phrase: str) -> dict[str, Any]:
                 name = f"simulated-{number}"
                 question = {"model": "atelier-text", "messages": [{"role": "user", "content": phrase}], "user": name}
                 async with turn:
-                    answer = await client.post("/chat/completions", json=question | {"metadata": {"plan": plan}})
+                    answer = await client.post("/chat/completions", json=question | segment)
                     assert answer.status_code == 200, answer.text
                     text = answer.json()["choices"][0]["message"]["content"]
                     liked = text == listed(phrase)
@@ -229,8 +231,7 @@ def it_becomes_champion(project: Project, second: str) -> None:
     """Shadow, canary of 1, 5, 25 and 50 % of users, A/B, champion; its users like it more."""
     states: list[str] = []
     for number in range(20):
-        moved = project.atelier("release", "step")
-        states += [moved.split(" is ")[1].split(":")[0]] if " is " in moved.splitlines()[0] else []
+        states += re.findall(r"^text: \S+ is (\w+): ", project.atelier("release", "step"))
         if states[-1:] == ["champion"]:
             break
         project.visit(orders(300 if states[-1:] == ["canary_1"] else 60, 10 + number))
@@ -254,7 +255,7 @@ def what_happened_is_told(project: Project, first: str, second: str) -> None:
 
 
 def an_adapter_is_tried(project: Project) -> None:
-    project.visit(orders(120, 50), plan="paid")
+    project.visit(orders(200, 50), plan="paid")
     said = project.atelier("learn", "adapt")
     assert "adapter-plan=paid-" in said and "begins" in said, said
     events = f"sqlite:///{project.folder}/.atelier/events.db"
