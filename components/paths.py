@@ -42,4 +42,6 @@ SAMPLING_METRICS = METRICS / "sampling"
 WRITTEN_PROMPTS = TEXT_METRICS / "written.json"
 
 STATE = Path(".atelier")
+HUB_MODELS = STATE / "models"  # what a hub gave, a folder for each commit
+ENCODED = STATE / "cache"  # latents and prompt states of a pipeline that was brought
 TRAINING_STATE = STATE / "training"

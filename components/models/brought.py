@@ -18,11 +18,10 @@ from typing import Any, Literal, NamedTuple
 
 from components.artifact import ArtifactError, Manifest, file_digest, verify
 from components.chat import context_length
-from components.paths import STATE
+from components.paths import HUB_MODELS
 from components.stage import StageError
 
 BUILT_IN = {"text": "smollm2", "image": "sticker"}
-MODELS = STATE / "models"  # what a hub gave, a folder for each commit
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -68,7 +67,7 @@ class Source:
         """Where a model lies that is used as it is."""
         if self.kind == "folder":
             return Path(self.name)
-        return MODELS / f"{self.name.replace('/', '--')}@{self.revision}"
+        return HUB_MODELS / f"{self.name.replace('/', '--')}@{self.revision}"
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,10 @@ from torch.nn import functional
 from components.data.picture import load, load_mask
 from components.data.sample import Sample
 from components.models.pipelines import Family, States
-from components.paths import STATE
+from components.paths import ENCODED
 from components.training import buckets
 from components.training.buckets import Cut
 from components.training.cache import Cache, Tensors, key_of
-
-CACHE = STATE / "cache"
 
 
 class Batch(NamedTuple):
@@ -123,7 +121,7 @@ class Encoded:
     the cut; a caption, the text encoders' files and the precision that they compute in.
     """
 
-    def __init__(self, encoders: Encoders, files: Mapping[str, str], folder: Path = CACHE) -> None:
+    def __init__(self, encoders: Encoders, files: Mapping[str, str], folder: Path = ENCODED) -> None:
         self.encoders, self.family = encoders, encoders.family
         names = self.family.encoders
         parts = {*names, *(name.replace("text_encoder", "tokenizer") for name in names), "model_index.json"}

@@ -28,7 +28,7 @@ from components.tuning.trials import Search, Trial, write_search
 
 STATE = paths.STATE / "tuning"
 INPUTS = ("components", "data")  # what a training stage reads, below the folder it runs in
-SHARED = (".atelier/models", ".atelier/cache")  # of a model that was brought: its files, and what was computed of them
+SHARED = (paths.HUB_MODELS, paths.ENCODED)  # of a model that was brought: its files, and what was computed of them
 Objective = Callable[[Mapping[str, float]], float]
 Metrics = Mapping[str, float]  # of metrics/<line>/train.json
 
@@ -105,7 +105,7 @@ def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Me
             scratch = Path(folder)
             for name in INPUTS:
                 (scratch / name).symlink_to(root / name)
-            (scratch / ".atelier").mkdir()
+            (scratch / paths.STATE).mkdir()
             model = document.get("base", {}).get(line, {}).get("model", "")
             beside = document["train"][line].get("regularisation", {}).get("path", "")
             for named in map(Path, (model, beside)):  # folders in the project, perhaps
