@@ -184,20 +184,29 @@ class Family(ABC):
         seeds: Sequence[int],
     ) -> Tensor:
         """Pictures BCHW in [-1, 1], by the pipeline itself, of prompt states; each from the noise of its own seed."""
-        rows = len(seeds)
         latents = pipeline(
             prompt_embeds=states["prompt"],
             pooled_prompt_embeds=states["pooled"],
-            negative_prompt_embeds=unconditional["prompt"].expand(rows, -1, -1),
-            negative_pooled_prompt_embeds=unconditional["pooled"].expand(rows, -1),
             height=size,
             width=size,
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="latent",
+            **self.without_caption(unconditional, len(seeds)),
         ).images
-        return self.to_pictures(pipeline, latents)
+        return self.to_pictures(pipeline, self.unpacked(pipeline, latents, size))
+
+    def without_caption(self, unconditional: States, rows: int) -> States:
+        """What the pipeline is given to be guided away from."""
+        return {
+            "negative_prompt_embeds": unconditional["prompt"].expand(rows, -1, -1),
+            "negative_pooled_prompt_embeds": unconditional["pooled"].expand(rows, -1),
+        }
+
+    def unpacked(self, pipeline: diffusers.DiffusionPipeline, latents: Tensor, size: int) -> Tensor:
+        """Latents BCHW of those that the pipeline puts out, of pictures of `size`."""
+        return latents
 
     # --- training --------------------------------------------------------------------------------------------------
 

@@ -42,31 +42,13 @@ class Flux(Flow):
         prompt_BLD, pooled_BD, _ = pipeline.encode_prompt(list(captions))
         return {"prompt": prompt_BLD, "pooled": pooled_BD}
 
-    def paint(
-        self,
-        pipeline: DiffusionPipeline,
-        states: States,
-        unconditional: States,
-        *,
-        size: int,
-        steps: int,
-        guidance: float,
-        seeds: Sequence[int],
-    ) -> Tensor:
+    def without_caption(self, unconditional: States, rows: int) -> States:
         """Guidance is the network's own: nothing is painted without a caption."""
-        packed_BLD = pipeline(
-            prompt_embeds=states["prompt"],
-            pooled_prompt_embeds=states["pooled"],
-            height=size,
-            width=size,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            output_type="latent",
-        ).images
-        return self.to_pictures(
-            pipeline, FluxPipeline._unpack_latents(packed_BLD, size, size, pipeline.vae_scale_factor)
-        )
+        return {}
+
+    def unpacked(self, pipeline: DiffusionPipeline, latents: Tensor, size: int) -> Tensor:
+        unpacked_BCHW: Tensor = FluxPipeline._unpack_latents(latents, size, size, pipeline.vae_scale_factor)
+        return unpacked_BCHW
 
     def predict(self, network: nn.Module, noisy_BCHW: Tensor, time_B: Tensor, states: States) -> Tensor:
         B, C, H, W = noisy_BCHW.shape
