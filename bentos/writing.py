@@ -56,6 +56,7 @@ class Writing(ABC):
 
     @bentoml.api
     async def stream(self, job: TextJob, /, ctx: bentoml.Context) -> AsyncGenerator[str, None]:
+        """`TextLine`s: what fails once the answer has begun is told in one of them, as its status is sent by then."""
         try:
             pieces = self._write(_request(job, ctx.request.headers), job.adapter)
             # At once, so that a caller who leaves before the first token is noticed.

@@ -82,6 +82,7 @@ class GatewayBento:
 
     @bentoml.on_startup
     async def open(self) -> None:
+        """Open the events and ask who serves, before the first request; then follow both until `close`."""
         raise_descriptors()
         tracing.start("atelier-gateway")
         serving = PARAMS.serving

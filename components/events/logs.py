@@ -100,6 +100,7 @@ def detect(row: Row) -> str | None:
 
 
 def openai(row: Row, like: str) -> Iterator[Logged | Reaction]:
+    """A stored completion; a reaction is in its `metadata`, where that has the key `like`."""
     given = row.get("messages")
     if isinstance(given, dict):  # the API's list, as it is
         given = given.get("data")
@@ -123,6 +124,7 @@ def openai(row: Row, like: str) -> Iterator[Logged | Reaction]:
 
 
 def tensorzero(row: Row, like: str) -> Iterator[Logged | Reaction]:
+    """A row of inference, of the metric `like`, or of a demonstration, told apart by their columns."""
     if "function_name" in row and "input" in row:
         yield _inference(row)
     elif "metric_name" in row:
@@ -158,6 +160,7 @@ def _inference(row: Row) -> Logged:
 
 
 def langfuse(row: Row, like: str) -> Iterator[Logged | Reaction]:
+    """A generation among observations, or the score `like`; other observations and scores are refused."""
     row = {_snake(key): value for key, value in row.items()}  # the API's names are in camel case
     if "data_type" in row or ("value" in row and "type" not in row):
         if row.get("name") != like:
@@ -186,6 +189,7 @@ def langfuse(row: Row, like: str) -> Iterator[Logged | Reaction]:
 
 
 def jsonl(row: Row, like: str) -> Iterator[Logged | Reaction]:
+    """A conversation whose answer stands apart or ends it; one without an `id` is named by its own digest."""
     answer, messages = row.get("answer", row.get("completion")), row.get("messages")
     if messages is None:
         messages = [{"role": "user", "content": row.get("prompt")}]

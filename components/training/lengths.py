@@ -76,12 +76,7 @@ def fitting(chat: Chat, pairs: Sequence[Pair], settings: TrainText, most: int) -
         - sum(answers(part, settings) for own in parts for part in own),
     }
     longest = f"more than {bound} tokens (the longest has {max(lengths, default=0)})"
-    by_user = settings.max_length is not None and settings.max_length <= most
-    longer = (
-        "raise max_length under train.text"
-        if by_user
-        else f"take a base that holds more, or a larger machine: {most} is what both allow"
-    )
+    longer = _what_to_do(settings, most)
     if long and settings.overflow == "refuse":
         raise StageError(
             f"{len(long)} of {len(pairs)} pairs have {longest}; {longer}, or set overflow under train.text to "
@@ -100,6 +95,12 @@ def fitting(chat: Chat, pairs: Sequence[Pair], settings: TrainText, most: int) -
             flush=True,
         )
     return Fit(kept, metrics)
+
+
+def _what_to_do(settings: TrainText, most: int) -> str:
+    if settings.max_length is not None and settings.max_length <= most:
+        return "raise max_length under train.text"
+    return f"take a base that holds more, or a larger machine: {most} is what both allow"
 
 
 def split(chat: Chat, pair: Pair, settings: TrainText, bound: int) -> Iterator[Pair]:
