@@ -21,20 +21,28 @@ from tests.components.releases.examples import engine as engine
 ALPHA = 0.05
 
 
-def ever_cut(rng: np.random.Generator, portion: float, rates: tuple[float, float]) -> bool:
-    """Two windows of 200 simulated users, looked at whenever one more dislikes the candidate; champion's rate first."""
-    for window in range(2):
-        treated = rng.random(200) < portion
-        disliked = treated[rng.random(200) < np.where(treated, rates[1], rates[0])].tolist()
-        if any(dislikes.worse(disliked[: n + 1], portion, window, ALPHA) for n in np.flatnonzero(disliked)):
-            return True
-    return False
+def dislikers(rng: np.random.Generator, portion: float, rates: tuple[float, float]) -> list[bool]:
+    """Which of 200 simulated users' dislikes are of the candidate's, in their order; champion's rate first."""
+    treated = rng.random(200) < portion
+    found: list[bool] = treated[rng.random(200) < np.where(treated, rates[1], rates[0])].tolist()
+    return found
+
+
+@pytest.mark.parametrize("rates", [(0.2, 0.2), (0.2, 0.6)])
+def test_the_last_look_at_a_window_finds_what_any_look_at_it_has_found(rates: tuple[float, float]) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        disliked = dislikers(rng, 0.5, rates)
+        looks = [dislikes.worse(disliked[: n + 1], 0.5, 0, 0.5) for n in range(len(disliked))]
+        assert looks == sorted(looks) and any(looks) == looks[-1]
 
 
 @pytest.mark.parametrize("portion", [0.05, 0.5])
 def test_of_200_candidates_as_good_as_the_champion_no_more_than_alpha_are_cut_off(portion: float) -> None:
+    """Looked at whenever one more user dislikes, in two windows."""
     rng = np.random.default_rng(3)
-    cut = sum(ever_cut(rng, portion, (0.2, 0.2)) for _ in range(200))
+    windows = ([dislikers(rng, portion, (0.2, 0.2)) for _ in range(2)] for _ in range(200))
+    cut = sum(any(dislikes.worse(seen, portion, n, ALPHA) for n, seen in enumerate(two)) for two in windows)
     assert stats.binomtest(cut, 200, ALPHA, alternative="greater").pvalue > 0.01, cut
 
 
