@@ -15,7 +15,9 @@ from filelock import FileLock
 import components  # noqa: F401 - the tests' own clients bypass proxies, too
 from components.artifact import seal
 from tests.label_studio_server import label_studio as label_studio  # a session fixture, for all
+from tests.mlflow_store import mlflow_store as mlflow_store  # likewise
 from tests.prometheus_binaries import binaries as binaries  # likewise
+from tests.schedule import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 if TYPE_CHECKING:
     from components.models.pipelines import Family
@@ -40,8 +42,12 @@ for name, value in {
 @pytest.fixture(scope="session")
 def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked asset packages; fetched (resumably, digests checked) where they are not yet."""
-    with FileLock(tmp_path_factory.getbasetemp().parent / "assets.lock"):  # of two runs beside each other, one
-        subprocess.run([sys.executable, "-m", "components.data.fetch"], cwd=ROOT, check=True)
+    shared = tmp_path_factory.getbasetemp().parent  # by the workers of a run, and by runs beside each other
+    fetched = shared / f"assets-of-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    with FileLock(shared / "assets.lock"):
+        if not fetched.exists():
+            subprocess.run([sys.executable, "-m", "components.data.fetch"], cwd=ROOT, check=True)
+            fetched.touch()
     return ROOT / "data" / "assets"
 
 

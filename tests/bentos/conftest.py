@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def text_bento(tiny_export: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     url = f"http://127.0.0.1:{port}"
     folder = workspace(tmp_path_factory.mktemp("text-bento"))
     environment = {"ATELIER_TEXT_ARTIFACT": str(tiny_export), "ATELIER_DEPLOYMENT": "text-7"}
-    with running(process_command("text", port), folder, f"{url}/readyz", environment):
+    command = [sys.executable, "-m", "bentos", "text", "--port", str(port)]
+    with running(command, folder, f"{url}/readyz", environment):
         yield url
 
 
@@ -40,5 +42,5 @@ def endpoint_bento(api: StandIn, tmp_path_factory: pytest.TempPathFactory) -> It
         "ATELIER_DEPLOYMENT": "text-api",
         "ATELIER_ENDPOINT_KEY": "bought",
     }
-    with running(process_command("endpoint", port), folder, f"{url}/readyz", environment):
+    with running(process_command("bentos.endpoint.service:EndpointBento", port), folder, f"{url}/readyz", environment):
         yield url

@@ -98,10 +98,20 @@ def answering(url: str) -> int:
         return next(other.pid for other in others if other.pid and other.raddr and tuple(other.raddr) == ours)
 
 
+# As the stack starts it (`flows/serve.py`): `python -m bentos` would import the service once more, to check first.
+BECOME = """
+import os, sys
+from bentos.process import bind, command
+worker = command(sys.argv[1], bind("127.0.0.1", int(sys.argv[2])))
+os.execv(worker[0], worker)
+"""
+
+
 def bento_command(service: str, port: int) -> list[str]:
+    """A Bento under BentoML's own master, as its image runs it."""
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def process_command(name: str, port: int) -> list[str]:
+def process_command(service: str, port: int) -> list[str]:
     """The same Bento as one process, which is how the stack runs it."""
-    return [sys.executable, "-m", "bentos", name, "--port", str(port)]
+    return [sys.executable, "-c", BECOME, service, str(port)]

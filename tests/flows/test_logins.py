@@ -13,20 +13,17 @@ import pytest
 from components.config import load
 from flows import environment, serve, stack
 from tests.bentos.processes import free_port, running
+from tests.mlflow_store import Store
 
 ELSEWHERE = "http://shop.example"
 
 
 @pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def urls(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Store) -> Iterator[dict[str, str]]:
     """Both servers as the stack starts them, with ports and state of their own."""
     folder, params = tmp_path_factory.mktemp("logins"), load()
     ports = {"prefect_port": free_port(), "mlflow_port": free_port()}
-    registry = {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "artifact_root": str(folder / "artifacts")}
-    changes = {
-        "stack": params.stack.model_copy(update=ports),
-        "registry": params.registry.model_copy(update=registry),
-    }
+    changes = {"stack": params.stack.model_copy(update=ports), "registry": mlflow_store(folder)}
     params = params.model_copy(update=changes)
     told = environment.service_urls(params)
     with mock.patch.dict(os.environ, {"PREFECT_HOME": str(folder / "home")}):

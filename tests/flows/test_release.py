@@ -22,6 +22,7 @@ from flows import driver, release, stack
 from flows.environment import ROOT
 from flows.experiments import declare
 from tests.components.events.examples import read
+from tests.mlflow_store import Store
 from tests.tiny_language import write_tiny_base, write_tiny_export, write_tiny_pairs
 
 
@@ -245,10 +246,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """One SQLite store for the module: making its schema takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    return Registry(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder), experiment="atelier")
+def registry(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Store) -> Registry:
+    return mlflow_store(tmp_path_factory.mktemp("mlflow"))
 
 
 class Project:

@@ -13,6 +13,7 @@ from components.stage import StageError
 from components.tuning.trials import write_search
 from flows import tune
 from tests.components.registry.test_searches import SEARCH
+from tests.mlflow_store import Store
 
 
 def test_a_search_that_fails_ends_the_flow_in_words(
@@ -33,15 +34,15 @@ def test_a_finished_search_becomes_one_mlflow_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     prefect_server: None,
+    mlflow_store: Store,
 ) -> None:
-    params = load()
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    registry = params.registry.model_copy(update={"tracking_uri": uri, "artifact_root": str(tmp_path / "files")})
-    monkeypatch.setattr(tune, "load", lambda: params.model_copy(update={"registry": registry}))
+    registry = mlflow_store(tmp_path)
+    monkeypatch.setattr(tune, "load", lambda: load().model_copy(update={"registry": registry}))
     monkeypatch.setattr(tune, "ROOT", tmp_path)
     result = tmp_path / "metrics" / file
     result.parent.mkdir(parents=True)
     write_search(result, SEARCH)
     monkeypatch.setattr(tune, "search", lambda module: None)  # a search takes minutes; its result lies there already
     run_id = tune.tune(what)
-    assert MlflowClient(uri, uri).get_run(run_id).data.metrics == {"best_loss": 1.0}
+    client = MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    assert client.get_run(run_id).data.metrics == {"best_loss": 1.0}

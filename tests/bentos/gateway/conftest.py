@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from components.config import load
-from tests.bentos.processes import ROOT, bento_command, free_port, process_command, running, workspace
+from tests.bentos.processes import ROOT, free_port, process_command, running, workspace
 from tests.components.experiments.examples import in_force
 
 KEY = "test-key-1"
@@ -72,13 +72,9 @@ def serve_gateway(
     service: str = "bentos.gateway.service:GatewayBento",
     variables: Mapping[str, str] | None = None,
     experiment: Mapping[str, Any] | None = None,
-    alone: bool = False,
     **serving: float,
 ) -> Iterator[Running]:
-    """A gateway in front of the Bentos at `text` and `image`, until the block ends; its experiment is in force.
-
-    `alone`: as one process, as the stack runs it.
-    """
+    """A gateway in front of the Bentos at `text` and `image`, until the block ends; its experiment is in force."""
     workspace(folder, experiment, **{"max_concurrency": CONCURRENCY, "max_queue": QUEUE, "text_top_p": TOP_P} | serving)
     events = events or f"sqlite:///{folder / 'events.db'}"
     in_force(events, *load(folder / "params.yaml").experiments)
@@ -92,8 +88,7 @@ def serve_gateway(
         "ATELIER_IMAGE_URL": image,
         **(variables or {}),
     }
-    command = process_command("gateway", port) if alone else bento_command(service, port)
-    with running(command, folder, f"{url}{awaited}", environment):
+    with running(process_command(service, port), folder, f"{url}{awaited}", environment):
         yield Running(url, standin, events)
 
 

@@ -258,9 +258,7 @@ def test_33_a_gateway_that_runs_follows_the_keys_of_its_file(standin: str, tmp_p
     file = tmp_path / "accepted-keys"
     file.write_text("default:first,default:second")
     variables = {"ATELIER_API_KEYS_FILE": str(file)}
-    with serve_gateway(
-        tmp_path, standin, f"{standin}/text", f"{standin}/image", variables=variables, alone=True
-    ) as gateway:
+    with serve_gateway(tmp_path, standin, f"{standin}/text", f"{standin}/image", variables=variables) as gateway:
 
         def statuses() -> list[int]:
             headers = [{"authorization": f"Bearer {key}"} for key in ("first", "second")]

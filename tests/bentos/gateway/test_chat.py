@@ -20,7 +20,7 @@ from components.events.database import connect
 from components.events.schema import ACCEPTED, FINISHED
 from components.experiments.assignment import assign
 from tests.bentos.gateway.conftest import KEY, TOP_P, Running, serve_gateway
-from tests.bentos.processes import bento_command, free_port, running, workspace
+from tests.bentos.processes import free_port, process_command, running, workspace
 from tests.components.experiments.examples import placed
 from tests.tiny_language import SYSTEM_PROMPT, tiny_chat
 
@@ -212,7 +212,7 @@ def test_26_a_prompt_with_too_many_tokens_is_a_400_that_names_them(
 ) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
     folder = workspace(tmp_path / "bento", text_max_prompt_tokens=200)
-    command = bento_command("bentos.text.service:TextBento", port)
+    command = process_command("bentos.text.service:TextBento", port)
     with (
         running(command, folder, f"{url}/readyz", {"ATELIER_TEXT_ARTIFACT": str(tiny_export)}),
         serve_gateway(tmp_path / "gateway", standin, url, f"{standin}/image") as gateway,

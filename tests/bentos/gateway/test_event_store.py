@@ -31,6 +31,15 @@ sys.stdin.read()
 """
 
 
+@pytest.fixture(scope="module")
+def own(standin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A gateway whose database is no other test's, and for whose lock it waits one second."""
+    folder = tmp_path_factory.mktemp("event-store")
+    events = f"sqlite:///{folder / 'events.db'}?timeout=1"
+    with serve_gateway(folder, standin, f"{standin}/text", f"{standin}/image", events=events) as gateway:
+        yield gateway
+
+
 def ask(gateway: Running) -> httpx.Response:
     return gateway.post("/v1/chat/completions", json=CHAT | {"user": USER})
 
@@ -100,31 +109,29 @@ def test_28_a_full_disk(standin: str, tmp_path: Path) -> None:
             assert_on_record(gateway, answers)
 
 
-def test_a_lock_that_another_process_holds(standin: str, tmp_path: Path) -> None:
-    with serve_gateway(tmp_path / "gateway", standin, f"{standin}/text", f"{standin}/image") as gateway:
-        assert ask(gateway).status_code == 200
-        command = [sys.executable, "-c", LOCKER, gateway.events.removeprefix("sqlite:///")]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
-            assert locker.stdout and locker.stdout.readline() == "locked\n"
-            refused = ask(gateway)  # after `BUSY_MS`, for which a commit waits for the lock
-            locker.communicate("")
-        assert_refused(refused)
-        again = ask(gateway)
-        assert again.status_code == 200
-        assert_on_record(gateway, [refused, again])
+def test_a_lock_that_another_process_holds(own: Running) -> None:
+    assert ask(own).status_code == 200
+    command = [sys.executable, "-c", LOCKER, own.events.removeprefix("sqlite:///").partition("?")[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
+        assert locker.stdout and locker.stdout.readline() == "locked\n"
+        refused = ask(own)  # after the second for which a commit waits for the lock
+        locker.communicate("")
+    assert_refused(refused)
+    again = ask(own)
+    assert again.status_code == 200
+    assert_on_record(own, [refused, again])
 
 
-def test_28_readiness_says_that_no_request_can_be_recorded(standin: str, tmp_path: Path) -> None:
+def test_28_readiness_says_that_no_request_can_be_recorded(own: Running) -> None:
     """Where nobody may mount a disk: a limit to the size of files, which a write meets as it meets a full disk."""
-    with serve_gateway(tmp_path / "gateway", standin, f"{standin}/text", f"{standin}/image") as gateway:
-        process = answering(gateway.url)
-        before = resource.prlimit(process, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-        assert eventually(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 503)
-        assert_refused(httpx.get(f"{gateway.url}/readyz", timeout=20))
-        assert_refused(ask(gateway))
-        resource.prlimit(process, resource.RLIMIT_FSIZE, before)
-        assert eventually(lambda: httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200)
-        assert ask(gateway).status_code == 200
+    process = answering(own.url)
+    before = resource.prlimit(process, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    assert eventually(lambda: httpx.get(f"{own.url}/readyz", timeout=20).status_code == 503)
+    assert_refused(httpx.get(f"{own.url}/readyz", timeout=20))
+    assert_refused(ask(own))
+    resource.prlimit(process, resource.RLIMIT_FSIZE, before)
+    assert eventually(lambda: httpx.get(f"{own.url}/readyz", timeout=20).status_code == 200)
+    assert ask(own).status_code == 200
 
 
 def test_28_a_gateway_that_was_killed_leaves_no_request_open(standin: str, tmp_path: Path) -> None:

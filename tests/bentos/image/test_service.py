@@ -16,7 +16,7 @@ from PIL import Image
 from bentos.protocol import JOB_ID, REQUEST_ID
 from components import engine_token
 from tests.bentos.image.conftest import SHAPE
-from tests.bentos.processes import bento_command, free_port, running, workspace
+from tests.bentos.processes import free_port, process_command, running, workspace
 from tests.tiny_image import write_tiny_artifact
 
 
@@ -87,7 +87,7 @@ async def test_output_that_is_not_finite_is_no_picture_and_spoils_none_of_its_ba
     artifact = write_tiny_artifact(tmp_path / "artifact", broken="rocket")
     environment = {"ATELIER_IMAGE_ARTIFACT": str(artifact), "ATELIER_IMAGE_ENGINE": "pytorch"}
     folder = workspace(tmp_path / "bento", image_max_batch=8)
-    with running(bento_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
+    with running(process_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
         async with httpx.AsyncClient(headers=engine_token.headers()) as client:
             prompts = ["red apple", "red rocket"] * 8
             calls = (paint(client, url, name=f"n-{i}", prompt=prompt) for i, prompt in enumerate(prompts))
@@ -103,7 +103,7 @@ async def test_a_job_whose_caller_left_while_it_waited_is_not_painted(tmp_path: 
     artifact = write_tiny_artifact(tmp_path / "artifact")
     environment = {"ATELIER_IMAGE_ARTIFACT": str(artifact), "ATELIER_IMAGE_ENGINE": "pytorch"}
     folder = workspace(tmp_path / "bento", image_max_batch=2)
-    with running(bento_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
+    with running(process_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
         async with httpx.AsyncClient(headers=engine_token.headers()) as client:
             await paint(client, url, name="first")
             long = asyncio.create_task(paint(client, url, name="long", steps=1000))

@@ -24,7 +24,7 @@ async def test_a_pipeline_paints_its_golden_picture_and_smaller_ones(
     expected = np.load(tiny_pipeline.export / "golden/golden.npz", allow_pickle=False)["pictures"][0]
     folder = workspace(tmp_path / "bento")
     environment = {"ATELIER_IMAGE_ARTIFACT": str(tiny_pipeline.export)}
-    with running(process_command("image", port), folder, f"{url}/readyz", environment):
+    with running(process_command("bentos.image.service:ImageBento", port), folder, f"{url}/readyz", environment):
         async with httpx.AsyncClient(headers=engine_token.headers()) as client:
             info = (await client.post(f"{url}/info", json={})).json()
             whole = await paint(client, url, name="golden", **golden)

@@ -17,17 +17,12 @@ from components.artifact import ArtifactError, read_manifest, seal
 from components.config import Registry
 from components.registry import registry
 from components.registry.connection import RegistryError, connect
-
-
-def sqlite(folder: Path) -> Registry:
-    uri = f"sqlite:///{folder}/state/mlflow.db"
-    return Registry(tracking_uri=uri, artifact_root=str(folder / "files"), experiment="atelier")
+from tests.mlflow_store import Store
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """One SQLite store for the module: making its schema takes seconds."""
-    return sqlite(tmp_path_factory.mktemp("mlflow"))
+def settings(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Store) -> Registry:
+    return mlflow_store(tmp_path_factory.mktemp("mlflow"))
 
 
 def package(folder: Path, content: str, line: str = "image") -> str:
@@ -147,17 +142,13 @@ def test_an_unreachable_server_and_a_wrong_address_are_named_at_once(tmp_path: P
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path, mlflow_store: Store) -> Iterator[str]:
     """A real MLflow server process on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "served"),
-    ]
+    uri = mlflow_store(tmp_path).tracking_uri
+    store = ["--backend-store-uri", uri, "--artifacts-destination", str(tmp_path / "served")]
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *address])
     try:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.config import Registry
 from components.registry.searches import log_search
 from components.tuning.trials import Search, Trial
+from tests.mlflow_store import Store
 
 TRIALS = (
     Trial(number=0, parameters={"learning_rate": 0.1}, status="ok", loss=2.0),
@@ -19,15 +19,16 @@ TRIALS = (
 SEARCH = Search(line="image", seed=7, objective="validation_loss", trials=TRIALS)
 
 
-def test_a_search_is_logged_once_with_its_trials_nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    settings = Registry(tracking_uri=uri, artifact_root=str(tmp_path / "files"), experiment="atelier")
+def test_a_search_is_logged_once_with_its_trials_nested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_store: Store
+) -> None:
+    settings = mlflow_store(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(MlflowClient, "set_tag", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         log_search(SEARCH, settings)  # stops in the second trial
     parent = log_search(SEARCH, settings)
     assert log_search(SEARCH, settings) == parent
-    client = MlflowClient(uri, uri)
+    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
     runs = client.search_runs(
         [client.get_experiment_by_name("atelier").experiment_id], order_by=["attributes.start_time"]
     )
