@@ -6,8 +6,7 @@ Shapes as in `components.models.language`; C likely candidates of a position.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from components.evaluation.intervals import Values, by_sample, interval, length_ratio, perplexity, share
 from components.evaluation.replay import root_mean_square
 from components.evaluation.rounding import rounded
 from components.models.language import IGNORED, Batch, completion_logits
@@ -28,8 +28,6 @@ from components.stage import StageError
 CANDIDATES = 8  # likeliest tokens of a position: what may be written lies among them
 TIE_QUANTILE = 0.999
 UNROUNDED = {**PRECISION, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}  # inputs of matrices as they are
-
-Logits = Callable[[Batch], tuple[Tensor, Tensor]]
 
 
 class OpenVinoLogits:
@@ -55,30 +53,90 @@ class OpenVinoLogits:
         return torch.from_numpy(logits_BLV[:, :-1])[predicts_BL].float(), batch.labels_BL[:, 1:][predicts_BL]
 
 
-def summed(logits_NV: Tensor, tokens_N: Tensor) -> tuple[float, Tensor]:
-    """The negative log-likelihood of the tokens (nats, summed), and the token each position finds most likely."""
-    return functional.cross_entropy(logits_NV, tokens_N, reduction="sum").item(), logits_NV.argmax(-1)
+@dataclass(frozen=True)
+class Compared:
+    """An export beside the model that it was made of, at each token N of some completions.
+
+    `counts`: tokens of each completion. `columns`, of the token itself (log-probability in nats): `own`, `coarse` (the
+    model rounded as the export is), `graph`; of the model's C likeliest: which (`likely`), their `logits`, and how far
+    (`gaps`) they are `moved` by rounding, `graph_moved` by the exported graph, `weights_moved` by rounded weights
+    alone, `unexplained` between those and the export's; `agrees`: the same token comes first.
+    """
+
+    counts: list[int]
+    columns: Mapping[str, Tensor]
+
+    def squares(self, name: str) -> Values:
+        """A column's squares, summed over each completion S."""
+        return by_sample(self.columns[name].square(), self.counts)
+
+    @property
+    def rounding_errors(self) -> Tensor:
+        """What rounding changes the tokens' own log-probabilities by."""
+        return self.columns["coarse"] - self.columns["own"]
 
 
 @torch.inference_mode()
-def parity(reference: Logits, exported: Logits, batches: Sequence[Batch]) -> dict[str, Any]:
-    """How far the exported model is from the reference on the completions' tokens; raises `StageError` where it puts
-    out NaN or infinity."""
-    losses, agreed, count = [0.0, 0.0], 0, 0
-    for batch in batches:
-        (loss, expects_N), (other_loss, other_N) = summed(*reference(batch)), summed(*exported(batch))
-        losses[0] += loss
-        losses[1] += other_loss
-        agreed += int((expects_N == other_N).sum())
-        count += len(expects_N)
-    if not math.isfinite(losses[1]):
+def compare(folder: Path, reference: PreTrainedModel, batches: Sequence[Batch], weight_format: str) -> Compared:
+    """The export in `folder` with the model that it was made of, on completions; raises `StageError` where it puts out
+    NaN or infinity."""
+    graph = OpenVinoLogits(folder)
+    served = [_as_served(reference, graph, batch, weight_format) for batch in batches]
+    del graph  # its weights: those of the next one take its place
+    if not all(part["graph"].isfinite().all() for part in served):
         raise StageError("the exported model puts out NaN or infinity; export it again (dvc repro -f export_text)")
+    exact = OpenVinoLogits(folder, UNROUNDED)
+    parts = [
+        part | _weights(reference, exact, batch, weight_format, part)
+        for part, batch in zip(served, batches, strict=True)
+    ]
+    counts = [count for batch in batches for count in (batch.labels_BL[:, 1:] != IGNORED).sum(1).tolist()]
+    return Compared(counts, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def _as_served(
+    reference: PreTrainedModel, graph: OpenVinoLogits, batch: Batch, weight_format: str
+) -> dict[str, Tensor]:
+    """Of a batch, what the model, the rounded one and the exported graph say; of their logits two are held at once."""
+    own_NV, tokens_N = completion_logits(reference, batch)
+    likely_NC = own_NV.topk(CANDIDATES)
+    columns = {"own": log_probs(own_NV, tokens_N), "likely": likely_NC.indices, "logits": likely_NC.values}
+    del own_NV
+    with rounded(reference, weight_format):
+        coarse_NV, _ = completion_logits(reference, batch)
+    columns |= {"coarse": log_probs(coarse_NV, tokens_N), "moved": gaps(columns, coarse_NV)}
+    del coarse_NV
+    graph_NV, _ = graph(batch)
+    columns |= {"graph": log_probs(graph_NV, tokens_N), "graph_moved": gaps(columns, graph_NV)}
+    return columns | {"agrees": graph_NV.argmax(-1) == columns["likely"][:, 0]}
+
+
+def _weights(
+    reference: PreTrainedModel, exact: OpenVinoLogits, batch: Batch, weight_format: str, own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Of a batch, what rounded weights alone do, and the graph with exact inputs beside them."""
+    with rounded(reference, weight_format, inputs=False):
+        weights_NV, _ = completion_logits(reference, batch)
+    likely_NC = weights_NV.topk(CANDIDATES)
+    expected = {"likely": likely_NC.indices, "logits": likely_NC.values}
+    moved_NC = gaps(own, weights_NV)
+    del weights_NV
+    return {"weights_moved": moved_NC, "unexplained": gaps(expected, exact(batch)[0])}
+
+
+def parity(compared: Compared) -> dict[str, Any]:
+    """Perplexities of both, and how often both find the same token most likely; with 95 % intervals."""
+    counts_S = np.array(compared.counts)
+    own_S, graph_S = (-by_sample(compared.columns[name], compared.counts) for name in ("own", "graph"))
+    agreed_S = by_sample(compared.columns["agrees"], compared.counts)
     return {
-        "perplexity_ratio": math.exp((losses[1] - losses[0]) / count),
-        "top1_agreement": agreed / count,
-        "perplexity_pytorch": math.exp(losses[0] / count),
-        "perplexity_openvino": math.exp(losses[1] / count),
-        "tokens": count,
+        "perplexity_ratio": float(perplexity(graph_S - own_S, counts_S)),
+        "perplexity_ratio_interval": interval(perplexity, graph_S - own_S, counts_S),
+        "top1_agreement": float(share(agreed_S, counts_S)),
+        "top1_agreement_interval": interval(share, agreed_S, counts_S),
+        "perplexity_pytorch": float(perplexity(own_S, counts_S)),
+        "perplexity_openvino": float(perplexity(graph_S, counts_S)),
+        "tokens": sum(compared.counts),
     }
 
 
@@ -94,35 +152,27 @@ class Distances:
 
     rounding: float
     graph: float
+    graph_interval: tuple[float, float]  # of graph / rounding
     tie: float
     log_prob: float
     unexplained: float
 
 
-@torch.inference_mode()
-def distances(folder: Path, reference: PreTrainedModel, batch: Batch, weight_format: str) -> Distances:
-    """Of the export in `folder` from the model that it was made of."""
-    own_NV, tokens_N = completion_logits(reference, batch)
-    with rounded(reference, weight_format):
-        coarse_NV, _ = completion_logits(reference, batch)
-    with rounded(reference, weight_format, inputs=False):
-        weights_NV, _ = completion_logits(reference, batch)
-    graph_NV, _ = OpenVinoLogits(folder)(batch)
-    exact_NV, _ = OpenVinoLogits(folder, UNROUNDED)(batch)
-    moved_NC = gaps(own_NV, coarse_NV)
+def distances(compared: Compared) -> Distances:
+    columns = compared.columns
     return Distances(
-        rounding=root_mean_square(moved_NC),
-        graph=root_mean_square(gaps(own_NV, graph_NV)),
-        tie=float(np.quantile(moved_NC.abs().numpy(), TIE_QUANTILE)),
-        log_prob=root_mean_square(log_probs(coarse_NV, tokens_N) - log_probs(own_NV, tokens_N)),
-        unexplained=root_mean_square(gaps(weights_NV, exact_NV)) / root_mean_square(gaps(own_NV, weights_NV)),
+        rounding=root_mean_square(columns["moved"]),
+        graph=root_mean_square(columns["graph_moved"]),
+        graph_interval=interval(length_ratio, compared.squares("graph_moved"), compared.squares("moved")),
+        tie=float(np.quantile(columns["moved"].abs().numpy(), TIE_QUANTILE)),
+        log_prob=root_mean_square(compared.rounding_errors),
+        unexplained=root_mean_square(columns["unexplained"]) / root_mean_square(columns["weights_moved"]),
     )
 
 
-def gaps(own_NV: Tensor, other_NV: Tensor) -> Tensor:
-    """How much further from the likeliest token (by `own`) the next likely ones are in `other`, in logits."""
-    likely_NC = own_NV.topk(CANDIDATES).indices
-    own_NC, other_NC = own_NV.gather(1, likely_NC), other_NV.gather(1, likely_NC)
+def gaps(own: Mapping[str, Tensor], other_NV: Tensor) -> Tensor:
+    """How much further from the likeliest token the next `likely` ones are in `other` than in their own `logits`."""
+    own_NC, other_NC = own["logits"], other_NV.gather(1, own["likely"])
     return ((other_NC - other_NC[:, :1]) - (own_NC - own_NC[:, :1]))[:, 1:]
 
 

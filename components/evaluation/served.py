@@ -17,6 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from components.chat import Message
+from components.evaluation.exported_text import Compared
+from components.evaluation.intervals import by_sample, interval, length_ratio
 from components.evaluation.replay import Answer, Replayed, replay, root_mean_square
 from components.evaluation.rounding import rounded
 from components.models.language import IGNORED, TARGETS, Chat, Encoded, adapted
@@ -55,11 +57,16 @@ def greedy(
     max_new_tokens: int,
     tie: float,
 ) -> dict[str, Any]:
-    """Greedy answers, alone and in company, as PyTorch sees them; up to `tie` a margin is one of rounding."""
+    """Greedy answers, alone and in company, as PyTorch sees them; up to `tie` a margin is one of rounding.
+
+    Equal answers are equal to PyTorch: it reads each once.
+    """
     asked = requests(prompts, max_new_tokens)
     alone, company = ask(runtime, asked, 1), ask(runtime, asked, COMPANY)
     results = [*alone, *company]
-    replayed = replay(reference, [answer_of(result) for result in results], chat.pad)
+    answers = {(answer.prompt, answer.tokens): answer for answer in map(answer_of, results)}
+    read = dict(zip(answers, replay(reference, list(answers.values()), chat.pad), strict=True))
+    replayed = [read[answer.prompt, answer.tokens] for answer in map(answer_of, results)]
     ends = [ends_well(*pair, chat.format.ends, tie) for pair in zip(results, replayed, strict=True)]
     return {
         "alone": differences(replayed[: len(alone)], tie),
@@ -115,14 +122,16 @@ def errors(answers: Sequence[Answer], replayed: Sequence[Replayed]) -> Tensor:
     return engine - torch.cat([each.log_probs_T for each in replayed])
 
 
-def forced(runtime: OpenVinoText, reference: PreTrainedModel, chat: Chat, samples: Sequence[Encoded]) -> float:
-    """Root mean square error (nats) of what serves at the tokens of given completions."""
+def forced(runtime: OpenVinoText, samples: Sequence[Encoded], compared: Compared) -> dict[str, Any]:
+    """Root mean square error (nats) of what serves at the tokens of completions, that were `compared`; and the 95 %
+    interval of its ratio to what rounding costs there."""
     scored = runtime.score([ids for ids, _ in samples])
-    answers = []
-    for (ids, labels), log_probs in zip(samples, scored, strict=True):
-        begin = labels.count(IGNORED)
-        answers.append(Answer(ids[:begin], ids[begin:], log_probs[begin - 1 :]))
-    return root_mean_square(errors(answers, replay(reference, answers, chat.pad)))
+    served = [log_probs[labels.count(IGNORED) - 1 :] for (_, labels), log_probs in zip(samples, scored, strict=True)]
+    errors_N = torch.tensor([each for log_probs in served for each in log_probs]) - compared.columns["own"]
+    squares_S, expected_S = (
+        by_sample(values_N.square(), compared.counts) for values_N in (errors_N, compared.rounding_errors)
+    )
+    return {"error": root_mean_square(errors_N), "error_interval": interval(length_ratio, squares_S, expected_S)}
 
 
 def applied(
@@ -143,13 +152,7 @@ def applied(
     tuned = get_peft_model(reference, config)
     try:
         _randomise(tuned)
-        with tempfile.TemporaryDirectory() as adapter:
-            tuned.save_pretrained(adapter)
-            runtime = OpenVinoText(folder / "openvino", Path(adapter) / WEIGHTS)
-            try:
-                answers = [answer_of(result) for result in ask(runtime, requests(prompts, max_new_tokens), COMPANY)]
-            finally:
-                runtime.close()
+        answers = _answered(folder, tuned, requests(prompts, max_new_tokens))
         tuned.merge_adapter()
         merged = adapted(tuned)
         exact = replay(merged, answers, chat.pad)
@@ -159,13 +162,28 @@ def applied(
     finally:
         tuned.unload()
     without = replay(reference, answers, chat.pad)
-    moved = [left.log_probs_T - right.log_probs_T for left, right in zip(coarse, exact, strict=True)]
+    counts = [len(answer.tokens) for answer in answers]
+    errors_N = errors(answers, exact)
+    moved_N = torch.cat([left.log_probs_T - right.log_probs_T for left, right in zip(coarse, exact, strict=True)])
+    squares_S, expected_S = (by_sample(values_N.square(), counts) for values_N in (errors_N, moved_N))
     return {
-        "tokens": sum(len(answer.tokens) for answer in answers),
-        "error": root_mean_square(errors(answers, exact)),
-        "rounding": root_mean_square(torch.cat(moved)),
+        "tokens": sum(counts),
+        "error": root_mean_square(errors_N),
+        "error_interval": interval(length_ratio, squares_S, expected_S),
+        "rounding": root_mean_square(moved_N),
         "without": root_mean_square(errors(answers, without)),
     }
+
+
+def _answered(folder: Path, tuned: Any, asked: Sequence[TextRequest]) -> list[Answer]:
+    """What the engine writes with the adapter of `tuned` beside the export's weights."""
+    with tempfile.TemporaryDirectory() as adapter:
+        tuned.save_pretrained(adapter)
+        runtime = OpenVinoText(folder / "openvino", Path(adapter) / WEIGHTS)
+        try:
+            return [answer_of(result) for result in ask(runtime, asked, COMPANY)]
+        finally:
+            runtime.close()
 
 
 def _randomise(tuned: Any) -> None:

@@ -28,11 +28,12 @@ from components.config import VerifyText
 from components.data.pairs import Pair, read_pairs
 from components.evaluation import served
 from components.evaluation.conversations import conversations
-from components.evaluation.exported_text import OpenVinoLogits, distances, parity
+from components.evaluation.exported_text import compare, distances, parity
 from components.evaluation.gate import Check, Relation
+from components.evaluation.intervals import most_unseen
 from components.evaluation.replay import ROWS
 from components.models.brought import opened
-from components.models.language import IGNORED, Chat, batches, collate, completion_logits, load_merged, vocabulary_of
+from components.models.language import IGNORED, Chat, batches, collate, load_merged, vocabulary_of
 from components.paths import TEXT_BASE, TEXT_EXPORT, TEXT_METRICS
 from components.paths import TEXT_CHECKPOINT as CHECKPOINT
 from components.paths import TEXT_SPLIT as SPLIT
@@ -41,7 +42,7 @@ from components.runtimes.text import OpenVinoText, load_text
 from components.stage import StageError, run
 
 METRICS = TEXT_METRICS / "verify.json"
-PARITY_PAIRS_PER_PROMPT = 16  # so that top-1 agreement rests on over a thousand tokens, not on a hundred
+PAIRS_PER_PROMPT = 6  # so that what is compared token by token rests on hundreds of them
 ANSWER_TOKENS = 48  # of an answer that is compared at most
 
 
@@ -59,12 +60,11 @@ def measure(
     """
     short = fitting(test, chat, reference)
     left_out, test = len(test) - len(short), short
-    encoded = [chat.encode(pair) for pair in test[: bounds.prompts * PARITY_PAIRS_PER_PROMPT]]
-    padded = [collate(samples, chat.pad) for samples in batches(encoded, vocabulary=vocabulary_of(reference))]
-    compared: dict[str, Any] = {"left_out": left_out}
-    compared |= parity(lambda batch: completion_logits(reference, batch), OpenVinoLogits(folder), padded)
-    first = next(batches(encoded, ROWS, vocabulary=vocabulary_of(reference)))
-    apart = distances(folder, reference, collate(first, chat.pad), weight_format)
+    samples = [chat.encode(pair) for pair in test[: bounds.prompts * PAIRS_PER_PROMPT]]
+    padded = [collate(batch, chat.pad) for batch in batches(samples, ROWS, vocabulary=vocabulary_of(reference))]
+    token_by_token = compare(folder, reference, padded, weight_format)
+    apart = distances(token_by_token)
+    compared: dict[str, Any] = {"left_out": left_out, **parity(token_by_token)}
     compared["rounding"] = asdict(apart) | {"tie": bounds.max_rounding * apart.tie}
     prompts = list(dict.fromkeys(pair.messages for pair in test))[: bounds.answers]
     few = prompts[: bounds.prompts]
@@ -75,7 +75,7 @@ def measure(
         differing = sum(not same_prompt(runtime, chat, messages) for messages in shown)
         compared |= {"conversations": len(shown), "same_prompt_ids": differing == 0}
         compared["same_text"] = same_texts(runtime, chat, [pair.completion for pair in test])
-        engine: dict[str, Any] = {"error": served.forced(runtime, reference, chat, first)}
+        engine = served.forced(runtime, samples, token_by_token)
         engine |= served.greedy(runtime, reference, chat, prompts, ANSWER_TOKENS, compared["rounding"]["tie"])
         engine["seeds"] = served.seeds(runtime, few, ANSWER_TOKENS)
     finally:
@@ -116,40 +116,59 @@ class Question:
         return {"words": self.words, **self.check.row()}
 
 
+def most(name: str, value: float, bound: float, words: str, note: str = "") -> Question:
+    return Question(words, Check(name, value, Relation.AT_MOST, bound, note=note))
+
+
+def least(name: str, value: float, bound: float, words: str, note: str = "") -> Question:
+    return Question(words, Check(name, float(value), Relation.AT_LEAST, bound, note=note))
+
+
 def questions(compared: Mapping[str, Any], bounds: VerifyText) -> list[Question]:
     """What has to hold for the model to be served, in the order in which one would look for a fault."""
     rounding, engine = compared["rounding"], compared["served"]
     alone, company, adapter = engine["alone"], engine["in_company"], engine["adapter"]
-    ratio = compared["perplexity_ratio"]
-    tokens = f"{alone['tokens'] + company['tokens']} tokens of greedy answers"
+    ratio, top1 = compared["perplexity_ratio"], compared["top1_agreement"]
+    faults, wrong_ends = alone["faults"] + company["faults"], engine["wrong_ends"]
+    tokens, answers = alone["tokens"] + company["tokens"], alone["answers"]
+    likely = f"{ratio:.4g}, {between(compared['perplexity_ratio_interval'])}"
+    as_often = between(compared["top1_agreement_interval"])
+    same = f"of {tokens} tokens of greedy answers PyTorch would write the same, or nearly"
 
-    def most(name: str, value: float, bound: float, words: str) -> Question:
-        return Question(words, Check(name, value, Relation.AT_MOST, bound))
+    def rounds(name: str, error: float, cost: float, interval: Sequence[float], words: str) -> Question:
+        return most(name, error / cost, bounds.max_rounding, words, between(interval))
 
-    def least(name: str, value: float, bound: float, words: str) -> Question:
-        return Question(words, Check(name, float(value), Relation.AT_LEAST, bound))
-
+    graph, rounded, graph_interval = (rounding[name] for name in ("graph", "rounding", "graph_interval"))
+    served, cost, served_interval = engine["error"], rounding["log_prob"], engine["error_interval"]
+    applied, merged, adapter_interval = (adapter[name] for name in ("error", "rounding", "error_interval"))
     return [
         least("same_prompt_ids", compared["same_prompt_ids"], 1, "every conversation becomes the tokens of training"),
         least("same_text", compared["same_text"], 1, "users read what the tokens say"),
         # To both sides: an export that is far better than its reference is not that model either.
-        most("perplexity_ratio", max(ratio, 1 / ratio), bounds.max_perplexity_ratio, "held-out text is as likely"),
-        least("top1_agreement", compared["top1_agreement"], bounds.min_top1_agreement, "the same token comes first"),
+        most(
+            "perplexity_ratio", max(ratio, 1 / ratio), bounds.max_perplexity_ratio, "held-out text is as likely", likely
+        ),
+        least("top1_agreement", top1, bounds.min_top1_agreement, "the same token comes first", as_often),
         most("weights", rounding["unexplained"], bounds.max_unexplained, "the weights are those of training, rounded"),
-        most("graph", rounding["graph"] / rounding["rounding"], bounds.max_rounding, "the graph errs as rounding does"),
-        most("engine", engine["error"] / rounding["log_prob"], bounds.max_rounding, "so does the engine that serves"),
-        most("faults", alone["faults"] + company["faults"], 0, f"of {tokens} PyTorch would write the same, or nearly"),
-        most("wrong_ends", engine["wrong_ends"], 0, "answers end where PyTorch ends them"),
+        rounds("graph", graph, rounded, graph_interval, "the graph errs as rounding does"),
+        rounds("engine", served, cost, served_interval, "so does the engine that serves"),
+        most("faults", faults, 0, same, rests_on(faults, answers)),
+        most("wrong_ends", wrong_ends, 0, "answers end where PyTorch ends them", rests_on(wrong_ends, answers)),
         least("alike", engine["alike"], bounds.min_alike, "an answer is the same alone and in company"),
         least("seed", engine["seeds"]["alone"], 1, "a seed repeats its answer"),
-        most(
-            "adapter",
-            adapter["error"] / adapter["rounding"],
-            bounds.max_rounding,
-            "an adapter does what it does merged",
-        ),
-        least("adapter_effect", adapter["without"] / adapter["error"], 2, "and it does something"),
+        rounds("adapter", applied, merged, adapter_interval, "an adapter does what it does merged"),
+        least("adapter_effect", adapter["without"] / applied, 2, "and it does something"),
     ]
+
+
+def between(interval: Sequence[float]) -> str:
+    return f"95 % interval {interval[0]:.4g} to {interval[1]:.4g}"
+
+
+def rests_on(faults: int, answers: int) -> str:
+    """How rare what no answer showed has to be."""
+    rare = "" if faults else f"; so, with 95 % confidence, of all at most {most_unseen(answers):.1%}"
+    return f"of {answers} answers{rare}"
 
 
 def same_prompt(runtime: OpenVinoText, chat: Chat, messages: Sequence[Message]) -> bool:
@@ -192,7 +211,8 @@ def main() -> None:
 def describe(row: Mapping[str, Any]) -> str:
     """A check as one line for people."""
     verdict = "yes" if row["passed"] else "NO "
-    return f"{verdict} {row['words']}: {row['name']} {row['value']:.4g}, {row['relation']} {row['threshold']:g}"
+    note = f" ({row['note']})" if "note" in row else ""
+    return f"{verdict} {row['words']}: {row['name']} {row['value']:.4g}{note}, {row['relation']} {row['threshold']:g}"
 
 
 if __name__ == "__main__":

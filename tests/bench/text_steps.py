@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.artifact import seal
-from components.evaluation.exported_text import OpenVinoLogits, summed
+from components.evaluation.exported_text import OpenVinoLogits
 from components.export.text import convert
 from components.models import headers
 from components.models.language import (
@@ -109,9 +110,9 @@ def train(base: Path, checkpoint: Path, batch: Batch) -> tuple[float, float, int
 @torch.inference_mode()
 def parity(reference: Any, export: Path, batch: Batch) -> str:
     """How often the exported int8 model expects the same next token; weights are random, so that many are near ties."""
-    loss, expects_N = summed(*completion_logits(reference, batch))
-    other, other_N = summed(*OpenVinoLogits(export)(batch))
-    same = float((expects_N == other_N).float().mean())
+    (own_NV, tokens_N), (other_NV, _) = completion_logits(reference, batch), OpenVinoLogits(export)(batch)
+    loss, other = (cross_entropy(logits_NV, tokens_N).item() for logits_NV in (own_NV, other_NV))
+    same = float((own_NV.argmax(-1) == other_NV.argmax(-1)).float().mean())
     if abs(other / loss - 1) > 0.02:
         raise ValueError(f"the exported model's loss is {other / loss:.3f} times PyTorch's, same top token {same:.0%}")
     return f"loss {other / loss:.4f} ×, same top token {same:.0%}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from components.data.pairs import Pair
-from components.evaluation.exported_text import Distances, distances
+from components.evaluation.exported_text import Distances, compare, distances
 from components.export.text import convert
 from components.models.language import collate, load_base
 from tests.tiny_language import tiny_chat
@@ -20,14 +20,16 @@ def measured(base: Path, export: Path, weight_format: str = "int8", scale: float
     reference, chat = load_base(base, torch.float32), tiny_chat(base)
     with torch.no_grad():
         reference.get_decoder().layers[1].mlp.down_proj.weight.mul_(scale)
-    batch = collate([chat.encode(pair) for pair in PAIRS], chat.pad)
-    return distances(export, reference, batch, weight_format)
+    halves = [collate([chat.encode(pair) for pair in pairs], chat.pad) for pairs in (PAIRS[:2], PAIRS[2:])]
+    return distances(compare(export, reference, halves, weight_format))
 
 
 def test_rounding_explains_the_whole_of_an_honest_export(tiny_base: Path, tiny_export: Path) -> None:
     honest = measured(tiny_base, tiny_export)
     assert honest.unexplained < 0.001
     assert 0.8 < honest.graph / honest.rounding < 1.2
+    low, high = honest.graph_interval
+    assert low < honest.graph / honest.rounding < high
     assert honest.tie > honest.rounding > 0
 
 
