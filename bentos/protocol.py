@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -41,6 +41,17 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Answer(Message):
+    """Base of what a Bento answers; `later`: fields that gateways of the versions before know not, sent where they say
+    something."""
+
+    later: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in every(self).items() if name not in self.later or value}
+
+
 class ImageJob(Message):
     """One picture; `side` in pixels is one of `sides` (None = the model's own)."""
 
@@ -52,23 +63,20 @@ class ImageJob(Message):
     side: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] | None = None
 
 
-class Picture(Message):
+class Picture(Answer):
     """A painted picture as base64 of a PNG, empty where the job was cancelled; how many were painted together.
 
     `not_finite`: the model's output was NaN or infinite, and there is no picture. `read`: what of the prompt the model
     read, where that was not all of it.
     """
 
+    later = frozenset({"read"})
+
     png: str
     not_finite: bool = False
     batch_size: int
     deployment: str
     read: str = ""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Gateways of the version before know no `read`."""
-        return {name: value for name, value in every(self).items() if name != "read" or value}
 
 
 class TextJob(Message):
@@ -90,12 +98,14 @@ class Trace(Message):
     log_probs: list[float]
 
 
-class Written(Message):
+class Written(Answer):
     """A finished completion; `batch_size` is how many were being written when this one was admitted.
 
     `adapter`: digest of the one that it was written with; empty where the job named none, and where the one that it
     named is not loaded, or was made for another model. `trace`: where it was asked for.
     """
+
+    later = frozenset({"adapter", "trace"})
 
     text: str
     prompt_tokens: int
@@ -105,11 +115,6 @@ class Written(Message):
     deployment: str
     adapter: str = ""
     trace: Trace | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Gateways of the versions before know neither `adapter` nor `trace`."""
-        return {name: value for name, value in every(self).items() if name not in ("adapter", "trace") or value}
 
 
 class TextLine(Message):
@@ -129,12 +134,14 @@ class TextLine(Message):
     unanswered: int | None = None
 
 
-class Info(Message):
+class Info(Answer):
     """What a model Bento serves: `side` is the native size of its pictures in pixels (image line only).
 
     `multiple`: it can paint smaller ones too, whose sides are multiples of this.
     `endpoint`: it asks an API.
     """
+
+    later = frozenset({"multiple", "endpoint"})
 
     line: Literal["text", "image"]
     deployment: str
@@ -142,11 +149,6 @@ class Info(Message):
     side: int | None = None
     multiple: int | None = None
     endpoint: bool = False
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, every: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Gateways of the version before know neither `multiple` nor `endpoint`."""
-        return {name: value for name, value in every(self).items() if name not in ("multiple", "endpoint") or value}
 
 
 def sides(native: int, multiple: int | None) -> list[int]:
