@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components.annotation import crowd
 from infra.figures import online
 from tests.bench import tiers as tiers_bench
 from tests.bench.tiers_simulate import World
@@ -14,6 +15,7 @@ def test_it_prints_tables_and_writes_every_figure_with_its_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tiers_bench, "OUT", tmp_path / "annotation" / "tiers.json")
+    monkeypatch.setattr(crowd, "MOST_STEPS", 3)  # of fits to few answers, which would take hundreds
     monkeypatch.setattr(tiers_bench, "SEEDS", range(2))
     monkeypatch.setattr(tiers_bench, "WORLDS", {"small": World(items=60, waves=2)})
     monkeypatch.setattr(tiers_bench, "COMPARED", ("small",))
