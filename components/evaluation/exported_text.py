@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from components.evaluation.intervals import Values, by_sample, interval, length_ratio, perplexity, share
+from components.evaluation.intervals import beside_rounding, by_sample, interval, perplexity, share
 from components.evaluation.replay import root_mean_square
 from components.evaluation.rounding import rounded
 from components.models.language import IGNORED, Batch, completion_logits
@@ -65,10 +65,6 @@ class Compared:
 
     counts: list[int]
     columns: Mapping[str, Tensor]
-
-    def squares(self, name: str) -> Values:
-        """A column's squares, summed over each completion S."""
-        return by_sample(self.columns[name].square(), self.counts)
 
     @property
     def rounding_errors(self) -> Tensor:
@@ -144,28 +140,21 @@ def parity(compared: Compared) -> dict[str, Any]:
 class Distances:
     """What an export's precision does to the trained model on some completions, and how far the export is.
 
-    `rounding`, `graph`: root mean square of how far the rounded model, and the exported graph, move a likely token's
-    distance from the likeliest, in logits. `tie`: how far rounding may move one: up to there it decides between two
-    tokens. `log_prob`: root mean square error (nats) of rounding at the completions' own tokens.
-    `unexplained`: the distance of the export's weights from rounded ones, as a share of these' from exact ones.
+    `graph`: how far the exported graph, and rounding, move a likely token's distance from the likeliest, in logits.
+    `tie`: how far rounding may move one: up to there it decides between two tokens. `unexplained`: the distance of the
+    export's weights from rounded ones, as a share of these' from exact ones.
     """
 
-    rounding: float
-    graph: float
-    graph_interval: tuple[float, float]  # of graph / rounding
+    graph: dict[str, Any]  # as `beside_rounding`
     tie: float
-    log_prob: float
     unexplained: float
 
 
 def distances(compared: Compared) -> Distances:
     columns = compared.columns
     return Distances(
-        rounding=root_mean_square(columns["moved"]),
-        graph=root_mean_square(columns["graph_moved"]),
-        graph_interval=interval(length_ratio, compared.squares("graph_moved"), compared.squares("moved")),
+        graph=beside_rounding(columns["graph_moved"], columns["moved"], compared.counts),
         tie=float(np.quantile(columns["moved"].abs().numpy(), TIE_QUANTILE)),
-        log_prob=root_mean_square(compared.rounding_errors),
         unexplained=root_mean_square(columns["unexplained"]) / root_mean_square(columns["weights_moved"]),
     )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from components.evaluation.replay import root_mean_square
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -31,6 +34,13 @@ def perplexity(losses_S: Values, counts_S: Values) -> Values:
 def length_ratio(squares_S: Values, others_S: Values) -> Values:
     """Of two root mean squares over as many entries, from sums of squares."""
     return np.sqrt(share(squares_S, others_S))
+
+
+def beside_rounding(errors_N: Tensor, rounding_N: Tensor, counts: Sequence[int]) -> dict[str, Any]:
+    """Root mean squares of an error and of what rounding costs on the same completions, and their ratio's interval."""
+    squares_S, others_S = (by_sample(values_N.square(), counts) for values_N in (errors_N, rounding_N))
+    lengths = {"error": root_mean_square(errors_N), "rounding": root_mean_square(rounding_N)}
+    return lengths | {"interval": interval(length_ratio, squares_S, others_S)}
 
 
 def interval(statistic: Statistic, left_S: Values, right_S: Values) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from components.chat import Message
 from components.evaluation.exported_text import Compared
-from components.evaluation.intervals import by_sample, interval, length_ratio
+from components.evaluation.intervals import beside_rounding
 from components.evaluation.replay import Answer, Replayed, replay, root_mean_square
 from components.evaluation.rounding import rounded
 from components.models.language import IGNORED, TARGETS, Chat, Encoded, adapted
@@ -123,15 +123,11 @@ def errors(answers: Sequence[Answer], replayed: Sequence[Replayed]) -> Tensor:
 
 
 def forced(runtime: OpenVinoText, samples: Sequence[Encoded], compared: Compared) -> dict[str, Any]:
-    """Root mean square error (nats) of what serves at the tokens of completions, that were `compared`; and the 95 %
-    interval of its ratio to what rounding costs there."""
+    """The error (nats) of what serves at the tokens of completions that were `compared`, beside that of rounding."""
     scored = runtime.score([ids for ids, _ in samples])
     served = [log_probs[labels.count(IGNORED) - 1 :] for (_, labels), log_probs in zip(samples, scored, strict=True)]
     errors_N = torch.tensor([each for log_probs in served for each in log_probs]) - compared.columns["own"]
-    squares_S, expected_S = (
-        by_sample(values_N.square(), compared.counts) for values_N in (errors_N, compared.rounding_errors)
-    )
-    return {"error": root_mean_square(errors_N), "error_interval": interval(length_ratio, squares_S, expected_S)}
+    return beside_rounding(errors_N, compared.rounding_errors, compared.counts)
 
 
 def applied(
@@ -163,14 +159,10 @@ def applied(
         tuned.unload()
     without = replay(reference, answers, chat.pad)
     counts = [len(answer.tokens) for answer in answers]
-    errors_N = errors(answers, exact)
     moved_N = torch.cat([left.log_probs_T - right.log_probs_T for left, right in zip(coarse, exact, strict=True)])
-    squares_S, expected_S = (by_sample(values_N.square(), counts) for values_N in (errors_N, moved_N))
     return {
         "tokens": sum(counts),
-        "error": root_mean_square(errors_N),
-        "error_interval": interval(length_ratio, squares_S, expected_S),
-        "rounding": root_mean_square(moved_N),
+        **beside_rounding(errors(answers, exact), moved_N, counts),
         "without": root_mean_square(errors(answers, without)),
     }
 

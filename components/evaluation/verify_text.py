@@ -75,7 +75,7 @@ def measure(
         differing = sum(not same_prompt(runtime, chat, messages) for messages in shown)
         compared |= {"conversations": len(shown), "same_prompt_ids": differing == 0}
         compared["same_text"] = same_texts(runtime, chat, [pair.completion for pair in test])
-        engine = served.forced(runtime, samples, token_by_token)
+        engine = {"forced": served.forced(runtime, samples, token_by_token)}
         engine |= served.greedy(runtime, reference, chat, prompts, ANSWER_TOKENS, compared["rounding"]["tie"])
         engine["seeds"] = served.seeds(runtime, few, ANSWER_TOKENS)
     finally:
@@ -135,12 +135,9 @@ def questions(compared: Mapping[str, Any], bounds: VerifyText) -> list[Question]
     as_often = between(compared["top1_agreement_interval"])
     same = f"of {tokens} tokens of greedy answers PyTorch would write the same, or nearly"
 
-    def rounds(name: str, error: float, cost: float, interval: Sequence[float], words: str) -> Question:
-        return most(name, error / cost, bounds.max_rounding, words, between(interval))
+    def rounds(name: str, found: Mapping[str, Any], words: str) -> Question:
+        return most(name, found["error"] / found["rounding"], bounds.max_rounding, words, between(found["interval"]))
 
-    graph, rounded, graph_interval = (rounding[name] for name in ("graph", "rounding", "graph_interval"))
-    served, cost, served_interval = engine["error"], rounding["log_prob"], engine["error_interval"]
-    applied, merged, adapter_interval = (adapter[name] for name in ("error", "rounding", "error_interval"))
     return [
         least("same_prompt_ids", compared["same_prompt_ids"], 1, "every conversation becomes the tokens of training"),
         least("same_text", compared["same_text"], 1, "users read what the tokens say"),
@@ -150,14 +147,14 @@ def questions(compared: Mapping[str, Any], bounds: VerifyText) -> list[Question]
         ),
         least("top1_agreement", top1, bounds.min_top1_agreement, "the same token comes first", as_often),
         most("weights", rounding["unexplained"], bounds.max_unexplained, "the weights are those of training, rounded"),
-        rounds("graph", graph, rounded, graph_interval, "the graph errs as rounding does"),
-        rounds("engine", served, cost, served_interval, "so does the engine that serves"),
+        rounds("graph", rounding["graph"], "the graph errs as rounding does"),
+        rounds("engine", engine["forced"], "so does the engine that serves"),
         most("faults", faults, 0, same, rests_on(faults, answers)),
         most("wrong_ends", wrong_ends, 0, "answers end where PyTorch ends them", rests_on(wrong_ends, answers)),
         least("alike", engine["alike"], bounds.min_alike, "an answer is the same alone and in company"),
         least("seed", engine["seeds"]["alone"], 1, "a seed repeats its answer"),
-        rounds("adapter", applied, merged, adapter_interval, "an adapter does what it does merged"),
-        least("adapter_effect", adapter["without"] / applied, 2, "and it does something"),
+        rounds("adapter", adapter, "an adapter does what it does merged"),
+        least("adapter_effect", adapter["without"] / adapter["error"], 2, "and it does something"),
     ]
 
 
