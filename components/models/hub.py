@@ -104,7 +104,7 @@ def moving(source: Source, commit: str) -> str:
 def bring(hub: HfApi, source: Source, info: ModelInfo, files: Sequence[str], ignored: Sequence[str]) -> Path:
     """The repository's files of these patterns, in the folder of the commit that `info` is of; returns that."""
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     folder = replace(source, revision=str(info.sha)).folder
     for name in filter_repo_objects(names(info), allow_patterns=list(files), ignore_patterns=list(ignored)):
@@ -119,7 +119,7 @@ def _bring_file(hub: HfApi, url: str, path: Path) -> None:
     where the hub goes away in between.
     """
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     if path.is_file():
         return

@@ -35,7 +35,8 @@ def without_cache(encoded: Encoded, picture: Item) -> Batch:
     family, read = encoded.family, encoded.encoders.pipeline
     states = family.encode(read, [picture.sample.text])
     states |= family.framing(picture.original, picture.cut.corner, picture.cut.size)
-    return Batch(family.to_latents(read, pixels(picture)), states)
+    latents = family.to_latents(read, pixels(picture))
+    return Batch(latents, states, torch.ones_like(latents[:, :1]), torch.ones(1))
 
 
 def measured(share: float, size: int, rounds: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Loop(NamedTuple):
 
     what: str
     module: TrainingModule
-    count: int
+    samples: int
     batch_of: BatchOf
     settings: TrainText | TrainImage
     plain: Mapping[str, Step]
@@ -80,7 +80,7 @@ def take_turns(loop: Loop) -> dict[str, list[float]]:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer.fit(
-            loop.module, loop.count, batch_of, loop.settings, state_dir=Path(folder), key="bench",
+            loop.module, loop.samples, batch_of, loop.settings, state_dir=Path(folder), key="bench",
             ema_decay=loop.ema_decay,
         )  # fmt: skip
     return {name: values[1:] for name, values in seconds.items()}
@@ -218,7 +218,10 @@ def pipelines(settings: TrainImage, steps: int, folder: Path) -> Loop:
     def one_by_one(batch: Latents) -> list[Latents]:
         size = settings.micro_batch or 1
         cuts = [slice(start, start + size) for start in range(0, len(batch.latents), size)]
-        return [Latents(batch.latents[c], {n: v[c] for n, v in batch.states.items()}) for c in cuts]
+        return [
+            Latents(batch.latents[c], {n: v[c] for n, v in batch.states.items()}, batch.masks[c], batch.weights[c])
+            for c in cuts
+        ]
 
     step = by_hand(model, settings.rate, loss, 0.01, settings.ema_decay)
     module = pipeline.Training(
