@@ -72,17 +72,23 @@ def step(engine: Engine, line: Line, params: Params) -> str:
             rechecks.record(engine, row["request_id"], judgement, time.time())
             if judgement.verdict is Verdict.FAULT:
                 logger().error("%s by %s: %s", row["request_id"], deployment, judgement.why)
-    return describe(line, rechecks.summary(engine, line, time.time()))
+    return describe(line, rechecks.summary(engine, line, time.time(), store.gone(engine, line)))
 
 
 def judge(
     deployment: Deployment | None, adapter: str, rows: list[Row], params: Params
 ) -> Iterator[tuple[Row, Judgement]]:
-    """Answers of one deployment with one adapter; all unknown, and why, where what computes them is not here."""
+    """Answers of one deployment with one adapter; all unknown, and why, where what computes them is not here.
+
+    None of them where there is no room for it now: they wait for the next time.
+    """
     try:
         if deployment is None:
             raise StageError("the deployment is not recorded: the service ran without a release")
         judges = judge_of(deployment, adapter, params)
+    except references.NotNowError as error:
+        logger().warning("%s: they wait", error)
+        return
     except AtelierError as error:
         yield from ((row, Judgement(Verdict.UNKNOWN, str(error))) for row in rows)
         return

@@ -1,8 +1,9 @@
 """What PyTorch computes the answers of a deployment with, kept while it serves.
 
-A training replaces the checkpoint that a served model was made of. So what it takes is copied, while it is there, to
+A training replaces the checkpoint that a served model was made of. So what it takes is kept, while it is there, in
 `.atelier/references/<deployment>`: of the text line the checkpoint with the package's manifest (an adapter of a few
-megabytes; its base stays where it is), of the image line the package, which holds its network in PyTorch's form.
+megabytes; its base stays where it is), of the image line the package, which holds its network in PyTorch's form. They
+are second names of the same files, and take no room of their own until those are replaced.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from components.artifact import MANIFEST, ArtifactError, Manifest, read_manifest, staged, verify
+from components.artifact import MANIFEST, ArtifactError, Manifest, link, read_manifest, staged, verify
 from components.config import Line
 from components.evaluation.recheck import TextReference
 from components.events.schema import Deployment
-from components.models.brought import opened
+from components.host_memory import host_memory
+from components.models.brought import opened, parameters_of
 from components.models.language import Chat, load_merged
 from components.paths import ADAPTERS, ARTIFACTS, TEXT_BASE, TEXT_CHECKPOINT
 from components.runtimes.base import ImageRuntime
@@ -29,6 +31,24 @@ from flows.environment import ROOT, STATE
 
 REFERENCES = STATE / "references"
 CHECKPOINT, PACKAGE = "checkpoint", "package"
+SPARE = 0.8  # share of the free memory that weights may take: what is computed with them takes the rest
+
+
+class NotNowError(StageError):
+    """This machine has the memory for it, and has not now."""
+
+
+def require_room(parameters: int, name: str) -> None:
+    """Raise `StageError` where so many weights in float32 are more than there is room for; `NotNowError` for now."""
+    needed, (free, most) = 4 * parameters, host_memory()
+    words = (
+        f"computing {name}'s answers again takes {needed / 1e9:.2f} GB for {parameters / 1e6:,.0f} M weights in "
+        f"float32; of {most / 1e9:.2f} GB of memory {free / 1e9:.2f} are free, and {SPARE:.0%} of them can be used"
+    )
+    if needed > SPARE * most:
+        raise StageError(f"{words}: set serving.recheck to 0 on this machine")
+    if needed > SPARE * free:
+        raise NotNowError(words)
 
 
 def keep(deployments: Collection[Deployment]) -> None:
@@ -59,11 +79,11 @@ def copy(line: Line, target: Path) -> None:
     with staged(target) as folder:
         package = ROOT / ARTIFACTS / line / PACKAGE
         if line == "image":
-            shutil.copytree(package, folder / PACKAGE)
+            shutil.copytree(package, folder / PACKAGE, copy_function=link)
             return
         (folder / PACKAGE).mkdir()
         shutil.copy(package / MANIFEST, folder / PACKAGE)
-        shutil.copytree(ROOT / TEXT_CHECKPOINT, folder / CHECKPOINT)
+        shutil.copytree(ROOT / TEXT_CHECKPOINT, folder / CHECKPOINT, copy_function=link)
 
 
 def manifest_of(deployment: Deployment) -> Manifest:
@@ -89,6 +109,7 @@ def text_reference(deployment: Deployment, adapter: str) -> TextReference:
     base, brought = opened(ROOT / TEXT_BASE)
     if brought.digest != package.parents["base"]:
         raise StageError(f"the base of {deployment.deployment} was replaced since")
+    require_room(parameters_of(base), deployment.deployment)
     model = load_merged(base, checkpoint, torch.float32)
     if adapter:
         folder = ROOT / ADAPTERS / adapter

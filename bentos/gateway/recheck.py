@@ -20,6 +20,7 @@ from components.events.database import DatabaseError
 from components.events.schema import Sampled
 from components.experiments.assignment import uniform
 from components.lines import LINES
+from components.releases import store
 from monitoring import metrics
 
 TELL_SECONDS = 60.0
@@ -57,7 +58,8 @@ async def tell(engine: Engine) -> None:
     while True:
         try:
             for line in LINES:
-                seen = await asyncio.to_thread(rechecks.summary, engine, line, time.time())
+                gone = await asyncio.to_thread(store.gone, engine, line)
+                seen = await asyncio.to_thread(rechecks.summary, engine, line, time.time(), gone)
                 for verdict, number in seen.counts.items():
                     metrics.RECHECKED.labels(line, verdict.value).set(number)
                 metrics.RECHECK_ERROR.labels(line).set(seen.error or 0.0)
