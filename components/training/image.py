@@ -366,6 +366,11 @@ def main() -> None:
     config = settings.train.image.decided(built_in=built_in)
     if built_in:
         train(config)
+    elif config.rehearsed or config.style or config.strength != 1 or config.keep_step != "last":
+        raise StageError(
+            "train.image.rehearsed, style, strength and keep_step are for the built-in model; base.image.model names a "
+            "pipeline: set rehearsed: 0.0, style: null, strength: 1.0 and keep_step: last"
+        )
     else:
         pipeline.train(config, *brought_pipeline.opened())
 

@@ -2,9 +2,9 @@
 
 Each set is a folder of pictures with captions, as a user brings it, from a package whose licence allows it (`SETS`),
 and goes through the stages that `dvc repro` runs, from `prepare` to the gate's checks, with `params.yaml` as shipped
-(`plain`) and with what docs/training.md says of small sets (`kept`).
-Writes `metrics/strangers.json`. The judge, not the base, has learnt from two of the sets, so that it names more of their real
-pictures than of any that are painted: these have the harder bar. Packages come by the ordinary `npm` client.
+(`plain`) and with what docs/training.md says of small sets (`kept`). Writes `metrics/strangers.json`. The judge, not
+the base, has learnt from two of the sets, so that it names more of their real pictures than of any that are painted:
+these have the harder bar. Packages come by the ordinary `npm` client.
 """
 
 from __future__ import annotations
