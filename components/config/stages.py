@@ -232,7 +232,7 @@ class Regularisation(Settings):
 class TrainImage(TrainBase):
     learning_rate: Positive | None = Field(
         default=None,
-        description="Highest learning rate; null: 0.001 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
+        description="Highest learning rate; null: 0.002 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
         "of a whole pipeline",
     )
     start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
@@ -248,6 +248,9 @@ class TrainImage(TrainBase):
         lt=1,
         default=0,
         description="Share of the training pictures that the shipped base paints of what it knows, to keep it",
+    )
+    keep_step: Literal["last", "best"] = Field(
+        default="last", description="Whose weights are kept: the last step's, or those of the smallest held-out loss"
     )
     strength: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=1.0,
@@ -287,7 +290,7 @@ class TrainImage(TrainBase):
     def decided(self, *, built_in: bool) -> TrainImage:
         """These settings with what null leaves open decided for the built-in model, or for a pipeline."""
         if built_in:
-            return self.model_copy(update={"learning_rate": self.learning_rate or 1e-3})
+            return self.model_copy(update={"learning_rate": self.learning_rate or 2e-3})
         rate = self.learning_rate or (1e-4 if self.lora_rank else 1e-5)
         twice = self.gradient_checkpointing is not False
         decided = {"learning_rate": rate, "gradient_checkpointing": twice, "micro_batch": self.micro_batch or 1}

@@ -291,7 +291,8 @@ def train(config: TrainImage) -> dict[str, Any]:
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(settings, canonical(parents))
     learnt = batch.joined(rehearsed(base, encoder, config, len(samples))) if config.rehearsed else batch
-    tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=held_out)
+    unseen = held_out if config.keep_step == "best" else None
+    tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=unseen)
     averaged, strength = kept(base, tuned, samples, encoder, config)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, fitted.losses, config.seed)}
     metrics |= {"kept_step": fitted.kept, "strength": strength}
@@ -365,6 +366,11 @@ def main() -> None:
     config = settings.train.image.decided(built_in=built_in)
     if built_in:
         train(config)
+    elif config.rehearsed or config.style or config.strength != 1 or config.keep_step != "last":
+        raise StageError(
+            "train.image.rehearsed, style, strength and keep_step are for the built-in model; base.image.model names a "
+            "pipeline: set rehearsed: 0.0, style: null, strength: 1.0 and keep_step: last"
+        )
     else:
         pipeline.train(config, settings.clean.image, *brought_pipeline.opened())
 

@@ -68,7 +68,7 @@ BENCHES = {
         ("bench_stopping",),
     ),
     "strangers": Bench(
-        "the built-in image model on three artists' pictures that it has not met, as shipped and without what keeps it",
+        "the built-in image model on three artists' pictures, as shipped and by the recipe for small sets",
         ("strangers",),
     ),
     "tiers": Bench("what three tiers of annotation cost and how right they end, by simulation", ("tiers",)),

@@ -159,7 +159,7 @@ def test_9_the_weights_of_the_smallest_held_out_loss_are_kept() -> None:
     opposite = [replace(s, image=picture.encode_png(255 - picture.decode(s.image or b"", 8))) for s in squares()[:4]]
     sample.write(image.SPLIT / "validation.parquet", opposite)
     seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
-    metrics = image.train(settings(max_steps=60))
+    metrics = image.train(settings(max_steps=60, keep_step="best"))
     held_out = image.batch_of(opposite, 8, Encoder(4))
     assert metrics["kept_step"] < 60 and metrics["steps"] == 60
     assert image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7) == metrics["validation_loss"]
