@@ -40,7 +40,7 @@ from tests.bench.timing import Load, interleaved_seconds, paired_ratio
 
 MODELS["qwen3 8 M"] = ("qwen3", 8192, 256, 688, 8, 4, 2)
 SHARE = 1 / 8  # of SDXL's widths
-PICTURES, BATCH, SIZE = 64, 4, 128
+PICTURES, BATCH, SIZE = 64, 2, 128
 Step = Callable[[Any], object]
 
 
@@ -49,7 +49,7 @@ class Loop(NamedTuple):
 
     what: str
     module: TrainingModule
-    count: int
+    samples: int
     batch_of: BatchOf
     settings: TrainText | TrainImage
     plain: Mapping[str, Step]
@@ -80,7 +80,7 @@ def take_turns(loop: Loop) -> dict[str, list[float]]:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer.fit(
-            loop.module, loop.count, batch_of, loop.settings, state_dir=Path(folder), key="bench",
+            loop.module, loop.samples, batch_of, loop.settings, state_dir=Path(folder), key="bench",
             ema_decay=loop.ema_decay,
         )  # fmt: skip
     return {name: values[1:] for name, values in seconds.items()}
@@ -291,7 +291,7 @@ def main(
             "smollm2": lambda: smollm2(language, steps(12)),
             "qwen3": lambda: qwen3(language, steps(42), folder / "qwen3"),
             "sticker": lambda: sticker(pictures, steps(30)),
-            "sdxl": lambda: pipelines(pictures, steps(16), folder / "sdxl"),
+            "sdxl": lambda: pipelines(pictures, steps(10), folder / "sdxl"),
         }
         for loop in (name for name in LOOPS if name in chosen):
             record(f"loop_{loop}", compared(made[loop]()))
