@@ -40,7 +40,7 @@ from tests.bench.timing import Load, interleaved_seconds, paired_ratio
 
 MODELS["qwen3 8 M"] = ("qwen3", 8192, 256, 688, 8, 4, 2)
 SHARE = 1 / 8  # of SDXL's widths
-PICTURES, BATCH, SIZE = 64, 4, 128
+PICTURES, BATCH, SIZE = 64, 2, 128
 Step = Callable[[Any], object]
 
 
@@ -294,7 +294,7 @@ def main(
             "smollm2": lambda: smollm2(language, steps(12)),
             "qwen3": lambda: qwen3(language, steps(42), folder / "qwen3"),
             "sticker": lambda: sticker(pictures, steps(30)),
-            "sdxl": lambda: pipelines(pictures, steps(16), folder / "sdxl"),
+            "sdxl": lambda: pipelines(pictures, steps(10), folder / "sdxl"),
         }
         for loop in (name for name in LOOPS if name in chosen):
             record(f"loop_{loop}", compared(made[loop]()))

@@ -181,9 +181,8 @@ def fastest(made: Steps) -> float:
 def trained(base: Path, training: Training, vocabulary: int) -> None:
     """As the stage trains."""
     chat = cast(Chat, SimpleNamespace(pad=0))
-    text.train(
-        base, chat, samples(training, vocabulary), settings_of(training), state_dir=base.with_name("state"), key="run"
-    )
+    taught, settings = samples(training, vocabulary), settings_of(training)
+    text.train(base, chat, taught, settings, state_dir=base.with_name("state"), key=base.name)
 
 
 def child(number: int, environment: dict[str, str]) -> dict[str, Any]:
@@ -257,7 +256,7 @@ def main(
         parts = (f"{name} {row[name] / 1e6:,.0f}" for name in ("in_use", "resident", "resident_by_default", "planned"))
         what = f"{model}, {training.trained} {training.precision} {training.batch} × {training.length}"
         print(f"{what}: {', '.join(parts)} MB; {row['reached']:.0%} of the probe", flush=True)
-    write_text(METRICS, canonical({"runs": rows}))
+        write_text(METRICS, canonical({"runs": [row for row in rows if row]}))
 
 
 if __name__ == "__main__":

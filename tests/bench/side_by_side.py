@@ -113,7 +113,7 @@ def bytes_of(folder: Path, pattern: str) -> int:
 
 
 def main(
-    steps: Annotated[int, typer.Option(help="of SmolLM2; a whole run of its adapter takes 60")] = 30,
+    steps: Annotated[int, typer.Option(help="of SmolLM2; a whole run of its adapter takes 60")] = 20,
     only: Annotated[str, typer.Option(help="a part of a model's name, to try the bench; writes nothing")] = "",
 ) -> None:
     """Train and evaluate each model."""

@@ -73,6 +73,25 @@ def test_a_checkpoint_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) 
         tracemalloc.stop()
 
 
+def test_a_step_in_parts_computes_each_once_and_learns_the_same(tmp_path: Path) -> None:
+    passes = []
+
+    class InParts(Tiny):
+        def loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            def of_part(rows: slice) -> torch.Tensor:
+                passes.append(rows)
+                return super(InParts, self).loss((batch[0][rows], batch[1][rows])) / 2
+
+            return self.summed(of_part, (slice(0, 2), slice(2, 4)))
+
+    modules = Tiny(), InParts()
+    for module in modules:
+        module.network[2].p = 0.0
+    whole, parts = (fit(module, config(), tmp_path / str(number)) for number, module in enumerate(modules))
+    assert len(passes) == 2 * config().max_steps
+    assert all(torch.allclose(whole.weights[name], value, atol=1e-5) for name, value in parts.weights.items())
+
+
 def test_the_seed_decides_the_result(tmp_path: Path) -> None:
     first = fit(Tiny(), config(), tmp_path / "1")
     assert same(first, fit(Tiny(), config(), tmp_path / "2"))
