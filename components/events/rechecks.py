@@ -88,12 +88,12 @@ def give_up(engine: Engine, now: float) -> int:
 def summary(database: Database, line: Line, now: float, gone: Collection[str] = ()) -> Summary:
     """Of a line's answers that were judged before `now`, but for those of deployments that are `gone`."""
     judged = (RECHECKS.c.line == line, RECHECKS.c.verdict != "", RECHECKS.c.judged >= now - WEEK)
-    judged += (RECHECKS.c.deployment.not_in([*gone]),)
+    served = RECHECKS.c.deployment.not_in([*gone])
     names = ("request_id", "time", "deployment", "adapter", "verdict", "judged", "measured")
     columns = [RECHECKS.c[name] for name in names]
     open_ = select(func.count()).where(RECHECKS.c.line == line, RECHECKS.c.verdict == "")
     with reading(database, "rechecks") as connection:
-        query = select(*columns).where(*judged).order_by(RECHECKS.c.judged.desc()).limit(RECENT)
+        query = select(*columns).where(*judged, served).order_by(RECHECKS.c.judged.desc()).limit(RECENT)
         week = [dict(row) | json.loads(row["measured"]) for row in connection.execute(query).mappings()]
         still = connection.execute(open_).scalar_one()
     day = [row for row in week if row["judged"] >= now - DAY and not _is_over(row, week)]
