@@ -171,7 +171,7 @@ def beside_base(
         torch.cat([named(judge, pictures, side.embeddings_BD) for pictures, side in zip(painted, sides, strict=True)])
         for painted in (before, after, tuple(side.real_BCHW for side in sides))
     )
-    known = {"captions": len(before_B), "known": int(before_B.sum())}
+    known: dict[str, float] = {"captions": len(before_B), "known": int(before_B.sum())}
     if known["known"]:
         known |= {n: float(b[before_B].float().mean()) for n, b in (("after", after_B), ("real", real_B))}
     change = kid_difference(judge(held_out.real_BCHW), judge(after[1]), judge(before[1]), held_out.concepts)

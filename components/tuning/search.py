@@ -114,9 +114,9 @@ def training(line: str, steps: int, root: Path, params: Path, loss: Callable[[Me
             if named.parts and not named.is_absolute() and ".." not in named.parts and (root / named).is_dir():
                 (scratch / named).parent.mkdir(parents=True, exist_ok=True)
                 (scratch / named).symlink_to((root / named).absolute())
-            for name in SHARED:
-                (root / name).mkdir(parents=True, exist_ok=True)
-                (scratch / name).symlink_to(root / name)
+            for shared in SHARED:
+                (root / shared).mkdir(parents=True, exist_ok=True)
+                (scratch / shared).symlink_to(root / shared)
             content = trial_params(document, line, steps, parameters)
             write_yaml(scratch / "params.yaml", content)
             train(line, scratch)
