@@ -104,10 +104,11 @@ def moving(source: Source, commit: str) -> str:
 def bring(hub: HfApi, source: Source, info: ModelInfo, files: Sequence[str], ignored: Sequence[str]) -> Path:
     """The repository's files of these patterns, in the folder of the commit that `info` is of; returns that."""
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     folder = replace(source, revision=str(info.sha)).folder
-    for name in filter_repo_objects(names(info), allow_patterns=list(files), ignore_patterns=list(ignored)):
+    for name in names(info):
+        if not _matches(name, files) or _matches(name, ignored):
+            continue
         _bring_file(hub, hf_hub_url(source.name, name, revision=info.sha, endpoint=hub.endpoint), folder / name)
     return folder
 
@@ -119,7 +120,6 @@ def _bring_file(hub: HfApi, url: str, path: Path) -> None:
     where the hub goes away in between.
     """
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     if path.is_file():
         return
@@ -127,7 +127,7 @@ def _bring_file(hub: HfApi, url: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{sha256(str(promised.etag).encode()).hexdigest()[:16]}.part")
     with part.open("ab") as file:
-        headers = build_hf_headers(token=hub.token)
+        headers = {"authorization": f"Bearer {hub.token}"} if hub.token else {}
         http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=promised.size)
     if DIGEST.fullmatch(promised.etag or "") and file_digest(part) != promised.etag:  # small files have git's
         part.unlink()
@@ -143,9 +143,13 @@ def names(info: ModelInfo) -> list[str]:
     return found
 
 
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def _require_weights(source: Source, info: ModelInfo, patterns: Sequence[str]) -> None:
     """Raise `StageError` where a repository has no file of weights that could be read."""
-    if any(fnmatchcase(name, pattern) for name in names(info) for pattern in patterns):
+    if any(_matches(name, patterns) for name in names(info)):
         return
     pickled = [name for name in names(info) if name.endswith(PICKLED)]
     hint = f"{pickled[0]} is a pickle, which can run code: " if pickled else ""
