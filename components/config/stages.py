@@ -220,13 +220,9 @@ class ImageSamples(Settings):
 class Regularisation(Settings):
     """Pictures of the class that a user's own belong to, so that a pipeline keeps what it knows of it."""
 
-    path: Path = Field(
-        default=Path("data/regularisation"), description="Folder of these pictures with captions in metadata.jsonl"
-    )
-    share: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the pictures learnt from that are of that folder; 0: none"
-    )
-    weight: Positive = Field(default=1.0, description="Weight of their loss beside that of a user's own pictures")
+    path: Path = Field(description="Folder of these pictures with captions in metadata.jsonl")
+    share: float = Field(ge=0, lt=1, description="Share of the pictures learnt from that are of that folder; 0: none")
+    weight: Positive = Field(description="Weight of their loss beside that of a user's own pictures")
 
 
 class TrainImage(TrainBase):
@@ -280,9 +276,7 @@ class TrainImage(TrainBase):
         default=None,
         description="Compute activations twice instead of keeping them: slower, in less memory; null: of a pipeline",
     )
-    regularisation: Regularisation = Field(
-        default=Regularisation(), description="Pictures that keep what a pipeline knows (prior preservation)"
-    )
+    regularisation: Regularisation = Field(description="Pictures that keep what a pipeline knows (prior preservation)")
     samples: ImageSamples | None = Field(
         default=None, description="Pictures painted while a pipeline is trained, at fixed seeds; null: none"
     )
@@ -454,14 +448,17 @@ class GateImage(Settings):
         description="By how much recognition may fall short of that of the real pictures, of what the base can paint"
     )
     max_kid_errors_over_base: float = Field(
-        ge=0, description="By how many of its standard errors KID to held-out pictures may exceed the base's"
+        description="By how many of its standard errors KID to held-out pictures may exceed the base's; below 0: it "
+        "has to be smaller"
     )
     max_recognition_loss: Fraction = Field(
         description="By how much recognition of held-out captions may be below the champion's"
     )
     max_kid_increase: Positive = Field(description="By how much KID to held-out pictures may exceed the champion's")
     max_alignment_loss: Fraction = Field(
-        default=0.01, description="By how much a pipeline's alignment (a cosine) may be below the champion's"
+        default=0.01,
+        description="By how much alignment (a cosine) may be below a champion's, of a pipeline; or below the base's, "
+        "where the base can paint too few of the things",
     )
     pipeline: dict[str, float] = Field(
         default={"loss_ratio": 1.0},

@@ -52,6 +52,8 @@ METRICS_IN_WORDS = {
 ADVICE = {  # what a refusal means, and what to try
     "named_shortfall": "the style was learnt and the things were lost: name the thing first in each caption, raise "
     "train.image.rehearsed, or lower strength, learning_rate or max_steps there",
+    "alignment_gain": "the pictures show less of their captions than the base's, which paints few of your things: name "
+    "the thing first in each caption, raise train.image.rehearsed, or lower strength, learning_rate or max_steps there",
     "kid_over_base": "the pictures are less like yours than those of the base, which has seen none of them: raise "
     "train.image.strength, max_steps or lora_rank, or add pictures",
 }
@@ -162,20 +164,24 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
     """The things that the base can paint must still be seen in the pictures, and these be as near to the real ones.
 
     Both are relative, since the judge sees little in many a style: `named_shortfall` is how much less often it names
-    generated pictures than the user's own, `kid_over_base` how much farther from these they are than the base's.
+    generated pictures than the user's own, `kid_over_base` how much farther from these they are than the base's. Where
+    the base can paint too few of the things, pictures must show what their captions say as well as the base's do.
     """
     if "judge_on_real_pictures" not in evaluation:  # of a brought pipeline, of which the judge knows nothing
         return pipeline_checks(evaluation, gate.pipeline)
     known, change = evaluation["known_to_base"], evaluation["kid_over_base"]
     note = f"of {known['captions']} captions the base paints {known['known']} so that they are recognised"
-    shortfall = 0.0
-    if known["known"]:
+    if "real" in known:
         shortfall = known["real"] - known["after"]
         note += f"; of these are recognised {known['after']:.0%}, of your own pictures {known['real']:.0%}"
+        things = Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall, note=note)
+    else:
+        gain = evaluation["after"]["alignment"] - evaluation["before"]["alignment"]
+        things = Check("alignment_gain", gain, Relation.AT_LEAST, -gate.max_alignment_loss, note=f"{note}: too few")
     kids = f"KID {evaluation['after']['kid']:.3f}, the base's {evaluation['before']['kid']:.3f}"
     most = gate.max_kid_errors_over_base * change["standard_error"]
     return [
-        Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall, note=note),
+        things,
         Check("kid_over_base", change["value"], Relation.AT_MOST, most, note=kids),
     ]
 

@@ -43,7 +43,7 @@ from components.evaluation.distances import (
 )
 from components.models import inception as inceptions
 from components.models import judge as judges
-from components.models.judge import FEATURES, NAME, Judge, alignment, named
+from components.models.judge import FEATURES, LEAST_KNOWN, NAME, Judge, alignment, named
 from components.models.text_encoder import TextEncoder
 from components.paths import IMAGE_BASE as BASE
 from components.paths import IMAGE_BASE_EXPORT as BASE_EXPORT
@@ -164,7 +164,7 @@ def beside_base(
     """What fine-tuning has done to what the base can paint, and to the distance from the held-out pictures.
 
     `known_to_base`: the share of pictures that the judge names, of the fine-tuned model and of the real ones, among the
-    seen and held-out captions of which the base's own picture is named.
+    seen and held-out captions of which the base's own picture is named; not said of so few that chance decides.
     """
     sides = (seen, held_out)
     before_B, after_B, real_B = (
@@ -172,7 +172,7 @@ def beside_base(
         for painted in (before, after, tuple(side.real_BCHW for side in sides))
     )
     known: dict[str, float] = {"captions": len(before_B), "known": int(before_B.sum())}
-    if known["known"]:
+    if known["known"] >= LEAST_KNOWN:
         known |= {n: float(b[before_B].float().mean()) for n, b in (("after", after_B), ("real", real_B))}
     change = kid_difference(judge(held_out.real_BCHW), judge(after[1]), judge(before[1]), held_out.concepts)
     return {"known_to_base": known, "kid_over_base": change._asdict()}

@@ -76,7 +76,7 @@ def by_guidance(runtime: Sampler, judge: Judge, captions: Captions, painting: Pa
 
 
 def paint_with(runtime: Sampler, solver: Solver, samples: Sequence[Sample], painting: Painting) -> Tensor:
-    return paint(Sampler(runtime.backend, runtime.size, solver), [s.text for s in samples], painting)
+    return paint(Sampler(runtime.backend, runtime.size, solver, runtime.style), [s.text for s in samples], painting)
 
 
 def agreement(pictures_BCHW: Tensor, reference_BCHW: Tensor) -> float:

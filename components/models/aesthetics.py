@@ -25,8 +25,8 @@ def load(path: Path, width: int) -> nn.Sequential:
     """The head for embeddings of `width`, frozen: BD to B1. Raises `StageError` for anything else, and for a pickle."""
     try:
         with path.open("rb") as file:
-            begins = file.read(2)
-        if path.suffix in PICKLED or begins.startswith(PICKLE):
+            begins = file.read(9)  # of safetensors eight bytes of a length, which may look like a pickle's, and a brace
+        if path.suffix in PICKLED or (begins.startswith(PICKLE) and begins[8:] != b"{"):
             raise StageError(f"{KEY}: {path} is a pickle, which can run code when it is read: save it as safetensors")
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -24,6 +24,7 @@ SIZE = 64  # pixels; pictures of another size are resized
 FEATURES = 128
 TEXT_WIDTH = 384
 WIDTHS = (32, 64, 128, 224)
+LEAST_KNOWN = 10  # captions whose things a model can paint, for a share of them to tell anything
 
 
 class _Residual(nn.Module):

@@ -47,7 +47,10 @@ class Cache:
 
         Returns how many files went. Another training that needs them computes them again.
         """
-        found = [(path.stat(), path) for path in self.folder.glob("*/*.safetensors")]
+        found = []
+        for path in self.folder.glob("*/*.safetensors"):
+            with suppress(FileNotFoundError):  # another training prunes too
+                found.append((path.stat(), path))
         left, gone = sum(stat.st_size for stat, _ in found), 0
         for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime):
             if left <= most:

@@ -17,7 +17,7 @@ from components.data.pixels import pixels
 from components.data.sample import Sample
 from components.models.base_captions import base_captions
 from components.models.denoiser import Denoiser
-from components.models.judge import Judge, named
+from components.models.judge import LEAST_KNOWN, Judge, named
 from components.models.text_encoder import TextEncoder
 from components.runtimes.base import Floats, ImageRequest
 from components.runtimes.image import Sampler
@@ -29,7 +29,6 @@ MOST = 512  # pictures that are rehearsed; where more are wanted, these come sev
 REHEARSED, SERVED = (12, 2.0), (12, 3.5)  # steps and guidance: of what is rehearsed, and as users are served by default
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)
 ASKED = 64  # captions that a strength is chosen by
-LEAST = 10  # of them whose things the base can paint; fewer tell nothing
 SHORTFALL = 0.05  # of the share that is recognised, from that of the real pictures: half of the gate's, for the noise
 
 
@@ -94,7 +93,10 @@ def strongest(
         return named(judge, painted(network, encoder, asked, seed, SERVED), embeddings_BD)
 
     known_B = recognised(base, [s.text for s in samples])
-    if known_B.sum() < LEAST:
+    if known_B.sum() < LEAST_KNOWN:
+        if is_writer():
+            few = f"of {len(samples)} captions the base can paint {int(known_B.sum())}, too few to choose a strength by"
+            print(f"train image: {few}: all that was learnt is kept", flush=True)
         return tuned, 1.0
     real_B = named(judge, pixels(samples, base.shape.size), embeddings_BD)
     wanted = float(real_B[known_B].float().mean()) - SHORTFALL

@@ -86,7 +86,7 @@ def require_pipeline_room(parts: Mapping[str, int], network: str, settings: Trai
     `parts`: parameters of each component. First the encoders are held, the VAE in float32, then the `network` alone.
     """
     frozen = 2 if settings.precision == "bf16" else 4
-    trained = frozen if settings.lora_rank else 16
+    trained = frozen if settings.lora_rank else 20 + 4 * (settings.strategy == "ddp")  # with gradients and three copies
     encoders = {name: 4 if name == "vae" else frozen for name in parts if name != network}
     processes = 1 if torch.cuda.is_available() else settings.devices
     for held in (encoders, {network: trained}):

@@ -211,7 +211,8 @@ def train(config: TrainImage, clean: Clean, folder: Path, base: Manifest) -> dic
     """The stage for a pipeline in `folder`, sealed as `base`: returns its metrics; the first process alone writes."""
     family = family_of(folder)
     refuse(config, family)
-    require_pipeline_room(parameters_of(folder), family.network_name, config, memory()[0])
+    if trainer.is_writer():  # the others start when this one has loaded it
+        require_pipeline_room(parameters_of(folder), family.network_name, config, memory()[0])
     sides = config.sizes or (base.parameters["size"],)
     data = pictures.read(config, clean, family, folder, sides)
     encoded = _encoded(config, family, folder, base, [*data.learnt, *data.held_out])

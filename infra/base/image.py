@@ -16,7 +16,7 @@ import torch
 import typer
 
 from components.artifact import canonical, seal, staged, verify, write_text
-from components.config import ImageModel, TrainImage
+from components.config import ImageModel, Regularisation, TrainImage
 from components.data import openmoji, sample
 from components.data.sample import Sample
 from components.models import denoiser as denoisers
@@ -41,6 +41,7 @@ RECIPE = TrainImage(
     lora_rank=None,
     caption_dropout=0.1,
     ema_decay=0.999,
+    regularisation=Regularisation(path=Path("data/regularisation"), share=0.0, weight=1.0),
     model=ImageModel(size=64, patch=8, hidden=256, layers=7, heads=8, text_tokens=16),
 )
 

@@ -60,10 +60,17 @@ def test_9_a_refusal_says_what_it_means_what_to_try_and_where_to_look() -> None:
         assert "train.image." in words and words.endswith("; see artifacts/image/sheets/beside.png")
 
 
-def test_9_where_the_base_can_paint_nothing_the_note_says_so() -> None:
-    evaluation = measured(0.1, 0.5) | {"known_to_base": {"captions": 100, "known": 0}}
+@pytest.mark.parametrize(("alignment", "passed"), [(0.29, True), (0.2, False)])
+def test_9_where_the_base_can_paint_too_few_of_the_things_captions_count_as_they_do_for_the_base(
+    alignment: float, passed: bool
+) -> None:
+    evaluation = measured(0.1, 0.5) | {"known_to_base": {"captions": 100, "known": 3}}
+    evaluation["before"]["alignment"], evaluation["after"]["alignment"] = 0.3, alignment
     check = image_checks(evaluation, STRICT)[0]
-    assert check.passed and check.note == "of 100 captions the base paints 0 so that they are recognised"
+    assert check.name == "alignment_gain" and check.passed is passed
+    assert check.note == "of 100 captions the base paints 3 so that they are recognised: too few"
+    if not passed:
+        assert "name the thing first in each caption" in refusals(verdict([check], parity=True))[0]
 
 
 def measured_text(after: float, chrf: tuple[float, float], right: tuple[float, float]) -> dict[str, Any]:

@@ -31,6 +31,13 @@ def test_layers_act_one_after_the_other(tmp_path: Path) -> None:
     assert aesthetics.load(tmp_path / "single.safetensors", 8)(given_BD).shape == (3, 1)
 
 
+def test_a_head_whose_file_begins_as_a_pickle_does_is_none(tmp_path: Path) -> None:
+    """The length of its header, 128, is the first byte of pickles."""
+    save_file(linear(768, 1), tmp_path / "single.safetensors")
+    assert (tmp_path / "single.safetensors").read_bytes()[:1] == b"\x80"
+    assert aesthetics.load(tmp_path / "single.safetensors", 768)(torch.zeros(1, 768)).shape == (1, 1)
+
+
 def test_a_pickle_is_refused_whatever_it_is_called_and_never_read(tmp_path: Path) -> None:
     for name in ("head.pth", "head.safetensors"):
         torch.save(linear(8, 1), tmp_path / name)

@@ -55,7 +55,7 @@ def test_the_strongest_network_that_is_recognised_is_taken(
         value = int(pictures_BCHW[0, 0, 0, 0])
         return torch.arange(len(pictures_BCHW)) < value
 
-    monkeypatch.setattr(keeping, "LEAST", 4)
+    monkeypatch.setattr(keeping, "LEAST_KNOWN", 4)
     monkeypatch.setattr(keeping, "painted", paint)
     monkeypatch.setattr(keeping, "named", named)
     encoder = TextEncoder(tiny_encoder, 4)
@@ -68,6 +68,6 @@ def test_the_strongest_network_that_is_recognised_is_taken(
 def test_where_the_base_can_paint_none_of_the_things_all_is_kept(
     tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "LEAST", len(SAMPLES) + 1)
+    monkeypatch.setattr(keeping, "LEAST_KNOWN", len(SAMPLES) + 1)
     encoder, network, judge = TextEncoder(tiny_encoder, 4), tuned(), Judge().eval().requires_grad_(False)
     assert strongest(tiny_denoiser(), network, SAMPLES, CAPTIONS, encoder, judge, 7) == (network, 1.0)
