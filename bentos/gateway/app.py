@@ -25,13 +25,13 @@ from bentos.gateway.exchange import Gateway
 from bentos.gateway.feedback import feedback
 from bentos.gateway.images import images
 from bentos.gateway.schemas import check_model
-from bentos.protocol import REQUEST_ID
+from bentos.protocol import MAX_CONVERSATION, REQUEST_ID
 from components.config import Line
 from components.lines import IMAGE, LINES, TEXT
 from monitoring import metrics
 
 BODY_SECONDS = 25.0  # until a body is complete: before the connection's own bound, for an answer in our shape
-MAX_BODY = 256 * 1024  # bytes: 100 messages of the longest prompt in the widest characters stay below it
+MAX_BODY = 6 * MAX_CONVERSATION + 64 * 1024  # bytes: JSON may escape each character of most scripts in six
 CHAT, IMAGES = "/v1/chat/completions", "/v1/images/generations"
 LINE_OF: dict[str, Line] = {CHAT: TEXT.name, IMAGES: IMAGE.name}
 

@@ -62,6 +62,7 @@ async def tell(engine: Engine) -> None:
                 seen = await asyncio.to_thread(rechecks.summary, engine, line, time.time(), gone)
                 for verdict, number in seen.counts.items():
                     metrics.RECHECKED.labels(line, verdict.value).set(number)
+                metrics.RECHECKED.labels(line, "waiting").set(seen.waiting)
                 metrics.RECHECK_ERROR.labels(line).set(seen.error or 0.0)
         except DatabaseError as error:
             log.warning("%s", error)

@@ -52,8 +52,8 @@ METRICS_IN_WORDS = {
 ADVICE = {  # what a refusal means, and what to try
     "named_shortfall": "the style was learnt and the things were lost: name the thing first in each caption, raise "
     "train.image.rehearsed, or lower strength, learning_rate or max_steps there",
-    "alignment_gain": "the pictures show less of their captions than the base's, which paints few of your things: name "
-    "the thing first in each caption, raise train.image.rehearsed, or lower strength, learning_rate or max_steps there",
+    "alignment_over_base": "the pictures show less of their captions than the base's, which paints few of your "
+    "things: name the thing first in each caption, raise train.image.rehearsed, or lower strength, learning_rate or max_steps there",
     "kid_over_base": "the pictures are less like yours than those of the base, which has seen none of them: raise "
     "train.image.strength, max_steps or lora_rank, or add pictures",
 }
@@ -177,7 +177,8 @@ def image_checks(evaluation: dict[str, Any], gate: GateImage) -> list[Check]:
         things = Check("named_shortfall", shortfall, Relation.AT_MOST, gate.max_named_shortfall, note=note)
     else:
         gain = evaluation["after"]["alignment"] - evaluation["before"]["alignment"]
-        things = Check("alignment_gain", gain, Relation.AT_LEAST, -gate.max_alignment_loss, note=f"{note}: too few")
+        note += ": too few"
+        things = Check("alignment_over_base", gain, Relation.AT_LEAST, -gate.max_alignment_loss, note=note)
     kids = f"KID {evaluation['after']['kid']:.3f}, the base's {evaluation['before']['kid']:.3f}"
     most = gate.max_kid_errors_over_base * change["standard_error"]
     return [
@@ -208,8 +209,8 @@ def pipeline_checks(evaluation: dict[str, Any], bounds: dict[str, float]) -> lis
         elif name != figure:
             value -= before[figure]
         others = {words: evaluation.get(row, {}).get(figure) for row, words in BESIDE.items()}
-        note = ", ".join(f"{words} {other:.3g}" for words, other in others.items() if other is not None)
-        checks.append(Check(name, value, relation, bound, note=f"{figure} {after[figure]:.3g}, {note}"))
+        beside = [f"{words} {other:.3g}" for words, other in others.items() if other is not None]
+        checks.append(Check(name, value, relation, bound, note=", ".join([f"{figure} {after[figure]:.3g}", *beside])))
     return checks
 
 

@@ -96,7 +96,8 @@ def summary(database: Database, line: Line, now: float, gone: Collection[str] = 
         query = select(*columns).where(*judged, served).order_by(RECHECKS.c.judged.desc()).limit(RECENT)
         week = [dict(row) | json.loads(row["measured"]) for row in connection.execute(query).mappings()]
         still = connection.execute(open_).scalar_one()
-    day = [row for row in week if row["judged"] >= now - DAY and not _is_over(row, week)]
+    enough = ENOUGH_TOKENS if line == "text" else 0
+    day = [row for row in week if row["judged"] >= now - DAY and not _is_over(row, week, enough)]
     faults = (f"{row['request_id']}: {row['why']}" for row in day if row["verdict"] == Verdict.FAULT)
     return Summary(
         counts={verdict: sum(row["verdict"] == verdict for row in day) for verdict in Verdict},
@@ -106,11 +107,12 @@ def summary(database: Database, line: Line, now: float, gone: Collection[str] = 
     )
 
 
-def _is_over(fault: Row, rows: Sequence[Row]) -> bool:
-    """Whether its model has given an answer since it was found, and that one passed."""
-    since = (row for row in rows if row["time"] > fault["judged"] and row["verdict"] == Verdict.SAME)
+def _is_over(fault: Row, rows: Sequence[Row], enough: int) -> bool:
+    """Whether answers that its model has given since it was found have passed, with `enough` tokens together."""
     model = (fault["deployment"], fault["adapter"])
-    return fault["verdict"] == Verdict.FAULT and any((row["deployment"], row["adapter"]) == model for row in since)
+    since = [row for row in rows if row["time"] > fault["judged"] and (row["deployment"], row["adapter"]) == model]
+    passed = [row["tokens"] for row in since if row["verdict"] == Verdict.SAME]
+    return fault["verdict"] == Verdict.FAULT and bool(passed) and sum(passed) >= enough
 
 
 def _errors(rows: Sequence[Row]) -> Iterator[float]:

@@ -12,7 +12,7 @@ from components import config
 from components.artifact import read_manifest, seal, staged
 from components.host_memory import host_memory
 from components.models.brought import Source
-from components.models.brought_pipeline import FILES, OTHER_FORMS, examine
+from components.models.brought_pipeline import FILES, OTHER_FORMS, examine, refuse
 from components.models.hub import download
 from components.models.pipelines import family_of
 from components.paths import IMAGE_BASE, IMAGE_SOURCE
@@ -44,7 +44,9 @@ def main() -> None:
             parents, said = {"base": read_manifest(IMAGE_BASE).digest}, "the shipped base"
             parameters |= {"family": settings.model}
         else:
-            here = (download(source, FILES, OTHER_FORMS) if source.kind == "hub" else source).folder
+            if source.kind == "hub":
+                download(source, FILES, OTHER_FORMS, check=lambda folder: refuse(folder, settings.licence))
+            here = source.folder
             facts = examine(here, settings.licence, settings.model)
             require_memory(settings.model, facts.parameters, host_memory()[1])
             parameters |= {name: getattr(facts, name) for name in ("family", "licence", "size", "files")}

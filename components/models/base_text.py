@@ -22,7 +22,7 @@ from transformers import (
 
 from components import config
 from components.artifact import seal, staged
-from components.models.brought import Facts, Source, examine, faults
+from components.models.brought import Facts, Source, examine, faults, read_json
 from components.models.hub import download
 from components.models.language import Chat, unverifiable
 from components.models.servable import too_large, unservable
@@ -101,7 +101,9 @@ def of_gguf(source: Path, folder: Path, licence: str | None, model: str) -> Fact
     tokenizer.save_pretrained(folder)
     if licence is None and (named := licence_of_gguf(source)):
         (folder / "README.md").write_text(f"---\nlicense: {named}\n---\n")  # as folders name theirs
-    return examine(folder, licence, model)
+    facts = examine(folder, licence, model)
+    require_servable(folder)
+    return facts
 
 
 def of_folder(source: Source, licence: str | None) -> Facts:
@@ -110,12 +112,19 @@ def of_folder(source: Source, licence: str | None) -> Facts:
     def refuse(folder: Path) -> None:
         if found := faults(folder, licence):
             raise StageError(f"base.text.model: {source.name} cannot be used: {'; '.join(found)}")
+        require_servable(folder)
 
     folder = (download(source, check=refuse) if source.kind == "hub" else source).folder
     facts = examine(folder, licence)
-    if found := [*too_large(facts.parameters), *unservable(facts.family), *unverifiable(folder)]:
-        raise StageError(f"base.text.model: {folder} cannot be served from here: {'; '.join(found)}")
+    require_servable(folder, facts.parameters)
     return facts
+
+
+def require_servable(folder: Path, parameters: int = 0) -> None:
+    """Raise `StageError` for a model that nothing here exports, verifies or holds, by its configuration."""
+    family = str(read_json(folder / "config.json").get("model_type"))
+    if found := [*too_large(parameters), *unservable(family), *unverifiable(folder)]:
+        raise StageError(f"base.text.model: {folder} cannot be served from here: {'; '.join(found)}")
 
 
 def main() -> None:

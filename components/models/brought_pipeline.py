@@ -66,6 +66,14 @@ def parameters(folder: Path) -> dict[str, int]:
     return {part: sum(_weights(folder / part)) for part in _parts(_index(folder))}
 
 
+def refuse(folder: Path, licence: str | None) -> None:
+    """Raise `StageError` for what the small files of a pipeline already rule out."""
+    index = _index(folder)
+    _family(index)
+    if found := [*_code(folder, index), *unlicensed(licence or licence_of(folder), licence, "image")]:
+        raise StageError(f"base.image.model: {folder} cannot be used: {'; '.join(found)}")
+
+
 def faults(folder: Path, licence: str | None) -> list[str]:
     """What keeps the pipeline in `folder` from being used; raises `StageError` where it is none of a family."""
     index = _index(folder)

@@ -134,7 +134,7 @@ def _talk(chat_with: Callable[[str], Any]) -> tuple[dict[str, str], list[str]]:
 
 def _gguf(source: Source, licence: str | None) -> Card:
     """Of the file, from which the stage would make a folder."""
-    from components.models.base_text import SOURCE, gguf_tokenizer, licence_of_gguf
+    from components.models.base_text import DEQUANTISED, SOURCE, gguf_tokenizer, licence_of_gguf
     from components.models.language import Chat, format_of
 
     path = SOURCE if source.kind == "built-in" else Path(source.name)
@@ -143,6 +143,8 @@ def _gguf(source: Source, licence: str | None) -> Card:
     named = "apache-2.0" if built_in else licence or licence_of_gguf(path)
     missing = [] if named else ["the file names no licence: write under base.text.licence which it is"]
     missing += unlicensed(named, licence) if named and not built_in else ()
+    parameters = sum(header.values for header in file.headers.values())
+    missing += too_large(parameters, DEQUANTISED, "while it is dequantised")
 
     def chat(prompt: str) -> Chat:
         tokenizer = gguf_tokenizer(path, file.fields)

@@ -44,6 +44,8 @@ def asking(source: Source) -> Iterator[HfApi]:
     constants.HF_HUB_OFFLINE = False  # as set for all programs: everything but this is found on this machine
     endpoint, token = os.environ.get(ENDPOINT, "").strip() or None, os.environ.get(TOKEN, "").strip()
     hub = endpoint or constants.ENDPOINT
+    if urlsplit(hub).username or urlsplit(hub).password:
+        raise StageError(f"{ENDPOINT} must be an address alone: it names an account, which {TOKEN} is for")
     if token and urlsplit(hub).scheme == "http" and urlsplit(hub).hostname not in OWN_ADDRESSES:
         raise StageError(f"{TOKEN} would go to {hub} unencrypted: give {ENDPOINT} as https, or unset {TOKEN}")
     try:
@@ -58,7 +60,7 @@ def asking(source: Source) -> Iterator[HfApi]:
         raise StageError(f"{hub} has no {source.name}, or {account}") from error
     except errors.RevisionNotFoundError as error:
         raise StageError(f"{source.name} at {hub} has no revision {source.revision}") from error
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, errors.SafetensorsParsingError, OSError, ValueError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StageError(f"{source.name} did not come from {hub}: {said}; {AGAIN}") from error
 
@@ -126,6 +128,8 @@ def _bring_file(hub: HfApi, url: str, path: Path) -> None:
     promised = hub.get_hf_file_metadata(url=url)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{sha256(str(promised.etag).encode()).hexdigest()[:16]}.part")
+    if promised.size is not None and part.is_file() and part.stat().st_size > promised.size:  # two wrote to it at once
+        part.unlink()
     with part.open("ab") as file:
         headers = {"authorization": f"Bearer {hub.token}"} if hub.token else {}
         http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=promised.size)

@@ -100,7 +100,9 @@ class _InParts(torch.autograd.Function):
         for part in parts:
             with torch.enable_grad():
                 loss = loss_of(part)
-            for place, found in enumerate(torch.autograd.grad(loss, trained, allow_unused=True)):
+            with torch.autocast(loss.device.type, enabled=False):  # where a whole step goes backward, there is none
+                gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+            for place, found in enumerate(gradients):
                 if found is not None:
                     known = sums[place]  # its memory is nobody else's, that of `found` may be
                     sums[place] = found.clone() if known is None else known.add_(found)

@@ -67,7 +67,7 @@ def test_9_where_the_base_can_paint_too_few_of_the_things_captions_count_as_they
     evaluation = measured(0.1, 0.5) | {"known_to_base": {"captions": 100, "known": 3}}
     evaluation["before"]["alignment"], evaluation["after"]["alignment"] = 0.3, alignment
     check = image_checks(evaluation, STRICT)[0]
-    assert check.name == "alignment_gain" and check.passed is passed
+    assert check.name == "alignment_over_base" and check.passed is passed
     assert check.note == "of 100 captions the base paints 3 so that they are recognised: too few"
     if not passed:
         assert "name the thing first in each caption" in refusals(verdict([check], parity=True))[0]
