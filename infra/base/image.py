@@ -22,7 +22,7 @@ from components.data.sample import Sample
 from components.models import denoiser as denoisers
 from components.models.denoiser import Denoiser
 from components.models.text_encoder import TextEncoder
-from components.paths import IMAGE_BASE, TRAINING_STATE
+from components.paths import IMAGE_BASE, REGULARISATION, TRAINING_STATE
 from components.stage import run
 from components.training import image, trainer
 from infra.base import emoji_sets
@@ -41,7 +41,7 @@ RECIPE = TrainImage(
     lora_rank=None,
     caption_dropout=0.1,
     ema_decay=0.999,
-    regularisation=Regularisation(path=Path("data/regularisation"), share=0.0, weight=1.0),
+    regularisation=Regularisation(path=REGULARISATION, share=0.0, weight=1.0),
     model=ImageModel(size=64, patch=8, hidden=256, layers=7, heads=8, text_tokens=16),
 )
 

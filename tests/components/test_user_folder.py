@@ -152,5 +152,5 @@ def test_fifty_pictures_of_every_kind_are_learnt_from_and_judged(
         "before"
     ].keys() & document["after"].keys()
     assert {path.name for path in Path("artifacts/image/sheets").iterdir()} == {
-        "seen.png", "held_out.png", "nearest.png"
+        "seen.png", "held_out.png", "nearest.png", "beside.png"
     }  # fmt: skip

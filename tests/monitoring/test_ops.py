@@ -167,7 +167,7 @@ def test_every_experiment_of_the_newest_report_is_shown(params: Params, tmp_path
 
 def test_prometheus_and_alertmanager_tell_of_failures(params: Params, binaries: Path, tmp_path: Path) -> None:
     shown = CollectorRegistry()  # whatever else this process counted is other tests' and would fire more
-    for metric in (metrics.REQUESTS, metrics.SECONDS):
+    for metric in (metrics.REQUESTS, metrics.SECONDS, metrics.LATE):
         shown.register(metric)
     exporter, thread = start_http_server(0, "127.0.0.1", shown)
     metrics.start_at_zero({"text": [("", "control")]})

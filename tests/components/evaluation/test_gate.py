@@ -60,7 +60,7 @@ def test_9_a_refusal_says_what_it_means_what_to_try_and_where_to_look() -> None:
         assert "train.image." in words and words.endswith("; see artifacts/image/sheets/beside.png")
 
 
-@pytest.mark.parametrize(("alignment", "passed"), [(0.29, True), (0.2, False)])
+@pytest.mark.parametrize(("alignment", "passed"), [(0.295, True), (0.2, False)])
 def test_9_where_the_base_can_paint_too_few_of_the_things_captions_count_as_they_do_for_the_base(
     alignment: float, passed: bool
 ) -> None:

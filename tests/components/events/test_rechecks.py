@@ -66,7 +66,7 @@ def answered(engine: Engine, identifier: str, at: float, judgement: Judgement, j
     rechecks.record(engine, identifier, judgement, judged)
 
 
-def test_a_fault_is_over_once_an_answer_given_since_it_was_found_passes(url: str) -> None:
+def test_a_fault_is_over_once_enough_that_was_given_since_it_was_found_passes(url: str) -> None:
     fine = Judgement(Verdict.SAME, "fine")
     with opened(url) as engine:
         answered(engine, "a", NOW, Judgement(Verdict.FAULT, "another token"), NOW + 60)
@@ -75,9 +75,12 @@ def test_a_fault_is_over_once_an_answer_given_since_it_was_found_passes(url: str
         rechecks.record(engine, "c", fine, NOW + 80)
     assert rechecks.summary(url, "text", NOW + 90).counts[Verdict.FAULT] == 1
     with opened(url) as engine:
-        answered(engine, "d", NOW + 70, fine, NOW + 80)
+        answered(engine, "d", NOW + 70, Judgement(Verdict.SAME, "fine", 499, 0.5, 0.5), NOW + 80)
+    assert rechecks.summary(url, "text", NOW + 90).counts[Verdict.FAULT] == 1
+    with opened(url) as engine:
+        answered(engine, "d2", NOW + 71, Judgement(Verdict.SAME, "fine", 1, 0.1, 0.1), NOW + 80)
     seen = rechecks.summary(url, "text", NOW + 90)
-    assert (seen.counts[Verdict.FAULT], seen.counts[Verdict.SAME], seen.fault) == (0, 3, "")
+    assert (seen.counts[Verdict.FAULT], seen.counts[Verdict.SAME], seen.fault) == (0, 4, "")
     with opened(url) as engine:
         answered(engine, "e", NOW + 81, Judgement(Verdict.FAULT, "again"), NOW + 85)
     assert rechecks.summary(url, "text", NOW + 90).fault == "e: again"

@@ -29,6 +29,7 @@ def test_the_prompts_are_captions_the_base_has_learnt(assets: Path, monkeypatch:
 def test_what_is_rehearsed_is_not_asked_about(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     asked, rehearsed = ({name for _, name in base_captions(10_000, 7, rehearsed=side)} for side in (False, True))
-    known = {entry.name for entry in catalogue(assets) if entry.concept in base_concepts()}
+    concepts = base_concepts()
+    known = {entry.name for entry in catalogue(assets) if entry.concept in concepts}
     assert not asked & rehearsed and asked | rehearsed <= known
     assert 0.2 < len(asked) / (len(asked) + len(rehearsed)) < 0.3

@@ -70,6 +70,7 @@ def fp16(folder: Path) -> None:
 def promise_shards(folder: Path) -> None:
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "text_encoder_3/model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "text_encoder_3/model.safetensors").unlink()
 
 
 def bring_code(folder: Path) -> None:
