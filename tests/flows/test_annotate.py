@@ -41,7 +41,7 @@ def truth(text: str) -> str:
 
 @dataclass
 class Labelling:
-    """A project with accounts of its own, and the data that the flows work on."""
+    """A project with its people, and the data that the flows work on."""
 
     server: Server
     params: Params
@@ -72,15 +72,14 @@ class Labelling:
 def labelling(
     label_studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Labelling]:
-    """A project named after the test, with two annotators, a reviewer and an arbiter."""
+    """A project named after the test; two annotators, a reviewer and an arbiter, who are those of other tests too."""
     monkeypatch.setenv(TOKEN, label_studio.token)
     section = settings(label_studio.url, request.node.name[5:30], batch=8)
     params = load()
     here = Labelling(label_studio, params, write_data(write_set(tmp_path / "set"), tmp_path / "data/image"))
     Project(section).ensure([ANIMAL, FOOD])
     for name in ("ann", "bob", "review", "arbiter"):
-        account = another_account(label_studio, f"{name}-{section.project[:20].replace('_', '-')}")
-        here.people[name] = SimulatedAnnotator(account, Project(section))
+        here.people[name] = SimulatedAnnotator(another_account(label_studio, name), Project(section))
     roles = {"reviewers": (here.people["review"].number,), "arbiters": (here.people["arbiter"].number,)}
     section = section.model_copy(update={"tiers": section.tiers.model_copy(update=roles)})
     events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})

@@ -109,8 +109,7 @@ def labelling(
     section = settings(label_studio.url, request.node.name[5:30], batch=4, template="preference")
     Project(section).ensure(ComparisonSource.labels)
     for name in ("ann", "bob", "cat", "review", "arbiter"):
-        account = another_account(label_studio, f"{name}-{section.project[:20].replace('_', '-')}")
-        answers.people[name] = SimulatedAnnotator(account, Project(section))
+        answers.people[name] = SimulatedAnnotator(another_account(label_studio, name), Project(section))
     tiers = {"reviewers": (answers.people["review"].number,), "arbiters": (answers.people["arbiter"].number,)}
     section = section.model_copy(update={"tiers": section.tiers.model_copy(update={**tiers, "certain": 0.99})})
     answers.params = answers.params.model_copy(update={"annotation": section})

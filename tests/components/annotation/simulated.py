@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,8 +91,9 @@ def sign_up(browser: httpx.Client, link: str, name: str) -> httpx.Response:
     return browser.post(link, data=form, headers={"Referer": str(browser.base_url)})
 
 
+@cache
 def another_account(server: Server, name: str) -> Server:
-    """The server as a new account of the same organisation sees it."""
+    """The server as another account of the same organisation sees it; of a name there is one for all projects."""
     invites = LabelStudio(base_url=server.url, api_key=server.token).organizations.invites
     with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
         sign_up(browser, str(invites.get_invite_link().invite_url), name).raise_for_status()
@@ -108,13 +110,14 @@ class SimulatedAnnotator:
         self.number = str(self.client.users.whoami().id)
         self.template = project.template
         (self.project,) = [p for p in self.client.projects.list(title=project.title) if p.title == project.title]
+        self._numbers: dict[str, int] = {}  # of tasks, by their text: each look costs a fifth of a second
 
     def tasks(self) -> list[Any]:
         return list(self.client.tasks.list(project=self.project.id))
 
     def answer(self, text: str, category: str, why: str = "") -> int:
         """Returns the annotation's number."""
-        return int(self.client.annotations.create(self._task(text).id, result=_result(category, why, self.template)).id)
+        return int(self.client.annotations.create(self._task(text), result=_result(category, why, self.template)).id)
 
     def answer_many(self, numbers: Sequence[int], category: str) -> None:
         """The same answer to many tasks, by the server's own action: one request each takes a fifth of a second."""
@@ -123,7 +126,7 @@ class SimulatedAnnotator:
 
     def write(self, text: str, caption: str) -> None:
         """Answer with a caption."""
-        self.client.annotations.create(self._task(text).id, result=proposal("caption", "", caption))
+        self.client.annotations.create(self._task(text), result=proposal("caption", "", caption))
 
     def edit(self, annotation: int, category: str) -> None:
         self.client.annotations.update(annotation, result=_result(category, "", self.template))
@@ -132,11 +135,14 @@ class SimulatedAnnotator:
         self.client.annotations.delete(annotation)
 
     def skip(self, text: str) -> None:
-        self.client.annotations.create(self._task(text).id, result=[], was_cancelled=True)
+        self.client.annotations.create(self._task(text), result=[], was_cancelled=True)
 
-    def _task(self, text: str) -> Any:
-        (task,) = [task for task in self.tasks() if task.data["text"] == text]
-        return task
+    def _task(self, text: str) -> int:
+        if text not in self._numbers:
+            tasks = self.tasks()
+            assert sum(task.data["text"] == text for task in tasks) == 1
+            self._numbers = {task.data["text"]: task.id for task in tasks}
+        return self._numbers[text]
 
 
 def _result(category: str, why: str = "", template: str = "category") -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def alone(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[lis
 
 
 # Preferences in two of eight pairs: steps of four samples hold them on no rank, on one and on both.
-@pytest.mark.parametrize(("line", "strategy"), [("text", "deepspeed_stage_3"), ("image", "deepspeed_stage_2")])
+@pytest.mark.parametrize(("line", "strategy"), [("text", "deepspeed_stage_3"), ("image", "ddp")])
 def test_1_and_2_two_processes_train_to_the_losses_of_one(
     line: str, strategy: Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
