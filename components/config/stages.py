@@ -228,7 +228,7 @@ class Regularisation(Settings):
 class TrainImage(TrainBase):
     learning_rate: Positive | None = Field(
         default=None,
-        description="Highest learning rate; null: 0.002 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
+        description="Highest learning rate; null: 0.001 of the built-in model, 0.0001 of a pipeline's adapter, 0.00001 "
         "of a whole pipeline",
     )
     start_from_base: bool = Field(description="Fine-tune the shipped base; false trains from random weights")
@@ -239,18 +239,20 @@ class TrainImage(TrainBase):
     caption_dropout: float = Field(
         ge=0, lt=1, description="Share of captions left out in training, which guidance needs"
     )
-    rehearsed: float = Field(
-        ge=0,
-        lt=1,
+    rehearsed: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=0,
-        description="Share of the training pictures that the shipped base paints of what it knows, to keep it",
+        description="Share of the training pictures that the shipped base paints of what it knows, to keep it; null: a "
+        "quarter, where the built-in model starts from its base",
     )
-    keep_step: Literal["last", "best"] = Field(
-        default="last", description="Whose weights are kept: the last step's, or those of the smallest held-out loss"
+    keep_step: Literal["last", "best"] | None = Field(
+        default="last",
+        description="Whose weights are kept: the last step's, or those of the smallest held-out loss; null: the best, "
+        "of the built-in model",
     )
     strength: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=1.0,
-        description="Share of what was learnt that is kept; null: the most at which things are still recognised",
+        description="Share of what was learnt that is kept; null: the most at which things are still recognised, where "
+        "the built-in model starts from its base",
     )
     style: str | None = Field(
         default=None,
@@ -284,10 +286,19 @@ class TrainImage(TrainBase):
     def decided(self, *, built_in: bool) -> TrainImage:
         """These settings with what null leaves open decided for the built-in model, or for a pipeline."""
         if built_in:
-            return self.model_copy(update={"learning_rate": self.learning_rate or 2e-3})
+            keeps = self.start_from_base
+            share = self.rehearsed if self.rehearsed is not None else 0.25 * keeps
+            kept = {"keep_step": self.keep_step or "best", "strength": self.strength if keeps else 1.0}
+            return self.model_copy(update={"learning_rate": self.learning_rate or 1e-3, "rehearsed": share, **kept})
         rate = self.learning_rate or (1e-4 if self.lora_rank else 1e-5)
         twice = self.gradient_checkpointing is not False
-        decided = {"learning_rate": rate, "gradient_checkpointing": twice, "micro_batch": self.micro_batch or 1}
+        neutral: dict[str, Any] = {
+            "rehearsed": 0.0,
+            "keep_step": "last",
+            "strength": 1.0,
+        }  # what null leaves to the built-in model
+        decided = {name: value for name, value in neutral.items() if getattr(self, name) is None}
+        decided |= {"learning_rate": rate, "gradient_checkpointing": twice, "micro_batch": self.micro_batch or 1}
         return self.model_copy(update=decided)
 
     def for_built_in(self) -> dict[str, Any]:
@@ -302,10 +313,9 @@ class TrainImage(TrainBase):
     def _adapter_has_a_base(self) -> TrainImage:
         if self.lora_rank is not None and not self.start_from_base:
             raise ValueError("lora_rank adapts a base: set start_from_base: true, or lora_rank: null")
-        if (self.rehearsed or self.strength != 1) and not self.start_from_base:
+        if (self.rehearsed or self.strength not in (None, 1)) and not self.start_from_base:
             raise ValueError(
-                "train.image.rehearsed and strength keep what a base knows: set start_from_base: true, or rehearsed: 0 "
-                "and strength: 1.0"
+                "train.image.rehearsed and strength keep what a base knows: set start_from_base: true, or both to null"
             )
         return self
 

@@ -290,7 +290,9 @@ def train(config: TrainImage) -> dict[str, Any]:
     before = held_out_loss(denoiser, held_out, config.seed)
     parents = {"data": data.digest, **parents}
     key = trainer.state_key(settings, canonical(parents))
-    learnt = batch.joined(rehearsed(base, encoder, config, len(samples))) if config.rehearsed else batch
+    learnt = batch
+    if config.rehearsed:
+        learnt = batch.joined(rehearsed(base, encoder, config.rehearsed, len(samples), config.seed))
     unseen = held_out if config.keep_step == "best" else None
     tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=unseen)
     averaged, strength = kept(base, tuned, samples, encoder, config)
@@ -304,9 +306,9 @@ def train(config: TrainImage) -> dict[str, Any]:
     return metrics
 
 
-def rehearsed(base: Denoiser, encoder: TextEncoder, config: TrainImage, samples: int) -> Batch:
+def rehearsed(base: Denoiser, encoder: TextEncoder, share: float, samples: int, seed: int) -> Batch:
     """What the base rehearses beside so many samples."""
-    pictures_BCHW, captions = keeping.rehearsal(base, encoder, config.rehearsed, samples, config.seed)
+    pictures_BCHW, captions = keeping.rehearsal(base, encoder, share, samples, seed)
     states_BLD, masks_BL = encoder.encode(captions)
     return Batch(pictures_BCHW, states_BLD[:, None], masks_BL[:, None])
 
@@ -369,7 +371,7 @@ def main() -> None:
     elif config.rehearsed or config.style or config.strength != 1 or config.keep_step != "last":
         raise StageError(
             "train.image.rehearsed, style, strength and keep_step are for the built-in model; base.image.model names a "
-            "pipeline: set rehearsed: 0.0, style: null, strength: 1.0 and keep_step: last"
+            "pipeline: set all four to null"
         )
     else:
         pipeline.train(config, settings.clean.image, *brought_pipeline.opened())

@@ -14,7 +14,7 @@ WRITERS = {
     "nearest_answer": "training's answer to the nearest phrase",
 }
 SETS = ("flat-color-icons", "streamline-emojis", "fxemoji")  # strangers' pictures
-RECIPES = {"plain": "as shipped", "kept": "by the recipe for small sets"}
+RECIPES = {"plain": "without what keeps the base's things", "kept": "as shipped"}
 PROMPTS = {
     "phrase": "the phrase unchanged",
     "nearest_answer": "training's nearest answer",
@@ -138,7 +138,7 @@ BASE = "python -m infra.base.evaluate"
 
 
 def strangers(name: str) -> Callable[[Document], str]:
-    """A set's figures with the parameters as shipped, and by the recipe for small sets."""
+    """A set's figures with the parameters as shipped, and without what keeps the things that the base knows."""
 
     def recipe(row: dict[str, Any]) -> str:
         known, kid, kept = row["known_to_base"], row["kid"], row["base_captions_named"]

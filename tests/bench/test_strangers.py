@@ -22,9 +22,9 @@ def test_icons_become_captioned_pictures_and_only_the_training_changes(tmp_path:
     rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert [row["text"] for row in rows] == ["add row", "red apple: fruit", "smiley face"]
     assert all((folder / row["file_name"]).read_bytes().startswith(b"\x89PNG") for row in rows)
-    strangers.write_parameters(ROOT, tmp_path, strangers.RECIPES["kept"], folder)
+    strangers.write_parameters(ROOT, tmp_path, strangers.RECIPES["plain"], folder)
     changed, shipped = load(tmp_path / "params.yaml"), load(ROOT / "params.yaml")
-    assert changed.prepare.image.path == folder and changed.train.image.rehearsed == 0.25
+    assert changed.prepare.image.path == folder and changed.train.image.rehearsed == 0
     assert changed.model_copy(update={"prepare": shipped.prepare, "train": shipped.train}) == shipped
 
 

@@ -240,3 +240,17 @@ def test_33_a_name_that_no_header_carries_is_refused(tmp_path: Path, name: str) 
     variants = {name: {"weight": 0.5}, "b": {"weight": 0.5}}
     with pytest.raises(ConfigError, match=r"experiments: .*is no name"):
         load_with(tmp_path, "experiments.0.variants", variants)
+
+
+def test_what_null_leaves_open_of_the_image_line_follows_the_model() -> None:
+    shipped = load(ROOT / "params.yaml").train.image
+    names = ("learning_rate", "rehearsed", "keep_step", "strength")
+
+    def decided(built_in: bool, **changes: object) -> tuple[object, ...]:
+        settings = shipped.model_copy(update=changes).decided(built_in=built_in)
+        return tuple(getattr(settings, name) for name in names)
+
+    assert decided(True) == (1e-3, 0.25, "best", None)
+    assert decided(True, rehearsed=0.0, keep_step="last", strength=1.0) == (1e-3, 0.0, "last", 1.0)
+    assert decided(True, start_from_base=False, lora_rank=None) == (1e-3, 0.0, "best", 1.0)
+    assert decided(False) == (1e-4, 0.0, "last", 1.0)

@@ -61,6 +61,7 @@ def settings(**changes: object) -> TrainImage:
         "caption_dropout": 0.1,
         "ema_decay": 0.9,
         "model": SHAPE,
+        "regularisation": {"path": Path("data/regularisation"), "share": 0.0, "weight": 1.0},
     }
     return TrainImage.model_validate({**defaults, **changes})
 

@@ -292,7 +292,7 @@ def test_bf16_trains(project: Path, bases: dict[str, Path]) -> None:
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("sd3", {"min_snr": 5.0}, "StableDiffusion3Pipeline learns by flow matching"),
-    ("sdxl", {"start_from_base": False, "lora_rank": None, "rehearsed": 0.0, "strength": 1.0}, "set it to true"),
+    ("sdxl", {"start_from_base": False, "lora_rank": None}, "set it to true"),
     ("sdxl", {"lora_rank": None, "lora_alpha": 4.0}, "set it to null"),
     ("sdxl", {"strategy": "deepspeed_stage_3"}, "set auto or ddp"),
 ]
