@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prefect.logging import disable_run_logger
@@ -85,6 +86,9 @@ def test_a_pipeline_that_would_go_back_as_too_slow_is_not_put_on_trial(
     package_that_takes(25.0, tmp_path, monkeypatch)
     with disable_run_logger():
         release.require_pictures_in_time(load(), canary=False)
+        monkeypatch.setattr(release, "plan", lambda line, params: SimpleNamespace(champion=None))
+        release.require_pictures_in_time(load(), canary=True)  # the first one goes on no trial
+        monkeypatch.setattr(release, "plan", lambda line, params: SimpleNamespace(champion="image-1"))
         with pytest.raises(StageError, match=r"took 25 s .* release.slow_seconds.image is 20 s: .* too slow"):
             release.require_pictures_in_time(load(), canary=True)
 

@@ -115,6 +115,7 @@ def test_9_what_the_base_can_paint_is_compared_with_the_real_pictures(
     judge: Judge, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image, "named", lambda judge, pictures_BCHW, embeddings_BD: pictures_BCHW[:, 0, 0, 0] > 95)
+    monkeypatch.setattr(image, "LEAST_KNOWN", 3)
     encoder = TextEncoder(tiny_encoder)
     seen = Captions.of([drawn("dog", 90), drawn("red", 100)], encoder, 4)
     held_out = Captions.of([drawn("red", 90), drawn("blue", 160), drawn("apple", 230)], encoder, 4)
@@ -122,6 +123,9 @@ def test_9_what_the_base_can_paint_is_compared_with_the_real_pictures(
     document = image.beside_base(judge, seen, held_out, before, after)
     assert document["known_to_base"] == pytest.approx({"captions": 5, "known": 3, "after": 1 / 3, "real": 1.0})
     assert document["kid_over_base"].keys() == {"value", "standard_error"}
+    monkeypatch.setattr(image, "LEAST_KNOWN", 4)
+    few = image.beside_base(judge, seen, held_out, before, after)
+    assert few["known_to_base"] == {"captions": 5, "known": 3}
 
 
 def test_11_pictures_that_nobody_painted_are_judged_too(judge: Judge, tmp_path: Path) -> None:

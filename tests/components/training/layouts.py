@@ -28,7 +28,7 @@ from tests.tiny_language import write_tiny_base
 COMMON = {"max_steps": 6, "batch_size": 4, "checkpoint_every": 3, "precision": "fp32"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "text": {"learning_rate": 0.02, "learned_share": 0.0, "preference_weight": 1.0, "max_length": 256},
-    "image": {"learning_rate": 0.01, "model": SHAPE.model_dump()},
+    "image": {"learning_rate": 0.01, "model": SHAPE.model_dump(), "rehearsed": 0.0, "strength": 1.0},
 }
 THINGS = ("an apple", "a heart", "a big red rocket", "dog", "a boat on the open sea", "tree", "sun", "a cup of tea")
 
