@@ -295,7 +295,7 @@ def train(config: TrainImage) -> dict[str, Any]:
         learnt = batch.joined(rehearsed(base, encoder, config.rehearsed, len(samples), config.seed))
     unseen = held_out if config.keep_step == "best" else None
     tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=unseen)
-    averaged, strength = kept(base, tuned, samples, encoder, config)
+    averaged, strength = at_strength(base, tuned, samples, encoder, config)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, fitted.losses, config.seed)}
     metrics |= {"kept_step": fitted.kept, "strength": strength}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
@@ -313,7 +313,7 @@ def rehearsed(base: Denoiser, encoder: TextEncoder, share: float, samples: int, 
     return Batch(pictures_BCHW, states_BLD[:, None], masks_BL[:, None])
 
 
-def kept(
+def at_strength(
     base: Denoiser, tuned: Denoiser, samples: list[Sample], encoder: TextEncoder, config: TrainImage
 ) -> tuple[Denoiser, float]:
     """The denoiser that goes on, and how far on the way from the base to the fine-tuned one it lies."""

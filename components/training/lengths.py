@@ -74,6 +74,8 @@ def fitting(chat: Chat, pairs: Sequence[Pair], settings: TrainText, most: int) -
         "pairs_split": halved,
         "answers_too_long": sum(answers(pair, settings) for pair in long)
         - sum(answers(part, settings) for own in parts for part in own),
+        "rejected_too_long": sum(bool(pair.rejected) for pair in long)
+        - sum(bool(part.rejected) for own in parts for part in own),
     }
     longest = f"more than {bound} tokens (the longest has {max(lengths, default=0)})"
     longer = _what_to_do(settings, most)
@@ -106,7 +108,8 @@ def _what_to_do(settings: TrainText, most: int) -> str:
 def split(chat: Chat, pair: Pair, settings: TrainText, bound: int) -> Iterator[Pair]:
     """A conversation in as few parts as have at most `bound` tokens, the last first, each led by its system message.
 
-    Cut is before a user's turn alone. An answer that is too long with its own turn is in no part.
+    Cut is before a user's turn alone. An answer that is too long with its own turn is in no part; where the rejected one
+    is, the wanted one is learned without it.
     """
     said = (*pair.messages, ("assistant", pair.completion))
     first = int(said[0][0] == "system")
@@ -122,6 +125,8 @@ def split(chat: Chat, pair: Pair, settings: TrainText, bound: int) -> Iterator[P
         return all(sample.length <= bound for sample in encode(chat, part(start, end), settings))
 
     end = len(said)
+    if pair.rejected and not fits(end - 2, end):
+        pair = replace(pair, rejected="")
     while end > first:
         start = end - 2
         if end - 1 in untaught or not fits(start, end):

@@ -94,3 +94,15 @@ def test_of_a_conversation_of_which_the_last_answer_alone_is_learned_the_last_tu
     (part,) = split(chat, TALK, settings, 150)
     assert part.completion == "the end" and part.history[1:] == TALK.history[-len(part.history) + 1 :]
     assert len(part.history) > 1
+
+
+def test_a_rejected_answer_that_is_too_long_takes_the_wanted_one_along_no_more(chat: Chat) -> None:
+    pair = replace(PAIRS[0], rejected="x" * 200)
+    settings = SETTINGS.model_copy(update={"max_length": len(chat.encode(PAIRS[0])[0]), "overflow": "split"})
+    fit = fitting(chat, [pair], settings, 512)
+    assert [sample.encoded for sample in fit.samples] == [chat.encode(PAIRS[0])]
+    assert (fit.metrics["answers_too_long"], fit.metrics["rejected_too_long"], fit.metrics["pairs_too_long"]) == (
+        0,
+        1,
+        0,
+    )
