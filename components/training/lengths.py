@@ -108,8 +108,8 @@ def _what_to_do(settings: TrainText, most: int) -> str:
 def split(chat: Chat, pair: Pair, settings: TrainText, bound: int) -> Iterator[Pair]:
     """A conversation in as few parts as have at most `bound` tokens, the last first, each led by its system message.
 
-    Cut is before a user's turn alone. An answer that is too long with its own turn is in no part; where the rejected one
-    is, the wanted one is learned without it.
+    Cut is before a user's turn alone. An answer that is too long with its own turn is in no part; where the
+    rejected one is, the wanted one is learned without it.
     """
     said = (*pair.messages, ("assistant", pair.completion))
     first = int(said[0][0] == "system")
