@@ -170,7 +170,9 @@ def test_it_is_served_and_the_picture_is_that_of_plain_diffusers_with_the_adapte
     response = project.paint(seed=3)
     served = picture_of(response)
     pipeline = diffusers.DiffusionPipeline.from_pretrained(project.folder / "models/sdxl", use_safetensors=True)
-    pipeline.load_lora_weights(project.folder / "artifacts/image/checkpoint")
+    pipeline.load_lora_weights(
+        project.folder / "artifacts/image/checkpoint", weight_name="pytorch_lora_weights.safetensors"
+    )
     noise = torch.Generator().manual_seed(3)
     plain = pipeline(
         PROMPT, height=SIZE, width=SIZE, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise
