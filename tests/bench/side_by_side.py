@@ -51,7 +51,7 @@ def models(steps: int) -> dict[str, Trained]:
 
 
 def write_qwen3(folder: Path, tokenizer: Path) -> None:
-    """2 M parameters in four layers, beside an embedding of 6 M."""
+    """1.5 M parameters in six layers, beside an embedding of 6 M."""
     torch.manual_seed(0)
     words = AutoTokenizer.from_pretrained(tokenizer)
     config = Qwen3Config(
