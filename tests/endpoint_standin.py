@@ -40,6 +40,7 @@ class StandIn:
     url: str
     answer: Callable[[list[Message]], str] = echo
     mode: str = "ok"
+    pause: float = 0.0  # seconds before an answer
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)  # bodies, as they arrived
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -53,8 +54,7 @@ class StandIn:
             status, headers = self.refusals.pop(0)
             error = {"message": f"no: {status}", "code": headers.pop("code", None)}
             return JSONResponse({"error": error}, status, headers)
-        if self.mode == "slow":
-            await asyncio.sleep(SLOW_SECONDS)
+        await asyncio.sleep(SLOW_SECONDS if self.mode == "slow" else self.pause)
         if self.mode == "json":
             return JSONResponse({"choices": [{"message": {"content": self.answer(body["messages"])}}]})
         return StreamingResponse(self.events(body), media_type="text/event-stream")
