@@ -139,7 +139,7 @@ def train(network: nn.Module, losses: Callable[[nn.Module], torch.Tensor], say: 
         after = float(losses(network))
     if not after < before:
         raise ValueError(f"a step makes the loss no smaller: {before:.5f} → {after:.5f}")
-    say("training step", f"loss {before:.3f} → {after:.3f}; {sum(p.numel() for p in trained):,} weights")
+    say("training step", f"loss {before:.4f} → {after:.4f}; {sum(p.numel() for p in trained):,} weights")
     return after
 
 
@@ -152,9 +152,9 @@ def loaded(
 ) -> None:
     """Raises where the network with the adapter from its file has another loss than the `trained` one."""
     found = float(losses(network.eval()))
-    if abs(found - trained) > 1e-4 * trained:
+    if abs(found - trained) > 2e-5 * trained:
         raise ValueError(f"the loaded adapter's loss is {found:.5f}, the trained one's {trained:.5f}")
-    say("adapter saved and loaded", f"loss {found:.3f}")
+    say("adapter saved and loaded", f"loss {found:.4f}")
 
 
 def size(export: Path) -> str:
