@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
+    DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -26,9 +28,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
-    T5Config,
     T5EncoderModel,
     T5TokenizerFast,
+    UMT5EncoderModel,
 )
 
 SIZE = 64  # pixels
@@ -40,13 +42,7 @@ def write_tiny_sdxl(folder: Path, prediction: str = "epsilon") -> Path:
     """Stable Diffusion XL's parts: a UNet, two CLIP encoders, sizes as a condition; predicts the noise."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet = UNet2DConditionModel(
-            sample_size=SIZE // 8,
-            block_out_channels=(16, 32),
-            layers_per_block=1,
-            norm_num_groups=8,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        unet = tiny_unet(
             attention_head_dim=(2, 4),
             use_linear_projection=True,
             addition_embed_type="text_time",
@@ -72,7 +68,7 @@ def write_tiny_sdxl(folder: Path, prediction: str = "epsilon") -> Path:
             ),
             add_watermarker=False,
         )
-    return _save(pipeline, folder)
+    return save(pipeline, folder)
 
 
 def write_tiny_sd3(folder: Path) -> Path:
@@ -104,7 +100,7 @@ def write_tiny_sd3(folder: Path) -> Path:
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )
-    return _save(pipeline, folder)
+    return save(pipeline, folder)
 
 
 def write_tiny_flux(folder: Path) -> Path:
@@ -133,7 +129,7 @@ def write_tiny_flux(folder: Path) -> Path:
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         )
-    return _save(pipeline, folder)
+    return save(pipeline, folder)
 
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -143,7 +139,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def _save(pipeline: StableDiffusionXLPipeline | StableDiffusion3Pipeline | FluxPipeline, folder: Path) -> Path:
+def save(pipeline: DiffusionPipeline, folder: Path) -> Path:
+    """A folder as people bring it, with a card that names a licence."""
     pipeline.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").write_text(CARD, encoding="utf-8")
     return folder
@@ -152,6 +149,18 @@ def _save(pipeline: StableDiffusionXLPipeline | StableDiffusion3Pipeline | FluxP
 def _let_it_speak(layer: torch.nn.Linear) -> None:
     """Such transformers start from an output of 0: no test would see what goes in."""
     torch.nn.init.normal_(layer.weight, std=0.2)
+
+
+def tiny_unet(**more: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **more,
+    )
 
 
 def tiny_vae(channels: int, scaling_factor: float, shift_factor: float | None = None) -> AutoencoderKL:
@@ -199,6 +208,6 @@ def t5_tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(vocab=special + letters, extra_ids=0, model_max_length=TOKENS)
 
 
-def t5_encoder() -> T5EncoderModel:
-    config = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4, pad_token_id=0)
-    return T5EncoderModel(config).eval()
+def t5_encoder(kind: type[T5EncoderModel] | type[UMT5EncoderModel] = T5EncoderModel) -> T5EncoderModel:
+    sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 4}
+    return kind(kind.config_class(**sizes, pad_token_id=0)).eval()

@@ -43,12 +43,14 @@ def reached(d: Document) -> str:
 
 
 def family(line: str, name: str) -> Callable[[Document], str]:
-    """A family's steps, each with its figure or why it is unproven."""
+    """A family's steps, each with its figure, to the first that is unproven, and why."""
 
     def figure(d: Document) -> str:
-        row = d.get(line, {}).get(name)
-        steps = LINES[line].steps
-        said = (f"{step}: {row[step].get('figure') or 'unproven: ' + row[step]['unproven']}" for step in steps if row)
+        row, steps = d.get(line, {}).get(name, {}), LINES[line].steps
+        proven = [step for step in steps if "figure" in row.get(step, {})]
+        said = [f"{step}: {row[step]['figure']}" for step in proven]
+        if row and (left := [step for step in steps if step not in proven]):
+            said.append(f"{', '.join(left)} unproven: {row[left[0]]['unproven']}")
         return "; ".join(said).replace("|", "/")
 
     return figure

@@ -20,12 +20,12 @@ from typing import Annotated, Any
 import typer
 
 from components.artifact import canonical, write_text
-from components.stage import run
+from components.stage import StageError, run
 from tests.bench import image_families, text_families
 
 METRICS = Path("metrics/families.json")
 SECONDS = 100
-WORDS = 160  # characters of an error that the table keeps
+WORDS = 240  # characters of an error that the table keeps
 
 Row = dict[str, dict[str, str]]
 
@@ -55,8 +55,9 @@ def trial(line: str, family: str) -> None:
         try:
             import_module(LINES[line].module).go(family, Path(folder), say)
         except Exception as error:  # what a library raises for a family that it does not take is of every kind
-            words = " ".join(str(error).split()) or type(error).__name__
-            print("\n" + json.dumps({"": {"unproven": f"{type(error).__name__}: {words}"[:WORDS]}}), flush=True)
+            kind = "" if isinstance(error, StageError) else f"{type(error).__name__}: "
+            words = " ".join(f"{kind}{error}".split())
+            print("\n" + json.dumps({"": {"unproven": words[:WORDS]}}), flush=True)
 
 
 def row(line: str, family: str, seconds: int) -> Row:

@@ -15,12 +15,10 @@ from transformers import (
     BertModel,
     Gemma2Config,
     Gemma2Model,
-    T5EncoderModel,
-    UMT5Config,
     UMT5EncoderModel,
 )
 
-from tests.tiny_pipelines import SIZE, clip_encoder, clip_tokenizer, t5_encoder, t5_tokenizer, tiny_vae
+from tests.tiny_pipelines import SIZE, clip_encoder, clip_tokenizer, t5_encoder, t5_tokenizer, tiny_unet, tiny_vae
 
 LATENT = SIZE // 8
 SQUARE = {"height": SIZE, "width": SIZE}
@@ -31,7 +29,6 @@ PAINTED: dict[str, dict[str, Any]] = {
     "sana": {"use_resolution_binning": False, "complex_human_instruction": None},
     "hunyuan_dit": {"use_resolution_binning": False},
 }
-Writer = Callable[[], diffusers.DiffusionPipeline]
 
 
 def paint(pipeline: diffusers.DiffusionPipeline, **given: Any) -> np.ndarray[Any, Any]:
@@ -42,21 +39,11 @@ def paint(pipeline: diffusers.DiffusionPipeline, **given: Any) -> np.ndarray[Any
 
 
 def _stable_diffusion(prediction: str) -> diffusers.DiffusionPipeline:
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=LATENT,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=4,
-        cross_attention_dim=16,
-    )
     return diffusers.StableDiffusionPipeline(
         vae=tiny_vae(channels=4, scaling_factor=0.18215),
         text_encoder=clip_encoder(transformers.CLIPTextModel),
         tokenizer=clip_tokenizer(),
-        unet=unet,
+        unet=tiny_unet(attention_head_dim=4, cross_attention_dim=16),
         scheduler=diffusers.DDIMScheduler(prediction_type=prediction),
         safety_checker=None,
         feature_extractor=None,
@@ -251,10 +238,9 @@ def _aura_flow() -> diffusers.DiffusionPipeline:
         caption_projection_dim=32,
         pos_embed_max_size=64,
     )
-    config = UMT5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4, pad_token_id=0)
     return diffusers.AuraFlowPipeline(
         tokenizer=t5_tokenizer(),
-        text_encoder=UMT5EncoderModel(config).eval(),
+        text_encoder=t5_encoder(UMT5EncoderModel),
         vae=tiny_vae(channels=4, scaling_factor=0.13025),
         transformer=transformer,
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.73),
@@ -309,13 +295,13 @@ def _chroma() -> diffusers.DiffusionPipeline:
     return diffusers.ChromaPipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
         vae=tiny_vae(channels=4, scaling_factor=0.3611, shift_factor=0.1159),
-        text_encoder=T5EncoderModel(t5_encoder().config).eval(),
+        text_encoder=t5_encoder(),
         tokenizer=t5_tokenizer(),
         transformer=transformer,
     )
 
 
-WRITERS: dict[str, Writer] = {
+MAKERS: dict[str, Callable[[], diffusers.DiffusionPipeline]] = {
     "sd1": lambda: _stable_diffusion("epsilon"),
     "sd2": lambda: _stable_diffusion("v_prediction"),
     "pixart_alpha": lambda: _pixart(diffusers.PixArtAlphaPipeline),

@@ -88,11 +88,12 @@ def set_up(project: Path, folder: Path, pictures: Path) -> None:
 
 
 def write_parameters(project: Path, folder: Path, recipe: dict[str, Any], pictures: Path) -> None:
-    """The project's `params.yaml` with other pictures and training parameters."""
+    """The project's `params.yaml` with other pictures and training parameters, which the next stage reads."""
     document = read_yaml(project / "params.yaml")
     document["train"]["image"] |= recipe
     document["prepare"]["image"] |= {"source": "folder", "path": str(pictures)}
     write_yaml(folder / "params.yaml", document)
+    config.load.cache_clear()  # the file is read once by path, and every set and recipe has the same
 
 
 def measured() -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from components.artifact import canonical, write_text
 from components.config import load
 from infra.figures import models
@@ -26,6 +28,13 @@ def test_icons_become_captioned_pictures_and_only_the_training_changes(tmp_path:
     changed, shipped = load(tmp_path / "params.yaml"), load(ROOT / "params.yaml")
     assert changed.prepare.image.path == folder and changed.train.image.rehearsed == 0
     assert changed.model_copy(update={"prepare": shipped.prepare, "train": shipped.train}) == shipped
+
+
+def test_the_next_recipe_is_read_from_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for recipe, steps in (("kept", 150), ("plain", 300)):
+        strangers.write_parameters(ROOT, tmp_path, strangers.RECIPES[recipe], tmp_path)
+        assert load().train.image.max_steps == steps
 
 
 def test_every_set_has_a_row_of_figures() -> None:

@@ -31,7 +31,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "gemma2": HEADS,
     "gemma3_text": {**HEADS, "sliding_window": 64},
-    "phi": {},
+    "phi": {"num_key_value_heads": 4},  # as all of its models
     "phi3": {},
     "gpt2": {},
     "gpt_neox": {},
