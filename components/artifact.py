@@ -103,6 +103,18 @@ def staged(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def link(source: str, target: str) -> str:
+    """A second name of a file, as `shutil.copytree` copies: artifacts are replaced and never written in place.
+
+    A copy where the file system has no such names, or `target` is on another one.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
 def seal(
     folder: Path, *, line: str, kind: str, parents: dict[str, str], parameters: dict[str, Any], metrics: dict[str, Any]
 ) -> Manifest:

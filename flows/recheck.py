@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from components.config import Line, Params, load
 from components.errors import AtelierError
-from components.evaluation.recheck import Kept, judge_picture, judge_texts, parsed
+from components.evaluation.recheck import Kept, judge_texts, parsed
 from components.events import rechecks
 from components.events.database import opened
 from components.events.read import get_deployment
@@ -72,17 +72,23 @@ def step(engine: Engine, line: Line, params: Params) -> str:
             rechecks.record(engine, row["request_id"], judgement, time.time())
             if judgement.verdict is Verdict.FAULT:
                 logger().error("%s by %s: %s", row["request_id"], deployment, judgement.why)
-    return describe(line, rechecks.summary(engine, line, time.time()))
+    return describe(line, rechecks.summary(engine, line, time.time(), store.gone(engine, line)))
 
 
 def judge(
     deployment: Deployment | None, adapter: str, rows: list[Row], params: Params
 ) -> Iterator[tuple[Row, Judgement]]:
-    """Answers of one deployment with one adapter; all unknown, and why, where what computes them is not here."""
+    """Answers of one deployment with one adapter; all unknown, and why, where what computes them is not here.
+
+    None of them where there is no room for it now: they wait for the next time.
+    """
     try:
         if deployment is None:
             raise StageError("the deployment is not recorded: the service ran without a release")
         judges = judge_of(deployment, adapter, params)
+    except references.NotNowError as error:
+        logger().warning("%s: they wait", error)
+        return
     except AtelierError as error:
         yield from ((row, Judgement(Verdict.UNKNOWN, str(error))) for row in rows)
         return
@@ -93,5 +99,5 @@ def judge_of(deployment: Deployment, adapter: str, params: Params) -> Callable[[
     """Who judges the answers of a deployment."""
     if deployment.line == "text":
         return partial(judge_texts, references.text_reference(deployment, adapter))
-    painter, least = references.picture_reference(deployment), params.verify.image.min_image_psnr
-    return lambda kept: [judge_picture(painter, each, least) for each in kept]
+    judged = references.picture_judge(deployment, params.verify.image.min_image_psnr)
+    return lambda kept: [judged(each) for each in kept]

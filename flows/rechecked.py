@@ -7,13 +7,14 @@ import time
 from components.config import Line, Params
 from components.events import rechecks
 from components.events.database import NoDatabaseError, opened
+from components.releases import store
 
 
 def rechecked(line: Line, params: Params) -> str:
     """Of a line within a day, in one line; empty where no answer was kept, or there is no database yet."""
     try:
         with opened(params.events.url, create=False) as engine:
-            seen = rechecks.summary(engine, line, time.time())
+            seen = rechecks.summary(engine, line, time.time(), store.gone(engine, line))
     except NoDatabaseError:
         return ""
     return describe(line, seen) if seen.waiting or any(seen.counts.values()) else ""

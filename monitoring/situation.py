@@ -160,7 +160,7 @@ def gather(params: Params, urls: Mapping[str, str], now: float) -> Situation:
         url = bounded(params.events.url, WAIT_SECONDS)
         standings = {line: _standing(url, line, params.release, now) for line in LINES}
         numbers = {} if metrics else from_events(url, now)
-        rechecked = {line: rechecks.summary(url, line, now) for line in LINES}
+        rechecked = {line: rechecks.summary(url, line, now, store.gone(url, line)) for line in LINES}
     except (AtelierError, SQLAlchemyError, ValueError) as error:  # the last: newer code's states
         problem = str(error)
     if metrics:

@@ -14,21 +14,21 @@ from sqlalchemy import Engine
 
 from bentos.gateway.exchange import Exchange, Gateway
 from bentos.gateway.traffic import log
-from bentos.protocol import ImageJob, Info, Picture, TextJob, Trace
+from bentos.protocol import ImageJob, Picture, TextJob, Trace
 from components.events import rechecks
 from components.events.database import DatabaseError
 from components.events.schema import Sampled
 from components.experiments.assignment import uniform
 from components.lines import LINES
+from components.releases import store
 from monitoring import metrics
 
 TELL_SECONDS = 60.0
 
 
-def wants_recheck(gateway: Gateway, exchange: Exchange, *asked: Info) -> bool:
-    """Whether an answer is in the sample. `asked`: who may have given it, where that matters: nothing paints the
-    pictures of a pipeline again, which alone has a `multiple`."""
-    return uniform(exchange.id, "recheck") < gateway.serving.recheck and not any(info.multiple for info in asked)
+def wants_recheck(gateway: Gateway, exchange: Exchange) -> bool:
+    """Whether an answer is in the sample."""
+    return uniform(exchange.id, "recheck") < gateway.serving.recheck
 
 
 def sample(
@@ -57,7 +57,8 @@ async def tell(engine: Engine) -> None:
     while True:
         try:
             for line in LINES:
-                seen = await asyncio.to_thread(rechecks.summary, engine, line, time.time())
+                gone = await asyncio.to_thread(store.gone, engine, line)
+                seen = await asyncio.to_thread(rechecks.summary, engine, line, time.time(), gone)
                 for verdict, number in seen.counts.items():
                     metrics.RECHECKED.labels(line, verdict.value).set(number)
                 metrics.RECHECK_ERROR.labels(line).set(seen.error or 0.0)

@@ -106,7 +106,7 @@ def compare_pipelines(candidate: Path, champion: Path, held_out: list[Sample], p
         raise StageError(
             f"held-out pictures of {count} concepts; KID needs {LEAST}: add some, or raise split.image.test"
         )
-    runtimes = [load_image(folder, "openvino") for folder in (candidate, champion)]
+    runtimes = [load_image(folder) for folder in (candidate, champion)]
     encoder = PictureEncoder(params.evaluate.image.encoder)
     return pipeline_checks(runtimes[0], runtimes[1], encoder, held_out, params)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Engine, func, select, update
@@ -37,8 +38,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """`why`: in words. `error`, `rounding`: of a text answer, sums over its `tokens` of the squared error (nats) of
-    what served, and of that of the rounded model."""
+    """`why`: in words. `error`, `rounding`: sums over an answer's `tokens` of the squared error of what served (nats),
+    and of that of the rounded model; of a picture by a pipeline, over its values of the squared differences."""
 
     verdict: Verdict
     why: str
@@ -49,9 +50,9 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a line's answers within a day. `error`: of those of a week together, as a multiple of what rounding
-    costs, of the deployment where it is greatest; None where they are too few, and for pictures, which are judged one
-    by one."""
+    """What came of a line's answers within a day; a fault counts until an answer that its deployment gave after it was
+    found has passed. `error`: as a multiple of what rounding costs, the lesser of a week's answers and of the newest
+    ones, of the deployment where it is greatest; None where they are too few."""
 
     counts: Mapping[Verdict, int]
     waiting: int
@@ -83,16 +84,18 @@ def give_up(engine: Engine, now: float) -> int:
         return connection.execute(update(RECHECKS).where(*old).values(values)).rowcount
 
 
-def summary(database: Database, line: Line, now: float) -> Summary:
-    """Of a line's answers that were judged before `now`."""
+def summary(database: Database, line: Line, now: float, gone: Collection[str] = ()) -> Summary:
+    """Of a line's answers that were judged before `now`, but for those of deployments that are `gone`."""
     judged = (RECHECKS.c.line == line, RECHECKS.c.verdict != "", RECHECKS.c.judged >= now - WEEK)
-    columns = [RECHECKS.c[name] for name in ("request_id", "deployment", "verdict", "judged", "measured")]
+    judged += (RECHECKS.c.deployment.not_in([*gone]),)
+    names = ("request_id", "time", "deployment", "adapter", "verdict", "judged", "measured")
+    columns = [RECHECKS.c[name] for name in names]
     open_ = select(func.count()).where(RECHECKS.c.line == line, RECHECKS.c.verdict == "")
     with reading(database, "rechecks") as connection:
         query = select(*columns).where(*judged).order_by(RECHECKS.c.judged.desc()).limit(RECENT)
         week = [dict(row) | json.loads(row["measured"]) for row in connection.execute(query).mappings()]
         still = connection.execute(open_).scalar_one()
-    day = [row for row in week if row["judged"] >= now - DAY]
+    day = [row for row in week if row["judged"] >= now - DAY and not _is_over(row, week)]
     faults = (f"{row['request_id']}: {row['why']}" for row in day if row["verdict"] == Verdict.FAULT)
     return Summary(
         counts={verdict: sum(row["verdict"] == verdict for row in day) for verdict in Verdict},
@@ -102,13 +105,28 @@ def summary(database: Database, line: Line, now: float) -> Summary:
     )
 
 
+def _is_over(fault: Row, rows: Sequence[Row]) -> bool:
+    """Whether its model has given an answer since it was found, and that one passed."""
+    since = (row for row in rows if row["time"] > fault["judged"] and row["verdict"] == Verdict.SAME)
+    model = (fault["deployment"], fault["adapter"])
+    return fault["verdict"] == Verdict.FAULT and any((row["deployment"], row["adapter"]) == model for row in since)
+
+
 def _errors(rows: Sequence[Row]) -> Iterator[float]:
-    """Of each deployment with enough tokens, its answers' error as a multiple of what rounding costs."""
+    """Of each deployment with enough tokens, its answers' error as a multiple of what rounding costs.
+
+    All of them tell what few do not; the newest alone tell when that is over, long before a week is.
+    """
     for deployment in {row["deployment"] for row in rows}:
-        own = [row for row in rows if row["deployment"] == deployment]
-        tokens, error, rounding = (sum(row[name] for row in own) for name in ("tokens", "error", "rounding"))
-        if tokens >= ENOUGH_TOKENS and rounding:
-            yield math.sqrt(error / rounding)
+        own = [row for row in rows if row["deployment"] == deployment and row["rounding"]]
+        before = accumulate((row["tokens"] for row in own), initial=0)
+        newest = [row for row, tokens in zip(own, before, strict=False) if tokens < ENOUGH_TOKENS]
+        if sum(row["tokens"] for row in own) >= ENOUGH_TOKENS:
+            yield min(_error(own), _error(newest))
+
+
+def _error(rows: Sequence[Row]) -> float:
+    return math.sqrt(sum(row["error"] for row in rows) / sum(row["rounding"] for row in rows))
 
 
 def _measured(judgement: Judgement) -> Row:

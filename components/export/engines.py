@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
+from components.models.pipelines import FAMILIES
+
 TASK = "text-generation-with-past"
 
 
@@ -43,7 +45,11 @@ def picture_engines(pipeline: str) -> dict[str, str]:
     kind = f"OV{pipeline}"
     exports = hasattr(modeling_diffusion, kind)
     said = f"exports ({kind})" if exports else f"no: optimum-intel {version('optimum-intel')} has no {kind}"
-    return {"PyTorch": "the reference; trains", "OpenVINO": said}
+    known = pipeline in FAMILIES
+    onnx = (
+        "exports in f32 or f16 (export.image.engine: onnxruntime)" if known else f"no: {pipeline} is of no family here"
+    )
+    return {"PyTorch": "the reference; trains", "OpenVINO": said, "ONNX Runtime": onnx}
 
 
 @contextmanager

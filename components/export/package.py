@@ -16,6 +16,7 @@ from components.artifact import (
     MANIFEST,
     Manifest,
     canonical,
+    link,
     read_manifest,
     seal,
     staged,
@@ -77,7 +78,8 @@ def package(line: Line, source: str, artifacts: Path, metrics: Path) -> Manifest
     checkpoint = read_manifest(artifacts / "checkpoint")
     parents = lineage(checkpoint, export)
     with staged(artifacts / "package") as folder:
-        shutil.copytree(artifacts / "export", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        others = shutil.ignore_patterns(MANIFEST)
+        shutil.copytree(artifacts / "export", folder, dirs_exist_ok=True, ignore=others, copy_function=link)
         write_text(folder / "ATTRIBUTION.md", attribution(line, source, checkpoint.parameters.get("base")))
         write_text(folder / "metrics.json", canonical(measured))
         return seal(folder, line=line, kind="package", parents=parents, parameters=export.parameters, metrics=measured)

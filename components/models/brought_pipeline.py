@@ -58,8 +58,12 @@ def examine(folder: Path, licence: str | None, model: str = "") -> Facts:
     named = licence or licence_of(folder)
     if found := faults(folder, licence):
         raise StageError(f"base.image.model: {model or folder} cannot be used: {'; '.join(found)}")
-    parameters = sum(count for part in _parts(index) for count in _weights(folder / part))
-    return Facts(family.name, named, parameters, family.native_size(folder), digests(folder))
+    return Facts(family.name, named, parameters_of(folder), family.native_size(folder), digests(folder))
+
+
+def parameters_of(folder: Path) -> int:
+    """How many values the weights of a pipeline's components have."""
+    return sum(count for part in _parts(_index(folder)) for count in _weights(folder / part))
 
 
 def faults(folder: Path, licence: str | None) -> list[str]:

@@ -75,6 +75,13 @@ def current(database: Database, line: str) -> list[Release]:
         return _select(connection, RELEASES.c.line == line)
 
 
+def gone(database: Database, line: str) -> set[str]:
+    """Deployments that no release of a line has in service, or on its way there, any more."""
+    releases = current(database, line)
+    here = {release.deployment for release in releases if release.state in (State.CHAMPION, *OPEN)}
+    return {release.deployment for release in releases} - here
+
+
 def history(database: Database, line: str) -> list[Move]:
     """All moves on a line, oldest first."""
     query = select(MOVES).join(RELEASES, MOVES.c.release == RELEASES.c.release).where(RELEASES.c.line == line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,36 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
 from components.runtimes.base import Floats, ImageRequest
+from components.runtimes.pipeline import Keep, PipelineRuntime, Precision
+
+TYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
-def trajectory(pipeline: DiffusionPipeline, request: ImageRequest, size: int) -> tuple[list[Floats], NDArray[np.uint8]]:
+class DiffusersPipeline(PipelineRuntime):
+    """Paints as the export that `folder` describes, by diffusers; `computes_in` may be set between two pictures."""
+
+    def __init__(self, folder: Path, pipeline: DiffusionPipeline, computes_in: Precision = "f32") -> None:
+        super().__init__(folder)
+        self._pipeline = pipeline
+        self.computes_in = computes_in
+
+    def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
+        with torch.autocast("cpu", TYPES.get(self.computes_in), enabled=self.computes_in in TYPES):
+            latents, picture = trajectory(self._pipeline, request, side, parts)
+        for step, latents_BCHW in enumerate(latents if keep else ()):
+            keep(step, latents_BCHW)
+        return picture
+
+
+def trajectory(
+    pipeline: DiffusionPipeline, request: ImageRequest, size: int, parts: Sequence[str] = ()
+) -> tuple[list[Floats], NDArray[np.uint8]]:
     """What the pipeline takes the picture's latents to be after each step, and the picture of `size` pixels.
 
     A scheduler that can tell says what it takes the finished latents to be, others where they are now; GenAI gives the
-    same. Started from torch's noise of the request's seed.
+    same. Started from torch's noise of the request's seed. `parts`: what each text encoder is to read of the prompt.
     """
+    others = {f"prompt_{number}": part for number, part in enumerate(parts[1:], 2)}
     latents: list[Floats] = []
     step = pipeline.scheduler.step
 
@@ -29,13 +53,14 @@ def trajectory(pipeline: DiffusionPipeline, request: ImageRequest, size: int) ->
     pipeline.scheduler.step = recorded
     try:
         picture_HWC = pipeline(
-            request.prompt,
+            parts[0] if parts else request.prompt,
             width=request.size or size,
             height=request.size or size,
             num_inference_steps=request.steps,
             guidance_scale=request.guidance,
             generator=torch.Generator().manual_seed(request.seed),
             output_type="np",
+            **others,
         ).images[0]
     finally:
         del pipeline.scheduler.step  # the class's own again

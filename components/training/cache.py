@@ -1,14 +1,16 @@
 """Tensors that cost much to compute, kept as safetensors by the digest of what they are computed from.
 
 A file is written whole or not at all. One that is cut off, damaged or another thing is computed again: a bad file costs
-time and never ends a run. Knows nothing of what the tensors mean.
+time and never ends a run. What nobody has read for longest goes first where there is too much. Knows nothing of what
+the tensors mean.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -40,6 +42,21 @@ class Cache:
             self._write(key, self.compute(key))
         return len(missing)
 
+    def prune(self, needed: Collection[str], most: int) -> int:
+        """Remove what was read longest ago until the folder holds `most` bytes, but nothing that is `needed`.
+
+        Returns how many files went. Another training that needs them computes them again.
+        """
+        found = [(path.stat(), path) for path in self.folder.glob("*/*.safetensors")]
+        left, gone = sum(stat.st_size for stat, _ in found), 0
+        for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime):
+            if left <= most:
+                break
+            if path.stem not in needed:
+                path.unlink(missing_ok=True)
+                left, gone = left - stat.st_size, gone + 1
+        return gone
+
     def __getitem__(self, key: str) -> Tensors:
         found = self._read(key)
         if found is None:  # lost or damaged since it was written
@@ -58,7 +75,11 @@ class Cache:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError):
             return None
-        return tensors if stated == _digest(tensors) else None
+        if stated != _digest(tensors):
+            return None
+        with suppress(OSError):  # one that may not be written to, or that another training has just removed
+            os.utime(self._path(key))  # `prune` goes by when a file was read last
+        return tensors
 
     def _write(self, key: str, tensors: Tensors) -> None:
         path = self._path(key)

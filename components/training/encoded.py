@@ -28,6 +28,8 @@ from components.training import buckets
 from components.training.buckets import Cut
 from components.training.cache import Cache, Tensors, key_of
 
+MOST_BYTES = 10 * 2**30  # of latents, and of states, that are kept where a training needs fewer
+
 
 class Batch(NamedTuple):
     """Latents BCHW and, for each of them, the states that the network is conditioned on."""
@@ -109,10 +111,16 @@ class Encoded:
         self.states = Cache(folder / "states", self._compute_states)
 
     def fill(self, pictures: Sequence[Item], captions: Sequence[str]) -> tuple[int, int]:
-        """Compute what is not there yet, then release the encoders; returns how many latents and states that were."""
-        states = self.states.fill([self._caption_key(caption) for caption in (None, *captions)])
-        latents = self.latents.fill([self._item_key(item) for item in pictures])
+        """Compute what is not there yet, then release the encoders; returns how many latents and states that were.
+
+        Of what others have computed, as much is kept as there is room for beside it.
+        """
+        of_captions = [self._caption_key(caption) for caption in (None, *captions)]
+        of_pictures = [self._item_key(item) for item in pictures]
+        states, latents = self.states.fill(of_captions), self.latents.fill(of_pictures)
         self.encoders.release()
+        self.states.prune({*of_captions}, MOST_BYTES)
+        self.latents.prune({*of_pictures}, MOST_BYTES)
         return latents, states
 
     def of_caption(self, caption: str | None) -> States:

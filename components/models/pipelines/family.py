@@ -38,6 +38,7 @@ class Family(ABC):
     longest: ClassVar[dict[str, int]] = {}  # tokens that the pipeline reads, by tokenizer, where not its own length
     kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
     weighed_by_snr: ClassVar[bool] = False  # whether a min-SNR weight has a meaning
+    guided: ClassVar[bool] = True  # by a second pass without a caption; else the network is told the scale
 
     @property
     def name(self) -> str:
@@ -120,6 +121,10 @@ class Family(ABC):
     def encode(self, pipeline: diffusers.DiffusionPipeline, captions: Sequence[str]) -> States:
         """The states of captions as the pipeline itself makes them when it paints, one row for each caption."""
 
+    @abstractmethod
+    def states(self, pipeline: diffusers.DiffusionPipeline, ids: dict[str, Tensor]) -> States:
+        """The same from token ids BL of each tokenizer, as long as its encoder reads: what is exported."""
+
     def cut(self, folder: Path, captions: Sequence[str]) -> int:
         """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""
         whole: set[int] = set()
@@ -198,6 +203,13 @@ class Family(ABC):
             output_type="latent",
         ).images
         return self.to_pictures(pipeline, latents)
+
+    @abstractmethod
+    def levels(self, scheduler: Any, steps: int, latents: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Noise levels from the first step to the last, one more than steps, and the times that `predict` takes there.
+
+        As the pipeline has them from its sampling scheduler, for latents of that height and width.
+        """
 
     # --- training --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -22,6 +23,7 @@ class Flow(Family):
 
     samplers = ("FlowMatchEulerDiscreteScheduler",)
     patch = 2  # latents that the transformer reads as one token, along a side
+    even = False  # whether the pipeline itself spaces the levels that its scheduler then shifts
 
     def multiple(self, folder: Path) -> int:
         return self.factor(folder) * self.patch
@@ -37,12 +39,21 @@ class Flow(Family):
 
     def shift(self, scheduler: Any, tokens: int) -> float:
         """By how much times lean towards noise; dynamic ones grow with a picture's tokens."""
-        config = scheduler.config
-        if not config.use_dynamic_shifting:
-            return float(config.shift)
+        if not scheduler.config.use_dynamic_shifting:
+            return float(scheduler.config.shift)
+        mu = self._mu(scheduler.config, tokens)
+        return math.exp(mu) if scheduler.config.time_shift_type == "exponential" else mu
+
+    def _mu(self, config: Any, tokens: int) -> float:
         slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-        mu = config.base_shift + slope * (tokens - config.base_image_seq_len)
-        return math.exp(mu) if config.time_shift_type == "exponential" else mu
+        return float(config.base_shift + slope * (tokens - config.base_image_seq_len))
+
+    def levels(self, scheduler: Any, steps: int, latents: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        given: dict[str, Any] = {"sigmas": np.linspace(1, 1 / steps, steps)} if self.even else {}
+        if scheduler.config.use_dynamic_shifting:
+            given["mu"] = self._mu(scheduler.config, latents[0] * latents[1] // self.patch**2)
+        scheduler.set_timesteps(None if self.even else steps, **given)
+        return scheduler.sigmas, scheduler.timesteps / scheduler.config.num_train_timesteps
 
     def noised(self, scheduler: Any, latents_BCHW: Tensor, noise_BCHW: Tensor, time_B: Tensor) -> Tensor:
         sigma_B111 = time_B.view(-1, 1, 1, 1)

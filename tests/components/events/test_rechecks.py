@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from components.config import Line
 from components.events import rechecks
@@ -59,3 +59,45 @@ def test_few_tokens_say_nothing_and_a_day_is_over(url: str) -> None:
     assert rechecks.summary(url, "text", NOW).error is None
     assert sum(rechecks.summary(url, "text", NOW + 2 * DAY).counts.values()) == 0
     assert rechecks.summary(url, "image", NOW).waiting == 0
+
+
+def answered(engine: Engine, identifier: str, at: float, judgement: Judgement, judged: float) -> None:
+    commit(engine, [sampled(identifier, at)])
+    rechecks.record(engine, identifier, judgement, judged)
+
+
+def test_a_fault_is_over_once_an_answer_given_since_it_was_found_passes(url: str) -> None:
+    fine = Judgement(Verdict.SAME, "fine")
+    with opened(url) as engine:
+        answered(engine, "a", NOW, Judgement(Verdict.FAULT, "another token"), NOW + 60)
+        answered(engine, "b", NOW + 50, fine, NOW + 60)  # given before anybody knew
+        commit(engine, [sampled("c", NOW + 70).model_copy(update={"deployment": "text-2"})])
+        rechecks.record(engine, "c", fine, NOW + 80)
+    assert rechecks.summary(url, "text", NOW + 90).counts[Verdict.FAULT] == 1
+    with opened(url) as engine:
+        answered(engine, "d", NOW + 70, fine, NOW + 80)
+    seen = rechecks.summary(url, "text", NOW + 90)
+    assert (seen.counts[Verdict.FAULT], seen.counts[Verdict.SAME], seen.fault) == (0, 3, "")
+    with opened(url) as engine:
+        answered(engine, "e", NOW + 81, Judgement(Verdict.FAULT, "again"), NOW + 85)
+    assert rechecks.summary(url, "text", NOW + 90).fault == "e: again"
+
+
+def test_what_a_deployment_that_is_gone_did_counts_no_longer(url: str) -> None:
+    with opened(url) as engine:
+        answered(engine, "a", NOW, Judgement(Verdict.FAULT, "another token", 600, 9.0, 1.0), NOW)
+    assert rechecks.summary(url, "text", NOW).error == pytest.approx(3)
+    seen = rechecks.summary(url, "text", NOW, {"text-1"})
+    assert (seen.counts[Verdict.FAULT], seen.error, seen.fault) == (0, None, "")
+
+
+def test_errors_are_over_once_the_newest_answers_are_fine(url: str) -> None:
+    with opened(url) as engine:
+        answered(engine, "bad", NOW, Judgement(Verdict.SAME, "fine", 5000, 45.0, 5.0), NOW)
+    assert rechecks.summary(url, "text", NOW).error == pytest.approx(3)
+    with opened(url) as engine:
+        answered(engine, "few", NOW + 1, Judgement(Verdict.SAME, "fine", 400, 0.4, 0.4), NOW + 1)
+    assert rechecks.summary(url, "text", NOW + 2).error == pytest.approx((45.4 / 5.4) ** 0.5)
+    with opened(url) as engine:
+        answered(engine, "more", NOW + 2, Judgement(Verdict.SAME, "fine", 400, 0.4, 0.4), NOW + 2)
+    assert rechecks.summary(url, "text", NOW + 3).error == pytest.approx(1)

@@ -30,6 +30,7 @@ def test_a_promotion_retires_the_champion_and_a_rollback_reinstates_it(url: str)
         release_directly(engine, "text-1")
         release_directly(engine, "text-2")
         check(store.current(engine, "text"), store.history(engine, "text"))
+        assert store.gone(engine, "text") == {"text-1"} and store.gone(engine, "image") == set()
         token = take(engine, "text", "ada", 30).token
         assert store.rollback(engine, "text", Note("bob", "odd\x00 pictures"), token).release == "text-1.1"
         moves = store.history(engine, "text")
@@ -44,9 +45,10 @@ def test_a_promotion_retires_the_champion_and_a_rollback_reinstates_it(url: str)
         assert moves[0].evidence == {"kid": 0.01}
         with pytest.raises(UnknownReleaseError, match=r"no champion before text-1\.1"):
             store.rollback(engine, "text", NOTE, token)
+        assert store.gone(engine, "text") == {"text-2"}
         again = store.register(engine, "text-2", NOTE, token)  # what was rolled back may be tried anew
         assert (again.release, again.version) == ("text-2.2", 1)
-        assert store.register(engine, "text-2", NOTE, token) == again
+        assert store.register(engine, "text-2", NOTE, token) == again and store.gone(engine, "text") == set()
 
 
 def test_what_is_refused_says_why_and_changes_nothing(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,3 +73,16 @@ def test_a_computation_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_key_names_all_that_a_value_follows_from() -> None:
     assert key_of("a", [1, 2]) == key_of("a", [1, 2]) != key_of("a", [1, 3])
+
+
+def test_what_was_read_longest_ago_goes_first_and_what_is_needed_stays(cache: Cache) -> None:
+    cache.fill(KEYS)
+    files = {key: next(cache.folder.rglob(f"{key}.safetensors")) for key in KEYS}
+    size = files[KEYS[0]].stat().st_size
+    for key, read in zip(KEYS, (2, 1), strict=True):
+        os.utime(files[key], (read, read))
+    assert cache.prune((), 2 * size) == 0
+    assert cache[KEYS[1]]["value"].item() == 1  # read just now
+    assert cache.prune((), size) == 1 and not files[KEYS[0]].exists()
+    assert cache.prune({KEYS[1]}, 0) == 0 and files[KEYS[1]].exists()
+    assert cache.prune((), 0) == 1
