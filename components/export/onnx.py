@@ -5,6 +5,7 @@ Knows the two quirks of the networks exported here, and nothing of files other t
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,9 @@ def traced(
     module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], free: Mapping[str, dict[int, Any]]
 ) -> onnx_ir.Model:
     """`module` as a graph; `free`: dimensions, by input, that may differ from those of the examples."""
+    shapes: tuple[Any, ...] = tuple(free.get(name) for name in inputs)
+    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
+        shapes = (shapes,)  # all of them are one argument
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)  # notes about torchvision's operators and constant folding
     with warnings.catch_warnings(), torch.no_grad():
@@ -66,7 +70,7 @@ def traced(
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=tuple(free.get(name) for name in inputs),
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

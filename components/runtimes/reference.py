@@ -24,13 +24,21 @@ class DiffusersPipeline(PipelineRuntime):
         super().__init__(folder)
         self._pipeline = pipeline
         self.computes_in = computes_in
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):  # between the networks all engines compute in float32
+                part.register_forward_hook(_widened)
 
     def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
         with torch.autocast("cpu", TYPES.get(self.computes_in), enabled=self.computes_in in TYPES):
             latents, picture = trajectory(self._pipeline, request, side, parts)
-        for step, latents_BCHW in enumerate(latents if keep else ()):
-            keep(step, latents_BCHW)
+        if keep is not None:
+            for step, latents_BCHW in enumerate(latents):
+                keep(step, latents_BCHW)
         return picture
+
+
+def _widened(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+    return tuple(each.float() for each in output) if type(output) is tuple else output
 
 
 def trajectory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +44,7 @@ class Made:
         )
         self.write(1.0)
 
-    def write(self, factor: float, **serving: Any) -> None:
+    def write(self, factor: float) -> None:
         """The export, with the largest matrix of the network `factor` times as large as it was trained."""
 
         def read() -> Any:
@@ -53,8 +54,8 @@ class Made:
             max(matrices, key=torch.Tensor.numel).data *= factor
             return pipeline
 
-        settings = SERVING.model_copy(update=serving)
-        write_pipeline(read, self.family, self.base, self.parameters, settings, self.export)
+        shutil.rmtree(self.export, ignore_errors=True)
+        write_pipeline(read, self.family, self.base, self.parameters, SERVING, self.export)
 
     def measured(self) -> dict[str, Any]:
         captions = ["a red apple", "a dog"]
