@@ -160,18 +160,6 @@ def test_what_has_no_room_now_waits_and_what_never_has_is_unknown(
     monkeypatch.setattr(references, "host_memory", lambda: memory)
     seen = project.run()
     assert (seen.counts["unknown"], seen.waiting) == (unknown, 1 - unknown)
-    monkeypatch.undo()
-
-
-@pytest.mark.parametrize(("memory", "unknown"), [((0, 10**12), 0), ((0, 0), 1)])
-def test_what_has_no_room_now_waits_and_what_never_has_is_unknown(
-    project: Project, monkeypatch: pytest.MonkeyPatch, memory: tuple[int, int], unknown: int
-) -> None:
-    project.run()
-    project.answer()
-    monkeypatch.setattr(references, "host_memory", lambda: memory)
-    seen = project.run()
-    assert (seen.counts["unknown"], seen.waiting) == (unknown, 1 - unknown)
 
 
 def test_a_picture_is_painted_again_by_the_package_that_painted_it(
