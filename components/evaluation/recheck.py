@@ -40,7 +40,7 @@ Kept = tuple[dict[str, Any], dict[str, Any]]  # a job and its answer
 GREEDY = 1e-6  # a temperature at which nothing but the likeliest token has any probability
 # Of top-p: what rounding changes the mass of likelier tokens by is in `surer_T` already; this is float32's own share.
 SLACK = 1e-3
-PIXEL = 1 / 6  # squared difference of two values that were rounded to whole ones each by itself
+PIXEL = 0.005  # squared difference of float32's own rounding: one value in 200 comes out 1 more or less
 MOST_ROUNDING = 2.0  # of one picture by a pipeline
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ class DiffusersPipeline(PipelineRuntime):
         super().__init__(folder)
         self._pipeline = pipeline
         self.computes_in = computes_in
+        # OpenVINO GenAI leaves the fraction of a value out, and so makes half of them 1 less than rounding does.
+        self._whole_values = np.trunc if self.description.engine == "openvino" else np.rint
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):  # between the networks all engines compute in float32
                 part.register_forward_hook(_widened)
 
     def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
         with torch.autocast("cpu", TYPES.get(self.computes_in), enabled=self.computes_in in TYPES):
-            latents, picture = trajectory(self._pipeline, request, side, parts)
+            latents, picture = trajectory(self._pipeline, request, side, parts, self._whole_values)
         if keep is not None:
             for step, latents_BCHW in enumerate(latents):
                 keep(step, latents_BCHW)
@@ -42,7 +44,11 @@ def _widened(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
 
 
 def trajectory(
-    pipeline: DiffusionPipeline, request: ImageRequest, size: int, parts: Sequence[str] = ()
+    pipeline: DiffusionPipeline,
+    request: ImageRequest,
+    size: int,
+    parts: Sequence[str] = (),
+    whole: Callable[[Floats], Floats] = np.rint,
 ) -> tuple[list[Floats], NDArray[np.uint8]]:
     """What the pipeline takes the picture's latents to be after each step, and the picture of `size` pixels.
 
@@ -72,4 +78,4 @@ def trajectory(
         ).images[0]
     finally:
         del pipeline.scheduler.step  # the class's own again
-    return latents, np.rint(picture_HWC * 255).astype(np.uint8)
+    return latents, whole(picture_HWC * 255).astype(np.uint8)
