@@ -403,6 +403,9 @@ class ExportImage(Settings):
         description="What the exported network computes in; of a brought pipeline, what its weights are stored in"
     )
     calibration: Count = Field(description="Inputs that int8 of the built-in network is calibrated on")
+    engine: Literal["openvino", "onnxruntime"] = Field(
+        default="openvino", description="What runs a brought pipeline; the built-in network is exported for both"
+    )
 
 
 class VerifyText(Settings):

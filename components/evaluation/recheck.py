@@ -4,7 +4,8 @@ Text is not sampled again, as no two samplers draw alike: the served tokens are 
 (`replay`). A fault is a conversation that became other tokens; a token that the trained model could not have sampled,
 however rounding fell; an answer that ended where it would not have. What no single answer shows, many do: the error of
 the engine's log-probabilities, beside that of the rounded model on the same tokens (`components.events.rechecks`).
-A picture is painted again from its seed, and compared pixel by pixel.
+A picture is painted again from its seed, and compared pixel by pixel; that of a pipeline with what the pipeline paints
+with the weights that are stored, and their distance with what the engine's arithmetic costs.
 
 It cannot see: a wrong choice among tokens that are all likely (a sampler that always takes the second), and what
 happened on the way from these tokens to the user.
@@ -16,12 +17,14 @@ import base64
 import binascii
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedModel
 
@@ -31,11 +34,14 @@ from components.evaluation.rounding import rounded
 from components.events.rechecks import Judgement, Verdict
 from components.models.language import Chat
 from components.runtimes.base import ImageRequest, ImageRuntime
+from components.runtimes.reference import DiffusersPipeline
 
 Kept = tuple[dict[str, Any], dict[str, Any]]  # a job and its answer
 GREEDY = 1e-6  # a temperature at which nothing but the likeliest token has any probability
 # Of top-p: what rounding changes the mass of likelier tokens by is in `surer_T` already; this is float32's own share.
 SLACK = 1e-3
+PIXEL = 0.005  # squared difference of float32's own rounding: one value in 200 comes out 1 more or less
+MOST_ROUNDING = 2.0  # of one picture by a pipeline
 
 
 @dataclass(frozen=True)
@@ -94,19 +100,55 @@ def _impossible(chat: Chat, served: Answer, exact: Replayed, positions: Sequence
 def judge_picture(reference: ImageRuntime, kept: Kept, min_psnr: float) -> Judgement:
     """Of an `ImageJob` and its `Picture`, as the gateway keeps them; `min_psnr` in dB."""
     job, answer = kept
-    try:
-        served = Image.open(io.BytesIO(base64.b64decode(answer["png"], validate=True))).convert("RGB")
-    except (OSError, binascii.Error) as error:
-        return Judgement(Verdict.FAULT, f"what was served is no picture: {error}")
     request = ImageRequest(job["prompt"], job["seed"], job["steps"], job["guidance"])
-    painted = Image.fromarray(reference.generate([request])[0])
-    if job["side"] and job["side"] != painted.width:
-        painted = painted.resize((job["side"], job["side"]), Image.Resampling.LANCZOS)  # as the Bento does
-    if painted.size != served.size:
-        return Judgement(Verdict.FAULT, f"{served.size} pixels were served, {painted.size} were asked for")
-    ratio = psnr(np.asarray(served), np.asarray(painted))
+    try:
+        served_HWC, painted_HWC = alike(answer["png"], reference.generate([request])[0], job["side"])
+    except ValueError as error:
+        return Judgement(Verdict.FAULT, str(error))
+    ratio = psnr(served_HWC, painted_HWC)
     verdict = Verdict.SAME if ratio >= min_psnr else Verdict.FAULT
     return Judgement(verdict, f"{ratio:.1f} dB from the picture that PyTorch paints, at least {min_psnr:g} is required")
+
+
+def judge_pipeline_picture(reference: DiffusersPipeline, kept: Kept) -> Judgement:
+    """The same of a picture that a pipeline's export painted; `reference` has the weights that are stored in it."""
+    job, answer = kept
+    native, side = reference.description.size, job["side"]
+    smaller = side if side and side < native else None  # painted so, where larger ones are enlarged
+    request = ImageRequest(job["prompt"], job["seed"], job["steps"], job["guidance"], smaller)
+    served_in, reference.computes_in = reference.computes_in, "f32"
+    exact_HWC = reference.generate([request])[0]
+    reference.computes_in = served_in
+    coarse_HWC = reference.generate([request])[0] if served_in != "f32" else exact_HWC
+    try:
+        served_HWC, painted_HWC = alike(answer["png"], exact_HWC, side)
+    except ValueError as error:
+        return Judgement(Verdict.FAULT, str(error))
+    values = served_HWC.size
+    error = _squared(served_HWC, painted_HWC)
+    rounding = _squared(exact_HWC, coarse_HWC) * values / exact_HWC.size + PIXEL * values
+    times = math.sqrt(error / rounding)
+    verdict = Verdict.SAME if times <= MOST_ROUNDING else Verdict.FAULT
+    why = f"it differs from what diffusers paints {times:.2f} times as much as rounding costs, up to {MOST_ROUNDING:g}"
+    return Judgement(verdict, why, values, error, rounding)
+
+
+def _squared(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return float(np.square(one.astype(np.float64) - other).sum())
+
+
+def alike(png: str, painted_HWC: NDArray[np.uint8], side: int | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A served picture and one that was painted again, as large as was asked for; raises `ValueError` in words."""
+    try:
+        served = Image.open(io.BytesIO(base64.b64decode(png, validate=True))).convert("RGB")
+    except (OSError, binascii.Error) as error:
+        raise ValueError(f"what was served is no picture: {error}") from error
+    painted = Image.fromarray(painted_HWC)
+    if side and side != painted.width:
+        painted = painted.resize((side, side), Image.Resampling.LANCZOS)  # as the Bento does
+    if painted.size != served.size:
+        raise ValueError(f"{served.size} pixels were served, {painted.size} were asked for")
+    return np.asarray(served), np.asarray(painted)
 
 
 def parsed(row: Mapping[str, Any]) -> Kept:

@@ -123,11 +123,15 @@ class Family(ABC):
             )
 
     def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:
-        """What OpenVINO GenAI's file of the scheduler says otherwise, so that it samples as diffusers does.
+        """What the file of the scheduler that is served says otherwise, so that an engine samples as diffusers does.
 
         A noise schedule's betas as numbers: GenAI spaces them without the last one, so that each is 0.1 % less.
         """
         return {"trained_betas": scheduler.betas.tolist()}
+
+    def as_served(self, scheduler: Any, folder: Path) -> Any:
+        """The sampling scheduler with what `written_out` says."""
+        return type(scheduler).from_config({**scheduler.config, **self.written_out(scheduler, folder)})
 
     # --- captions and pictures -------------------------------------------------------------------------------------
 
@@ -138,6 +142,10 @@ class Family(ABC):
     @abstractmethod
     def blank(self, folder: Path, rows: int) -> States:
         """Zeros in the place of states, as the configurations size them, for a plan."""
+
+    @abstractmethod
+    def states(self, pipeline: diffusers.DiffusionPipeline, ids: dict[str, Tensor]) -> States:
+        """What `encode` makes, from token ids BL of each tokenizer, as long as its encoder reads: what is exported."""
 
     def cut(self, folder: Path, captions: Sequence[str]) -> int:
         """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""
@@ -226,6 +234,13 @@ class Family(ABC):
     def unpacked(self, pipeline: diffusers.DiffusionPipeline, latents: Tensor, size: int) -> Tensor:
         """Latents BCHW of those that the pipeline puts out, of pictures of `size`."""
         return latents
+
+    @abstractmethod
+    def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
+        """Noise levels from the first step to the last, one more than steps, and the times that `predict` takes there.
+
+        As the pipeline has them from its sampling scheduler, which `written_out` has made the same for all sizes.
+        """
 
     # --- training --------------------------------------------------------------------------------------------------
 

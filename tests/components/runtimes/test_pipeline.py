@@ -12,10 +12,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.artifact import ArtifactError, seal
-from components.config import load
+from components.config import ExportImage, load
 from components.models.pipelines import family_of
 from components.runtimes.base import ImageRequest, NotFiniteError
-from components.runtimes.image import load_image, load_sampler
+from components.runtimes.image import load_image, load_pipeline, load_sampler
 from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut
 from tests.conftest import ROOT, TinyPipeline
 from tests.tiny_pipelines import write_tiny_sd3
@@ -82,8 +82,8 @@ def test_sd3_without_t5_paints_what_its_reference_paints(tmp_path: Path) -> None
     index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
     (base / "model_index.json").write_text(json.dumps(index))
     family, request = family_of(base), ImageRequest("a cat", 1, 2, 2.0)
-    serving = load(ROOT / "params.yaml").serving
-    runtime = write_pipeline(lambda: family.read(base), family, base, "f32", serving, tmp_path / "export")
+    serving, parameters = load(ROOT / "params.yaml").serving, ExportImage(weight_format="f32", calibration=1)
+    runtime = write_pipeline(lambda: family.read(base), family, base, parameters, serving, tmp_path / "export")
     expected, _ = trajectory(family.read(base), request, 64)
     assert apart(runtime.trajectory(request)[0], expected) < 1e-4
 
@@ -117,7 +117,7 @@ def test_a_damaged_folder_is_refused(tiny_pipeline: TinyPipeline, tmp_path: Path
         load_image(folder, "openvino")
     (folder / DESCRIPTION).write_text('{"size": 64}')
     with pytest.raises(ArtifactError, match=f"no readable {DESCRIPTION}"):
-        PipelineRuntime(folder)
+        load_pipeline(folder)
 
 
 def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tmp_path: Path) -> None:
@@ -132,5 +132,5 @@ def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tm
                 weights.seek(int(offset))
                 weights.write(np.full(int(size) // 4, np.nan, np.float32).tobytes())
     with pytest.raises(NotFiniteError, match="2 of 2 pictures came out NaN") as caught:
-        PipelineRuntime(folder).generate(REQUESTS[:2])
+        load_pipeline(folder).generate(REQUESTS[:2])
     assert caught.value.pictures == [None, None]
