@@ -152,6 +152,7 @@ def picture_judge(deployment: Deployment, min_psnr: float) -> Callable[[Kept], J
     require_room(sum(brought_pipeline.parameters(base).values()), deployment.deployment)
     family, description = family_of(base), Description.read(folder)
     pipeline = as_stored(adapted(base, checkpoint), family, description.weight_format)
+    pipeline.scheduler = family.as_served(pipeline.scheduler, base)
     served_in = computes_in(description.weight_format) if description.engine == "openvino" else "f32"
     reference = DiffusersPipeline(folder, pipeline, served_in)
     return lambda kept: judge_pipeline_picture(reference, kept)

@@ -407,6 +407,12 @@ class ExportImage(Settings):
         default="openvino", description="What runs a brought pipeline; the built-in network is exported for both"
     )
 
+    @model_validator(mode="after")
+    def _is_stored_for_its_engine(self) -> ExportImage:
+        if self.engine == "onnxruntime" and self.weight_format == "int8":
+            raise ValueError("onnxruntime takes pipelines in f32 or f16: change weight_format, or engine to openvino")
+        return self
+
 
 class VerifyText(Settings):
     prompts: Count = Field(description="Held-out prompts on which engine and PyTorch are compared")

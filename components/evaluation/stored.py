@@ -2,7 +2,7 @@
 
 Of float16: every weight. Of int8: each row of a matrix (or each kernel of a convolution) of the network and the text
 encoders on 256 steps between its least and its greatest value, as `components.evaluation.rounding` has them, and all
-else in float16.
+other weights in float16.
 """
 
 from __future__ import annotations

@@ -32,10 +32,11 @@ from components.runtimes.trajectories import requests_for
 Row = dict[str, Any]
 Painted = tuple[list[Floats], NDArray[np.uint8]]  # latents BCHW after each step, and the picture HWC
 
-# Largest difference of latents, relative to the largest of the reference's, where both multiply in float32.
-# Tiny pipelines came to 2e-6 over 12 steps. `verify.image` bounds the rest.
-MAX_ERROR = 1e-3
-MAX_ROUNDING = 2.0  # error of what serves, as a multiple of what its arithmetic costs the reference
+# Largest difference of latents, relative to the largest of the reference's, where both multiply in float32: of weights
+# as they were trained the order of sums alone (tiny pipelines came to 1e-6); of stored ones twice the rounding of
+# float16, as a graph may multiply weights out before it rounds them, or their scales (tiny ones came to 4e-5).
+MAX_ERRORS = {"f32": 1e-4, "f16": 2**-10, "int8": 2**-10}
+MAX_ROUNDING = 5.0  # error of what serves, as a multiple of what autocast costs the reference (tiny: 1.0 to 3.3)
 CLOSELY = 2  # requests of which that is measured: a reference may take a quarter of an hour for each
 
 
@@ -63,23 +64,15 @@ def multiple(
     return float(np.sqrt(error(latents) / error(coarse)))
 
 
-def merging(base: Path, family: Family, checkpoint: Path, request: ImageRequest, description: Description) -> Row:
-    """How far one step with the adapter merged is from one with it applied, and from one without it, of weights as they
-    are stored; `adapter_rounding`: how far storing them moves the first."""
-    size, weights = description.size, description.weight_format
-    plain = as_stored(family.read(base), family, weights)
+def merging(base: Path, family: Family, checkpoint: Path, request: ImageRequest, size: int) -> Row:
+    """How far one step with the adapter merged is from one with it applied, and from one without it."""
+    plain = family.read(base)
     without, _ = trajectory(plain, request, size)
     plain.load_lora_weights(str(checkpoint), weight_name=WEIGHTS, local_files_only=True)
     applied, _ = trajectory(plain, request, size)
     del plain  # the memory holds one reference at a time
-    whole = adapted(base, checkpoint)
-    exact, _ = trajectory(whole, request, size)
-    merged, _ = trajectory(as_stored(whole, family, weights), request, size)
-    return {
-        "adapter_merged_error": apart(merged, applied),
-        "adapter_rounding": apart(merged, exact),
-        "adapter_effect": apart(applied, without),
-    }
+    merged, _ = trajectory(adapted(base, checkpoint), request, size)
+    return {"adapter_merged_error": apart(merged, applied), "adapter_effect": apart(applied, without)}
 
 
 def same_alone(runtime: PipelineRuntime, requests: Sequence[ImageRequest]) -> tuple[bool, float]:
@@ -147,19 +140,19 @@ def measure(
         row["rounding"] = multiple(*closely)
     if (checkpoint / WEIGHTS).is_file():
         one_step = ImageRequest(requests[0].prompt, 0, 1, serving.image_guidance)
-        row |= merging(base, family, checkpoint, one_step, description)
-    row["passed"] = passed(row, bounds)
+        row |= merging(base, family, checkpoint, one_step, description.size)
     weights = description.weight_format
+    row["passed"] = passed(row, weights, bounds)
     return {"passed": row["passed"], "parity": {description.engine: row}, "weight_format": weights}
 
 
-def passed(row: Row, bounds: VerifyImage) -> bool:
+def passed(row: Row, weights: str, bounds: VerifyImage) -> bool:
     return bool(
-        row["weights_error"] <= MAX_ERROR
+        row["weights_error"] <= MAX_ERRORS[weights]
         and row.get("rounding", 0.0) <= MAX_ROUNDING
         and row["min_latents_cosine"] >= bounds.min_velocity_cosine
         and row["min_image_psnr"] >= bounds.min_image_psnr
         and row["seed_repeats"]
-        and row.get("adapter_merged_error", 0.0) <= MAX_ERROR + MAX_ROUNDING * row.get("adapter_rounding", 0.0)
+        and row.get("adapter_merged_error", 0.0) <= MAX_ERRORS["f32"]
         and row.get("adapter_effect", 1.0) > 0
     )

@@ -38,8 +38,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """`why`: in words. `error`, `rounding`: sums over an answer's `tokens` of the squared error of what served (nats),
-    and of that of the rounded model; of a picture by a pipeline, over its values of the squared differences."""
+    """`why`: in words. `error`, `rounding`: of a text answer, sums over its `tokens` of the squared error (nats) of
+    what served, and of that of the rounded model."""
 
     verdict: Verdict
     why: str
@@ -52,7 +52,8 @@ class Judgement:
 class Summary:
     """What came of a line's answers within a day; a fault counts until an answer that its deployment gave after it was
     found has passed. `error`: as a multiple of what rounding costs, the lesser of a week's answers and of the newest
-    ones, of the deployment where it is greatest; None where they are too few."""
+    ones, of the deployment where it is greatest; None where they are too few, and for pictures, which are judged one
+    by one."""
 
     counts: Mapping[Verdict, int]
     waiting: int

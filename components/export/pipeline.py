@@ -13,11 +13,13 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nncf
 import numpy as np
 import openvino as ov
 from diffusers import DiffusionPipeline
+from openvino import opset13
 from openvino_tokenizers import convert_tokenizer
 from optimum.exporters.openvino.convert import export_from_model
 from optimum.intel import OVConfig
@@ -33,7 +35,6 @@ from components.runtimes.reference import trajectory
 from components.runtimes.trajectories import GOLDEN, described
 from components.stage import StageError
 
-DTYPES = {"f32": "fp32", "f16": "fp16", "int8": "fp32"}  # 8 bits are made of float32, and the rest is halved then
 SEQUENCE = "max_sequence_length"
 
 
@@ -52,9 +53,8 @@ def write_pipeline(
     """
     description = _written(read(), family, base, parameters, serving, folder)
     gc.collect()
-    if parameters.weight_format == "int8":
-        for graph in sorted((folder / FOLDER).glob("*/openvino_model.xml")):  # an encoder may be missing
-            _compress(graph, matrices=graph.parent.name in (family.network_name, *family.encoders))
+    if parameters.engine == "openvino":
+        store(folder, family, parameters.weight_format)
     write_text(folder / DESCRIPTION, canonical(description.model_dump()))
     try:
         runtime = load_pipeline(folder)
@@ -75,13 +75,13 @@ def _written(
     serving: Serving,
     folder: Path,
 ) -> Description:
-    """Write `pipeline/`, its weights not yet in 8 bits; returns what describes it."""
+    """Write `pipeline/`, its weights not yet compressed by OpenVINO; returns what describes it."""
     limits = _limits(pipeline)
     if parameters.engine == "onnxruntime":
-        pipeline_onnxruntime.refuse(pipeline, family, parameters.weight_format, serving.image_steps)
+        pipeline_onnxruntime.refuse(pipeline, family, serving.image_steps)
         pipeline_onnxruntime.write_graphs(pipeline, family, base, limits, parameters.weight_format, folder / FOLDER)
     else:
-        _write_openvino(pipeline, family, base, limits, parameters.weight_format, folder / FOLDER)
+        _write_openvino(pipeline, family, base, limits, folder / FOLDER)
     parameter = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)
     return Description.model_validate(
         {
@@ -101,10 +101,10 @@ def _written(
 
 
 def _write_openvino(
-    pipeline: DiffusionPipeline, family: Family, base: Path, limits: dict[str, int], weight_format: str, target: Path
+    pipeline: DiffusionPipeline, family: Family, base: Path, limits: dict[str, int], target: Path
 ) -> None:
     try:
-        export_from_model(pipeline, target, "text-to-image", OVConfig(dtype=DTYPES[weight_format]), stateful=False)
+        export_from_model(pipeline, target, "text-to-image", OVConfig(dtype="fp32"), stateful=False)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise StageError(f"{family.pipeline} cannot be exported to OpenVINO: {error}") from error
     shutil.rmtree(target / "vae_encoder", ignore_errors=True)  # which nobody paints with
@@ -131,14 +131,39 @@ def write_pipeline_golden(
     write_text(folder / GOLDEN / "golden.json", canonical({"requests": described(requests)}))
 
 
-def _compress(path: Path, matrices: bool) -> None:
-    """What is left in 16 bits, `matrices` in 8, with a scale and a zero point for each row."""
+def store(folder: Path, family: Family, weight_format: str) -> None:
+    """Store the weights of an OpenVINO export in 16 bits, or what is matrices in 8, with a scale and a zero point for
+    each row; in float32 as they are."""
     core = ov.Core()
     core.set_property({"ENABLE_MMAP": False})  # or the file that is being written is the one that is read
-    model = core.read_model(path)
-    if matrices:
-        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
-    ov.save_model(model, path, compress_to_fp16=True)
+    for graph in sorted((folder / FOLDER).glob("*/openvino_model.xml")) if weight_format != "f32" else ():
+        model = core.read_model(graph)
+        if weight_format == "int8" and graph.parent.name in (family.network_name, *family.encoders):
+            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        exact = {node.get_friendly_name(): node.data.copy() for node in _constants(model, ov.Type.f32)}
+        ov.save_model(model, graph, compress_to_fp16=True)
+        model = core.read_model(graph)
+        _restore(model, {name: values for name, values in exact.items() if not _is_weight(name)})
+        ov.save_model(model, graph, compress_to_fp16=False)
+
+
+def _constants(model: ov.Model, kind: ov.Type) -> list[ov.Node]:
+    return [node for node in model.get_ops() if node.get_type_name() == "Constant" and node.get_element_type() == kind]
+
+
+def _is_weight(name: str) -> bool:
+    """Whether a constant of a graph is a weight, and not a frequency or the like: 1,000 times a frequency that was
+    rounded to 16 bits is half a radian off."""
+    return name.startswith("self.") or "/aten::_convolution/" in name
+
+
+def _restore(model: ov.Model, exact: dict[str, np.ndarray[Any, Any]]) -> None:
+    """Take these constants in the place of the 16 bits that they were rounded to."""
+    for node in _constants(model, ov.Type.f16):
+        name = node.get_friendly_name().removesuffix("_compressed")
+        for widened in [*node.output(0).get_target_inputs()] if name in exact else ():
+            for target in [*widened.get_node().output(0).get_target_inputs()]:
+                target.replace_source_output(opset13.constant(exact[name]).output(0))
 
 
 def _limits(pipeline: DiffusionPipeline) -> dict[str, int]:

@@ -23,7 +23,7 @@ from components.stage import StageError
 
 SAMPLERS = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
 MOST_STEPS = 200
-LEAST_COMPRESSED = 1024  # values, from which on a constant is stored in 16 bits
+WEIGHTS = "parts."  # how a graph names the weights of `_Traced`; its other constants stay exact
 
 
 class _Traced(nn.Module):
@@ -38,12 +38,10 @@ class _Traced(nn.Module):
         return self.compute(*inputs)
 
 
-def refuse(pipeline: DiffusionPipeline, family: Family, weight_format: str, steps: int) -> None:
+def refuse(pipeline: DiffusionPipeline, family: Family, steps: int) -> None:
     """Raise `StageError` for what this engine cannot paint, in words."""
     sampler = type(pipeline.scheduler).__name__
     known = [name for name in family.samplers if name in SAMPLERS]
-    if weight_format == "int8":
-        raise StageError("export.image.weight_format: ONNX Runtime takes pipelines in f32 or f16; int8 is OpenVINO's")
     if sampler not in known or pipeline.scheduler.config.get("stochastic_sampling"):
         raise StageError(
             f"export.image.engine: ONNX Runtime paints {family.pipeline} with {', '.join(known)} without noise between "
@@ -127,11 +125,11 @@ def _save(model: onnx_ir.Model, half: bool, path: Path) -> None:
 
 
 def _in_half(model: onnx_ir.Model) -> None:
-    """Store what is large in 16 bits, widened again before it is used."""
+    """Store the weights in 16 bits, widened again before they are used."""
     graph, first = model.graph, model.graph[0]
     for name, value in [*graph.initializers.items()]:
         tensor = value.const_value
-        if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or tensor.size < LEAST_COMPRESSED:
+        if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or not name.startswith(WEIGHTS):
             continue
         stored = onnx_ir.tensor(tensor.numpy().astype(np.float16), name=f"{name}_stored")
         coarse = onnx_ir.Value(name=stored.name, shape=value.shape, type=onnx_ir.TensorType(stored.dtype))

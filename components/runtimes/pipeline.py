@@ -2,11 +2,12 @@
 
 Knows no family and no engine: what there is to know of the pipeline stands in `pipeline.json`, which the export writes.
 Pictures are painted one after another; a seed gives torch's noise, and so the picture that diffusers paints. Needs
-neither torch nor diffusers.
+neither torch nor diffusers, and so does no engine beside it.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -134,6 +135,29 @@ def cut(tokenizer: Tokenizer, limit: int, prompt: str) -> str:
         space = start.rfind(" ", max(len(start) // 2, len(start) - LONGEST_WORD)) if inside else -1
         prompt = start[:space] if space > 0 else start
     return prompt
+
+
+def torch_noise(seed: int, shape: tuple[int, ...]) -> Floats:
+    """`torch.randn` of a CPU generator with this seed, to the last bits of its logarithm; a multiple of 16 values.
+
+    Mersenne Twister's numbers, of which 24 bits are used, by Box and Muller, eight at a time.
+    """
+    count = int(np.prod(shape))
+    raw = np.frombuffer(np.random.RandomState(seed % 2**32).bytes(4 * count), "<u4")
+    uniform_G28 = ((raw & 0xFFFFFF).astype(np.float32) / np.float32(2**24)).reshape(-1, 2, 8)
+    radius_G8 = np.sqrt(-2 * np.log(1 - uniform_G28[:, 0]))
+    angle_G8 = np.float32(2 * np.pi) * uniform_G28[:, 1]
+    return np.stack([radius_G8 * np.cos(angle_G8), radius_G8 * np.sin(angle_G8)], axis=1).reshape(shape)
+
+
+def unpacked(latents: Floats) -> Floats:
+    """Latents BCHW, also of a pipeline (FLUX) that holds them as patches of 2 by 2, square after square."""
+    if latents.ndim == 4:
+        return latents
+    B, L, D = latents.shape
+    side = math.isqrt(L)
+    patches = latents.reshape(B, side, side, D // 4, 2, 2).transpose(0, 3, 1, 4, 2, 5)
+    return patches.reshape(B, D // 4, 2 * side, 2 * side)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

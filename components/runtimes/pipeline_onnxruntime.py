@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from components.artifact import ArtifactError
 from components.runtimes.base import Floats, ImageRequest
 from components.runtimes.onnxruntime import session
-from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime
+from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, torch_noise
 
 States = dict[str, Floats]
 
@@ -112,16 +112,3 @@ class OnnxRuntimePipeline(PipelineRuntime):
             "sample": lambda: output,
         }[prediction]()
         return (x - finished) / sigma, finished
-
-
-def torch_noise(seed: int, shape: tuple[int, ...]) -> Floats:
-    """`torch.randn` of a CPU generator with this seed, to the last bits of its logarithm; a multiple of 16 values.
-
-    Mersenne Twister's numbers, of which 24 bits are used, by Box and Muller, eight at a time.
-    """
-    count = int(np.prod(shape))
-    raw = np.frombuffer(np.random.RandomState(seed % 2**32).bytes(4 * count), "<u4")
-    uniform_G28 = ((raw & 0xFFFFFF).astype(np.float32) / np.float32(2**24)).reshape(-1, 2, 8)
-    radius_G8 = np.sqrt(-2 * np.log(1 - uniform_G28[:, 0]))
-    angle_G8 = np.float32(2 * np.pi) * uniform_G28[:, 1]
-    return np.stack([radius_G8 * np.cos(angle_G8), radius_G8 * np.sin(angle_G8)], axis=1).reshape(shape)

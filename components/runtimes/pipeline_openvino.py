@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.artifact import ArtifactError
 from components.runtimes.base import ImageRequest
-from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, Precision
+from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, Precision, torch_noise, unpacked
 
 # GenAI allocates what the text encoders read at its first picture, with or without the empty prompt of guidance: one
 # without guidance makes the next one with it fail, and the other way round. So there is always guidance, of a scale
@@ -39,8 +39,8 @@ class OpenVinoPipeline(PipelineRuntime):
             options["max_sequence_length"] = self.description.sequence
         if keep is not None:
 
-            def told(step: int, steps: int, latents_BCHW: Any) -> bool:
-                keep(step, np.array(latents_BCHW.data, copy=True))  # the next step overwrites it
+            def told(step: int, steps: int, latents: Any) -> bool:
+                keep(step, unpacked(np.array(latents.data, copy=True)))  # the next step overwrites it
                 return False
 
             options["callback"] = told
@@ -50,10 +50,22 @@ class OpenVinoPipeline(PipelineRuntime):
             height=side,
             num_inference_steps=request.steps,
             guidance_scale=max(request.guidance, LEAST_GUIDANCE),
-            generator=openvino_genai.TorchGenerator(request.seed),
+            generator=_Noise(request.seed),
             **options,
         )
         return np.array(pixels_BHWC.data[0], copy=True)
+
+
+class _Noise(openvino_genai.Generator):
+    """What GenAI's own `TorchGenerator` gives, which asks for torch."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def randn_tensor(self, shape: openvino.Shape) -> openvino.Tensor:
+        """The first noise; it is asked for once a picture."""
+        return openvino.Tensor(torch_noise(self._seed, tuple(shape)))
 
 
 def computes_in(weight_format: str) -> Precision:

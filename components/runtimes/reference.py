@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
 from components.runtimes.base import Floats, ImageRequest
-from components.runtimes.pipeline import Keep, PipelineRuntime, Precision
+from components.runtimes.pipeline import Keep, PipelineRuntime, Precision, unpacked
 
 TYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -61,7 +61,7 @@ def trajectory(
 
     def recorded(*arguments: Any, **keywords: Any) -> Any:
         result = step(*arguments, **keywords)
-        latents.append(result[-1].float().numpy().copy())
+        latents.append(unpacked(result[-1].float().numpy().copy()))
         return result
 
     pipeline.scheduler.step = recorded

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from components.config import ExportImage, load
 from components.models.pipelines import family_of
 from components.runtimes.base import ImageRequest, NotFiniteError
 from components.runtimes.image import load_image, load_pipeline, load_sampler
-from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut
+from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut, torch_noise
 from tests.conftest import ROOT, TinyPipeline
 from tests.tiny_pipelines import write_tiny_sd3
 
@@ -134,3 +136,27 @@ def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tm
     with pytest.raises(NotFiniteError, match="2 of 2 pictures came out NaN") as caught:
         load_pipeline(folder).generate(REQUESTS[:2])
     assert caught.value.pictures == [None, None]
+
+
+def test_a_seed_gives_the_noise_of_torch() -> None:
+    import torch
+
+    for seed in (0, 7, 2**32 - 1):
+        expected = torch.randn(1, 4, 8, 10, generator=torch.Generator().manual_seed(seed))
+        assert np.abs(torch_noise(seed, (1, 4, 8, 10)) - expected.numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("tiny_pipeline", ["sdxl"], indirect=True)
+def test_a_picture_takes_no_torch(tiny_pipeline: TinyPipeline) -> None:
+    """A Bento has none."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from components.runtimes.base import ImageRequest\n"
+        "from components.runtimes.image import load_pipeline\n"
+        "runtime = load_pipeline(Path(sys.argv[1]))\n"
+        "print(runtime.generate([ImageRequest('a cat', 1, 2, 2.0)])[0].shape)"
+    )
+    command = [sys.executable, "-c", code, str(tiny_pipeline.export)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "(64, 64, 3)", ended.stderr
