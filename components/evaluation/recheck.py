@@ -40,8 +40,8 @@ Kept = tuple[dict[str, Any], dict[str, Any]]  # a job and its answer
 GREEDY = 1e-6  # a temperature at which nothing but the likeliest token has any probability
 # Of top-p: what rounding changes the mass of likelier tokens by is in `surer_T` already; this is float32's own share.
 SLACK = 1e-3
-# Of a picture by a pipeline, in steps of 255: one value in 16 may come out 1 more or less in float32 (measured on tiny
-# pipelines: one in 10,000; with a matrix 5 % too large, 0.3 to 0.6).
+# Of a picture by a pipeline, in steps of 255: one value in 16 may come out 1 more or less where float32 serves, about
+# what latents that are apart by as much as the gate lets pass make of it (tiny pipelines: one value in 10,000).
 ROUNDED = 0.25
 
 
@@ -125,9 +125,9 @@ def judge_pipeline_picture(reference: DiffusersPipeline, kept: Kept) -> Judgemen
         served_HWC, painted_HWC = alike(answer["png"], exact_HWC, side)
     except ValueError as error:
         return Judgement(Verdict.FAULT, str(error))
-    error, allowed = _apart(served_HWC, painted_HWC), ROUNDED + MAX_ROUNDING * _apart(exact_HWC, coarse_HWC)
-    verdict = Verdict.SAME if error <= allowed else Verdict.FAULT
-    why = f"it is {error:.2f} of 255 steps from what diffusers paints; {served_in} allows {allowed:.2f}"
+    far, allowed = _apart(served_HWC, painted_HWC), ROUNDED + MAX_ROUNDING * _apart(exact_HWC, coarse_HWC)
+    verdict = Verdict.SAME if far <= allowed else Verdict.FAULT
+    why = f"it is {far:.2f} of 255 steps from what diffusers paints; {served_in} allows {allowed:.2f}"
     return Judgement(verdict, why)
 
 

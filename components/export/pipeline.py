@@ -28,6 +28,7 @@ from components.artifact import ArtifactError, canonical, write_text
 from components.config import ExportImage, Serving
 from components.export import pipeline_onnxruntime
 from components.models.pipelines import Family
+from components.models.pipelines.family import halve
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import load_pipeline
 from components.runtimes.pipeline import DESCRIPTION, FOLDER, Description, PipelineRuntime
@@ -77,6 +78,8 @@ def _written(
 ) -> Description:
     """Write `pipeline/`, its weights not yet compressed by OpenVINO; returns what describes it."""
     limits = _limits(pipeline)
+    if parameters.weight_format != "f32":
+        halve(pipeline)
     if parameters.engine == "onnxruntime":
         pipeline_onnxruntime.refuse(pipeline, family, serving.image_steps)
         pipeline_onnxruntime.write_graphs(pipeline, family, base, limits, parameters.weight_format, folder / FOLDER)
@@ -140,10 +143,12 @@ def store(folder: Path, family: Family, weight_format: str) -> None:
         model = core.read_model(graph)
         if weight_format == "int8" and graph.parent.name in (family.network_name, *family.encoders):
             model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
-        exact = {node.get_friendly_name(): node.data.copy() for node in _constants(model, ov.Type.f32)}
+        exact = {
+            node.get_friendly_name(): node.data.copy() for node in _constants(model, ov.Type.f32) if _is_exact(node)
+        }
         ov.save_model(model, graph, compress_to_fp16=True)
         model = core.read_model(graph)
-        _restore(model, {name: values for name, values in exact.items() if not _is_weight(name)})
+        _restore(model, exact)
         ov.save_model(model, graph, compress_to_fp16=False)
 
 
@@ -151,10 +156,10 @@ def _constants(model: ov.Model, kind: ov.Type) -> list[ov.Node]:
     return [node for node in model.get_ops() if node.get_type_name() == "Constant" and node.get_element_type() == kind]
 
 
-def _is_weight(name: str) -> bool:
-    """Whether a constant of a graph is a weight, and not a frequency or the like: 1,000 times a frequency that was
-    rounded to 16 bits is half a radian off."""
-    return name.startswith("self.") or "/aten::_convolution/" in name
+def _is_exact(node: ov.Node) -> bool:
+    """Whether a constant is none of the weights, which hold no more than 16 bits by now: a frequency, say, of which a
+    thousand times what was rounded is half a radian off."""
+    return bool((node.data.astype(np.float16) != node.data).any())
 
 
 def _restore(model: ov.Model, exact: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -23,7 +23,7 @@ from components.stage import StageError
 
 SAMPLERS = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
 MOST_STEPS = 200
-WEIGHTS = "parts."  # how a graph names the weights of `_Traced`; its other constants stay exact
+LEAST_STORED = 16  # values, from which on 16 bits save more than widening them costs
 
 
 class _Traced(nn.Module):
@@ -125,13 +125,16 @@ def _save(model: onnx_ir.Model, half: bool, path: Path) -> None:
 
 
 def _in_half(model: onnx_ir.Model) -> None:
-    """Store the weights in 16 bits, widened again before they are used."""
+    """Store what holds no more than 16 bits in as many, widened again before it is used."""
     graph, first = model.graph, model.graph[0]
     for name, value in [*graph.initializers.items()]:
         tensor = value.const_value
-        if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or not name.startswith(WEIGHTS):
+        if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or tensor.size < LEAST_STORED:
             continue
-        stored = onnx_ir.tensor(tensor.numpy().astype(np.float16), name=f"{name}_stored")
+        halves = tensor.numpy().astype(np.float16)
+        if (halves != tensor.numpy()).any():  # no weight, which is rounded by now
+            continue
+        stored = onnx_ir.tensor(halves, name=f"{name}_stored")
         coarse = onnx_ir.Value(name=stored.name, shape=value.shape, type=onnx_ir.TensorType(stored.dtype))
         coarse.const_value = stored
         widened = onnx_ir.node("Cast", [coarse], {"to": onnx_ir.DataType.FLOAT})

@@ -103,12 +103,10 @@ class OnnxRuntimePipeline(PipelineRuntime):
 
     def _slope(self, x: Floats, output: Floats, sigma: float) -> tuple[Floats, Floats | None]:
         """How latents change with sigma, and what the finished ones are taken to be where the scheduler says that."""
-        prediction = self._sampler["prediction"]
-        if prediction == "flow":
+        if self._sampler["prediction"] == "flow":
             return output, None
-        finished = {
-            "epsilon": lambda: x - sigma * output,
-            "v_prediction": lambda: x / (sigma**2 + 1) - output * (sigma / np.sqrt(sigma**2 + 1)),
-            "sample": lambda: output,
-        }[prediction]()
+        if self._sampler["prediction"] == "epsilon":
+            finished = x - sigma * output
+        else:  # the velocity
+            finished = x / (sigma**2 + 1) - output * (sigma / np.sqrt(sigma**2 + 1))
         return (x - finished) / sigma, finished

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from components.config import load
+from components.config import ExportImage, load
 from components.evaluation.verify_pipeline import measure
 from components.export.pipeline import write_pipeline
 from components.models.brought_pipeline import examine
 from components.models.pipelines import Family, States, adapted, adapters, family_of
 from components.runtimes.base import ImageRequest
-from components.runtimes.pipeline import PipelineRuntime
+from components.runtimes.image import load_pipeline
 from tests.bench.image_families import FAMILIES
 from tests.bench.image_pipelines import PAINTED, WRITERS, paint
 from tests.tiny_pipelines import CARD, SIZE
@@ -45,7 +45,8 @@ def go(family: str, folder: Path, say: Callable[[str, str], None]) -> None:
     say("adapter saved and loaded", f"loss {loaded:.3f}")
     params = load()
     serving = params.serving.model_copy(update={"image_steps": STEPS, "image_guidance": GUIDANCE})
-    write_pipeline(lambda: adapted(base, checkpoint), known, base, "f32", serving, export)
+    parameters = ExportImage(weight_format="f32", calibration=1)
+    write_pipeline(lambda: adapted(base, checkpoint), known, base, parameters, serving, export)
     say("export", f"{sum(file.stat().st_size for file in export.rglob('*.bin')) / 1e3:.0f} kB")
     document = measure(export, base, known, checkpoint, CAPTIONS[:2], serving, params.verify.image)
     row = document["parity"]["openvino"]
@@ -115,7 +116,7 @@ def train(lesson: Lesson, base: Path, checkpoint: Path) -> tuple[float, float, i
 
 def serve(export: Path, seconds: float) -> str:
     """That the engine paints each seed as it did before, and another seed otherwise."""
-    runtime = PipelineRuntime(export)
+    runtime = load_pipeline(export)
     one, other, again = (runtime.generate([ImageRequest(CAPTIONS[0], seed, STEPS, GUIDANCE)])[0] for seed in (1, 2, 1))
     if not np.array_equal(one, again) or np.array_equal(one, other):
         raise ValueError("a seed is not repeated, or means nothing")

@@ -230,11 +230,11 @@ def served_pipeline(
 
 
 def too_large(graph: Path) -> None:
-    """The largest matrix of an OpenVINO graph becomes 5 % larger."""
+    """The largest matrix of an OpenVINO graph becomes twice as large."""
     constants = re.findall(r'<data element_type="f32" shape="[^"]*" offset="(\d+)" size="(\d+)"', graph.read_text())
     offset, size = max(((int(a), int(b)) for a, b in constants), key=lambda pair: pair[1])
     weights = np.memmap(graph.with_suffix(".bin"), np.float32, "r+", offset, (size // 4,))
-    weights *= 1.05
+    weights *= 2
     weights.flush()
 
 
@@ -265,5 +265,5 @@ def test_a_pipelines_picture_is_painted_again_by_diffusers(
         recheck.step(engine, "image", params)
         seen = rechecks.summary(engine, "image", time.time())
     assert seen.counts == {"same": 3, "fault": 1, "unknown": 0}
-    assert seen.fault.startswith("fault: it differs from what diffusers paints")
+    assert "of 255 steps from what diffusers paints; f32 allows 0.25" in seen.fault
     assert not [*(tmp_path / "references").rglob("*.bin")]  # of the package nothing but what describes it

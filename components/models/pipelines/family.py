@@ -296,6 +296,14 @@ class Family(ABC):
         return self.weight(scheduler, time_B, min_snr) * error_B
 
 
+@torch.no_grad()
+def halve(pipeline: diffusers.DiffusionPipeline) -> None:
+    """Round every weight to what float16 holds; they stay in float32."""
+    for part in pipeline.components.values():
+        for parameter in part.parameters() if isinstance(part, nn.Module) else ():
+            parameter.data = parameter.data.half().float()
+
+
 def _unread(tokenizer: Any, caption: str) -> int:
     """Letters of a caption that an encoder was not trained to read.
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
-
 import pytest
 
 from components.config import load
 from components.evaluation.verify_pipeline import measure
-from components.export.pipeline import store
-from components.runtimes.pipeline import DESCRIPTION
 from tests.conftest import ROOT, TinyPipeline
 
 PARAMS = load(ROOT / "params.yaml")
@@ -46,19 +40,3 @@ def test_the_export_of_what_is_compared_with_it_passes(
     document = measure(tiny_pipeline.export, *arguments, ["a red apple"], SERVING, PARAMS.verify.image)
     assert document["passed"]
     assert document["parity"]["openvino"]["max_latents_error"] < 1e-4
-
-
-@pytest.mark.parametrize(("tiny_pipeline", "weights"), [("sdxl", "int8"), ("sd3", "f16")], indirect=["tiny_pipeline"])
-def test_the_export_is_compared_with_the_weights_that_it_stores(
-    tiny_pipeline: TinyPipeline, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    export, base, family = tmp_path / "export", tiny_pipeline.base, tiny_pipeline.family
-    shutil.copytree(tiny_pipeline.export, export)
-    store(export, family, weights)
-    description = json.loads((export / DESCRIPTION).read_bytes()) | {"weight_format": weights}
-    (export / DESCRIPTION).write_text(json.dumps(description))
-    monkeypatch.setattr("components.evaluation.verify_pipeline.adapted", lambda base, checkpoint: family.read(base))
-    document = measure(export, base, family, base, ["a red apple"], SERVING, PARAMS.verify.image)
-    row = document["parity"]["openvino"]
-    assert document["passed"], row
-    assert row["weights_error"] < 1e-4 < row["max_latents_error"] and row["min_image_psnr"] > 35

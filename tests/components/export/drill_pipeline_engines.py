@@ -9,6 +9,8 @@ from typing import Literal
 import pytest
 
 from components.config import ExportImage
+from components.runtimes.base import ImageRequest
+from components.runtimes.image import load_pipeline
 from tests.components.export.pipelines import Made
 from tests.tiny_pipelines import WRITERS
 
@@ -33,6 +35,8 @@ def test_what_is_stored_is_painted_and_faults_are_refused(
     row = document["parity"][engine]
     print(name, engine, weight_format, json.dumps(row))
     assert document["passed"], row
+    request = ImageRequest("a cat", 1, 2, 3.0, size=32)  # smaller than its own
+    assert load_pipeline(made.export).generate([request])[0].shape == (32, 32, 3)
     for fault in made.faults(monkeypatch):
         document = made.measured()
         print("  ", fault, json.dumps(document["parity"][engine]))
