@@ -142,17 +142,17 @@ def measure(
         one_step = ImageRequest(requests[0].prompt, 0, 1, serving.image_guidance)
         row |= merging(base, family, checkpoint, one_step, description.size)
     weights = description.weight_format
-    row["passed"] = passed(row, weights, bounds)
+    row["passed"] = not failed(row, weights, bounds)
     return {"passed": row["passed"], "parity": {description.engine: row}, "weight_format": weights}
 
 
-def passed(row: Row, weights: str, bounds: VerifyImage) -> bool:
-    return bool(
-        row["weights_error"] <= MAX_ERRORS[weights]
-        and row.get("rounding", 0.0) <= MAX_ROUNDING
-        and row["min_latents_cosine"] >= bounds.min_velocity_cosine
-        and row["min_image_psnr"] >= bounds.min_image_psnr
-        and row["seed_repeats"]
-        and row.get("adapter_merged_error", 0.0) <= MAX_ERRORS["f32"]
-        and row.get("adapter_effect", 1.0) > 0
-    )
+def failed(row: Row, weights: str, bounds: VerifyImage) -> list[str]:
+    """What of a row is out of bounds, or no number, in words."""
+    most = {"weights_error": MAX_ERRORS[weights], "rounding": MAX_ROUNDING, "adapter_merged_error": MAX_ERRORS["f32"]}
+    least = {"min_latents_cosine": bounds.min_velocity_cosine, "min_image_psnr": bounds.min_image_psnr}
+    known = {name: value for name, value in row.items() if isinstance(value, float)}
+    words = [f"{name} {known[name]:.3g} > {most[name]:.3g}" for name in most if not known.get(name, 0.0) <= most[name]]
+    words += [f"{name} {known[name]:.3g} < {least[name]:.3g}" for name in least if not known[name] >= least[name]]
+    if not row["seed_repeats"]:
+        words.append("a seed paints another picture beside others")
+    return words if row.get("adapter_effect", 1) > 0 else [*words, "the adapter changes nothing"]

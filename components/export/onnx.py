@@ -5,10 +5,9 @@ Knows the two quirks of the networks exported here, and nothing of files other t
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +48,13 @@ class TracedEncoder(nn.Module):
 def export_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
     """Write `module` as one ONNX file; `inputs` are examples of batch 2, by the names the graph shall have."""
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    model = traced(module, inputs, (output,), {name: {0: batch} for name in inputs})
+    model = traced(module, inputs, (output,), tuple({0: batch} for _ in inputs))
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx_ir.save(model, path)
 
 
-def traced(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], free: Mapping[str, dict[int, Any]]
-) -> onnx_ir.Model:
-    """`module` as a graph; `free`: dimensions, by input, that may differ from those of the examples."""
-    shapes: tuple[Any, ...] = tuple(free.get(name) for name in inputs)
-    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values()):
-        shapes = (shapes,)  # all of them are one argument
+def traced(module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], shapes: Any) -> onnx_ir.Model:
+    """`module` as a graph; `shapes`: for each argument the dimensions that may differ from those of the examples."""
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)  # notes about torchvision's operators and constant folding
     with warnings.catch_warnings(), torch.no_grad():

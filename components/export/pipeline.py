@@ -82,7 +82,7 @@ def _written(
         halve(pipeline)
     if parameters.engine == "onnxruntime":
         pipeline_onnxruntime.refuse(pipeline, family, serving.image_steps)
-        pipeline_onnxruntime.write_graphs(pipeline, family, base, limits, parameters.weight_format, folder / FOLDER)
+        pipeline_onnxruntime.write_graphs(pipeline, family, base, limits, folder / FOLDER)
     else:
         _write_openvino(pipeline, family, base, limits, folder / FOLDER)
     parameter = inspect.signature(pipeline.__call__).parameters.get(SEQUENCE)

@@ -6,7 +6,7 @@ network, latents to pictures. Noise levels are diffusers' own, written down for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from components.artifact import canonical, write_text
 from components.export.onnx import traced
-from components.models.pipelines import Family
+from components.models.pipelines import Family, States
 from components.stage import StageError
 
 SAMPLERS = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
 MOST_STEPS = 200
+Dimensions = dict[str, dict[int, Any]]
 LEAST_STORED = 16  # values, from which on 16 bits save more than widening them costs
 
 
@@ -51,22 +52,26 @@ def refuse(pipeline: DiffusionPipeline, family: Family, steps: int) -> None:
         raise StageError(f"serving.image_steps: {steps}; ONNX Runtime paints a pipeline in {MOST_STEPS} at most")
 
 
-def write_graphs(
-    pipeline: DiffusionPipeline, family: Family, base: Path, limits: dict[str, int], weight_format: str, folder: Path
-) -> None:
+def write_graphs(pipeline: DiffusionPipeline, family: Family, base: Path, limits: dict[str, int], folder: Path) -> None:
     """The three graphs, the sampler and the tokenizers; `limits`: tokens that each tokenizer's encoder reads."""
     folder.mkdir(parents=True)
     for name in limits:
         getattr(pipeline, name).save_pretrained(folder / name)
-    states = {name: value.numpy() for name, value in family.unconditional(pipeline).items()}
-    half = weight_format == "f16"
-    _save(_encoder(pipeline, family, limits), half, folder / "encoder.onnx")
-    _save(_network(pipeline, family, base, states), half, folder / "network.onnx")
-    _save(_decoder(pipeline, family, base), half, folder / "decoder.onnx")
+    states = family.unconditional(pipeline)
+    _write_encoder(pipeline, family, limits, folder / "encoder.onnx")
+    _write_network(pipeline, family, base, states, folder / "network.onnx")
+    _write_decoder(pipeline, family, base, folder / "decoder.onnx")
     _write_sampler(pipeline, family, base, limits, states, folder)
 
 
-def _encoder(pipeline: DiffusionPipeline, family: Family, limits: dict[str, int]) -> onnx_ir.Model:
+def _write(module: _Traced, inputs: dict[str, Tensor], outputs: Sequence[str], free: Dimensions, path: Path) -> None:
+    """`free`: dimensions, by input, that may differ from those of the examples."""
+    model = traced(module, inputs, outputs, (tuple(free.get(name) for name in inputs),))
+    _narrow(model)
+    onnx_ir.save(model, path, external_data=f"{path.name}.data")
+
+
+def _write_encoder(pipeline: DiffusionPipeline, family: Family, limits: dict[str, int], path: Path) -> None:
     encoders = {name: getattr(pipeline, name) for name in family.encoders if getattr(pipeline, name) is not None}
     for encoder in encoders.values():
         encoder.set_attn_implementation("eager")  # the fused one's masks depend on values, which cannot be traced
@@ -75,34 +80,28 @@ def _encoder(pipeline: DiffusionPipeline, family: Family, limits: dict[str, int]
     def compute(*ids: Tensor) -> tuple[Tensor, ...]:
         return tuple(family.states(pipeline, dict(zip(limits, ids, strict=True))).values())
 
-    names = tuple(family.states(pipeline, inputs))
-    return traced(_Traced(encoders, compute), inputs, names, {})
+    _write(_Traced(encoders, compute), inputs, tuple(family.states(pipeline, inputs)), {}, path)
 
 
-def _network(
-    pipeline: DiffusionPipeline, family: Family, base: Path, empty: Mapping[str, np.ndarray[Any, Any]]
-) -> onnx_ir.Model:
-    network, latents_1CHW = family.network(pipeline), _latents(family, base)
-    side = family.native_size(base)
-    inputs = {"latents": latents_1CHW, "time": torch.full((1,), 0.5)}
-    inputs |= {name: torch.from_numpy(value) for name, value in empty.items()}
-    inputs |= family.framing((side, side), (0, 0), (side, side))
+def _write_network(pipeline: DiffusionPipeline, family: Family, base: Path, states: States, path: Path) -> None:
+    network, side = family.network(pipeline), family.native_size(base)
+    conditions = states | family.framing((side, side), (0, 0), (side, side))
     if family.asked == 1 and network.config.guidance_embeds:
-        inputs["guidance"] = torch.ones(1)
-    conditions = list(inputs)[2:]
+        conditions["guidance"] = torch.ones(1)
+    inputs = {"latents": _latents(family, base), "time": torch.full((1,), 0.5), **conditions}
 
     def compute(latents: Tensor, time: Tensor, *given: Tensor) -> Tensor:
         return family.predict(network, latents, time, dict(zip(conditions, given, strict=True)))
 
-    return traced(_Traced({"network": network}, compute), inputs, ("prediction",), _any_side(family, base))
+    _write(_Traced({"network": network}, compute), inputs, ("prediction",), _any_side(family, base), path)
 
 
-def _decoder(pipeline: DiffusionPipeline, family: Family, base: Path) -> onnx_ir.Model:
+def _write_decoder(pipeline: DiffusionPipeline, family: Family, base: Path, path: Path) -> None:
     def compute(latents: Tensor) -> Tensor:
         return family.to_pictures(pipeline, latents)
 
     inputs = {"latents": _latents(family, base)}
-    return traced(_Traced({"vae": pipeline.vae}, compute), inputs, ("pictures",), _any_side(family, base))
+    _write(_Traced({"vae": pipeline.vae}, compute), inputs, ("pictures",), _any_side(family, base), path)
 
 
 def _latents(family: Family, base: Path) -> Tensor:
@@ -110,7 +109,7 @@ def _latents(family: Family, base: Path) -> Tensor:
     return torch.zeros(1, family.channels(base), side, side)
 
 
-def _any_side(family: Family, base: Path) -> dict[str, Any]:
+def _any_side(family: Family, base: Path) -> Dimensions:
     """Square latents of any side that is served."""
     multiple = family.multiple(base)
     units = torch.export.Dim("units", min=1, max=family.native_size(base) // multiple)
@@ -118,13 +117,7 @@ def _any_side(family: Family, base: Path) -> dict[str, Any]:
     return {"latents": {2: side, 3: side}}
 
 
-def _save(model: onnx_ir.Model, half: bool, path: Path) -> None:
-    if half:
-        _in_half(model)
-    onnx_ir.save(model, path, external_data=f"{path.name}.data")
-
-
-def _in_half(model: onnx_ir.Model) -> None:
+def _narrow(model: onnx_ir.Model) -> None:
     """Store what holds no more than 16 bits in as many, widened again before it is used."""
     graph, first = model.graph, model.graph[0]
     for name, value in [*graph.initializers.items()]:
@@ -132,7 +125,7 @@ def _in_half(model: onnx_ir.Model) -> None:
         if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or tensor.size < LEAST_STORED:
             continue
         halves = tensor.numpy().astype(np.float16)
-        if (halves != tensor.numpy()).any():  # no weight, which is rounded by now
+        if (halves != tensor.numpy()).any():  # of `f16` every weight was rounded by now
             continue
         stored = onnx_ir.tensor(halves, name=f"{name}_stored")
         coarse = onnx_ir.Value(name=stored.name, shape=value.shape, type=onnx_ir.TensorType(stored.dtype))
@@ -150,11 +143,11 @@ def _write_sampler(
     family: Family,
     base: Path,
     limits: dict[str, int],
-    empty: Mapping[str, np.ndarray[Any, Any]],
+    states: States,
     folder: Path,
 ) -> None:
     scheduler = family.as_served(pipeline.scheduler, base)
-    arrays = _levels(family, scheduler) | {f"empty_{name}": value for name, value in empty.items()}
+    arrays = _levels(family, scheduler) | {f"empty_{name}": value.numpy() for name, value in states.items()}
     np.savez_compressed(folder / "sampler.npz", allow_pickle=False, **arrays)
     document = {
         "prediction": scheduler.config.get("prediction_type", "flow"),
