@@ -32,6 +32,9 @@ class OpenVinoPipeline(PipelineRuntime):
             self._pipeline = openvino_genai.Text2ImagePipeline(folder / FOLDER, "CPU", **hints)
         except RuntimeError as error:
             raise ArtifactError(f"{folder / FOLDER}: OpenVINO GenAI cannot load it: {error}") from error
+        config = self._pipeline.get_generation_config()
+        config.taylorseer_config = None  # by default GenAI extrapolates two of three steps from the seventh on
+        self._pipeline.set_generation_config(config)
 
     def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
         options: dict[str, Any] = {f"prompt_{number}": part for number, part in enumerate(parts[1:], 2)}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.models.embeddings import Timesteps
 from numpy.typing import NDArray
 
 from components.runtimes.base import Floats, ImageRequest
@@ -29,6 +30,8 @@ class DiffusersPipeline(PipelineRuntime):
         for part in pipeline.components.values():
             if isinstance(part, torch.nn.Module):  # between the networks all engines compute in float32
                 part.register_forward_hook(_widened)
+                for times in (module for module in part.modules() if isinstance(module, Timesteps)):
+                    times.register_forward_pre_hook(self._coarse)
 
     def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
         with torch.autocast("cpu", TYPES.get(self.computes_in), enabled=self.computes_in in TYPES):
@@ -37,6 +40,10 @@ class DiffusersPipeline(PipelineRuntime):
             for step, latents_BCHW in enumerate(latents):
                 keep(step, latents_BCHW)
         return picture
+
+    def _coarse(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """A step's time as the engine has it: that is rounded, too, where autocast leaves it alone."""
+        return tuple(each.to(TYPES.get(self.computes_in, torch.float32)).float() for each in inputs)
 
 
 def _widened(module: torch.nn.Module, inputs: Any, output: Any) -> Any:

@@ -35,6 +35,7 @@ def test_it_paints_what_diffusers_paints_at_every_step(tiny_pipeline: TinyPipeli
         *REQUESTS,
         ImageRequest(runtime.shared_part("an apple " * 20), 6, 2, 2.0),
         ImageRequest("a cat", 7, 2, 2.0, size=32),
+        ImageRequest("a cat", 8, 9, 2.0),  # from the seventh step on the engine would extrapolate
     ]:
         latents, picture = runtime.trajectory(request)
         expected, expected_picture = trajectory(reference, request, 64)
