@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from components.config import Line, Params, load
 from components.errors import AtelierError
-from components.evaluation.recheck import Kept, judge_picture, judge_texts, parsed
+from components.evaluation.recheck import Kept, judge_texts, parsed
 from components.events import rechecks
 from components.events.database import opened
 from components.events.read import get_deployment
@@ -99,5 +99,5 @@ def judge_of(deployment: Deployment, adapter: str, params: Params) -> Callable[[
     """Who judges the answers of a deployment."""
     if deployment.line == "text":
         return partial(judge_texts, references.text_reference(deployment, adapter))
-    painter, least = references.picture_reference(deployment), params.verify.image.min_image_psnr
-    return lambda kept: [judge_picture(painter, each, least) for each in kept]
+    judged = references.picture_judge(deployment, params.verify.image.min_image_psnr)
+    return lambda kept: [judged(each) for each in kept]

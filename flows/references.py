@@ -1,15 +1,15 @@
 """What PyTorch computes the answers of a deployment with, kept while it serves.
 
 A training replaces the checkpoint that a served model was made of. So what it takes is kept, while it is there, in
-`.atelier/references/<deployment>`: of the text line the checkpoint with the package's manifest (an adapter of a few
-megabytes; its base stays where it is), of the image line the package, which holds its network in PyTorch's form. They
-are second names of the same files, and take no room of their own until those are replaced.
+`.atelier/references/<deployment>`: of text and of a brought pipeline the checkpoint with what describes the package (an
+adapter of a few megabytes; its base stays where it is), of the built-in image network the package, which holds it in
+PyTorch's form. Kept files are second names of the artifacts' own, and take no room of their own while those are there.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -17,20 +17,26 @@ from peft import PeftModel
 
 from components.artifact import MANIFEST, ArtifactError, Manifest, link, read_manifest, staged, verify
 from components.config import Line
-from components.evaluation.recheck import TextReference
+from components.evaluation.recheck import Kept, TextReference, judge_picture, judge_pipeline_picture
+from components.evaluation.stored import as_stored
+from components.events.rechecks import Judgement
 from components.events.schema import Deployment
 from components.host_memory import host_memory
+from components.models import brought_pipeline
 from components.models.brought import opened, parameters_of
 from components.models.language import Chat, load_merged
-from components.paths import ADAPTERS, ARTIFACTS, TEXT_BASE, TEXT_CHECKPOINT
-from components.runtimes.base import ImageRuntime
+from components.models.pipelines import adapted, family_of
+from components.paths import ADAPTERS, ARTIFACTS, IMAGE_SOURCE, TEXT_BASE
 from components.runtimes.image import load_image
-from components.runtimes.pipeline import paints_pipeline
+from components.runtimes.pipeline import DESCRIPTION, FOLDER, Description, paints_pipeline
+from components.runtimes.pipeline_openvino import computes_in
+from components.runtimes.reference import DiffusersPipeline
 from components.stage import StageError
 from flows.environment import ROOT, STATE
 
 REFERENCES = STATE / "references"
 CHECKPOINT, PACKAGE = "checkpoint", "package"
+DESCRIBING = (MANIFEST, DESCRIPTION, f"{FOLDER}/tokenizer*/tokenizer.json")  # of a package, what stands beside weights
 SPARE = 0.8  # share of the free memory that weights may take: what is computed with them takes the rest
 
 
@@ -63,27 +69,35 @@ def keep(deployments: Collection[Deployment]) -> None:
 
 
 def is_here(deployment: Deployment) -> bool:
-    """Whether the artifacts on this machine are those that a deployment was made of, and PyTorch can compute with
-    them: a pipeline's package holds no network in its form."""
-    if deployment.line == "image" and paints_pipeline(ROOT / ARTIFACTS / "image" / PACKAGE):
-        return False
+    """Whether the artifacts on this machine are those that a deployment was made of."""
+    folder = ROOT / ARTIFACTS / deployment.line
     try:
-        package = read_manifest(ROOT / ARTIFACTS / deployment.line / PACKAGE)
-        made_of = read_manifest(ROOT / TEXT_CHECKPOINT).digest if deployment.line == "text" else ""
+        package = read_manifest(folder / PACKAGE)
+        whole = package.digest == deployment.digest
+        return whole and (
+            _is_built_in_image(folder / PACKAGE, deployment.line)
+            or read_manifest(folder / CHECKPOINT).digest == package.parents[CHECKPOINT]
+        )
     except ArtifactError:
         return False
-    return package.digest == deployment.digest and made_of == (package.parents[CHECKPOINT] if made_of else "")
+
+
+def _is_built_in_image(package: Path, line: Line) -> bool:
+    return line == "image" and not paints_pipeline(package)
 
 
 def copy(line: Line, target: Path) -> None:
+    source = ROOT / ARTIFACTS / line
     with staged(target) as folder:
-        package = ROOT / ARTIFACTS / line / PACKAGE
-        if line == "image":
-            shutil.copytree(package, folder / PACKAGE, copy_function=link)
+        if _is_built_in_image(source / PACKAGE, line):
+            shutil.copytree(source / PACKAGE, folder / PACKAGE, copy_function=link)
             return
-        (folder / PACKAGE).mkdir()
-        shutil.copy(package / MANIFEST, folder / PACKAGE)
-        shutil.copytree(ROOT / TEXT_CHECKPOINT, folder / CHECKPOINT, copy_function=link)
+        for pattern in DESCRIBING:
+            for file in (source / PACKAGE).glob(pattern):
+                kept = folder / PACKAGE / file.relative_to(source / PACKAGE)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                link(str(file), str(kept))
+        shutil.copytree(source / CHECKPOINT, folder / CHECKPOINT, copy_function=link)
 
 
 def manifest_of(deployment: Deployment) -> Manifest:
@@ -103,12 +117,7 @@ def text_reference(deployment: Deployment, adapter: str) -> TextReference:
     tie = package.metrics["verify"]["parity"].get("rounding", {}).get("tie")
     if tie is None:
         raise StageError(f"{deployment.deployment} was packaged before its rounding was measured; release it anew")
-    checkpoint = REFERENCES / deployment.deployment / CHECKPOINT
-    if verify(checkpoint).digest != package.parents[CHECKPOINT]:
-        raise StageError(f"{checkpoint} holds another checkpoint than {deployment.deployment} was made of; remove it")
-    base, brought = opened(ROOT / TEXT_BASE)
-    if brought.digest != package.parents["base"]:
-        raise StageError(f"the base of {deployment.deployment} was replaced since")
+    base, checkpoint = parts_of(deployment, package, ROOT / TEXT_BASE, opened)
     require_room(parameters_of(base), deployment.deployment)
     model = load_merged(base, checkpoint, torch.float32)
     if adapter:
@@ -119,7 +128,31 @@ def text_reference(deployment: Deployment, adapter: str) -> TextReference:
     return TextReference(model, Chat.read(base, checkpoint), package.parameters["weight_format"], tie)
 
 
-def picture_reference(deployment: Deployment) -> ImageRuntime:
-    """PyTorch on the deployment's package; raises `StageError` where that is not here."""
-    manifest_of(deployment)
-    return load_image(REFERENCES / deployment.deployment / PACKAGE, "pytorch")
+def parts_of(
+    deployment: Deployment, package: Manifest, source: Path, opened: Callable[[Path], tuple[Path, Manifest]]
+) -> tuple[Path, Path]:
+    """The folders of the base and of the checkpoint that it was made of; raises `StageError` where they are others."""
+    checkpoint = REFERENCES / deployment.deployment / CHECKPOINT
+    if verify(checkpoint).digest != package.parents[CHECKPOINT]:
+        raise StageError(f"{checkpoint} holds another checkpoint than {deployment.deployment} was made of; remove it")
+    base, brought = opened(source)
+    if brought.digest != package.parents["base"]:
+        raise StageError(f"the base of {deployment.deployment} was replaced since")
+    return base, checkpoint
+
+
+def picture_judge(deployment: Deployment, min_psnr: float) -> Callable[[Kept], Judgement]:
+    """PyTorch on what the deployment was made of; raises `StageError` where that is not here."""
+    package = manifest_of(deployment)
+    folder = REFERENCES / deployment.deployment / PACKAGE
+    if not paints_pipeline(folder):
+        painter = load_image(folder, "pytorch")
+        return lambda kept: judge_picture(painter, kept, min_psnr)
+    base, checkpoint = parts_of(deployment, package, ROOT / IMAGE_SOURCE, brought_pipeline.opened)
+    require_room(sum(brought_pipeline.parameters(base).values()), deployment.deployment)
+    family, description = family_of(base), Description.read(folder)
+    pipeline = as_stored(adapted(base, checkpoint), family, description.weight_format)
+    pipeline.scheduler = family.as_served(pipeline.scheduler, base)
+    served_in = computes_in(description.weight_format) if description.engine == "openvino" else "f32"
+    reference = DiffusersPipeline(folder, pipeline, served_in)
+    return lambda kept: judge_pipeline_picture(reference, kept)

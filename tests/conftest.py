@@ -112,7 +112,7 @@ def tiny_pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     """A tiny pipeline with random weights of each family that is served."""
     import torch
 
-    from components.config import load
+    from components.config import ExportImage, load
     from components.export.pipeline import write_pipeline, write_pipeline_golden
     from components.models.pipelines import adapters, family_of
     from tests.tiny_pipelines import WRITERS
@@ -130,7 +130,8 @@ def tiny_pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     adapters.save(network, family, folder / "checkpoint")
     seal(folder / "checkpoint", line="image", kind="checkpoint", parents={}, parameters={}, metrics={})
     export = folder / "export"
-    runtime = write_pipeline(lambda: family.read(base), family, base, "f32", serving, export)
+    parameters = ExportImage(weight_format="f32", calibration=1)
+    runtime = write_pipeline(lambda: family.read(base), family, base, parameters, serving, export)
     write_pipeline_golden(family.read(base), runtime.description, ["a red apple"], export)
     seal(export, line="image", kind="export", parents={}, parameters={}, metrics={})
     return TinyPipeline(base, family, export, folder / "checkpoint")

@@ -60,8 +60,7 @@ async def images(gateway: Gateway, api_key: str, body: bytes, send: Send) -> Res
         result.answered_by = painted.pictures[0].deployment
         result.batch_size = max(picture.batch_size for picture in painted.pictures)
         result.output = _summary(painted)
-    asked = [route.info, *([route.candidate.info] if route.candidate else [])]
-    if wants_recheck(gateway, exchange, *asked):
+    if wants_recheck(gateway, exchange):
         sample(gateway, exchange, result.answered_by, painted.first, painted.pictures[0])
     shadow(gateway, exchange, route, paint)
     metrics.IMAGES.inc(len(painted.pictures))

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from bentos.gateway.exchange import Exchange, Gateway
 from bentos.gateway.traffic import log
-from bentos.protocol import ImageJob, Info, Picture, TextJob, Trace
+from bentos.protocol import ImageJob, Picture, TextJob, Trace
 from components.events import rechecks
 from components.events.database import DatabaseError
 from components.events.schema import Sampled
@@ -26,10 +26,9 @@ from monitoring import metrics
 TELL_SECONDS = 60.0
 
 
-def wants_recheck(gateway: Gateway, exchange: Exchange, *asked: Info) -> bool:
-    """Whether an answer is in the sample. `asked`: who may have given it, where that matters: nothing paints the
-    pictures of a pipeline again, which alone has a `multiple`."""
-    return uniform(exchange.id, "recheck") < gateway.serving.recheck and not any(info.multiple for info in asked)
+def wants_recheck(gateway: Gateway, exchange: Exchange) -> bool:
+    """Whether an answer is in the sample."""
+    return uniform(exchange.id, "recheck") < gateway.serving.recheck
 
 
 def sample(

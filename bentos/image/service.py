@@ -43,12 +43,14 @@ log = logging.getLogger("bentoml.image")
 ENGINES: dict[str, Engine] = {"pytorch": "pytorch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
-def engine() -> Engine:
-    """The engine named in ATELIER_IMAGE_ENGINE, else OpenVINO.
+def engine() -> Engine | None:
+    """The engine named in ATELIER_IMAGE_ENGINE; None where none is: the artifact's own.
 
     Raises `BentoMLException` for an unknown one, and for PyTorch, the reference, in a built Bento, which lacks it.
     """
-    name = os.environ.get("ATELIER_IMAGE_ENGINE") or "openvino"
+    name = os.environ.get("ATELIER_IMAGE_ENGINE")
+    if not name:
+        return None
     if name not in ENGINES:
         raise BentoMLException(f"ATELIER_IMAGE_ENGINE is {name!r}; expected one of {', '.join(ENGINES)}")
     if find_spec(f"components.runtimes.{name}") is None:

@@ -403,6 +403,15 @@ class ExportImage(Settings):
         description="What the exported network computes in; of a brought pipeline, what its weights are stored in"
     )
     calibration: Count = Field(description="Inputs that int8 of the built-in network is calibrated on")
+    engine: Literal["openvino", "onnxruntime"] = Field(
+        default="openvino", description="What runs a brought pipeline; the built-in network is exported for both"
+    )
+
+    @model_validator(mode="after")
+    def _is_stored_for_its_engine(self) -> ExportImage:
+        if self.engine == "onnxruntime" and self.weight_format == "int8":
+            raise ValueError("onnxruntime takes pipelines in f32 or f16: change weight_format, or engine to openvino")
+        return self
 
 
 class VerifyText(Settings):

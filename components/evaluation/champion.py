@@ -96,9 +96,7 @@ def compare_pipelines(candidate: Path, champion: Path, held_out: list[Sample], p
     encoder = PictureEncoder(params.evaluate.image.encoder)
     painting, gate, texts = Painting.served(params), params.gate.image, [s.text for s in held_out]
     captions_NF, real_NF = encoder.captions(texts), encoder.pictures(squares(held_out, encoder.size))
-    features = [
-        encoder.pictures(paint(load_image(folder, "openvino"), texts, painting)) for folder in (candidate, champion)
-    ]
+    features = [encoder.pictures(paint(load_image(folder), texts, painting)) for folder in (candidate, champion)]
     aligned = [(features_NF * captions_NF).sum(1).double().numpy() for features_NF in features]
     gain, gain_lower = mean_difference(aligned[0], aligned[1], "lower", painting.seed)
     kid, error = kid_difference(real_NF, features[0], features[1], concepts(held_out))

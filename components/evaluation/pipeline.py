@@ -82,7 +82,7 @@ def painted_by(folder: Path, held_out: list[Sample], seen: list[Sample], paintin
 
     Its engine is out of memory again when this returns.
     """
-    runtime, began = load_image(folder, "openvino"), time.monotonic()
+    runtime, began = load_image(folder), time.monotonic()
     first = paint(runtime, [held_out[0].text], painting)
     seconds, count = time.monotonic() - began, len(held_out) + len(seen)
     print(

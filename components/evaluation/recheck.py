@@ -4,7 +4,8 @@ Text is not sampled again, as no two samplers draw alike: the served tokens are 
 (`replay`). A fault is a conversation that became other tokens; a token that the trained model could not have sampled,
 however rounding fell; an answer that ended where it would not have. What no single answer shows, many do: the error of
 the engine's log-probabilities, beside that of the rounded model on the same tokens (`components.events.rechecks`).
-A picture is painted again from its seed, and compared pixel by pixel.
+A picture is painted again from its seed, and compared pixel by pixel; that of a pipeline with what the pipeline paints
+with the weights that are stored, and their distance with what the engine's arithmetic costs.
 
 It cannot see: a wrong choice among tokens that are all likely (a sampler that always takes the second), and what
 happened on the way from these tokens to the user.
@@ -22,20 +23,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedModel
 
 from components.evaluation.psnr import psnr
 from components.evaluation.replay import Answer, Replayed, replay
 from components.evaluation.rounding import rounded
+from components.evaluation.verify_pipeline import MAX_ROUNDING
 from components.events.rechecks import Judgement, Verdict
 from components.models.language import Chat
 from components.runtimes.base import ImageRequest, ImageRuntime
+from components.runtimes.reference import DiffusersPipeline
 
 Kept = tuple[dict[str, Any], dict[str, Any]]  # a job and its answer
 GREEDY = 1e-6  # a temperature at which nothing but the likeliest token has any probability
 # Of top-p: what rounding changes the mass of likelier tokens by is in `surer_T` already; this is float32's own share.
 SLACK = 1e-3
+# Of a picture by a pipeline, in steps of 255: one value in 16 may come out 1 more or less where float32 serves, about
+# what latents that are apart by as much as the gate lets pass make of it (tiny pipelines: one value in 10,000).
+ROUNDED = 0.25
 
 
 @dataclass(frozen=True)
@@ -94,19 +101,53 @@ def _impossible(chat: Chat, served: Answer, exact: Replayed, positions: Sequence
 def judge_picture(reference: ImageRuntime, kept: Kept, min_psnr: float) -> Judgement:
     """Of an `ImageJob` and its `Picture`, as the gateway keeps them; `min_psnr` in dB."""
     job, answer = kept
-    try:
-        served = Image.open(io.BytesIO(base64.b64decode(answer["png"], validate=True))).convert("RGB")
-    except (OSError, binascii.Error) as error:
-        return Judgement(Verdict.FAULT, f"what was served is no picture: {error}")
     request = ImageRequest(job["prompt"], job["seed"], job["steps"], job["guidance"])
-    painted = Image.fromarray(reference.generate([request])[0])
-    if job["side"] and job["side"] != painted.width:
-        painted = painted.resize((job["side"], job["side"]), Image.Resampling.LANCZOS)  # as the Bento does
-    if painted.size != served.size:
-        return Judgement(Verdict.FAULT, f"{served.size} pixels were served, {painted.size} were asked for")
-    ratio = psnr(np.asarray(served), np.asarray(painted))
+    try:
+        served_HWC, painted_HWC = alike(answer["png"], reference.generate([request])[0], job["side"])
+    except ValueError as error:
+        return Judgement(Verdict.FAULT, str(error))
+    ratio = psnr(served_HWC, painted_HWC)
     verdict = Verdict.SAME if ratio >= min_psnr else Verdict.FAULT
     return Judgement(verdict, f"{ratio:.1f} dB from the picture that PyTorch paints, at least {min_psnr:g} is required")
+
+
+def judge_pipeline_picture(reference: DiffusersPipeline, kept: Kept) -> Judgement:
+    """The same of a picture that a pipeline's export painted; `reference` has the weights that are stored in it."""
+    job, answer = kept
+    native, side = reference.description.size, job["side"]
+    smaller = side if side and side < native else None  # painted so, where larger ones are enlarged
+    request = ImageRequest(job["prompt"], job["seed"], job["steps"], job["guidance"], smaller)
+    served_in, reference.computes_in = reference.computes_in, "f32"
+    exact_HWC = reference.generate([request])[0]
+    reference.computes_in = served_in
+    coarse_HWC = reference.generate([request])[0] if served_in != "f32" else exact_HWC
+    try:
+        served_HWC, painted_HWC = alike(answer["png"], exact_HWC, side)
+    except ValueError as error:
+        return Judgement(Verdict.FAULT, str(error))
+    far, allowed = _apart(served_HWC, painted_HWC), ROUNDED + MAX_ROUNDING * _apart(exact_HWC, coarse_HWC)
+    verdict = Verdict.SAME if far <= allowed else Verdict.FAULT
+    why = f"it is {far:.2f} of 255 steps from what diffusers paints; {served_in} allows {allowed:.2f}"
+    return Judgement(verdict, why)
+
+
+def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Root of the mean squared difference."""
+    return float(np.sqrt(np.square(one.astype(np.float64) - other).mean()))
+
+
+def alike(png: str, painted_HWC: NDArray[np.uint8], side: int | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A served picture and one that was painted again, as large as was asked for; raises `ValueError` in words."""
+    try:
+        served = Image.open(io.BytesIO(base64.b64decode(png, validate=True))).convert("RGB")
+    except (OSError, binascii.Error) as error:
+        raise ValueError(f"what was served is no picture: {error}") from error
+    painted = Image.fromarray(painted_HWC)
+    if side and side != painted.width:
+        painted = painted.resize((side, side), Image.Resampling.LANCZOS)  # as the Bento does
+    if painted.size != served.size:
+        raise ValueError(f"{served.size} pixels were served, {painted.size} were asked for")
+    return np.asarray(served), np.asarray(painted)
 
 
 def parsed(row: Mapping[str, Any]) -> Kept:

@@ -85,7 +85,10 @@ def main() -> None:
         cosine = row.get("min_velocity_cosine", row.get("min_latents_cosine"))
         print(f"{name}: cosine {cosine:.4f} of the network's outputs, picture PSNR {row['min_image_psnr']:.1f} dB")
     if not document["passed"]:
-        raise StageError(f"parity with PyTorch failed; see {METRICS} and the bounds under verify.image")
+        weights, rows = document.get("weight_format"), document["parity"].values()
+        faults = [fault for row in rows if weights for fault in verify_pipeline.failed(row, weights, bounds)]
+        words = f": {'; '.join(faults)}" if faults else ""
+        raise StageError(f"parity with PyTorch failed{words}; see {METRICS} and the bounds under verify.image")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from components.models.pipelines import FAMILIES
 from components.models.servable import openvino_text, quietly
 
 
@@ -20,4 +21,8 @@ def picture_engines(pipeline: str) -> dict[str, str]:
     kind = f"OV{pipeline}"
     exports = hasattr(modeling_diffusion, kind)
     said = f"exports ({kind})" if exports else f"no: optimum-intel {version('optimum-intel')} has no {kind}"
-    return {"PyTorch": "the reference; trains", "OpenVINO": said}
+    known = pipeline in FAMILIES
+    onnx = (
+        "exports in f32 or f16 (export.image.engine: onnxruntime)" if known else f"no: {pipeline} is of no family here"
+    )
+    return {"PyTorch": "the reference; trains", "OpenVINO": said, "ONNX Runtime": onnx}

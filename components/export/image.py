@@ -114,10 +114,10 @@ def export_pipeline(stage: str, captions: list[str], parameters: ExportImage, se
     base, manifest = opened()
     family = family_of(base)
     if stage == "export_base":
-        write_pipeline(lambda: family.read(base), family, base, parameters.weight_format, serving, folder)
+        write_pipeline(lambda: family.read(base), family, base, parameters, serving, folder)
         return manifest.digest
     digest = verify(CHECKPOINT).digest
-    runtime = write_pipeline(lambda: adapted(base, CHECKPOINT), family, base, parameters.weight_format, serving, folder)
+    runtime = write_pipeline(lambda: adapted(base, CHECKPOINT), family, base, parameters, serving, folder)
     description = runtime.description
     prompts = [runtime.shared_part(caption) for caption in captions[:GOLDEN_PICTURES]]
     del runtime  # the memory holds the engine or the reference
@@ -134,15 +134,17 @@ def main(stage: str) -> None:
     parameters, target = params.export.image, STAGES[stage][1]
     with staged(target) as folder:
         digest = export_pipeline(stage, captions, parameters, params.serving, folder)
-        recorded = {"weight_format": parameters.weight_format}  # weights alone are compressed, which asks for no inputs
+        recorded = parameters.model_dump(exclude={"calibration"})  # weights alone are compressed: without inputs
         seal(folder, line="image", kind="export", parents={"checkpoint": digest}, parameters=recorded, metrics={})
-    print(f"{target}: OpenVINO GenAI ({parameters.weight_format})")
+    print(f"{target}: {parameters.engine} ({parameters.weight_format})")
 
 
 def export_built_in(stage: str, parameters: ExportImage, serving: Serving) -> None:
     """The built-in network: the trained denoiser, or the shipped one."""
     if parameters.weight_format == "f16":
         raise StageError("export.image.weight_format f16 is for pipelines; the built-in network takes f32 or int8")
+    if parameters.engine != "openvino":
+        raise StageError("export.image.engine is for pipelines; the built-in network is exported for every engine")
     source, target = STAGES[stage]
     network = denoiser.load(source)
     captions = [row.text for row in sample.iterate(TRAIN)]
@@ -156,7 +158,8 @@ def export_built_in(stage: str, parameters: ExportImage, serving: Serving) -> No
         made = read_manifest(source)
         write_export(network, ENCODER, captions, parameters, serving, folder, made.parameters.get("style"))
         parents = {"checkpoint": made.digest}
-        seal(folder, line="image", kind="export", parents=parents, parameters=parameters.model_dump(), metrics={})
+        recorded = parameters.model_dump(exclude={"engine"})
+        seal(folder, line="image", kind="export", parents=parents, parameters=recorded, metrics={})
     print(f"{target}: reference, ONNX and OpenVINO ({parameters.weight_format})")
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx_ir
 import torch
@@ -46,6 +48,13 @@ class TracedEncoder(nn.Module):
 def export_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:
     """Write `module` as one ONNX file; `inputs` are examples of batch 2, by the names the graph shall have."""
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    model = traced(module, inputs, (output,), tuple({0: batch} for _ in inputs))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx_ir.save(model, path)
+
+
+def traced(module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], shapes: Any) -> onnx_ir.Model:
+    """`module` as a graph; `shapes`: for each argument the dimensions that may differ from those of the examples."""
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)  # notes about torchvision's operators and constant folding
     with warnings.catch_warnings(), torch.no_grad():
@@ -54,18 +63,17 @@ def export_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str, path:
             module.eval(),
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
     if program is None:
-        raise RuntimeError(f"{path}: torch.onnx.export returned no program")
+        raise RuntimeError(f"{type(module).__name__}: torch.onnx.export returned no program")
     _drop_empty_squeezes(program.model)
     _drop_traces(program.model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(path, external_data=False)
+    return program.model
 
 
 def _drop_empty_squeezes(model: onnx_ir.Model) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from components.artifact import ArtifactError, verify
 from components.runtimes.base import Floats, ImageBackend, ImageRequest, ImageRuntime, NotFiniteError
-from components.runtimes.pipeline import PipelineRuntime, paints_pipeline
+from components.runtimes.pipeline import Description, PipelineRuntime, paints_pipeline
 
 Engine = Literal["pytorch", "onnxruntime", "openvino"]
 Solver = Literal["euler", "multistep"]
@@ -101,14 +101,28 @@ def to_picture(x_CHW: Floats) -> NDArray[np.uint8]:
     return np.rint((np.clip(x_CHW, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(1, 2, 0)
 
 
-def load_image(folder: Path, engine: Engine) -> ImageRuntime:
-    """Verify the exported folder's digests and load it on an engine; raises `ArtifactError` where it is not whole."""
+def load_image(folder: Path, engine: Engine | None = None) -> ImageRuntime:
+    """Verify the exported folder's digests and load it on an engine; raises `ArtifactError` where it is not whole.
+
+    None: the engine that a pipeline was exported for; OpenVINO for the built-in network.
+    """
     verify(folder)
-    if paints_pipeline(folder):
-        if engine != "openvino":
-            raise ArtifactError(f"{folder}: a pipeline, exported for openvino; there is nothing here for {engine}")
-        return PipelineRuntime(folder)
-    return load_sampler(folder, engine)
+    if not paints_pipeline(folder):
+        return load_sampler(folder, engine or "openvino")
+    if engine not in (None, made_for := Description.read(folder).engine):
+        raise ArtifactError(f"{folder}: a pipeline, exported for {made_for}; there is nothing here for {engine}")
+    return load_pipeline(folder)
+
+
+def load_pipeline(folder: Path, exactly: bool = False) -> PipelineRuntime:
+    """As `load_image`, of a pipeline, for a caller that has verified the folder; `exactly`: in float32."""
+    if Description.read(folder).engine == "onnxruntime":
+        from components.runtimes.pipeline_onnxruntime import OnnxRuntimePipeline
+
+        return OnnxRuntimePipeline(folder)
+    from components.runtimes.pipeline_openvino import OpenVinoPipeline  # 60 MB that others do not load
+
+    return OpenVinoPipeline(folder, exactly)
 
 
 def load_sampler(folder: Path, engine: Engine) -> Sampler:

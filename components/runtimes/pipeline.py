@@ -1,16 +1,18 @@
-"""A diffusers pipeline that was exported for OpenVINO GenAI, as an `ImageRuntime`.
+"""A diffusers pipeline that was exported, as an `ImageRuntime`: what its engines have in common.
 
-Knows no family: what there is to know of the pipeline stands in `pipeline.json`, which the export writes. Pictures are
-painted one after another, since GenAI has no batches of different prompts; a seed gives torch's noise, and so the
-picture that diffusers paints. Needs neither torch nor diffusers.
+Knows no family and no engine: what there is to know of the pipeline stands in `pipeline.json`, which the export writes.
+Pictures are painted one after another; a seed gives torch's noise, and so the picture that diffusers paints. Needs
+neither torch nor diffusers, and so does no engine beside it.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +23,23 @@ from components.artifact import ArtifactError
 from components.runtimes.base import Floats, ImageRequest, NotFiniteError
 
 DESCRIPTION, FOLDER = "pipeline.json", "pipeline"
-# GenAI allocates what the text encoders read at its first picture, with or without the empty prompt of guidance: one
-# without guidance makes the next one with it fail, and the other way round. So there is always guidance, of a scale
-# that in float32 is the first above 1 where a request wants none: the same picture for twice the work.
-LEAST_GUIDANCE = float(np.nextafter(np.float32(1), np.float32(2)))
 REPEATS = 50
 LONGEST_WORD = 30  # characters: a script without spaces is cut inside of what stands between two of them
+Precision = Literal["f32", "f16", "bf16"]
+Keep = Callable[[int, Floats], None]  # is given each step's number and latents BCHW, which are its own to keep
 
 
 class Description(BaseModel):
     """`size` is the side of native pictures, and all sides are multiples of `multiple` (pixels).
 
-    `tokens`: how many of a prompt each tokenizer's encoder reads, by the tokenizer's folder. `sequence`: what GenAI is
-    to be told of it, where the pipeline takes that as a parameter. `steps` and `guidance` are those of service when it
-    was exported.
+    `engine` runs it. `tokens`: how many of a prompt each tokenizer's encoder reads, by the tokenizer's folder.
+    `sequence`: what the pipeline is to be told of it, where it takes that as a parameter. `steps` and `guidance` are
+    those of service when it was exported.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    engine: Literal["openvino", "onnxruntime"] = "openvino"
     pipeline: str
     family: str
     scheduler: str
@@ -58,20 +59,16 @@ class Description(BaseModel):
             raise ArtifactError(f"{folder}: no readable {DESCRIPTION}: {error}") from error
 
 
-class PipelineRuntime:
-    """`ImageRuntime` over the `pipeline/` of an exported folder whose digests were verified."""
+class PipelineRuntime(ABC):
+    """`ImageRuntime` over the `pipeline/` of an exported folder whose digests were verified.
+
+    `computes_in`: the type that its matrices are multiplied in.
+    """
+
+    computes_in: Precision = "f32"
 
     def __init__(self, folder: Path) -> None:
-        import openvino_genai  # 60 MB that who serves the built-in model does not load
-
         self.description = Description.read(folder)
-        self._genai = openvino_genai
-        # Float32 weights are for who wants the reference's pictures; else the machine's fastest type (bf16 with AMX).
-        hints = {"INFERENCE_PRECISION_HINT": "f32"} if self.description.weight_format == "f32" else {}
-        try:
-            self._pipeline = openvino_genai.Text2ImagePipeline(folder / FOLDER, "CPU", **hints)
-        except RuntimeError as error:
-            raise ArtifactError(f"{folder / FOLDER}: OpenVINO GenAI cannot load it: {error}") from error
         self._tokenizers = [(_tokenizer(folder / FOLDER / name), n) for name, n in self.description.tokens.items()]
         self._one_at_a_time = threading.Lock()
 
@@ -84,7 +81,7 @@ class PipelineRuntime:
 
         The VAE makes NaN one flat colour, and nothing else that was ever painted one.
         """
-        pictures = [self._paint(request, None) for request in requests]
+        pictures = [self._whole(request, None) for request in requests]
         finite = [bool((picture != picture[0, 0]).any()) for picture in pictures]
         if not all(finite):
             raise NotFiniteError(requests, [p if fine else None for p, fine in zip(pictures, finite, strict=True)])
@@ -96,37 +93,20 @@ class PipelineRuntime:
         GenAI drops calls that a fast step overtakes: it paints again, the same, until every step was seen.
         """
         latents: dict[int, Floats] = {}
-
-        def keep(step: int, steps: int, latents_BCHW: Any) -> bool:
-            latents[step] = np.array(latents_BCHW.data, copy=True)  # the next step overwrites it
-            return False
-
         for _ in range(REPEATS):
-            picture = self._paint(request, keep)
+            picture = self._whole(request, latents.__setitem__)
             if len(latents) == request.steps:
                 return [latents[step] for step in range(request.steps)], picture
-        raise RuntimeError(f"OpenVINO GenAI told of {len(latents)} of {request.steps} steps in {REPEATS} pictures")
+        raise RuntimeError(f"the engine told of {len(latents)} of {request.steps} steps in {REPEATS} pictures")
 
-    def _paint(self, request: ImageRequest, callback: Any) -> NDArray[np.uint8]:
-        side = request.size or self.description.size
-        options: dict[str, Any] = (
-            {} if self.description.sequence is None else {"max_sequence_length": self.description.sequence}
-        )
-        if callback is not None:
-            options["callback"] = callback
+    def _whole(self, request: ImageRequest, keep: Keep | None) -> NDArray[np.uint8]:
         parts = [cut(tokenizer, limit, request.prompt) for tokenizer, limit in self._tokenizers]
-        options |= {f"prompt_{number}": part for number, part in enumerate(parts[1:], 2)}
         with self._one_at_a_time:
-            pixels_BHWC = self._pipeline.generate(
-                parts[0],
-                width=side,
-                height=side,
-                num_inference_steps=request.steps,
-                guidance_scale=max(request.guidance, LEAST_GUIDANCE),
-                generator=self._genai.TorchGenerator(request.seed),
-                **options,
-            )
-            return np.array(pixels_BHWC.data[0], copy=True)
+            return self._paint(request, request.size or self.description.size, parts, keep)
+
+    @abstractmethod
+    def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
+        """A picture [side, side, 3]; `parts` is what each tokenizer's encoder reads of the prompt."""
 
     def read_part(self, prompt: str) -> str | None:
         """What of a prompt is read, where that is not all of it: as far as the encoder that reads most."""
@@ -155,6 +135,29 @@ def cut(tokenizer: Tokenizer, limit: int, prompt: str) -> str:
         space = start.rfind(" ", max(len(start) // 2, len(start) - LONGEST_WORD)) if inside else -1
         prompt = start[:space] if space > 0 else start
     return prompt
+
+
+def torch_noise(seed: int, shape: tuple[int, ...]) -> Floats:
+    """`torch.randn` of a CPU generator with this seed, to the last bits of its logarithm; a multiple of 16 values.
+
+    Mersenne Twister's numbers, of which 24 bits are used, by Box and Muller, eight at a time.
+    """
+    count = int(np.prod(shape))
+    raw = np.frombuffer(np.random.RandomState(seed % 2**32).bytes(4 * count), "<u4")
+    uniform_G28 = ((raw & 0xFFFFFF).astype(np.float32) / np.float32(2**24)).reshape(-1, 2, 8)
+    radius_G8 = np.sqrt(-2 * np.log(1 - uniform_G28[:, 0]))
+    angle_G8 = np.float32(2 * np.pi) * uniform_G28[:, 1]
+    return np.stack([radius_G8 * np.cos(angle_G8), radius_G8 * np.sin(angle_G8)], axis=1).reshape(shape)
+
+
+def unpacked(latents: Floats) -> Floats:
+    """Latents BCHW, also of a pipeline (FLUX) that holds them as patches of 2 by 2, square after square."""
+    if latents.ndim == 4:
+        return latents
+    B, L, D = latents.shape
+    side = math.isqrt(L)
+    patches = latents.reshape(B, side, side, D // 4, 2, 2).transpose(0, 3, 1, 4, 2, 5)
+    return patches.reshape(B, D // 4, 2 * side, 2 * side)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

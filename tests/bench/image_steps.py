@@ -14,7 +14,7 @@ from optimum.intel import OVConfig
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from components.config import load
+from components.config import ExportImage, load
 from components.evaluation.verify_pipeline import measure
 from components.export.engines import picture_engines
 from components.export.pipeline import write_pipeline
@@ -22,7 +22,7 @@ from components.models.brought_pipeline import examine
 from components.models.pipelines import Family, States, adapted, adapters, family_of
 from components.models.servable import NO
 from components.runtimes.base import ImageRequest
-from components.runtimes.pipeline import PipelineRuntime
+from components.runtimes.image import load_pipeline
 from components.stage import StageError
 from tests.bench.image_families import FAMILIES
 from tests.bench.image_pipelines import MAKERS, PAINTED, paint
@@ -53,7 +53,8 @@ def go(family: str, folder: Path, say: Callable[[str, str], None]) -> None:
     loaded(known.network(adapted(base, checkpoint)), lesson.losses, after, say)
     params = load()
     serving = params.serving.model_copy(update={"image_steps": STEPS, "image_guidance": GUIDANCE})
-    write_pipeline(lambda: adapted(base, checkpoint), known, base, "f32", serving, export)
+    parameters = ExportImage(weight_format="f32", calibration=1)
+    write_pipeline(lambda: adapted(base, checkpoint), known, base, parameters, serving, export)
     say("export", size(export))
     document = measure(export, base, known, checkpoint, CAPTIONS[:2], serving, params.verify.image)
     row = document["parity"]["openvino"]
@@ -163,7 +164,7 @@ def size(export: Path) -> str:
 
 def serve(export: Path) -> str:
     """That the engine paints each seed as it did before, and another seed otherwise."""
-    runtime = PipelineRuntime(export)
+    runtime = load_pipeline(export)
     one, other, again = (runtime.generate([ImageRequest(CAPTIONS[0], seed, STEPS, GUIDANCE)])[0] for seed in (1, 2, 1))
     if not np.array_equal(one, again) or np.array_equal(one, other):
         raise ValueError("a seed is not repeated, or means nothing")

@@ -128,7 +128,9 @@ def project_in(folder: Path) -> Project:
         write(folder / "models" / name)
     write_tiny_clip(folder / "models/clip")
     made = Project(folder)
-    settings: dict[str, dict[str, Any]] = {"serving": {"image_steps": STEPS, "image_guidance": GUIDANCE}}
+    settings: dict[str, dict[str, Any]] = {
+        "serving": {"image_steps": STEPS, "image_guidance": GUIDANCE, "recheck": 1.0}
+    }
     for program, parameter in PORTS.items():
         section, key = parameter.split(".")
         made.ports[program] = free_port()
@@ -185,6 +187,7 @@ def test_it_is_served_and_the_picture_is_that_of_plain_diffusers_with_the_adapte
     assert too_long.status_code == 400 and "at most 4000 characters" in too_long.text
     read = project.paint(prompt="a red disc " * 300).json()["data"][0]["revised_prompt"]
     assert PROMPT.startswith(read[:5]) and len(read) < 40  # what the text encoders read of it
+    assert "again within a day: 2 same; 0 wait" in project.run("atelier", "report", "recheck")
 
 
 def test_an_experiment_divides_users(project: Project) -> None:
@@ -213,8 +216,11 @@ def test_another_training_is_compared_and_goes_on_trial_beside_the_champion(proj
     project.run("atelier", "release", "rollback", "image", "--why", "enough was seen")
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux"])
-def test_flow_matching_pipelines_are_packaged_too(project: Project, name: str) -> None:
-    project.set(base={"image": {"model": f"models/{name}"}})
+@pytest.mark.parametrize(
+    ("name", "engine", "weight_format"), [("sd3", "openvino", "int8"), ("flux", "onnxruntime", "f16")]
+)
+def test_flow_matching_pipelines_are_packaged_too(project: Project, name: str, engine: str, weight_format: str) -> None:
+    export = {"engine": engine, "weight_format": weight_format}
+    project.set(base={"image": {"model": f"models/{name}"}}, export={"image": export})
     project.run("dvc", "repro", "package@image")
-    assert project.metrics("gate")["passed"] and project.metrics("verify")["passed"]
+    assert project.metrics("gate")["passed"] and project.metrics("verify")["parity"][engine]["passed"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,16 +24,18 @@ from components.events.ledger import Note
 from components.events.read import get_deployment, record_deployment
 from components.events.schema import Deployment, Sampled
 from components.events.store import commit
+from components.models.brought_pipeline import digests
 from components.models.language import add_adapter, load_base
+from components.models.pipelines import adapters
 from components.releases import store
 from components.releases.leases import held
 from components.releases.machine import State
 from components.runtimes.base import ImageRequest, TextRequest
-from components.runtimes.image import load_sampler
-from components.runtimes.pipeline import DESCRIPTION
+from components.runtimes.image import load_pipeline, load_sampler
 from components.runtimes.text import load_text
 from flows import recheck, references, release
 from flows.rechecked import rechecked
+from tests.conftest import TinyPipeline
 from tests.tiny_language import tiny_chat
 
 ROUNDING = {"verify": {"parity": {"rounding": {"tie": 0.05}}}}
@@ -147,18 +151,6 @@ def test_the_champion_before_keeps_its_reference_for_a_rollback(project: Project
     assert {path.name for path in (project.root / "references").iterdir()} == {"text-1", "text-2"}
 
 
-def test_a_pipelines_package_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "ROOT", tmp_path)
-    monkeypatch.setattr(references, "REFERENCES", tmp_path / "references")
-    package = tmp_path / "artifacts/image/package"
-    package.mkdir(parents=True)
-    (package / DESCRIPTION).write_text("{}")
-    digest = seal(package, line="image", kind="package", parents={}, parameters={}, metrics={}).digest
-    record = Deployment(deployment="i", line="image", digest=digest, model="m", version="1", bento="b:1", time=1.0)
-    references.keep([record])
-    assert not (tmp_path / "references").exists()
-
-
 @pytest.mark.parametrize(("memory", "unknown"), [((0, 10**12), 0), ((0, 0), 1)])
 def test_what_has_no_room_now_waits_and_what_never_has_is_unknown(
     project: Project, monkeypatch: pytest.MonkeyPatch, memory: tuple[int, int], unknown: int
@@ -207,3 +199,71 @@ def test_a_picture_is_painted_again_by_the_package_that_painted_it(
         seen = rechecks.summary(engine, "image", time.time())
     assert seen.counts == {"same": 1, "fault": 1, "unknown": 0}
     assert seen.fault.startswith("img-8:") and "dB" in seen.fault
+
+
+@pytest.fixture
+def served_pipeline(
+    tiny_pipeline: TinyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Params, Deployment]:
+    """A released export of a brought pipeline, whose adapter changes nothing."""
+    params = load()
+    events = params.events.model_copy(update={"url": f"sqlite:///{tmp_path / 'events.db'}"})
+    monkeypatch.setattr(references, "ROOT", tmp_path)
+    monkeypatch.setattr(references, "REFERENCES", tmp_path / "references")
+    monkeypatch.setattr(recheck, "logger", lambda: logging.getLogger("recheck"))
+    base, family = tiny_pipeline.base, tiny_pipeline.family
+    source = tmp_path / "data/base/image"
+    source.mkdir(parents=True)
+    named = {"source": str(base), "files": digests(base)}
+    sealed = seal(source, line="image", kind="base", parents={}, parameters=named, metrics={})
+    checkpoint = tmp_path / "artifacts/image/checkpoint"
+    adapters.save(adapters.add(family.read_network(base), family, 2, 2.0), family, checkpoint)
+    parents = {"base": sealed.digest}
+    made = seal(checkpoint, line="image", kind="checkpoint", parents=parents, parameters={}, metrics={})
+    package = tmp_path / "artifacts/image/package"
+    shutil.copytree(tiny_pipeline.export, package, ignore=shutil.ignore_patterns("manifest.json"))
+    parents |= {"checkpoint": made.digest}
+    digest = seal(package, line="image", kind="package", parents=parents, parameters={}, metrics={}).digest
+    record = Deployment(deployment="i", line="image", digest=digest, model="m", version="1", bento="b:1", time=1.0)
+    record_deployment(events.url, record)
+    return params.model_copy(update={"events": events}), record
+
+
+def too_large(graph: Path) -> None:
+    """The largest matrix of an OpenVINO graph becomes twice as large."""
+    constants = re.findall(r'<data element_type="f32" shape="[^"]*" offset="(\d+)" size="(\d+)"', graph.read_text())
+    offset, size = max(((int(a), int(b)) for a, b in constants), key=lambda pair: pair[1])
+    weights = np.memmap(graph.with_suffix(".bin"), np.float32, "r+", offset, (size // 4,))
+    weights *= 2
+    weights.flush()
+
+
+@pytest.mark.parametrize("tiny_pipeline", ["sdxl"], indirect=True)
+def test_a_pipelines_picture_is_painted_again_by_diffusers(
+    served_pipeline: tuple[Params, Deployment], tiny_pipeline: TinyPipeline, tmp_path: Path
+) -> None:
+    params, _ = served_pipeline
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_pipeline.export, broken)
+    too_large(broken / "pipeline" / tiny_pipeline.family.network_name / "openvino_model.xml")
+    jobs: list[tuple[str, Path, int | None]] = [
+        *(("honest", tiny_pipeline.export, None), ("small", tiny_pipeline.export, 32)),
+        *(("large", tiny_pipeline.export, 128), ("fault", broken, None)),
+    ]
+    rows = []
+    for name, export, side in jobs:
+        prompt = "an apple " * 20  # of which not all is read
+        pixels = load_pipeline(export).generate([ImageRequest(prompt, 7, 3, 2.0, side if side == 32 else None)])[0]
+        job = {"prompt": prompt, "seed": 7, "steps": 3, "guidance": 2.0, "side": side}
+        answer = {"png": base64.b64encode(encode_png(pixels, side)).decode()}
+        row = {"job": json.dumps(job), "answer": json.dumps(answer), "line": "image", "deployment": "i"}
+        rows.append(Sampled.model_validate(row | {"request_id": name, "time": time.time()}))
+    with opened(params.events.url) as engine:
+        commit(engine, rows)
+        recheck.keep_references(engine, params)
+        shutil.rmtree(tmp_path / "artifacts")  # a training replaces them
+        recheck.step(engine, "image", params)
+        seen = rechecks.summary(engine, "image", time.time())
+    assert seen.counts == {"same": 3, "fault": 1, "unknown": 0}
+    assert "of 255 steps from what diffusers paints; f32 allows 0.25" in seen.fault
+    assert not [*(tmp_path / "references").rglob("*.bin")]  # of the package nothing but what describes it

@@ -123,11 +123,15 @@ class Family(ABC):
             )
 
     def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:
-        """What OpenVINO GenAI's file of the scheduler says otherwise, so that it samples as diffusers does.
+        """What the file of the scheduler that is served says otherwise, so that an engine samples as diffusers does.
 
         A noise schedule's betas as numbers: GenAI spaces them without the last one, so that each is 0.1 % less.
         """
         return {"trained_betas": scheduler.betas.tolist()}
+
+    def as_served(self, scheduler: Any, folder: Path) -> Any:
+        """The sampling scheduler with what `written_out` says."""
+        return type(scheduler).from_config({**scheduler.config, **self.written_out(scheduler, folder)})
 
     # --- captions and pictures -------------------------------------------------------------------------------------
 
@@ -138,6 +142,10 @@ class Family(ABC):
     @abstractmethod
     def blank(self, folder: Path, rows: int) -> States:
         """Zeros in the place of states, as the configurations size them, for a plan."""
+
+    @abstractmethod
+    def states(self, pipeline: diffusers.DiffusionPipeline, ids: dict[str, Tensor]) -> States:
+        """What `encode` makes, from token ids BL of each tokenizer, as long as its encoder reads: what is exported."""
 
     def cut(self, folder: Path, captions: Sequence[str]) -> int:
         """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""
@@ -227,6 +235,13 @@ class Family(ABC):
         """Latents BCHW of those that the pipeline puts out, of pictures of `size`."""
         return latents
 
+    @abstractmethod
+    def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
+        """Noise levels from the first step to the last, one more than steps, and the times that `predict` takes there.
+
+        As the pipeline has them from its sampling scheduler, which `written_out` has made the same for all sizes.
+        """
+
     # --- training --------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -279,6 +294,14 @@ class Family(ABC):
         else:
             error_B = (error_BCHW * mask_B1HW).mean(dim=(1, 2, 3)) / mask_B1HW.mean(dim=(1, 2, 3)).clamp(min=1e-6)
         return self.weight(scheduler, time_B, min_snr) * error_B
+
+
+@torch.no_grad()
+def halve(pipeline: diffusers.DiffusionPipeline) -> None:
+    """Round every weight to what float16 holds; they stay in float32."""
+    for part in pipeline.components.values():
+        for parameter in part.parameters() if isinstance(part, nn.Module) else ():
+            parameter.data = parameter.data.half().float()
 
 
 def _unread(tokenizer: Any, caption: str) -> int:

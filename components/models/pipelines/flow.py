@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -22,6 +23,7 @@ class Flow(Family):
 
     samplers = ("FlowMatchEulerDiscreteScheduler",)
     patch = 2  # latents that the transformer reads as one token, along a side
+    even = False  # whether the pipeline itself spaces the levels that its scheduler then shifts
 
     def multiple(self, folder: Path) -> int:
         return self.factor(folder) * self.patch
@@ -51,6 +53,12 @@ class Flow(Family):
         slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
         mu = config.base_shift + slope * (tokens - config.base_image_seq_len)
         return math.exp(mu) if config.time_shift_type == "exponential" else mu
+
+    def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
+        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps)) if self.even else scheduler.set_timesteps(
+            steps
+        )
+        return scheduler.sigmas, scheduler.timesteps / scheduler.config.num_train_timesteps
 
     def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:
         """The shift of native pictures as a number, where it grows with their tokens: GenAI 2026.4 computes that as

@@ -30,6 +30,7 @@ class Flux(Flow):
     asked = 1
     longest = {"tokenizer_2": 512}  # noqa: RUF012 - as the pipeline's default
     openvino = "OVFluxPipeline"
+    even = True
 
     def native_size(self, folder: Path) -> int:
         """The VAE's: the transformer names none."""
@@ -42,6 +43,10 @@ class Flux(Flow):
     def encode(self, pipeline: DiffusionPipeline, captions: Sequence[str]) -> States:
         prompt_BLD, pooled_BD, _ = pipeline.encode_prompt(list(captions))
         return {"prompt": prompt_BLD, "pooled": pooled_BD}
+
+    def states(self, pipeline: DiffusionPipeline, ids: dict[str, Tensor]) -> States:
+        pooled_BD = pipeline.text_encoder(ids["tokenizer"]).pooler_output
+        return {"prompt": pipeline.text_encoder_2(ids["tokenizer_2"])[0], "pooled": pooled_BD}
 
     def blank(self, folder: Path, rows: int) -> States:
         return self.conditioned(folder, rows, self.longest["tokenizer_2"])
@@ -57,11 +62,11 @@ class Flux(Flow):
     def predict(self, network: nn.Module, noisy_BCHW: Tensor, time_B: Tensor, states: States) -> Tensor:
         B, C, H, W = noisy_BCHW.shape
         places = FluxPipeline._prepare_latent_image_ids(B, H // 2, W // 2, noisy_BCHW.device, noisy_BCHW.dtype)
-        guided = network.config.guidance_embeds
+        guidance_B = states["guidance"] if "guidance" in states else torch.full_like(time_B, TRAINED_GUIDANCE)
         output_BLD = network(
             hidden_states=FluxPipeline._pack_latents(noisy_BCHW, B, C, H, W),
             timestep=time_B,
-            guidance=torch.full_like(time_B, TRAINED_GUIDANCE) if guided else None,
+            guidance=guidance_B if network.config.guidance_embeds else None,
             encoder_hidden_states=states["prompt"],
             pooled_projections=states["pooled"],
             txt_ids=places.new_zeros(states["prompt"].shape[1], 3),

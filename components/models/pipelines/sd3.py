@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+from torch.nn import functional
 
 from components.models.pipelines.family import States
 from components.models.pipelines.flow import Flow
@@ -64,6 +65,19 @@ class Sd3(Flow):
         clip = self.part(folder, "text_encoder")["max_position_embeddings"]
         t5 = self.longest["tokenizer_3"] if (folder / "text_encoder_3").is_dir() else clip
         return self.conditioned(folder, rows, clip + t5)
+
+    def states(self, pipeline: DiffusionPipeline, ids: dict[str, Tensor]) -> States:
+        first = pipeline.text_encoder(ids["tokenizer"], output_hidden_states=True)
+        second = pipeline.text_encoder_2(ids["tokenizer_2"], output_hidden_states=True)
+        clip_BLD = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+        width = int(pipeline.transformer.config.joint_attention_dim)
+        t5_BLD = (
+            pipeline.text_encoder_3(ids["tokenizer_3"])[0]
+            if pipeline.text_encoder_3 is not None
+            else clip_BLD.new_zeros(*clip_BLD.shape[:2], width)
+        )
+        clip_BLD = functional.pad(clip_BLD, (0, width - clip_BLD.shape[-1]))
+        return {"prompt": torch.cat([clip_BLD, t5_BLD], 1), "pooled": torch.cat([first[0], second[0]], -1)}
 
     def predict(self, network: nn.Module, noisy_BCHW: Tensor, time_B: Tensor, states: States) -> Tensor:
         output: Tensor = network(

@@ -65,6 +65,11 @@ class Sdxl(Family):
             "time_ids": torch.zeros(rows, 6),
         }
 
+    def states(self, pipeline: DiffusionPipeline, ids: dict[str, Tensor]) -> States:
+        first = pipeline.text_encoder(ids["tokenizer"], output_hidden_states=True)
+        second = pipeline.text_encoder_2(ids["tokenizer_2"], output_hidden_states=True)
+        return {"prompt": torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1), "pooled": second[0]}
+
     @torch.no_grad()
     def unconditional(self, pipeline: DiffusionPipeline) -> States:
         """Zeros where the pipeline paints with zeros for no negative prompt, as the base does."""
@@ -73,6 +78,10 @@ class Sdxl(Family):
 
     def framing(self, original: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> States:
         return {"time_ids": torch.tensor([[*original, *corner, *size]], dtype=torch.float32)}
+
+    def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
+        scheduler.set_timesteps(steps)
+        return scheduler.sigmas, scheduler.timesteps
 
     def scheduler(self, folder: Path) -> DDPMScheduler:
         """The discrete schedule of training, with the betas and the prediction type of the one that samples."""

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from bentos.gateway.recheck import wants_recheck
-from bentos.protocol import Info
 from components.events.database import connect
 from components.events.schema import RECHECKS
 from tests.bentos.gateway.conftest import Running
@@ -75,11 +74,3 @@ def test_chance_keeps_the_share_that_is_asked_for(share: float, least: int, most
     gateway: Any = SimpleNamespace(serving=SimpleNamespace(recheck=share))
     exchanges: list[Any] = [SimpleNamespace(id=f"chatcmpl-{number}") for number in range(2000)]
     assert least <= sum(wants_recheck(gateway, exchange) for exchange in exchanges) <= most
-
-
-def test_a_pipelines_pictures_are_not_kept_as_nothing_paints_them_again() -> None:
-    gateway: Any = SimpleNamespace(serving=SimpleNamespace(recheck=1.0))
-    exchange: Any = SimpleNamespace(id="img-1")
-    own = Info(line="image", deployment="image-1", digest="a" * 64, side=32)
-    pipeline = own.model_copy(update={"multiple": 16})
-    assert wants_recheck(gateway, exchange, own) and not wants_recheck(gateway, exchange, own, pipeline)

@@ -13,6 +13,7 @@ from components.config import ConfigError, Params, load
 from components.config.document import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
+ONNX = {"engine": "onnxruntime", "calibration": 1}
 JUDGE = {"model": "j", "samples": 2}
 
 
@@ -73,6 +74,7 @@ def test_the_projects_own_parameters_are_valid_and_frozen() -> None:
         ("evaluate.text.judge", JUDGE | {"url": "http://judge.example.com/v1"}, "must begin with https"),
         ("evaluate.text.judge", JUDGE | {"url": "https://me:word@judge.example.com"}, "ATELIER_JUDGE_KEY"),
         ("base.text.omit", ["seed"], "price and omit say something of an endpoint"),
+        ("export.image", ONNX | {"weight_format": "int8"}, "onnxruntime takes pipelines in f32 or f16"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, key: str, value: Any, message: str) -> None:

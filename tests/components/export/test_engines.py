@@ -21,4 +21,6 @@ def test_openvino_takes_a_language_model_or_says_why_not(family: str, said: str)
 
 def test_openvino_takes_a_pipeline_or_says_why_not() -> None:
     assert picture_engines("FluxPipeline")["OpenVINO"] == "exports (OVFluxPipeline)"
+    assert picture_engines("FluxPipeline")["ONNX Runtime"].startswith("exports in f32 or f16")
     assert picture_engines("PixArtSigmaPipeline")["OpenVINO"].endswith("has no OVPixArtSigmaPipeline")
+    assert picture_engines("PixArtSigmaPipeline")["ONNX Runtime"].startswith("no: ")

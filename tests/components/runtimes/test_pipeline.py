@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.artifact import ArtifactError, seal
-from components.config import load
+from components.config import ExportImage, load
 from components.models.pipelines import family_of
 from components.runtimes.base import ImageRequest, NotFiniteError
-from components.runtimes.image import load_image, load_sampler
-from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut
+from components.runtimes.image import load_image, load_pipeline, load_sampler
+from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut, torch_noise
 from tests.conftest import ROOT, TinyPipeline
 from tests.tiny_pipelines import write_tiny_sd3
 
@@ -33,6 +35,7 @@ def test_it_paints_what_diffusers_paints_at_every_step(tiny_pipeline: TinyPipeli
         *REQUESTS,
         ImageRequest(runtime.shared_part("an apple " * 20), 6, 2, 2.0),
         ImageRequest("a cat", 7, 2, 2.0, size=32),
+        ImageRequest("a cat", 8, 9, 2.0),  # from the seventh step on the engine would extrapolate
     ]:
         latents, picture = runtime.trajectory(request)
         expected, expected_picture = trajectory(reference, request, 64)
@@ -82,8 +85,8 @@ def test_sd3_without_t5_paints_what_its_reference_paints(tmp_path: Path) -> None
     index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
     (base / "model_index.json").write_text(json.dumps(index))
     family, request = family_of(base), ImageRequest("a cat", 1, 2, 2.0)
-    serving = load(ROOT / "params.yaml").serving
-    runtime = write_pipeline(lambda: family.read(base), family, base, "f32", serving, tmp_path / "export")
+    serving, parameters = load(ROOT / "params.yaml").serving, ExportImage(weight_format="f32", calibration=1)
+    runtime = write_pipeline(lambda: family.read(base), family, base, parameters, serving, tmp_path / "export")
     expected, _ = trajectory(family.read(base), request, 64)
     assert apart(runtime.trajectory(request)[0], expected) < 1e-4
 
@@ -117,7 +120,7 @@ def test_a_damaged_folder_is_refused(tiny_pipeline: TinyPipeline, tmp_path: Path
         load_image(folder, "openvino")
     (folder / DESCRIPTION).write_text('{"size": 64}')
     with pytest.raises(ArtifactError, match=f"no readable {DESCRIPTION}"):
-        PipelineRuntime(folder)
+        load_pipeline(folder)
 
 
 def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tmp_path: Path) -> None:
@@ -132,5 +135,29 @@ def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tm
                 weights.seek(int(offset))
                 weights.write(np.full(int(size) // 4, np.nan, np.float32).tobytes())
     with pytest.raises(NotFiniteError, match="2 of 2 pictures came out NaN") as caught:
-        PipelineRuntime(folder).generate(REQUESTS[:2])
+        load_pipeline(folder).generate(REQUESTS[:2])
     assert caught.value.pictures == [None, None]
+
+
+def test_a_seed_gives_the_noise_of_torch() -> None:
+    import torch
+
+    for seed in (0, 7, 2**32 - 1):
+        expected = torch.randn(1, 4, 8, 10, generator=torch.Generator().manual_seed(seed))
+        assert np.abs(torch_noise(seed, (1, 4, 8, 10)) - expected.numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("tiny_pipeline", ["sdxl"], indirect=True)
+def test_a_picture_takes_no_torch(tiny_pipeline: TinyPipeline) -> None:
+    """A Bento has none."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from components.runtimes.base import ImageRequest\n"
+        "from components.runtimes.image import load_pipeline\n"
+        "runtime = load_pipeline(Path(sys.argv[1]))\n"
+        "print(runtime.generate([ImageRequest('a cat', 1, 2, 2.0)])[0].shape)"
+    )
+    command = [sys.executable, "-c", code, str(tiny_pipeline.export)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "(64, 64, 3)", ended.stderr
