@@ -1,4 +1,4 @@
-"""A user's own samples: an image folder with `metadata.jsonl`, or a JSONL file of prompts and completions.
+"""A user's own samples: an image folder with `metadata.jsonl`, or files of prompts and completions.
 
 A row that cannot be used becomes a reject with its reason; only a source that is no source at all raises `StageError`.
 Pictures are read as bytes and never decoded here.
@@ -7,14 +7,16 @@ Pictures are read as bytes and never decoded here.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
+from components.data import forms, rows
+from components.data.rows import Row, judged
 from components.data.sample import METADATA, Reject, Sample
 from components.stage import StageError
 
@@ -43,8 +45,10 @@ def image_folder(folder: Path, key: str = "prepare.image.path") -> Iterator[Samp
             f"{folder}: no {METADATA}; {_content(folder)}; write {METADATA}: one JSON object with file_name and text "
             "per line, per picture"
         )
-    for place, row in _rows(metadata):
-        yield row if isinstance(row, Reject) else _picture(folder, row, place)
+    read = rows.rows(metadata, rows.recognise(metadata))
+    yield from judged(
+        metadata, (row if isinstance(row, Reject) else _picture(folder, row, place) for place, row in read)
+    )
 
 
 def _content(folder: Path) -> str:
@@ -65,44 +69,50 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def pairs(path: Path) -> Iterator[Sample | Reject]:
-    """Rows of a JSONL file: `{"prompt", "completion", …}`, or `{"messages": [{"role", "content"}, …], …}`.
+def pairs(
+    path: Path, fields: Mapping[str, str] | None = None, seen: Counter[str] | None = None
+) -> Iterator[Sample | Reject]:
+    """What a model shall answer to what, from a file of rows in any of the `forms`, or from all files of a folder.
 
     A conversation ends with what the model shall answer; `"weight": 0` marks answers that are not to be learned.
-    Further fields are kept in `meta`.
+    Further fields are kept in `meta`. `fields`: name here → name in the rows; `seen` counts what was read as what.
     """
-    if not path.is_file():
-        raise StageError(f"prepare.text.path: {path} is not a file")
-    for place, row in _rows(path):
-        if isinstance(row, Reject):
-            yield row
-        else:
-            yield _conversation(row, place) if "messages" in row else _pair(row, place)
+    seen = Counter() if seen is None else seen
+    files, others = row_files(path)
+    if others:
+        seen[f"files that are not read, as {others[0]}"] = len(others)
+    for file in files:
+        format = rows.recognise(file)
+        read = rows.rows(file, format)
+        yield from judged(file, (_sample(row, place, fields or {}, format, seen) for place, row in read))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
-    """Every line that is not blank, by file and number: an object, or a reject that holds what could be read of it."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                place = f"{path.name}:{number}"
-                yield place, _object(line, place)
+def row_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """A file, or those of a folder that hold rows by their names, and the others, in order; `StageError` for none."""
+    if path.is_file():
+        return [path], []
+    if not path.is_dir():
+        raise StageError(f"prepare.text.path: {path} is neither a file nor a folder of files")
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    found = [file for file in files if rows.SUFFIXES & {suffix.lower() for suffix in file.suffixes}]
+    if not found:
+        raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(rows.SUFFIXES))}")
+    return found, [file for file in files if file not in found]
 
 
-def _object(line: bytes, place: str) -> dict[str, Any] | Reject:
-    broken = Sample(id=place, text=line.decode("utf-8", errors="replace").strip(), source=place)
+def _sample(
+    row: Row | Reject, place: str, fields: Mapping[str, str], format: rows.Format, seen: Counter[str]
+) -> Sample | Reject:
+    if isinstance(row, Reject):
+        return row
     try:
-        document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
-    except UnicodeDecodeError as error:
-        return Reject(broken, "not_utf8", f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
-    except (ValueError, RecursionError) as error:
-        return Reject(broken, "not_json", f"not JSON: {error}")
-    return document if isinstance(document, dict) else Reject(broken, "not_json", "not a JSON object")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+        row = forms.renamed(row, fields)
+        form = forms.recognise(row)
+        plain = form.plain(row)
+    except ValueError as error:
+        return Reject(Sample(id=place, text=_string(row, "prompt"), source=place), "wrong_field", str(error))
+    seen[f"rows of {format} as {form.name}: {form.meaning}"] += 1
+    return _conversation(plain, place) if "messages" in plain else _pair(plain, place)
 
 
 def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
