@@ -115,6 +115,9 @@ class Clean(Settings):
     )
     max_pixels: Count = Field(description="Pixels that a picture may claim at most")
     min_side: Count = Field(description="Shortest side of a picture that is kept, in pixels")
+    animations: Literal["first_frame", "refuse"] = Field(
+        default="first_frame", description="What becomes of animations and of files of several pages"
+    )
 
 
 class Split(Settings):

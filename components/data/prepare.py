@@ -13,9 +13,8 @@ from pathlib import Path
 
 from components import config
 from components.artifact import canonical, file_digest, staged, write_text
-from components.data import feedback, fetch, openmoji, phrases, sources
+from components.data import feedback, fetch, folder, openmoji, phrases, sources
 from components.data.sample import (
-    METADATA,
     REJECT_SCHEMA,
     REJECTS,
     SAMPLES,
@@ -38,9 +37,9 @@ def main(line: config.Line) -> None:
     print(summary + (f": {first}" if first else ""), flush=True)
 
 
-def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, int]:
-    """Write the samples and rejects below `folder`, whole or not at all; returns how many of each."""
-    with staged(folder) as partial:
+def prepare(line: str, parameters: config.Prepare, out: Path) -> tuple[int, int]:
+    """Write the samples and rejects below `out`, whole or not at all; returns how many of each."""
+    with staged(out) as partial:
         # What users and annotators taught (the text line alone learns from them), beside the source and its limit.
         taught: Iterable[Sample] = feedback.samples(FEEDBACK / line) if line == "text" else ()
         seen: Counter[str] = Counter()
@@ -60,6 +59,8 @@ def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, i
 def _records(line: str, parameters: config.Prepare, seen: Counter[str]) -> Iterable[Sample | Reject]:
     """What the source holds; `seen` counts what was read as what."""
     if parameters.source == "openmoji":
+        if parameters.fields:
+            raise StageError(f"prepare.{line}.fields: the source openmoji has no rows of yours: leave it out")
         if line == "image":
             return openmoji.samples(parameters.path, parameters.size, parameters.limit)
         return phrases.samples(parameters.path, parameters.limit)
@@ -67,7 +68,8 @@ def _records(line: str, parameters: config.Prepare, seen: Counter[str]) -> Itera
     if parameters.source != wanted:
         raise StageError(f"prepare.{line}.source: {parameters.source!r}, expected 'openmoji' or {wanted!r} with a path")
     if line == "image":
-        return islice(sources.image_folder(parameters.path), parameters.limit)
+        images = folder.image_folder(parameters.path, fields=parameters.fields, seen=seen)
+        return islice(images, parameters.limit)
     return islice(sources.pairs(parameters.path, parameters.fields, seen), parameters.limit)
 
 
@@ -91,7 +93,7 @@ def _source(line: str, parameters: config.Prepare) -> dict[str, str]:
     """SHA-256 of what the samples derive from: the wheels or the user's file."""
     if parameters.source != "openmoji":
         if line == "image":
-            return {METADATA: file_digest(parameters.path / METADATA)}
+            return folder.digests(parameters.path)
         files, _ = sources.row_files(parameters.path)
         return {path.relative_to(parameters.path.parent).as_posix(): file_digest(path) for path in files}
     packages = openmoji.PACKAGES if line == "image" else openmoji.PACKAGES[1:]

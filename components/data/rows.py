@@ -51,7 +51,7 @@ _FOREIGN = {
 _TAR = slice(257, 262)
 _PARQUET = b"PAR1"
 _ARRAY = re.compile(r"\s*\[\s*(\{|\]|$)")
-_BETWEEN = re.compile(r"[\s,]*")
+_BETWEEN = frozenset(" \t\r\n,")
 _DAMAGE = (EOFError, OSError, UnicodeError, lzma.LZMAError, zlib.error, pa.ArrowException)
 
 
@@ -194,10 +194,11 @@ def _json_lines(path: Path, format: Format) -> Iterator[Placed]:
                 while line and not line.endswith(b"\n"):
                     line = file.readline(LONGEST)
             elif line.strip():
-                yield place, _object(line, place)
+                yield place, json_object(line, place)
 
 
-def _object(line: bytes, place: str) -> Row | Reject:
+def json_object(line: bytes, place: str) -> Row | Reject:
+    """A JSON object from its bytes, or a reject that holds what could be read of it."""
     try:
         document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -231,7 +232,8 @@ def _json_array(path: Path, format: Format) -> Iterator[Placed]:
         buffer, number = text.read(_CHUNK), 0
         at = buffer.index("[") + 1
         while True:
-            at = _BETWEEN.match(buffer, at).end()  # type: ignore[union-attr] - it matches everywhere
+            while buffer[at : at + 1] in _BETWEEN and at < len(buffer):
+                at += 1
             if buffer[at : at + 1] == "]":
                 if (buffer[at + 1 :] + text.read(_CHUNK)).strip():
                     raise StageError(f"{path}: something follows the array after element {number}")

@@ -54,7 +54,7 @@ def test_a_source_of_the_other_line_is_refused(tmp_path: Path) -> None:
 
 def test_a_source_without_usable_rows_is_refused_with_the_first_reasons(tmp_path: Path) -> None:
     source = image_set(tmp_path / "set", {"file_name": "../etc/passwd", "text": "x"})
-    with pytest.raises(StageError, match=r"no usable sample \(1 rejected: metadata\.jsonl:1: .*does not exist"):
+    with pytest.raises(StageError, match=r"no usable sample \(2 rejected: metadata\.jsonl:1: .*does not exist"):
         prepare("image", Prepare(source="folder", path=source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
