@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.artifact import file_digest
-from components.data import forms, rows
+from components.data import formats, forms, rows
 from components.data.rows import Row, judged
 from components.data.sample import METADATA, Reject, Sample
 from components.data.sources import MASK, identity, reserved, rest, string, unlike
@@ -87,9 +87,8 @@ def _files(folder: Path, key: str = "prepare.image.path") -> list[PurePosixPath]
 
 def _metadata(folder: Path, files: list[PurePosixPath]) -> Path | None:
     """The file of rows that describes the pictures; raises `StageError` for several, or one of a sub-folder."""
-    found = [
-        name for name in files if name.name.startswith("metadata.") and f".{name.name.split('.')[1]}" in rows.SUFFIXES
-    ]
+    described = [name for name in files if name.name.startswith("metadata.")]
+    found = [name for name in described if formats.SUFFIXES & set(name.suffixes)]
     if len(found) > 1:
         raise StageError(f"{folder}: it holds {' and '.join(map(str, found))}: leave one of them in it")
     if found and found[0].parent.name:
@@ -102,7 +101,7 @@ def _described(
 ) -> Iterator[Sample | Reject]:
     """The rows of metadata, then the pictures that no row names."""
     named: set[str] = set()
-    format = rows.recognise(metadata)
+    format = formats.recognise(metadata)
 
     def records() -> Iterator[Sample | Reject]:
         for place, row in rows.rows(metadata, format):

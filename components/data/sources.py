@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.data import forms, rows
+from components.data import formats, forms, rows
 from components.data.rows import Row, judged
 from components.data.sample import Reject, Sample
 from components.stage import StageError
@@ -38,7 +38,7 @@ def pairs(
     if others:
         seen[f"files that are not read, as {others[0]}"] = len(others)
     for file in files:
-        format = rows.recognise(file)
+        format = formats.recognise(file)
         read = rows.rows(file, format)
         yield from judged(file, (_sample(row, place, fields or {}, format, seen) for place, row in read))
 
@@ -50,14 +50,14 @@ def row_files(path: Path) -> tuple[list[Path], list[Path]]:
     if not path.is_dir():
         raise StageError(f"prepare.text.path: {path} is neither a file nor a folder of files")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    found = [file for file in files if rows.SUFFIXES & {suffix.lower() for suffix in file.suffixes}]
+    found = [file for file in files if formats.SUFFIXES & {suffix.lower() for suffix in file.suffixes}]
     if not found:
-        raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(rows.SUFFIXES))}")
+        raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(formats.SUFFIXES))}")
     return found, [file for file in files if file not in found]
 
 
 def _sample(
-    row: Row | Reject, place: str, fields: Mapping[str, str], format: rows.Format, seen: Counter[str]
+    row: Row | Reject, place: str, fields: Mapping[str, str], format: formats.Format, seen: Counter[str]
 ) -> Sample | Reject:
     if isinstance(row, Reject):
         return row

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.data import rows
-from components.data.rows import recognise
+from components.data import formats, rows
+from components.data.formats import recognise
 from components.data.sample import Reject
 from components.stage import StageError
 
@@ -115,18 +115,18 @@ def test_a_line_beyond_the_limit_is_one_reject_and_the_next_is_read(
     path = written(tmp_path / "a.csv", f"prompt,completion\na,{'x' * 101}\nb,c\n".encode())
     with pytest.raises(StageError, match=r"a\.csv:2: a line longer than 100 characters"):
         read(path)
-    monkeypatch.setattr(rows, "_CHUNK", 10)
+    monkeypatch.setattr(rows, "CHUNK", 10)
     with pytest.raises(StageError, match="element 1 is cut off, longer than 100 bytes"):
         read(written(tmp_path / "a.json", json.dumps([{"prompt": "x" * 500}]).encode()))
 
 
 def test_an_array_is_read_across_the_borders_of_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_CHUNK", 7)
+    monkeypatch.setattr(rows, "CHUNK", 7)
     assert read(written(tmp_path / "a.json", json.dumps(ROWS, indent=2).encode())) == ROWS
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(formats, "MOST_UNPACKED", 2**20)
     path = written(tmp_path / "a.jsonl.gz", gzip.compress(b'{"prompt": "' + bytes(2**23)))
     with pytest.raises(StageError, match="unpacks to more than 200 times its size"):
         read(path)
