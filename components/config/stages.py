@@ -91,9 +91,13 @@ class BaseImage(Settings):
 
 class Prepare(Settings):
     source: Literal["openmoji", "folder", "jsonl"] = Field(
-        description="Where samples come from: what `fetch` brought, a folder with metadata.jsonl (image), pairs (text)"
+        description="Where samples come from: what `fetch` brought, a folder of pictures (image), files of rows (text)"
     )
     path: Path = Field(description="Folder or file of the source")
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="What rows name otherwise: name here → name in the rows, as {prompt: question, completion: answer}",
+    )
     limit: Count | None = Field(default=None, description="Samples taken at most; null takes all")
     size: int = Field(ge=8, le=512, default=32, description="Side that OpenMoji's drawings are rendered at, in pixels")
 
@@ -111,6 +115,9 @@ class Clean(Settings):
     )
     max_pixels: Count = Field(description="Pixels that a picture may claim at most")
     min_side: Count = Field(description="Shortest side of a picture that is kept, in pixels")
+    animations: Literal["first_frame", "refuse"] = Field(
+        default="first_frame", description="What becomes of animations and of files of several pages"
+    )
 
 
 class Split(Settings):

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,11 +37,13 @@ from components.data.filters import (
     Duplicate,
     Filter,
     LengthOutlier,
+    UnknownWords,
     normalise,
     picture_filters,
     pipeline_filters,
     text_filters,
 )
+from components.data.picture import remarks
 from components.data.sample import (
     REJECT_SCHEMA,
     REJECTS,
@@ -61,9 +64,16 @@ _STAYS = Drop("", "")
 _VERDICT = {"slug": DataType.string(), "reason": DataType.string()}
 # What `examine` finds out about a row, by column.
 _PICTURES = {"image": DataType.binary(), "mask": DataType.binary()}
-_FIELDS = {**_PICTURES, "length": DataType.int64(), "digest": DataType.string(), **_VERDICT}
-_COMPARED = pa.field("length", pa.int64(), nullable=False), pa.field("digest", pa.large_string(), nullable=False)
-EXAMINED_SCHEMA = pa.schema([*REJECT_SCHEMA, *_COMPARED])
+_FIELDS = {
+    **_PICTURES,
+    "length": DataType.int64(),
+    "digest": DataType.string(),
+    "remarks": DataType.string(),
+    **_VERDICT,
+}
+_COMPARED = [pa.field("length", pa.int64(), nullable=False), pa.field("digest", pa.large_string(), nullable=False)]
+EXAMINED_SCHEMA = pa.schema([*REJECT_SCHEMA, *_COMPARED, pa.field("remarks", pa.large_string(), nullable=False)])
+_MOST_UNREAD = 0.5  # of all captions: a text encoder that reads fewer is the wrong one for the set
 
 
 def main(line: config.Line) -> None:
@@ -89,6 +99,8 @@ def clean(
     `built_in`: whether pictures are for the built-in model. Raises `StageError` where nothing is left.
     """
     read = require(prepared / SAMPLES)
+    if line == "image" and built_in:
+        _find_unread(prepared / SAMPLES)
     with staged(folder) as staging:
         examined = staging / "examined.parquet"
         write_batches(examined, _examined(line, parameters, prepared / SAMPLES, built_in), EXAMINED_SCHEMA)
@@ -100,6 +112,8 @@ def clean(
         if kept == 0:
             first = first_reasons(staging / REJECTS)
             raise StageError(f"clean.{line}: all {read} samples were rejected, the first ones because: {first}")
+        for words, count in _remarked(examined, drops).items():
+            print(f"clean {line}: {count} {words}", flush=True)
         examined.unlink()
         shutil.copyfile(prepared / SOURCES, staging / SOURCES)
     return kept, rejected
@@ -119,17 +133,19 @@ def examine(
     Text is normalised for the comparison alone: what a model shall learn to write is what the source holds, byte for
     byte. A picture that stays becomes an RGB PNG of at most `largest` pixels a side, its mask a grey one of that size.
     """
-    known = json.loads(meta)
+    known, noted = json.loads(meta), ""
     candidate = Candidate(normalise(text), normalise(str(known.get("completion", ""))), image, mask)
     drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
     if image is not None and not drop.slug:
+        noted = "\n".join(remarks(image))
         candidate.shrink(largest)
         image, mask = candidate.encoded()
     history = (normalise(message["content"]) for message in known.get("history", ()))
     texts = candidate.text, candidate.completion, *history
     parts = [*(part.encode() for part in texts), image or b"", *([mask] if mask else [])]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return {"image": image, "mask": mask, "length": sum(map(len, texts)), "digest": digest, **drop._asdict()}
+    found = {"length": sum(map(len, texts)), "digest": digest, "remarks": noted, **drop._asdict()}
+    return {"image": image, "mask": mask, **found}
 
 
 def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, Drop]:
@@ -151,6 +167,37 @@ def _judged(frame: daft.DataFrame, judge: Filter[...], *columns: str) -> daft.Da
     column = daft.func(verdict, return_dtype=DataType.struct(_VERDICT), use_process=False)
     frame = frame.with_column("verdict", column(col("slug"), col("reason"), *map(col, columns)))
     return frame.with_columns({name: col("verdict").get(name) for name in _VERDICT}).exclude("verdict")
+
+
+def _find_unread(samples: Path) -> None:
+    """Say how many captions the built-in text encoder cannot read, before any picture is decoded.
+
+    Raises `StageError` where it can read less than half of them.
+    """
+    unknown, first, count = UnknownWords(_tokenizer()), "", 0
+    with pq.ParquetFile(samples) as file:
+        total = file.metadata.num_rows
+        for batch in file.iter_batches(columns=["text", "source"]):
+            for row in batch.to_pylist():
+                text = normalise(row["text"])
+                if text and (fault := unknown.unread(text)):
+                    first, count = first or f"{row['source']}: {text[:40]!r}: {fault}", count + 1
+    if not count:
+        return
+    found = f"the text encoder, which reads English, cannot read {count} of {total} captions, the first {first}"
+    if count > _MOST_UNREAD * total:
+        raise StageError(f"clean.image: {found}; or bring a pipeline that reads them as base.image.model")
+    print(f"clean image: {found}", flush=True)
+
+
+def _remarked(examined: Path, drops: dict[str, Drop]) -> dict[str, int]:
+    """How many of the pictures that stay each remark is true of."""
+    counts: Counter[str] = Counter()
+    with pq.ParquetFile(examined) as file:
+        for batch in file.iter_batches(columns=["id", "remarks"]):
+            for row in batch.to_pylist():
+                counts.update(row["remarks"].splitlines() if row["id"] not in drops else ())
+    return dict(counts)
 
 
 def _examined(line: str, parameters: config.Clean, path: Path, built_in: bool) -> Iterator[pa.RecordBatch]:

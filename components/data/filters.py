@@ -17,7 +17,7 @@ from PIL.Image import Image, Resampling
 from tokenizers import Tokenizer
 
 from components.config import Clean
-from components.data.picture import PictureError, encode_png, load, load_mask
+from components.data.picture import FIRST_FRAME, PictureError, encode_png, load, load_mask, remarks
 
 Judged = ParamSpec("Judged")  # what a filter is called with
 LARGEST_SIDE = 512  # the largest that a model may have (`train.image.model.size`): no later stage can use more
@@ -93,11 +93,15 @@ class UnknownWords(Filter[[Candidate]]):
         self.tokenizer, self.max_unknown = tokenizer, max_unknown
 
     def fault(self, candidate: Candidate) -> str:
-        pieces = self.tokenizer.encode(candidate.text, add_special_tokens=False).tokens
+        return self.unread(candidate.text)
+
+    def unread(self, text: str) -> str:
+        """What is wrong with a normalised caption; empty where nothing is."""
+        pieces = self.tokenizer.encode(text, add_special_tokens=False).tokens
         unknown = pieces.count("[UNK]")
         if pieces and unknown <= self.max_unknown * len(pieces):
             return ""
-        normalised = self.tokenizer.normalizer.normalize_str(candidate.text)
+        normalised = self.tokenizer.normalizer.normalize_str(text)
         words = self.tokenizer.pre_tokenizer.pre_tokenize_str(normalised)
         longest = max((len(word) for word, _ in words), default=0)
         most = self.tokenizer.model.max_input_chars_per_word
@@ -123,6 +127,19 @@ class UnreadablePicture(Filter[[Candidate]]):
         except PictureError as error:
             return str(error)
         return ""
+
+
+class Animation(Filter[[Candidate]]):
+    """A file of several pictures, where those are refused."""
+
+    slug = "animation"
+
+    def __init__(self, action: str) -> None:
+        self.refused = action == "refuse"
+
+    def fault(self, candidate: Candidate) -> str:
+        several = self.refused and FIRST_FRAME in remarks(candidate.data or b"")
+        return "it holds several pictures, as an animation does: save the one that is meant" if several else ""
 
 
 class SmallPicture(Filter[[Candidate]]):
@@ -247,6 +264,7 @@ def pipeline_filters(parameters: Clean) -> list[Filter[[Candidate]]]:
     """
     return [
         Empty("text"),
+        Animation(parameters.animations),
         UnreadablePicture(parameters.max_pixels),
         SmallPicture(parameters.min_side, LARGEST_SIDE_OF_PIPELINES),
         NarrowPicture(),
@@ -260,6 +278,7 @@ def picture_filters(tokenizer: Tokenizer, parameters: Clean) -> list[Filter[[Can
     return [
         Empty("text"),
         UnknownWords(tokenizer),
+        Animation(parameters.animations),
         UnreadablePicture(parameters.max_pixels),
         SmallPicture(parameters.min_side),
         WhitePicture(),

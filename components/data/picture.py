@@ -8,12 +8,20 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 Pixels = NDArray[np.uint8]  # height × width × 3, RGB
 WHITE = (255, 255, 255)
+# What is done to a picture, in words for many.
+FIRST_FRAME = "pictures are the first of an animation, or of several pages"
+CONVERTED = "pictures are converted to sRGB from the colours of their profile"
 # The decoders a sample may reach; each further one is attack surface for untrusted bytes.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# What no kept decoder reads, by the bytes that it begins with, from the place given.
+_UNREAD = [(4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")]
+_UNREAD += [(0, b"\xff\x0a", "JPEG XL"), (4, b"JXL \r\n", "JPEG XL"), (4, b"jP  \r\n", "JPEG 2000")]
+_UNREAD += [(0, b"8BPS", "a Photoshop file"), (0, b"%PDF", "a PDF"), (0, b"<svg", "SVG")]
+_SRGB = ImageCms.createProfile("sRGB")
 # The caller's own, lower bound refuses what Pillow only warns of.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -25,8 +33,9 @@ class PictureError(ValueError):
 def decode(data: bytes, size: int, *, max_pixels: int = 2**24) -> Pixels:
     """Any supported picture as `size` × `size` × 3 uint8 RGB, on white, padded to a square, Lanczos.
 
-    Transparent, greyscale, palette, 16-bit and animated (first frame) pictures become plain RGB; EXIF rotation is
-    applied. Raises `PictureError` where the picture claims more than `max_pixels`, is truncated or not a picture.
+    Transparent, greyscale, palette, 16-bit and animated (first frame) pictures become plain RGB; a colour profile and
+    EXIF rotation are applied. Raises `PictureError` where the picture claims more than `max_pixels`, is truncated or
+    not a picture.
     """
     return np.asarray(fit(load(data, max_pixels=max_pixels), size))
 
@@ -59,11 +68,23 @@ def _decoded(data: bytes, max_pixels: int, convert: Callable[[Image.Image], Imag
             raise PictureError(f"picture claims {width}×{height} pixels, more than {max_pixels}")
         try:
             image.load()
-            return convert(ImageOps.exif_transpose(image))
+            return convert(_in_srgb(ImageOps.exif_transpose(image), _profile(image)))
         except PictureError:
             raise
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise PictureError(f"picture cannot be decoded: {error}") from error
+
+
+def remarks(data: bytes) -> tuple[str, ...]:
+    """What `load` does to a picture that its owner may not expect, from the header; nothing for an unreadable one."""
+    try:
+        with _open(data) as image:
+            # A phone's photograph with its preview is none.
+            several = getattr(image, "is_animated", False) and image.format != "MPO"
+            profile = _profile(image)
+    except (PictureError, OSError, SyntaxError, ValueError):
+        return ()
+    return (*([FIRST_FRAME] if several else []), *([CONVERTED] if profile else []))
 
 
 def encode_png(pixels: Pixels | Image.Image) -> bytes:
@@ -92,7 +113,39 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise PictureError(f"picture claims more pixels than may be opened: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError(f"not a picture in a supported format ({', '.join(FORMATS)})") from error
+        known = next((name for at, magic, name in _UNREAD if data[at:].startswith(magic)), "")
+        fault = f"it is {known}, which is not read" if known else "not a picture in a supported format"
+        raise PictureError(f"{fault}: save it as one of {', '.join(FORMATS)}") from error
+
+
+def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The colour profile of a picture, None where that is sRGB or missing; raises `PictureError` for a broken one."""
+    if not (data := image.info.get("icc_profile")):
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise PictureError(f"its colour profile cannot be read ({error}): save it in sRGB") from error
+
+
+def _in_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
+    """A picture with the colours that its profile means; transparency stays."""
+    if profile is None:
+        return image
+    space = profile.profile.xcolor_space.strip()
+    modes = {"RGB": ("RGB", "RGBA", "P", "L", "LA"), "GRAY": ("L", "LA", "I;16", "I;16B"), "CMYK": ("CMYK",)}
+    if image.mode not in modes.get(space, ()):
+        raise PictureError(f"its colour profile is of {space}, and it is {image.mode}: save it in sRGB")
+    colours = image if space == "CMYK" else _eight_bits(image).convert("RGBA")
+    mode = "L" if space == "GRAY" else space
+    try:
+        converted = ImageCms.buildTransform(profile, _SRGB, mode, "RGB").apply(colours.convert(mode))
+    except ImageCms.PyCMSError as error:
+        raise PictureError(f"its colour profile cannot be applied ({error}): save it in sRGB") from error
+    if colours.mode == "RGBA":
+        converted.putalpha(colours.getchannel("A"))
+    return converted
 
 
 def _opaque_grey(image: Image.Image) -> Image.Image:
@@ -102,9 +155,17 @@ def _opaque_grey(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip to white instead of scaling
-        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
-    rgba = image.convert("RGBA")
+    rgba = _eight_bits(image).convert("RGBA")
     canvas = Image.new("RGBA", rgba.size, (*WHITE, 255))
     canvas.alpha_composite(rgba)
     return canvas.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit: Pillow would clip it to white instead of scaling. What has no range is refused."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+        raise PictureError(f"its pixels are {values.dtype}, of which no white is known: save it with 8 or 16 bits")
+    return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))

@@ -5,6 +5,7 @@ Writes `samples.parquet`, `rejects/rejects.parquet` and `sources.json` (SHA-256 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
@@ -12,17 +13,16 @@ from pathlib import Path
 
 from components import config
 from components.artifact import canonical, file_digest, staged, write_text
-from components.data import feedback, fetch, openmoji, phrases, sources
+from components.data import feedback, fetch, folder, openmoji, phrases, sources
 from components.data.sample import (
-    METADATA,
     REJECT_SCHEMA,
     REJECTS,
     SAMPLES,
     SOURCES,
     Reject,
     Sample,
+    Writer,
     first_reasons,
-    write,
 )
 from components.paths import DATA, FEEDBACK
 from components.stage import StageError, run
@@ -37,39 +37,46 @@ def main(line: config.Line) -> None:
     print(summary + (f": {first}" if first else ""), flush=True)
 
 
-def prepare(line: str, parameters: config.Prepare, folder: Path) -> tuple[int, int]:
-    """Write the samples and rejects below `folder`, whole or not at all; returns how many of each."""
-    rejects: list[Reject] = []
-    with staged(folder) as partial:
+def prepare(line: str, parameters: config.Prepare, out: Path) -> tuple[int, int]:
+    """Write the samples and rejects below `out`, whole or not at all; returns how many of each."""
+    with staged(out) as partial:
         # What users and annotators taught (the text line alone learns from them), beside the source and its limit.
         taught: Iterable[Sample] = feedback.samples(FEEDBACK / line) if line == "text" else ()
-        samples = _unique(_split_off(chain(_records(line, parameters), taught), rejects))
-        kept = write(partial / SAMPLES, samples)
-        write(partial / REJECTS, rejects, REJECT_SCHEMA)
+        seen: Counter[str] = Counter()
+        with Writer(partial / REJECTS, REJECT_SCHEMA) as rejects, Writer(partial / SAMPLES) as kept:
+            for sample in _unique(_split_off(chain(_records(line, parameters, seen), taught), rejects)):
+                kept.add(sample)
+        for words, count in seen.items():
+            print(f"prepare {line}: {count} {words}", flush=True)
         learned = feedback.digest(FEEDBACK / line)
         write_text(partial / SOURCES, canonical(_source(line, parameters) | ({"feedback": learned} if learned else {})))
-        if kept == 0:
+        if kept.count == 0:
             first = first_reasons(partial / REJECTS) or "empty source"
-            raise StageError(f"prepare.{line}: no usable sample ({len(rejects)} rejected: {first})")
-    return kept, len(rejects)
+            raise StageError(f"prepare.{line}: no usable sample ({rejects.count} rejected: {first})")
+    return kept.count, rejects.count
 
 
-def _records(line: str, parameters: config.Prepare) -> Iterable[Sample | Reject]:
+def _records(line: str, parameters: config.Prepare, seen: Counter[str]) -> Iterable[Sample | Reject]:
+    """What the source holds; `seen` counts what was read as what."""
     if parameters.source == "openmoji":
+        if parameters.fields:
+            raise StageError(f"prepare.{line}.fields: the source openmoji has no rows of yours: leave it out")
         if line == "image":
             return openmoji.samples(parameters.path, parameters.size, parameters.limit)
         return phrases.samples(parameters.path, parameters.limit)
     wanted = {"image": "folder", "text": "jsonl"}[line]
     if parameters.source != wanted:
         raise StageError(f"prepare.{line}.source: {parameters.source!r}, expected 'openmoji' or {wanted!r} with a path")
-    rows = sources.image_folder(parameters.path) if line == "image" else sources.pairs(parameters.path)
-    return islice(rows, parameters.limit)
+    if line == "image":
+        images = folder.image_folder(parameters.path, fields=parameters.fields, seen=seen)
+        return islice(images, parameters.limit)
+    return islice(sources.pairs(parameters.path, parameters.fields, seen), parameters.limit)
 
 
-def _split_off(records: Iterable[Sample | Reject], rejects: list[Reject]) -> Iterator[Sample]:
+def _split_off(records: Iterable[Sample | Reject], rejects: Writer) -> Iterator[Sample]:
     for record in records:
         if isinstance(record, Reject):
-            rejects.append(record)
+            rejects.add(record)
         else:
             yield record
 
@@ -85,8 +92,10 @@ def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
 def _source(line: str, parameters: config.Prepare) -> dict[str, str]:
     """SHA-256 of what the samples derive from: the wheels or the user's file."""
     if parameters.source != "openmoji":
-        path = parameters.path / METADATA if line == "image" else parameters.path
-        return {path.name: file_digest(path)}
+        if line == "image":
+            return folder.digests(parameters.path)
+        files, _ = sources.row_files(parameters.path)
+        return {path.relative_to(parameters.path.parent).as_posix(): file_digest(path) for path in files}
     packages = openmoji.PACKAGES if line == "image" else openmoji.PACKAGES[1:]
     receipts = {name: fetch.receipt(parameters.path / name) for name in packages}
     missing = [name for name, receipt in receipts.items() if receipt is None]

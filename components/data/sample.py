@@ -79,10 +79,43 @@ class Reject:
         return {**self.sample.row(), "reason": self.reason, "slug": self.slug}
 
 
+class Writer:
+    """A file of samples (or rejects, with `REJECT_SCHEMA`), written one row group at a time as they come."""
+
+    def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        self._file, self._schema = pq.ParquetWriter(path, schema, compression="zstd"), schema
+        self._group: list[dict[str, Any]] = []
+        self._size = 0
+
+    def add(self, item: Sample | Reject) -> None:
+        row = item.row()
+        self._group.append(row)
+        self._size += len(row["image"] or b"") + len(row["mask"] or b"")
+        if len(self._group) >= _ROWS or self._size >= _BYTES:
+            self._flush()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._group:
+            self._file.write_batch(pa.RecordBatch.from_pylist(self._group, schema=self._schema))
+        self.count += len(self._group)
+        self._group, self._size = [], 0
+
+
 def write(path: Path, rows: Iterable[Sample | Reject], schema: pa.Schema = SCHEMA) -> int:
-    """Write samples (or rejects, with `REJECT_SCHEMA`) in their order, one row group at a time; returns how many."""
-    groups = (pa.RecordBatch.from_pylist(group, schema=schema) for group in _groups(item.row() for item in rows))
-    return write_batches(path, groups, schema)
+    """Write samples (or rejects) in their order; returns how many."""
+    with Writer(path, schema) as file:
+        for item in rows:
+            file.add(item)
+    return file.count
 
 
 def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
@@ -130,19 +163,6 @@ def count_slugs(path: Path) -> dict[str, int]:
     with _open(path) as file:
         slugs = file.read(columns=["slug"])["slug"].to_pylist()
     return dict(Counter(slugs).most_common())
-
-
-def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        group.append(row)
-        size += len(row["image"] or b"") + len(row["mask"] or b"")
-        if len(group) >= _ROWS or size >= _BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def _open(path: Path) -> pq.ParquetFile:

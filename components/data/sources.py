@@ -1,27 +1,22 @@
-"""A user's own samples: an image folder with `metadata.jsonl`, or a JSONL file of prompts and completions.
+"""A user's own pairs of prompt and completion, and conversations, from files of rows.
 
 A row that cannot be used becomes a reject with its reason; only a source that is no source at all raises `StageError`.
-Pictures are read as bytes and never decoded here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
-from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
-from components.data.sample import METADATA, Reject, Sample
+from components.data import formats, forms, rows
+from components.data.rows import Row, judged
+from components.data.sample import Reject, Sample
 from components.stage import StageError
 
-# No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
-_MAX_BYTES = 2**28
-# Files that hold one picture's caption, as other tools write them.
-_CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 # The field of a row that names the picture's mask, as Hugging Face's image folders name further pictures of a row.
 MASK = "mask_file_name"
 # Further fields that later stages read where a row has them.
@@ -30,123 +25,60 @@ _USED_META = ("concept", "name", "rejected", MASK)
 _OWN_META = ("history", "split_group")
 
 
-def image_folder(folder: Path, key: str = "prepare.image.path") -> Iterator[Sample | Reject]:
-    """Rows `{"file_name", "text", "label"?, "mask_file_name"?, ...}` of `metadata.jsonl`; others are kept in `meta`.
-
-    `key`: what names the folder in params.yaml, for errors.
-    """
-    if not folder.is_dir():
-        raise StageError(f"{key}: {folder} is not a folder")
-    metadata = folder / METADATA
-    if not metadata.is_file():
-        raise StageError(
-            f"{folder}: no {METADATA}; {_content(folder)}; write {METADATA}: one JSON object with file_name and text "
-            "per line, per picture"
-        )
-    for place, row in _rows(metadata):
-        yield row if isinstance(row, Reject) else _picture(folder, row, place)
-
-
-def _content(folder: Path) -> str:
-    """What a folder without captions as they are read here holds instead, in words."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    pictures = {path.stem for path in files if (guess_type(path.name)[0] or "").startswith("image/")}
-    beside = [path.name for path in files if path.stem in pictures and path.suffix in _CAPTION_SUFFIXES]
-    alike = [path.name for path in files if get_close_matches(path.name.lower(), [METADATA])]
-    folders = sum(path.is_dir() for path in folder.iterdir())
-    parts = [f"{name}, not read," for name in alike]
-    parts += [_counted(len(pictures), "picture")] if pictures else []
-    parts += [f"{_counted(len(beside), 'file')} named after them, as {beside[0]}, not read"] if beside else []
-    parts += [f"{_counted(folders, 'folder')}, not looked into"] if folders else []
-    return f"it holds {' and '.join(parts) or _counted(len(files), 'file') + ' and no picture'}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def pairs(path: Path) -> Iterator[Sample | Reject]:
-    """Rows of a JSONL file: `{"prompt", "completion", …}`, or `{"messages": [{"role", "content"}, …], …}`.
+def pairs(
+    path: Path, fields: Mapping[str, str] | None = None, seen: Counter[str] | None = None
+) -> Iterator[Sample | Reject]:
+    """What a model shall answer to what, from a file of rows in any of the `forms`, or from all files of a folder.
 
     A conversation ends with what the model shall answer; `"weight": 0` marks answers that are not to be learned.
-    Further fields are kept in `meta`.
+    Further fields are kept in `meta`. `fields`: name here → name in the rows; `seen` counts what was read as what.
     """
-    if not path.is_file():
-        raise StageError(f"prepare.text.path: {path} is not a file")
-    for place, row in _rows(path):
-        if isinstance(row, Reject):
-            yield row
-        else:
-            yield _conversation(row, place) if "messages" in row else _pair(row, place)
+    seen = Counter() if seen is None else seen
+    files, others = row_files(path)
+    if others:
+        seen[f"files that are not read, as {others[0]}"] = len(others)
+    for file in files:
+        format = formats.recognise(file)
+        read = rows.rows(file, format)
+        yield from judged(file, (_sample(row, place, fields or {}, format, seen) for place, row in read))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
-    """Every line that is not blank, by file and number: an object, or a reject that holds what could be read of it."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                place = f"{path.name}:{number}"
-                yield place, _object(line, place)
+def row_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """A file, or those of a folder that hold rows by their names, and the others, in order; `StageError` for none."""
+    if path.is_file():
+        return [path], []
+    if not path.is_dir():
+        raise StageError(f"prepare.text.path: {path} is neither a file nor a folder of files")
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    found = [file for file in files if formats.SUFFIXES & {suffix.lower() for suffix in file.suffixes}]
+    if not found:
+        raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(formats.SUFFIXES))}")
+    return found, [file for file in files if file not in found]
 
 
-def _object(line: bytes, place: str) -> dict[str, Any] | Reject:
-    broken = Sample(id=place, text=line.decode("utf-8", errors="replace").strip(), source=place)
+def _sample(
+    row: Row | Reject, place: str, fields: Mapping[str, str], format: formats.Format, seen: Counter[str]
+) -> Sample | Reject:
+    if isinstance(row, Reject):
+        return row
     try:
-        document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
-    except UnicodeDecodeError as error:
-        return Reject(broken, "not_utf8", f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
-    except (ValueError, RecursionError) as error:
-        return Reject(broken, "not_json", f"not JSON: {error}")
-    return document if isinstance(document, dict) else Reject(broken, "not_json", "not a JSON object")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _picture(folder: Path, row: dict[str, Any], place: str) -> Sample | Reject:
-    sample = Sample(id=place, text=_string(row, "text"), label=_string(row, "label"), source=place)
-    if problem := _missing(row, ("file_name", "text")):
-        return Reject(sample, "wrong_field", problem)
-    if problem := _reserved(row):
-        return Reject(sample, "reserved_field", problem)
-    try:
-        data = _file(folder, "file_name", row["file_name"])
-        mask = _file(folder, MASK, row[MASK]) if row.get(MASK) else None
+        row = forms.renamed(row, fields)
+        form = forms.recognise(row)
+        plain = form.plain(row)
     except ValueError as error:
-        return Reject(sample, "no_file", str(error))
-    meta = _rest(row, ("text", "label"))
-    return replace(sample, id=_identity(data, row["text"].encode()), image=data, mask=mask, meta=meta)
-
-
-def _file(folder: Path, field: str, name: str) -> bytes:
-    """The bytes of a file that a row names; raises `ValueError`, which says what is wrong with it."""
-    path = folder / name
-    try:
-        if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            fault = "points outside the folder"
-        elif not path.is_file():
-            fault = "is not a file"
-        elif path.stat().st_size > _MAX_BYTES:
-            fault = f"is larger than {_MAX_BYTES} bytes"
-        else:
-            return path.read_bytes()
-    except FileNotFoundError:
-        fault = "does not exist"
-    except (OSError, ValueError, RuntimeError) as error:
-        fault = f"cannot be read: {error}"
-    raise ValueError(f"{field} {name!r} {fault}")
+        return Reject(Sample(id=place, text=string(row, "prompt"), source=place), "wrong_field", str(error))
+    seen[f"rows of {format} as {form.name}: {form.meaning}"] += 1
+    return _conversation(plain, place) if "messages" in plain else _pair(plain, place)
 
 
 def _pair(row: dict[str, Any], place: str) -> Sample | Reject:
-    sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
-    if problem := _missing(row, ("prompt", "completion")):
+    sample = Sample(id=place, text=string(row, "prompt"), label=string(row, "label"), source=place)
+    if problem := unlike(row, ("prompt", "completion")):
         return Reject(sample, "wrong_field", problem)
-    if problem := _reserved(row):
+    if problem := reserved(row):
         return Reject(sample, "reserved_field", problem)
-    identity = _identity(row["prompt"].encode(), row["completion"].encode())
-    return replace(sample, id=identity, meta=_rest(row, ("prompt", "label")))
+    unique = identity(row["prompt"].encode(), row["completion"].encode())
+    return replace(sample, id=unique, meta=rest(row, ("prompt", "label")))
 
 
 def _conversation(row: dict[str, Any], place: str) -> Sample | Reject:
@@ -154,20 +86,20 @@ def _conversation(row: dict[str, Any], place: str) -> Sample | Reject:
 
     What follows the last answer with a weight would teach nothing and is left out.
     """
-    sample = Sample(id=place, text=_string(row, "prompt"), label=_string(row, "label"), source=place)
+    sample = Sample(id=place, text=string(row, "prompt"), label=string(row, "label"), source=place)
     messages = row["messages"]
-    problem = _missing(row, ()) or _unlike_a_conversation(messages)
+    problem = unlike(row, ()) or _unlike_a_conversation(messages)
     if not problem and row.get("rejected") and not _is_taught(messages[-1]):
         problem = "field 'rejected' stands beside an answer with the weight 0"
     if problem:
         return Reject(sample, "wrong_field", problem)
-    if problem := _reserved(row, "completion"):
+    if problem := reserved(row, "completion"):
         return Reject(sample, "reserved_field", problem)
     taught = max(place for place, message in enumerate(messages) if _is_taught(message))
     *history, asked, answer = (_read(message) for message in messages[: taught + 1])
-    identity = _identity(*(text.encode() for message in messages for text in (message["role"], message["content"])))
-    meta = _rest(row, ("messages", "label")) | {"completion": answer["content"]}
-    return replace(sample, id=identity, text=asked["content"], meta=meta | ({"history": history} if history else {}))
+    unique = identity(*(text.encode() for message in messages for text in (message["role"], message["content"])))
+    meta = rest(row, ("messages", "label")) | {"completion": answer["content"]}
+    return replace(sample, id=unique, text=asked["content"], meta=meta | ({"history": history} if history else {}))
 
 
 def _unlike_a_conversation(messages: Any) -> str:
@@ -204,7 +136,8 @@ def _read(message: dict[str, Any]) -> dict[str, Any]:
     return {"role": message["role"], "content": message["content"]} | ({"weight": 0} if untaught else {})
 
 
-def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
+def unlike(row: Row, names: tuple[str, ...]) -> str:
+    """What is wrong with the fields of a row, of which it must have `names`; empty where nothing is."""
     for name in names:
         if name not in row:
             return f"field {name!r} is missing"
@@ -216,23 +149,25 @@ def _missing(row: dict[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
-def _reserved(row: dict[str, Any], *others: str) -> str:
+def reserved(row: dict[str, Any], *others: str) -> str:
     """What is wrong with a row's own fields; a conversation's `completion` is its last answer."""
     if name := next((name for name in (*_OWN_META, *others) if name in row), ""):
         return f"field {name!r} has a meaning of its own here: rename it; what was said before belongs into messages"
     return ""
 
 
-def _string(row: dict[str, Any], name: str) -> str:
+def string(row: Row, name: str) -> str:
+    """A field where it is text, empty where it is not."""
     value = row.get(name)
     return value if isinstance(value, str) else ""
 
 
-def _rest(row: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+def rest(row: Row, known: tuple[str, ...]) -> Row:
+    """A row without the `known` fields."""
     return {name: value for name, value in row.items() if name not in known}
 
 
-def _identity(*parts: bytes) -> str:
+def identity(*parts: bytes) -> str:
     """An id that follows the content, so that a re-ordered or grown source keeps every sample on its side."""
     digest = hashlib.sha256()
     for part in parts:

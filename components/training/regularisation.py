@@ -15,9 +15,9 @@ from PIL.Image import Image
 from components.artifact import canonical
 from components.config import Clean, Regularisation
 from components.data.filters import LARGEST_SIDE_OF_PIPELINES, Candidate, normalise, pipeline_filters
+from components.data.folder import image_folder
 from components.data.picture import load
 from components.data.sample import Reject, Sample
-from components.data.sources import image_folder
 from components.stage import StageError
 from components.training import trainer
 

@@ -181,3 +181,31 @@ def test_one_picture_under_two_masks_is_no_duplicate(tmp_path: Path) -> None:
     samples = [Sample(name, "a box", noise(1), mask=mask) for name, mask in {"a": whole, "b": half, "c": half}.items()]
     assert clean("image", PARAMETERS, prepared(tmp_path / "in", samples), tmp_path / "out", built_in=False) == (2, 1)
     assert reasons(tmp_path / "out") == {"c": "duplicate of b"}
+
+
+@pytest.mark.usefixtures("assets")
+def test_what_is_done_to_pictures_is_said_and_animations_are_refused_where_params_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (12, 12), colour) for colour in ("red", "blue")]
+    moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    samples = [Sample(id="still", text="a dog", image=noise(1)), Sample(id="moving", text="a cat", image=moving)]
+    source = prepared(tmp_path / "in", samples)
+    assert clean("image", PARAMETERS, source, tmp_path / "out") == (2, 0)
+    assert "clean image: 1 pictures are the first of an animation" in capsys.readouterr().out
+    refusing = PARAMETERS.model_copy(update={"animations": "refuse"})
+    assert clean("image", refusing, source, tmp_path / "out") == (1, 1)
+    assert count_slugs(tmp_path / "out" / REJECTS) == {"animation": 1}
+
+
+@pytest.mark.usefixtures("assets")
+def test_captions_that_the_encoder_cannot_read_are_one_finding_before_any_picture_is_decoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chinese = [Sample(id=f"c{n}", text=f"一只红色的狐狸{n}", image=noise(n), source=f"m:{n}") for n in range(3)]
+    english = [Sample(id=f"e{n}", text=f"a fox {n}", image=noise(9 + n), source=f"m:{9 + n}") for n in range(3)]
+    assert clean("image", PARAMETERS, prepared(tmp_path / "in", chinese + english), tmp_path / "out") == (3, 3)
+    assert "cannot read 3 of 6 captions, the first m:0: '一只红色的狐狸0'" in capsys.readouterr().out
+    monkeypatch.setattr("components.data.clean._examined", lambda *_: pytest.fail("a picture is decoded"))
+    with pytest.raises(StageError, match=r"cannot read 3 of 5 captions, .*or bring a pipeline"):
+        clean("image", PARAMETERS, prepared(tmp_path / "in", chinese + english[:2]), tmp_path / "out")

@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from components.data.picture import PictureError, crop_to_drawing, decode, encode_png
+from components.data.picture import CONVERTED, FIRST_FRAME, PictureError, crop_to_drawing, decode, encode_png, remarks
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -96,3 +96,64 @@ def test_equal_pixels_are_equal_bytes() -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     assert encode_png(pixels) == encode_png(Image.fromarray(pixels))
     assert (decode(encode_png(pixels), 8) == pixels).all()
+
+
+def swapped_profile() -> bytes:
+    """sRGB's profile under another name and with red and blue exchanged: a wide gamut's is not to be had by itself."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
+    return profile.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+@pytest.mark.parametrize(("mode", "format"), [("RGB", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGB", "TIFF")])
+def test_colours_are_those_of_the_profile_and_transparent_stays_so(mode: str, format: str) -> None:
+    image = Image.new("RGBA", (16, 16), (255, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 16, 8))
+    data = encoded(image.convert(mode), format, icc_profile=swapped_profile())
+    red, green, blue = decode(data, 16)[12, 8].tolist()
+    assert (red < 5, green < 5, blue > 250) == (True, True, True)
+    assert (decode(data, 16)[3, 8].tolist() == [255, 255, 255]) == (mode != "RGB")
+    assert remarks(data) == (CONVERTED,)
+
+
+def test_a_profile_of_srgb_changes_nothing_and_an_unfit_one_is_refused() -> None:
+    image = Image.fromarray(np.random.default_rng(3).integers(0, 255, (8, 8, 3), dtype=np.uint8))
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert (decode(encoded(image, icc_profile=own), 8) == np.asarray(image)).all()
+    assert remarks(encoded(image, icc_profile=own)) == ()
+    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for profile, words in ((other, "colour profile is of Lab, and it is RGB"), (b"x" * 200, "profile cannot be read")):
+        with pytest.raises(PictureError, match=words):
+            decode(encoded(image, icc_profile=profile), 8)
+
+
+@pytest.mark.parametrize(("format", "close"), [("TIFF", 0), ("AVIF", 12)])
+def test_tiff_and_avif_are_read(format: str, close: int) -> None:
+    image = Image.new("RGB", (16, 16), (200, 40, 90))
+    assert np.abs(decode(encoded(image, format), 8).astype(int) - [200, 40, 90]).max() <= close
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        (b"\xff\x0a" + bytes(40), "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL"),
+        (b"%PDF-1.7" + bytes(40), "a PDF"),
+    ],
+)
+def test_a_format_that_no_kept_decoder_reads_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(PictureError, match=f"it is {name}, which is not read: save it as one of PNG, JPEG"):
+        decode(data, 8)
+
+
+def test_pixels_without_a_known_white_are_refused() -> None:
+    with pytest.raises(PictureError, match="float32, of which no white is known"):
+        decode(encoded(Image.fromarray(np.full((9, 9), 0.5, np.float32)), "TIFF"), 8)
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "BMP"])
+def test_a_file_of_several_pictures_is_remarked(format: str) -> None:
+    frames = [Image.new("RGB", (12, 12), colour) for colour in ("red", "blue")]
+    several = {} if format == "BMP" else {"save_all": True, "append_images": frames[1:]}
+    assert remarks(encoded(frames[0], format, **several)) == ((FIRST_FRAME,) if several else ())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -47,6 +48,28 @@ def test_kept_and_rejected_rows_of_a_folder_are_all_its_rows(tmp_path: Path) -> 
     assert json.loads((tmp_path / "out" / SOURCES).read_text()).keys() == {"metadata.jsonl"}
 
 
+def test_a_packed_table_with_names_of_its_own_is_read_as_params_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where nothing was learned from users
+    table = 'question,answer\nq,"a\n  b\n"\nonly one cell\nr, c \n'
+    (tmp_path / "support.csv.gz").write_bytes(gzip.compress(table.encode()))
+    fields = {"prompt": "question", "completion": "answer"}
+    parameters = Prepare(source="jsonl", path=tmp_path / "support.csv.gz", fields=fields)
+    assert prepare("text", parameters, tmp_path / "out") == (2, 1)
+    assert [(s.text, s.meta) for s in read(tmp_path / "out" / SAMPLES)] == [
+        ("q", {"completion": "a\n  b\n"}),
+        ("r", {"completion": " c "}),
+    ]
+    assert capsys.readouterr().out == "prepare text: 2 rows of CSV, gzip as pairs: prompt, completion\n"
+    assert json.loads((tmp_path / "out" / SOURCES).read_text()).keys() == {"support.csv.gz"}
+
+
+def test_names_for_a_source_without_rows_are_refused(assets: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"prepare\.text\.fields: the source openmoji has no rows"):
+        prepare("text", Prepare(source="openmoji", path=assets, fields={"prompt": "x"}), tmp_path / "out")
+
+
 def test_a_source_of_the_other_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"prepare\.text\.source: 'folder', expected 'openmoji' or 'jsonl'"):
         prepare("text", Prepare(source="folder", path=tmp_path), tmp_path / "out")
@@ -54,7 +77,7 @@ def test_a_source_of_the_other_line_is_refused(tmp_path: Path) -> None:
 
 def test_a_source_without_usable_rows_is_refused_with_the_first_reasons(tmp_path: Path) -> None:
     source = image_set(tmp_path / "set", {"file_name": "../etc/passwd", "text": "x"})
-    with pytest.raises(StageError, match=r"no usable sample \(1 rejected: metadata\.jsonl:1: .*does not exist"):
+    with pytest.raises(StageError, match=r"no usable sample \(2 rejected: metadata\.jsonl:1: .*does not exist"):
         prepare("image", Prepare(source="folder", path=source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
