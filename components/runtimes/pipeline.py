@@ -137,17 +137,22 @@ def cut(tokenizer: Tokenizer, limit: int, prompt: str) -> str:
     return prompt
 
 
-def torch_noise(seed: int, shape: tuple[int, ...]) -> Floats:
-    """`torch.randn` of a CPU generator with this seed, to the last bits of its logarithm; a multiple of 16 values.
+class TorchNoise:
+    """`torch.randn` of a CPU generator with a seed, draw after draw, to the last bits of its logarithm.
 
-    Mersenne Twister's numbers, of which 24 bits are used, by Box and Muller, eight at a time.
+    Mersenne Twister's numbers, of which 24 bits are used, by Box and Muller, eight at a time: a draw is a multiple of
+    16 values.
     """
-    count = int(np.prod(shape))
-    raw = np.frombuffer(np.random.RandomState(seed % 2**32).bytes(4 * count), "<u4")
-    uniform_G28 = ((raw & 0xFFFFFF).astype(np.float32) / np.float32(2**24)).reshape(-1, 2, 8)
-    radius_G8 = np.sqrt(-2 * np.log(1 - uniform_G28[:, 0]))
-    angle_G8 = np.float32(2 * np.pi) * uniform_G28[:, 1]
-    return np.stack([radius_G8 * np.cos(angle_G8), radius_G8 * np.sin(angle_G8)], axis=1).reshape(shape)
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.RandomState(seed % 2**32)
+
+    def draw(self, shape: tuple[int, ...]) -> Floats:
+        raw = np.frombuffer(self._random.bytes(4 * math.prod(shape)), "<u4")
+        uniform_G28 = ((raw & 0xFFFFFF).astype(np.float32) / np.float32(2**24)).reshape(-1, 2, 8)
+        radius_G8 = np.sqrt(-2 * np.log(1 - uniform_G28[:, 0]))
+        angle_G8 = np.float32(2 * np.pi) * uniform_G28[:, 1]
+        return np.stack([radius_G8 * np.cos(angle_G8), radius_G8 * np.sin(angle_G8)], axis=1).reshape(shape)
 
 
 def unpacked(latents: Floats) -> Floats:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from components.artifact import ArtifactError
 from components.runtimes.base import Floats, ImageRequest
 from components.runtimes.onnxruntime import session
-from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, torch_noise
+from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, TorchNoise
 
 States = dict[str, Floats]
 
@@ -43,7 +43,7 @@ class OnnxRuntimePipeline(PipelineRuntime):
     def _paint(self, request: ImageRequest, side: int, parts: list[str], keep: Keep | None) -> NDArray[np.uint8]:
         latent = side // self._sampler["factor"]
         sigmas, times, start = self._schedule(request.steps)
-        x_BCHW = start * torch_noise(request.seed, (1, self._sampler["channels"], latent, latent))
+        x_BCHW = start * TorchNoise(request.seed).draw((1, self._sampler["channels"], latent, latent))
         prompt = self._encode(parts)
         framing = np.array([[side, side, 0, 0, side, side]], np.float32)
         for step in range(request.steps):

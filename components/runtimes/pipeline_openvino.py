@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.artifact import ArtifactError
 from components.runtimes.base import ImageRequest
-from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, Precision, torch_noise, unpacked
+from components.runtimes.pipeline import FOLDER, Keep, PipelineRuntime, Precision, TorchNoise, unpacked
 
 # GenAI allocates what the text encoders read at its first picture, with or without the empty prompt of guidance: one
 # without guidance makes the next one with it fail, and the other way round. So there is always guidance, of a scale
@@ -64,11 +64,10 @@ class _Noise(openvino_genai.Generator):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self._seed = seed
+        self._noise = TorchNoise(seed)
 
     def randn_tensor(self, shape: openvino.Shape) -> openvino.Tensor:
-        """The first noise; it is asked for once a picture."""
-        return openvino.Tensor(torch_noise(self._seed, tuple(shape)))
+        return openvino.Tensor(self._noise.draw(tuple(shape)))
 
 
 def computes_in(weight_format: str) -> Precision:

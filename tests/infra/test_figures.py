@@ -25,10 +25,7 @@ STATED = {
     "docs/data.md": ["least, median, 95 %, 99 %, most"],
     "docs/endpoint.md": ["one-sided 95 % interval", "within 10 s"],
     "docs/service.md": ["in its cache of 1 GB"],
-    "docs/training.md": [
-        "stays as long as each kind is below 10 GiB",
-        "by 0.01 % of its largest latent (`f32`) or 0.1 % (`f16`",
-    ],
+    "docs/training.md": ["stays as long as each kind is below 10 GiB", "has to be within 0.1 % of the largest latent"],
     "docs/releases.md": ["canary (1, 5, 25, 50 % of users)"],
 }
 

@@ -39,7 +39,7 @@ class Made:
     def measured(self) -> dict[str, Any]:
         return verify_pipeline.measure(
             *(self.export, self.base, self.family, self.checkpoint),
-            *(["a red apple", "a dog"], self.serving, PARAMS.verify.image),
+            *(["a red apple"], self.serving, PARAMS.verify.image),
         )
 
     def faults(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

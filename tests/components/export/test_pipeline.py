@@ -22,7 +22,7 @@ from tests.components.export.pipelines import Made
 def test_weights_of_8_bits_are_painted_with_and_faults_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Made(tmp_path, "flux", ExportImage(weight_format="int8", calibration=1), steps=8)
+    made = Made(tmp_path, "flux", ExportImage(weight_format="int8", calibration=1), steps=2)
     document = made.measured()
     row = document["parity"]["openvino"]
     assert document["passed"], row

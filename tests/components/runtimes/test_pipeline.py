@@ -18,7 +18,7 @@ from components.config import ExportImage, load
 from components.models.pipelines import family_of
 from components.runtimes.base import ImageRequest, NotFiniteError
 from components.runtimes.image import load_image, load_pipeline, load_sampler
-from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, cut, torch_noise
+from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, TorchNoise, cut
 from tests.conftest import ROOT, TinyPipeline
 from tests.tiny_pipelines import write_tiny_sd3
 
@@ -139,12 +139,13 @@ def test_output_that_is_not_finite_is_no_picture(tiny_pipeline: TinyPipeline, tm
     assert caught.value.pictures == [None, None]
 
 
-def test_a_seed_gives_the_noise_of_torch() -> None:
+def test_a_seed_gives_the_noise_of_torch_draw_after_draw() -> None:
     import torch
 
     for seed in (0, 7, 2**32 - 1):
-        expected = torch.randn(1, 4, 8, 10, generator=torch.Generator().manual_seed(seed))
-        assert np.abs(torch_noise(seed, (1, 4, 8, 10)) - expected.numpy()).max() < 1e-6
+        noise, generator = TorchNoise(seed), torch.Generator().manual_seed(seed)
+        for shape in ((1, 4, 8, 10), (1, 16, 4, 4)):
+            assert np.abs(noise.draw(shape) - torch.randn(shape, generator=generator).numpy()).max() < 1e-6
 
 
 @pytest.mark.parametrize("tiny_pipeline", ["sdxl"], indirect=True)
