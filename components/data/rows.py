@@ -99,19 +99,16 @@ def json_object(line: bytes, place: str) -> Row | Reject:
 
 def _checked(document: Any, place: str) -> Row | Reject:
     """An object that can be written down again; half a surrogate pair is JSON, but no text."""
-    text = json.dumps(document, ensure_ascii=False, default=str)
+    text = json.dumps(document, ensure_ascii=False)
+    data = text.encode(errors="replace")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         broken = ord(text[error.start])
         if 0xDC80 <= broken <= 0xDCFF:  # as `surrogateescape` keeps a byte that is no UTF-8
-            return _unread(
-                place, text.encode(errors="replace"), "not_utf8", f"not UTF-8: a byte is 0x{broken & 255:02x}"
-            )
-        return _unread(place, text.encode(errors="replace"), "not_json", f"not JSON: {error}")
-    if not isinstance(document, dict):
-        return _unread(place, text.encode(), "not_json", "not a JSON object")
-    return document
+            return _unread(place, data, "not_utf8", f"not UTF-8: a byte is 0x{broken & 255:02x}")
+        return _unread(place, data, "not_json", f"not JSON: {error}")
+    return document if isinstance(document, dict) else _unread(place, data, "not_json", "not a JSON object")
 
 
 def _json_array(path: Path, format: Format) -> Iterator[Placed]:
@@ -210,7 +207,7 @@ def _plain(row: Row, place: str) -> Row | Reject:
 
 def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
-        raise TypeError("a column holds bytes, and text is read: leave the column out")
+        raise TypeError("a column holds bytes: write pictures as files, and leave other bytes out")
     return str(value)
 
 
