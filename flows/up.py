@@ -22,13 +22,16 @@ SERVERS = ("prefect", "mlflow")
 def up(params: Params) -> Iterator[str]:
     """Start the stack and leave it running, saying what came of it; what runs already is left alone.
 
-    Makes and releases both models where a line has none.
+    Makes and releases both models where no line has one; a line that was not released alone stays unserved.
     """
     yield from declare(params)
     stack.start(params, [*SERVERS])
-    if not all(served(line, None) for line in LINES):
+    if not any(served(line, None) for line in LINES):
         pipeline()
         release()
+    for line in LINES:
+        if not served(line, None):
+            yield f"{line:12} not served: never released (`atelier release start {line}`)"
     slots, lost = startable({line: plan(line, params).champion for line in LINES})
     for slot, tag in lost.items():
         yield f"{slot:12} not started: the Bento store has lost {tag}; who serves the line is not affected"

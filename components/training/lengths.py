@@ -64,18 +64,12 @@ def fitting(chat: Chat, pairs: Sequence[Pair], settings: TrainText, most: int) -
     long = [pair for pair, length in zip(pairs, lengths, strict=True) if length > bound]
     parts = [list(split(chat, pair, settings, bound)) if settings.overflow == "split" else [] for pair in long]
     kept += [sample for own in parts for part in own for sample in encode(chat, part, settings)]
-    halved = sum(map(bool, parts))
-    metrics = {
+    lost = _too_long(pairs, long, parts, settings)
+    metrics: dict[str, float] = {
         **percentiles([sample.length for samples in encoded for sample in samples]),
         "max_length": bound,
         "samples": len(kept),
-        "pairs": len(pairs) - len(long) + halved,
-        "pairs_too_long": len(long) - halved,
-        "pairs_split": halved,
-        "answers_too_long": sum(answers(pair, settings) for pair in long)
-        - sum(answers(part, settings) for own in parts for part in own),
-        "rejected_too_long": sum(bool(pair.rejected) for pair in long)
-        - sum(bool(part.rejected) for own in parts for part in own),
+        **lost,
     }
     longest = f"more than {bound} tokens (the longest has {max(lengths, default=0)})"
     longer = _what_to_do(settings, most)
@@ -90,13 +84,29 @@ def fitting(chat: Chat, pairs: Sequence[Pair], settings: TrainText, most: int) -
             f"{min(lengths, default=0)}); {longer}"
         )
     if long and is_writer():
+        halved, left_out = lost["pairs_split"], lost["pairs_too_long"]
         cut = f"{halved} of {len(pairs)} pairs are split between turns, " if halved else ""
         print(
-            f"{cut}{len(long) - halved} of {len(pairs)} pairs are left out, {metrics['answers_too_long']} answers in "
+            f"{cut}{left_out} of {len(pairs)} pairs are left out, {lost['answers_too_long']} answers in "
             f"all: their prompt and completion have {longest}; to learn from them {longer}",
             flush=True,
         )
     return Fit(kept, metrics)
+
+
+def _too_long(
+    pairs: Sequence[Pair], long: Sequence[Pair], parts: Sequence[Sequence[Pair]], settings: TrainText
+) -> dict[str, int]:
+    """Of `pairs`, how many were `long` and what was lost of them; `parts` holds what became of each of these."""
+    split_up, kept = sum(map(bool, parts)), [part for own in parts for part in own]
+    return {
+        "pairs": len(pairs) - len(long) + split_up,
+        "pairs_too_long": len(long) - split_up,
+        "pairs_split": split_up,
+        "answers_too_long": sum(answers(pair, settings) for pair in long)
+        - sum(answers(part, settings) for part in kept),
+        "rejected_too_long": sum(bool(pair.rejected) for pair in long) - sum(bool(part.rejected) for part in kept),
+    }
 
 
 def _what_to_do(settings: TrainText, most: int) -> str:

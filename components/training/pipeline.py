@@ -7,6 +7,7 @@ is written in the file format of diffusers, a whole network as diffusers saves o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,11 +221,11 @@ def train(config: TrainImage, clean: Clean, folder: Path, base: Manifest) -> dic
     parameters = config.model_dump(mode="json", exclude={"model"})
     key = trainer.state_key(parameters, canonical(parents))
     network = network_of(family, folder, config)
-    before = held_out_loss(network, family, folder, encoded, data.held_out, config)
+    loss = partial(held_out_loss, family=family, folder=folder, encoded=encoded, held_out=data.held_out, config=config)
+    before = loss(network)
     order = Order([item.cut.size for item in data.learnt], config.seed, config.batch_size, data.times)
-    paint = None
-    if config.samples:
-        paint = painter(family, folder, encoded, config.samples, sides[-1], config.seed)
+    wanted = config.samples
+    paint = painter(family, folder, encoded, wanted, sides[-1], config.seed) if wanted else None
     fitted = trainer.fit(
         Training(network, family, folder, encoded.of_caption(None), config, paint),
         len(data.learnt),
@@ -242,21 +243,25 @@ def train(config: TrainImage, clean: Clean, folder: Path, base: Manifest) -> dic
     metrics = {
         "train_loss": sum(last) / len(last),
         "validation_loss_before": before,
-        "validation_loss": held_out_loss(network, family, folder, encoded, data.held_out, config),
-        "validation_loss_uncaptioned": held_out_loss(
-            network, family, folder, encoded, data.held_out, config, captioned=False
-        ),
+        "validation_loss": loss(network),
+        "validation_loss_uncaptioned": loss(network, captioned=False),
         **data.figures,
         "steps": len(fitted.losses),
+        **_regularised(config, data.own, order),
     }
-    if config.regularisation.share:
-        drawn = [index >= data.own for step in range(config.max_steps) for index in order(step)]
-        metrics["regularisation_share"] = sum(drawn) / len(drawn)
     if trainer.is_writer():
         named = {name: base.parameters[name] for name in ("source", "family", "licence")}
         write(network, family, config, parents, {"base": named, **parameters}, metrics, fitted.losses)
         trainer.discard(STATE)
     return metrics
+
+
+def _regularised(config: TrainImage, own: int, order: Order) -> dict[str, float]:
+    """The share of all pictures that are drawn which come after the user's `own`, where any were asked for."""
+    if not config.regularisation.share:
+        return {}
+    drawn = [index >= own for step in range(config.max_steps) for index in order(step)]
+    return {"regularisation_share": sum(drawn) / len(drawn)}
 
 
 def _encoded(config: TrainImage, family: Family, folder: Path, base: Manifest, wanted: list[Item]) -> Encoded:

@@ -38,7 +38,16 @@ def test_servers_come_first_then_slots_then_the_gateway_and_all_others(calls: li
     assert "ops page     ops.html" in messages
 
 
-def test_models_are_made_and_released_where_a_line_has_none(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_made_and_released_where_no_line_has_one(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "served", lambda line, champion: "a deployment" if "release" in calls else None)
+    messages = list(up.up(load()))
+    assert calls[1:3] == ["pipeline", "release"] and not any("never released" in message for message in messages)
+
+
+def test_who_released_one_line_is_not_made_to_wait_for_the_other(
+    calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(up, "served", lambda line, champion: "a deployment" if line == "text" else None)
-    list(up.up(load()))
-    assert calls[1:3] == ["pipeline", "release"]
+    messages = list(up.up(load()))
+    assert "pipeline" not in calls and "release" not in calls and "gateway" in calls
+    assert [message.split()[0] for message in messages if "never released" in message] == ["image"]
