@@ -123,12 +123,6 @@ def test_each_key_of_a_stages_section_is_declared_by_a_stage_and_of_the_others_o
         ("gate.image.max_named_shortfall", 0.9, {"gate@image"}),
         ("prepare.image.source", "openmoji", {"prepare@image", "package@image"}),
         ("serving.text_top_p", 0.5, {"evaluate_text"}),
-        (
-            "serving.image_guidance",
-            2.0,
-            {"train_image", "export_image", "export_base", "verify_image"}
-            | {"evaluate_image", "evaluate_forgetting", "evaluate_prompts"},
-        ),
     ],
 )
 def test_a_changed_parameter_reruns_the_stages_that_declare_it_and_no_other(

@@ -274,11 +274,8 @@ def start(config: TrainImage) -> tuple[Denoiser, dict[str, str]]:
     return base.train(), {"base": read_manifest(BASE).digest}
 
 
-def train(config: TrainImage, served: tuple[int, float]) -> dict[str, Any]:
-    """The stage, where pictures are `served` in (steps, guidance): returns its metrics.
-
-    Under several processes only the first one writes.
-    """
+def train(config: TrainImage) -> dict[str, Any]:
+    """The stage: returns its metrics. Under several processes only the first one writes."""
     data = verify(SPLIT)
     settings = _settings(config)
     encoder = TextEncoder(tokens=config.model.text_tokens)
@@ -298,7 +295,7 @@ def train(config: TrainImage, served: tuple[int, float]) -> dict[str, Any]:
         learnt = batch.joined(rehearsed(base, encoder, config.rehearsed, len(samples), config.seed))
     unseen = held_out if config.keep_step == "best" else None
     tuned, fitted = fit(denoiser.train(), learnt, encoder, config, state_dir=STATE, key=key, held_out=unseen)
-    averaged, strength = at_strength(base, tuned, samples, encoder, config, served)
+    averaged, strength = at_strength(base, tuned, samples, encoder, config)
     metrics = {"validation_loss_before": before, **summary(averaged, batch, held_out, fitted.losses, config.seed)}
     metrics |= {"kept_step": fitted.kept, "strength": strength}
     uncaptioned = held_out.captioned(*encoder.encode([""]))  # half of what guidance is made of
@@ -317,12 +314,7 @@ def rehearsed(base: Denoiser, encoder: TextEncoder, share: float, samples: int, 
 
 
 def at_strength(
-    base: Denoiser,
-    tuned: Denoiser,
-    samples: list[Sample],
-    encoder: TextEncoder,
-    config: TrainImage,
-    served: tuple[int, float],
+    base: Denoiser, tuned: Denoiser, samples: list[Sample], encoder: TextEncoder, config: TrainImage
 ) -> tuple[Denoiser, float]:
     """The denoiser that goes on, and how far on the way from the base to the fine-tuned one it lies."""
     if config.strength == 1:
@@ -331,7 +323,7 @@ def at_strength(
         return keeping.between(base, tuned, config.strength), config.strength
     asked = random.Random(config.seed).sample(samples, min(keeping.ASKED, len(samples)))  # noqa: S311 - a sample
     prompts = [led(s.text, config.style) for s in asked]
-    return keeping.strongest(base, tuned, asked, prompts, encoder, judges.load(), served, config.seed)
+    return keeping.strongest(base, tuned, asked, prompts, encoder, judges.load(), config.seed)
 
 
 def summary(
@@ -375,7 +367,7 @@ def main() -> None:
     built_in = settings.base.image.is_built_in
     config = settings.train.image.decided(built_in=built_in)
     if built_in:
-        train(config, (settings.serving.image_steps, settings.serving.image_guidance))
+        train(config)
     elif config.rehearsed or config.style or config.strength != 1 or config.keep_step != "last":
         raise StageError(
             "train.image.rehearsed, style, strength and keep_step are for the built-in model; base.image.model names a "

@@ -26,7 +26,7 @@ from components.training.trainer import is_writer
 
 AT_ONCE = 32  # pictures that are painted at a time
 MOST = 512  # pictures that are rehearsed; where more are wanted, these come several times
-REHEARSED = (12, 2.0)  # steps and guidance
+REHEARSED, SERVED = (12, 2.0), (12, 3.5)  # steps and guidance: of what is rehearsed, and as users are served by default
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)
 ASKED = 64  # captions that a strength is chosen by
 SHORTFALL = 0.05  # of the share that is recognised, from that of the real pictures: half of the gate's, for the noise
@@ -79,19 +79,18 @@ def strongest(
     prompts: Sequence[str],
     encoder: TextEncoder,
     judge: Judge,
-    served: tuple[int, float],
     seed: int,
 ) -> tuple[Denoiser, float]:
     """The network of the largest of `STRENGTHS` at which the things are still recognised, and that strength.
 
-    Of `samples`, asked for by `prompts`, those count that the base paints recognisably of the plain captions; pictures
-    are painted as they are `served`, in (steps, guidance). The bar is `SHORTFALL` below the share of their real
-    pictures that the judge recognises; where none reaches it, the smallest is taken, and the gate has the last word.
+    Of `samples`, asked for by `prompts`, those count that the base paints recognisably of the plain captions. The bar
+    is `SHORTFALL` below the share of their real pictures that the judge recognises; where none reaches it, the smallest
+    is taken, and the gate has the last word.
     """
     embeddings_BD = encoder.embed([str(s.meta.get("name") or s.text) for s in samples])
 
     def recognised(network: Denoiser, asked: Sequence[str]) -> Tensor:
-        return named(judge, painted(network, encoder, asked, seed, served), embeddings_BD)
+        return named(judge, painted(network, encoder, asked, seed, SERVED), embeddings_BD)
 
     known_B = recognised(base, [s.text for s in samples])
     if known_B.sum() < LEAST_KNOWN:

@@ -66,11 +66,6 @@ def settings(**changes: object) -> TrainImage:
     return TrainImage.model_validate({**defaults, **changes})
 
 
-def train(**changes: object) -> dict[str, float | int]:
-    """The stage, where pictures are served in 2 steps without guidance."""
-    return image.train(settings(**changes), (2, 1.0))
-
-
 def squares() -> list[Sample]:
     samples = []
     for index, (name, colour) in enumerate(list(COLOURS.items()) * 3):
@@ -93,7 +88,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_stage_learns_and_seals_what_it_learnt() -> None:
-    metrics = train()
+    metrics = image.train(settings())
     assert metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
     assert metrics["captions_cut"] == 3
     assert json.loads((image.METRICS / "train.json").read_text()) == metrics
@@ -106,46 +101,46 @@ def test_the_stage_learns_and_seals_what_it_learnt() -> None:
 
 
 def test_5_pictures_without_a_caption_are_learnt_by_leaving_captions_out() -> None:
-    never, often = (train(caption_dropout=share) for share in (0.0, 0.5))
+    never, often = (image.train(settings(caption_dropout=share)) for share in (0.0, 0.5))
     assert often["validation_loss_uncaptioned"] < 0.9 * never["validation_loss_uncaptioned"]
 
 
 def test_the_same_parameters_give_the_same_checkpoint() -> None:
-    train(max_steps=4)
+    image.train(settings(max_steps=4))
     first = verify(image.CHECKPOINT).digest
-    train(max_steps=4)
+    image.train(settings(max_steps=4))
     assert verify(image.CHECKPOINT).digest == first
-    train(max_steps=4, seed=8)
+    image.train(settings(max_steps=4, seed=8))
     assert verify(image.CHECKPOINT).digest != first
 
 
 def test_a_base_is_where_training_starts_and_a_parent() -> None:
-    long = train()
+    long = image.train(settings())
     image.CHECKPOINT.rename(image.BASE)
-    short = train(max_steps=1, learning_rate=1e-6, start_from_base=True)
+    short = image.train(settings(max_steps=1, learning_rate=1e-6, start_from_base=True))
     assert short["validation_loss_before"] == pytest.approx(long["validation_loss"])
     assert verify(image.CHECKPOINT).parents["base"] == verify(image.BASE).digest
 
 
 def test_an_adapter_learns_from_the_base_and_leaves_a_plain_checkpoint() -> None:
-    train()
+    image.train(settings())
     image.CHECKPOINT.rename(image.BASE)
     sample.write(image.SPLIT / "train.parquet", [replace(s, text=s.text.swapcase()) for s in squares()])
     sample.write(image.SPLIT / "validation.parquet", [replace(s, text=s.text.swapcase()) for s in squares()[:4]])
     seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
-    metrics = train(start_from_base=True, lora_rank=2)
+    metrics = image.train(settings(start_from_base=True, lora_rank=2))
     assert metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
     adapted, base = (denoisers.load(folder).state_dict() for folder in (image.CHECKPOINT, image.BASE))
     assert adapted.keys() == base.keys()
     changed = [name for name in base if not torch.equal(adapted[name], base[name])]
     assert changed and not any(name.endswith("bias") for name in changed), "an adapter trains no biases"
     first = verify(image.CHECKPOINT).digest
-    train(start_from_base=True, lora_rank=2)
+    image.train(settings(start_from_base=True, lora_rank=2))
     assert verify(image.CHECKPOINT).digest == first
 
 
 def test_what_the_base_rehearses_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    train(max_steps=60)
+    image.train(settings(max_steps=60))
     image.CHECKPOINT.rename(image.BASE)
     known = [(f"{name}: square", name) for name in COLOURS]
     monkeypatch.setattr(keeping, "base_captions", lambda count, seed, rehearsed: known[:count])
@@ -155,7 +150,7 @@ def test_what_the_base_rehearses_it_keeps(monkeypatch: pytest.MonkeyPatch) -> No
     seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
     held_out, lost = image.batch_of(squares()[:4], 8, Encoder(4)), {}
     for share in (0.0, 0.5):
-        metrics = train(start_from_base=True, rehearsed=share)
+        metrics = image.train(settings(start_from_base=True, rehearsed=share))
         assert metrics["samples"] == 12 and metrics["validation_loss"] < 0.9 * metrics["validation_loss_before"]
         lost[share] = image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7)
     assert lost[0.5] < 0.8 * lost[0.0], lost
@@ -165,18 +160,18 @@ def test_9_the_weights_of_the_smallest_held_out_loss_are_kept() -> None:
     opposite = [replace(s, image=picture.encode_png(255 - picture.decode(s.image or b"", 8))) for s in squares()[:4]]
     sample.write(image.SPLIT / "validation.parquet", opposite)
     seal(image.SPLIT, line="image", kind="data", parents={}, parameters={}, metrics={})
-    metrics = train(max_steps=60, keep_step="best")
+    metrics = image.train(settings(max_steps=60, keep_step="best"))
     held_out = image.batch_of(opposite, 8, Encoder(4))
     assert metrics["kept_step"] < 60 and metrics["steps"] == 60
     assert image.held_out_loss(denoisers.load(image.CHECKPOINT), held_out, 7) == metrics["validation_loss"]
 
 
 def test_9_a_strength_keeps_a_share_of_what_was_learnt() -> None:
-    train(max_steps=1)
+    image.train(settings(max_steps=1))
     image.CHECKPOINT.rename(image.BASE)
     weights = [denoisers.load(image.BASE).state_dict()]
     for strength in (0.5, 1.0):
-        assert train(start_from_base=True, strength=strength)["strength"] == strength
+        assert image.train(settings(start_from_base=True, strength=strength))["strength"] == strength
         weights.append(denoisers.load(image.CHECKPOINT).state_dict())
     base, half, whole = weights
     assert all(torch.allclose(half[name], (base[name] + whole[name]) / 2, atol=1e-6) for name in base)
@@ -195,17 +190,17 @@ def test_rehearsal_without_a_base_is_refused() -> None:
 
 
 def test_a_base_of_another_shape_is_refused() -> None:
-    train(max_steps=1)
+    image.train(settings(max_steps=1))
     image.CHECKPOINT.rename(image.BASE)
     wider = SHAPE.model_copy(update={"hidden": 64})
     with pytest.raises(StageError, match="is not the base's"):
-        train(start_from_base=True, model=wider)
+        image.train(settings(start_from_base=True, model=wider))
 
 
 def test_changed_data_is_refused_before_training() -> None:
     sample.write(image.SPLIT / "train.parquet", squares()[:5])
     with pytest.raises(ArtifactError, match=r"train\.parquet was changed"):
-        train()
+        image.train(settings())
     assert not image.CHECKPOINT.exists()
 
 

@@ -19,7 +19,6 @@ from components.training import keeping
 from components.training.keeping import between, painted, strongest
 from tests.tiny_image import CAPTIONS, tiny_denoiser
 
-SERVED = (3, 1.5)  # steps and guidance
 SAMPLES = [Sample(text, text, encode_png(np.full((8, 8, 3), 9, np.uint8))) for text in CAPTIONS]
 
 
@@ -48,8 +47,7 @@ def test_the_strongest_network_that_is_recognised_is_taken(
     """The number of recognised pictures is planted, by how far the network's first weight is from the base's."""
     first = next(tiny_denoiser().parameters()).flatten()[0]
 
-    def paint(network: Denoiser, encoder: object, prompts: Sequence[str], seed: int, how: object) -> Tensor:
-        assert how == SERVED
+    def paint(network: Denoiser, encoder: object, prompts: Sequence[str], *how: object) -> Tensor:
         moved = round(float(next(network.parameters()).flatten()[0] - first), 2)
         return torch.full((len(prompts), 3, 8, 8), recognised[moved] if moved else len(prompts), dtype=torch.uint8)
 
@@ -61,7 +59,7 @@ def test_the_strongest_network_that_is_recognised_is_taken(
     monkeypatch.setattr(keeping, "painted", paint)
     monkeypatch.setattr(keeping, "named", named)
     encoder = TextEncoder(tiny_encoder, 4)
-    network, chosen = strongest(tiny_denoiser(), tuned(), SAMPLES, CAPTIONS, encoder, Judge(), SERVED, 7)
+    network, chosen = strongest(tiny_denoiser(), tuned(), SAMPLES, CAPTIONS, encoder, Judge(), 7)
     expected = between(tiny_denoiser(), tuned(), strength).state_dict()
     assert chosen == strength
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
@@ -72,4 +70,4 @@ def test_where_the_base_can_paint_none_of_the_things_all_is_kept(
 ) -> None:
     monkeypatch.setattr(keeping, "LEAST_KNOWN", len(SAMPLES) + 1)
     encoder, network, judge = TextEncoder(tiny_encoder, 4), tuned(), Judge().eval().requires_grad_(False)
-    assert strongest(tiny_denoiser(), network, SAMPLES, CAPTIONS, encoder, judge, SERVED, 7) == (network, 1.0)
+    assert strongest(tiny_denoiser(), network, SAMPLES, CAPTIONS, encoder, judge, 7) == (network, 1.0)
