@@ -33,10 +33,10 @@ Row = dict[str, Any]
 Painted = tuple[list[Floats], NDArray[np.uint8]]  # latents BCHW after each step, and the picture HWC
 
 # Largest difference of latents, relative to the largest of the reference's, where both multiply the same weights in
-# float32: 0.1 %, twice the rounding of float16. Tiny pipelines came to 1e-6, of 8 bits to 4e-5, as their scales are
-# rounded; with one matrix 5 % too large, to 2e-3 and more.
+# float32: 0.1 %, twice the rounding of float16. Tiny pipelines came to 1e-6 in every format; with one matrix 5 % too
+# large, to 2e-3 and more.
 MAX_ERROR = 2**-10
-MAX_ROUNDING = 2.0  # error of what serves, as a multiple of what its arithmetic costs the reference
+MAX_ROUNDING = 2.0  # error of what serves, as a multiple of what its arithmetic costs the reference (tiny: 0.9 to 1.2)
 CLOSELY = 2  # requests of which that is measured: a reference may take a quarter of an hour for each
 
 
