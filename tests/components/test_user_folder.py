@@ -56,7 +56,7 @@ REJECTED: dict[str, tuple[Image.Image, str, str]] = {
     "a tiny dot": (Image.new("RGB", (4, 4), "red"), "png", "4×4 pixels, smaller than 8"),
     "a hair": (Image.new("RGB", (3_000, 10), "blue"), "png", "3000×10 pixels, narrower"),
     "nothing at all": (Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "png", "white throughout"),
-    "a scan": (blocks(107), "tiff", "not a picture in a supported format (PNG, JPEG"),
+    "a scan": (blocks(107), "ppm", "not a picture in a supported format: save it as one of PNG, JPEG"),
     "一只红色的狐狸坐在雪地里": (blocks(108), "png", "8 of 12 word pieces are unknown"),
     "🦊🚀": (blocks(109), "png", "1 of 1 word pieces are unknown to the text encoder: translate"),
 }

@@ -19,7 +19,7 @@ from components.annotation.batch import reduced
 from components.annotation.label_studio import INSTRUCTION, TABS
 from components.annotation.task_store import Task
 from components.annotation.workflow import State
-from components.data.sources import METADATA
+from components.data.sample import METADATA
 from components.models.text_encoder import TextEncoder
 from flows import annotate
 from flows.environment import ENCODER

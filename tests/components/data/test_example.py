@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from components.data.example import COLOUR_ALONE, SIZE, outline, write_drawings
+from components.data.folder import image_folder
 from components.data.picture import decode, load
-from components.data.sample import Sample
-from components.data.sources import METADATA, image_folder
+from components.data.sample import METADATA, Sample
 from components.stage import StageError
 
 
