@@ -56,7 +56,7 @@ def painting(family: Family, folder: Path, side: int, steps: int) -> Taken:
     """One picture, computed in float32: the memory beside the weights. Encoding the prompt is not counted in."""
     network, vae = family.sketch(folder, family.network_name), family.sketch(folder, "vae")
     latents = (family.channels(folder), *[side // family.factor(folder)] * 2)
-    rows = family.asked
+    rows = family.guided_rows
 
     @torch.no_grad()
     def step() -> None:

@@ -38,7 +38,7 @@ class Family(ABC):
     longest: ClassVar[dict[str, int]] = {}  # tokens that the pipeline reads, by tokenizer, where not its own length
     kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
     weighed_by_snr: ClassVar[bool] = False  # whether a min-SNR weight has a meaning
-    asked: ClassVar[int] = 2  # rows of the network for a guided picture: with its caption, and without
+    guided_rows: ClassVar[int] = 2  # of the network for a guided picture: with its caption, and without
 
     @property
     def name(self) -> str:

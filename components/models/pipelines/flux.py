@@ -27,7 +27,7 @@ class Flux(Flow):
         *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
         *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
     )
-    asked = 1
+    guided_rows = 1
     longest = {"tokenizer_2": 512}  # noqa: RUF012 - as the pipeline's default
     openvino = "OVFluxPipeline"
     even = True

@@ -25,16 +25,27 @@ def settings(**changes: object) -> TrainImage:
 
 
 @pytest.mark.parametrize(
-    ("write", "side", "rows"), [(write_tiny_sdxl, 256, 4), (write_tiny_sd3, 128, 16), (write_tiny_flux, 512, 4)]
+    ("write", "side", "rows", "again"),
+    [
+        (write_tiny_sdxl, 256, 4, False),
+        (write_tiny_sdxl, 256, 4, True),
+        (write_tiny_sd3, 128, 16, False),
+        (write_tiny_flux, 512, 4, False),
+        (write_tiny_flux, 512, 4, True),
+    ],
 )
-def test_a_step_takes_what_was_planned(tmp_path: Path, write: Callable[[Path], Path], side: int, rows: int) -> None:
+def test_a_step_takes_what_was_planned(
+    tmp_path: Path, write: Callable[[Path], Path], side: int, rows: int, again: bool
+) -> None:
     """Of so many pictures that what an operation needs for itself, which no plan knows, is little beside them."""
     folder = write(tmp_path / "model")
-    config = settings(batch_size=rows, micro_batch=rows, gradient_checkpointing=False)
+    config = settings(batch_size=rows, micro_batch=rows, gradient_checkpointing=again)
     family = family_of(folder)
     expected = planned.training(family, folder, config, side, "bf16")
 
     network = network_of(family, folder, config).train()
+    if again:
+        network.enable_gradient_checkpointing()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     schedule, states = family.scheduler(folder), family.blank(folder, rows)
     latents_BCHW = torch.zeros(rows, family.channels(folder), *[side // family.factor(folder)] * 2)
