@@ -62,8 +62,7 @@ def write_pipeline(
         runtime.generate([ImageRequest("", 0, 2, 2.0)])
     except (ArtifactError, RuntimeError) as error:
         raise StageError(
-            f"{parameters.engine} cannot paint with {family.pipeline} and its {description.scheduler}: {error}; "
-            f"name another scheduler in the pipeline's model_index.json: {', '.join(family.samplers)}"
+            f"{parameters.engine} cannot paint with {family.pipeline} and its {description.scheduler}: {error}"
         ) from error
     return runtime
 
@@ -81,7 +80,7 @@ def _written(
     if parameters.weight_format != "f32":
         halve(pipeline)
     if parameters.engine == "onnxruntime":
-        pipeline_onnxruntime.refuse(pipeline, family, serving.image_steps)
+        pipeline_onnxruntime.refuse(serving.image_steps)
         pipeline_onnxruntime.write_graphs(pipeline, family, base, limits, folder / FOLDER)
     else:
         _write_openvino(pipeline, family, base, limits, folder / FOLDER)

@@ -21,7 +21,6 @@ from components.export.onnx import traced
 from components.models.pipelines import Family, States
 from components.stage import StageError
 
-SAMPLERS = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler")
 MOST_STEPS = 200
 Dimensions = dict[str, dict[int, Any]]
 LEAST_STORED = 16  # values, from which on 16 bits save more than widening them costs
@@ -39,15 +38,8 @@ class _Traced(nn.Module):
         return self.compute(*inputs)
 
 
-def refuse(pipeline: DiffusionPipeline, family: Family, steps: int) -> None:
-    """Raise `StageError` for what this engine cannot paint, in words."""
-    sampler = type(pipeline.scheduler).__name__
-    known = [name for name in family.samplers if name in SAMPLERS]
-    if sampler not in known or pipeline.scheduler.config.get("stochastic_sampling"):
-        raise StageError(
-            f"export.image.engine: ONNX Runtime paints {family.pipeline} with {', '.join(known)} without noise between "
-            f"its steps; the pipeline's model_index.json names {sampler}"
-        )
+def refuse(steps: int) -> None:
+    """Raise `StageError` for more steps than noise levels are written down for."""
     if steps > MOST_STEPS:
         raise StageError(f"serving.image_steps: {steps}; ONNX Runtime paints a pipeline in {MOST_STEPS} at most")
 

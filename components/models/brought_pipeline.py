@@ -26,13 +26,6 @@ LIBRARIES = ("diffusers", "transformers")
 FILES = ("*/*.safetensors", "*/*.json", "*/*.model", "*/*.txt", "*/*.jinja", INDEX, "README.md", "LICENSE*")
 OTHER_FORMS = ("*.fp16.*", "*.bf16.*", "*non_ema*", "*/openvino_*", "*.onnx*", "*.msgpack")
 # Classes that were tried here and are no family: what held a tiny one with random weights back.
-TRIED = {
-    "SanaPipeline": "trains two steps and exports to OpenVINO; its prompt states are not written yet",
-    "QwenImagePipeline": "trains two steps and exports to OpenVINO; its prompt states are not written yet",
-    "PixArtSigmaPipeline": "trains two steps; no engine here runs it",
-    "LTXPipeline": "paints videos",
-    "WanPipeline": "paints videos",
-}
 
 
 @dataclass(frozen=True)
@@ -127,8 +120,10 @@ def _family(index: dict[str, Any]) -> Family:
             f"base.image.model: the pipeline {name[-1]} brings code of its own (trust_remote_code), which is never run"
         )
     if name not in FAMILIES:
-        tried = f" ({name} was tried: {TRIED[name]})" if name in TRIED else ""
-        raise StageError(f"base.image.model: a {name} cannot be trained here; these can: {', '.join(FAMILIES)}{tried}")
+        raise StageError(
+            f"base.image.model: a {name} cannot be trained here; these can: {', '.join(FAMILIES)}; docs/models.md says "
+            "how far others come"
+        )
     return FAMILIES[name]
 
 

@@ -33,7 +33,7 @@ class Family(ABC):
     encoders: ClassVar[tuple[str, ...]]  # the components that turn a caption into states
     targets: ClassVar[tuple[str, ...]]  # the linear layers that an adapter changes, by the ends of their names
     optional: ClassVar[tuple[str, ...]] = ()  # components that a pipeline may come without
-    samplers: ClassVar[tuple[str, ...]]  # the schedulers that OpenVINO GenAI paints with
+    sampler: ClassVar[str]  # the scheduler by which the engines paint what diffusers paints
     openvino: ClassVar[str]  # optimum-intel's class that exports and runs it
     longest: ClassVar[dict[str, int]] = {}  # tokens that the pipeline reads, by tokenizer, where not its own length
     kohya: ClassVar[str] = ""  # how names of layers begin for programs that read kohya's format of it alone
@@ -116,11 +116,13 @@ class Family(ABC):
         if made != read:
             yield f"its VAE makes {made} latent channels and its {self.network_name} reads {read}"
         sampler = json.loads((folder / "model_index.json").read_bytes())["scheduler"][1]
-        if sampler not in self.samplers:
+        if sampler != self.sampler:
             yield (
-                f"the engine that serves has no {sampler}: name another scheduler in model_index.json, one of "
-                f"{', '.join(self.samplers)}"
+                f"the engines that serve do not paint as diffusers does with {sampler}: name {self.sampler} in "
+                "model_index.json, if the network's makers say that it may be sampled so"
             )
+        elif json.loads((folder / "scheduler/scheduler_config.json").read_bytes()).get("stochastic_sampling"):
+            yield "its scheduler draws noise between steps (stochastic_sampling), which no engine here does"
 
     def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:
         """What the file of the scheduler that is served says otherwise, so that an engine samples as diffusers does.

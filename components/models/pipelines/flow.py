@@ -21,7 +21,7 @@ from components.models.pipelines.family import Family, States
 class Flow(Family):
     """`predict` gives the velocity: noise less data."""
 
-    samplers = ("FlowMatchEulerDiscreteScheduler",)
+    sampler = "FlowMatchEulerDiscreteScheduler"
     patch = 2  # latents that the transformer reads as one token, along a side
     even = False  # whether the pipeline itself spaces the levels that its scheduler then shifts
 

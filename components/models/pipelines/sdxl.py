@@ -23,10 +23,7 @@ class Sdxl(Family):
     network_name = "unet"
     encoders = ("text_encoder", "text_encoder_2")
     targets = ("to_q", "to_k", "to_v", "to_out.0")
-    samplers = (
-        *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DDIMScheduler", "PNDMScheduler"),
-        *("LMSDiscreteScheduler", "LCMScheduler"),
-    )
+    sampler = "EulerDiscreteScheduler"  # by OpenVINO GenAI 2026.4's other ones, parity refuses what is painted
     openvino = "OVStableDiffusionXLPipeline"
     kohya = "lora_unet_"  # ComfyUI and OpenVINO GenAI
     weighed_by_snr = True

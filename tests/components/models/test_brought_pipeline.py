@@ -105,14 +105,18 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         with_index(_class_name="KandinskyPipeline"),
         "a KandinskyPipeline cannot be trained here; these can: StableDiffusionXLPipeline, StableDiffusion3Pipeline",
     ),
-    "tried": (with_index(_class_name="PixArtSigmaPipeline"), "was tried: trains two steps; no engine here runs it"),
+    "tried": (with_index(_class_name="PixArtSigmaPipeline"), "docs/models.md says how far others come"),
     "channels": (
         with_keys("transformer/config.json", in_channels=16),
         "its VAE makes 8 latent channels and its transformer reads 16",
     ),
     "sampler": (
         with_index(scheduler=["diffusers", "DPMSolverMultistepScheduler"]),
-        "the engine that serves has no DPMSolverMultistepScheduler: name another scheduler in model_index.json",
+        "diffusers does with DPMSolverMultistepScheduler: name FlowMatchEulerDiscreteScheduler in model_index.json",
+    ),
+    "noise": (
+        with_keys("scheduler/scheduler_config.json", stochastic_sampling=True),
+        "its scheduler draws noise between steps (stochastic_sampling)",
     ),
     "variant": (fp16, "diffusion_pytorch_model.fp16.safetensors is the variant fp16, which is not read"),
     "no licence": (without("README.md"), "names no licence: write under base.image.licence which it is"),
