@@ -87,8 +87,7 @@ def _files(folder: Path, key: str = "prepare.image.path") -> list[PurePosixPath]
 
 def _metadata(folder: Path, files: list[PurePosixPath]) -> Path | None:
     """The file of rows that describes the pictures; raises `StageError` for several, or one of a sub-folder."""
-    described = [name for name in files if name.name.startswith("metadata.")]
-    found = [name for name in described if formats.SUFFIXES & set(name.suffixes)]
+    found = [name for name in files if name.name.startswith("metadata.") and formats.holds_rows(name)]
     if len(found) > 1:
         raise StageError(f"{folder}: it holds {' and '.join(map(str, found))}: leave one of them in it")
     if found and found[0].parent.name:

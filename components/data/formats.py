@@ -13,7 +13,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 MOST_UNPACKED, MOST_TIMES = 2**30, 200
 CHUNK = 2**20  # bytes read at once
 
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zstd"})
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 # UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
@@ -53,6 +54,14 @@ class Format(NamedTuple):
     def __str__(self) -> str:
         encoding = f" in {self.encoding.upper()}" if self.encoding else ""
         return f"{self.kind}{encoding}{f', {self.compression}' if self.compression else ''}"
+
+
+def holds_rows(name: PurePath) -> bool:
+    """Whether a file of a folder holds rows, by its name: `a.jsonl` and `a.jsonl.gz` do, `a.jsonl.dvc` does not."""
+    suffixes = [suffix.lower() for suffix in name.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in SUFFIXES
 
 
 def recognise(path: Path) -> Format:

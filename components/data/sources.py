@@ -49,11 +49,13 @@ def row_files(path: Path) -> tuple[list[Path], list[Path]]:
         return [path], []
     if not path.is_dir():
         raise StageError(f"prepare.text.path: {path} is neither a file nor a folder of files")
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    found = [file for file in files if formats.SUFFIXES & {suffix.lower() for suffix in file.suffixes}]
+    shown = (file for file in path.rglob("*") if not any(part[0] == "." for part in file.relative_to(path).parts))
+    found, others = [], []
+    for file in sorted(file for file in shown if file.is_file()):
+        (found if formats.holds_rows(file) else others).append(file)
     if not found:
         raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(formats.SUFFIXES))}")
-    return found, [file for file in files if file not in found]
+    return found, others
 
 
 def _sample(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,17 @@ def test_answers_of_weight_0_are_read_and_not_taught(tmp_path: Path) -> None:
     assert reasons[0] == "every answer has the weight 0: there is none to learn"
     assert reasons[1].startswith("message 1 has the weight 1") and reasons[2].startswith("message 2 has the weight 0.5")
     assert reasons[3] == "field 'rejected' stands beside an answer with the weight 0"
+
+
+def test_of_a_folder_only_files_named_as_rows_are_read_and_the_others_are_counted(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "a", "completion": "b"})
+    for name in ("a.jsonl", "b c.JSONL", "数据.jsonl", "sub/c.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(row)
+    for name in (".cache/d.jsonl", "a.jsonl.dvc", "a.jsonl.metadata"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("outs:\n- md5\n")
+    seen: Counter[str] = Counter()
+    assert all(isinstance(sample, Sample) for sample in pairs(tmp_path, seen=seen))
+    assert list(seen.values()) == [2, 4]
+    assert any(words.startswith("files that are not read") for words in seen)
