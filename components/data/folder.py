@@ -19,7 +19,7 @@ from components.artifact import file_digest
 from components.data import formats, forms, rows
 from components.data.rows import Row, judged
 from components.data.sample import METADATA, Reject, Sample
-from components.data.sources import MASK, identity, reserved, rest, string, unlike
+from components.data.sources import MASK, identity, reserved, rest, string, unlike, utf8_name
 from components.stage import StageError
 
 # No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
@@ -75,13 +75,15 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path, key: str = "prepare.image.path") -> list[PurePosixPath]:
-    """The names in a folder and its sub-folders in order, without hidden ones."""
+    """The names in a folder and its sub-folders in order, without hidden ones; raises `StageError` as `utf8_name`."""
     if not folder.is_dir():
         raise StageError(f"{key}: {folder} is not a folder")
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [PurePosixPath((Path(parent) / name).relative_to(folder)) for name in names if name[0] != "."]
+    for name in found:
+        utf8_name(name)
     return sorted(found)
 
 

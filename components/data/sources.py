@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from components.data import formats, forms, rows
@@ -35,6 +35,8 @@ def pairs(
     """
     seen = Counter() if seen is None else seen
     files, others = row_files(path)
+    for file in files:
+        utf8_name(file)
     if others:
         seen[f"files that are not read, as {others[0]}"] = len(others)
     for file in files:
@@ -136,6 +138,14 @@ def _read(message: dict[str, Any]) -> dict[str, Any]:
     """A message as samples hold it, with OpenAI's mark where it is an answer that is not to be learned."""
     untaught = message["role"] == "assistant" and not _is_taught(message)
     return {"role": message["role"], "content": message["content"]} | ({"weight": 0} if untaught else {})
+
+
+def utf8_name(name: PurePath) -> None:
+    """Raise `StageError` for a file whose name is no text, and so cannot stand beside a sample."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise StageError(f"{ascii(str(name))}: the name is not UTF-8: rename it") from error
 
 
 def unlike(row: Row, names: tuple[str, ...]) -> str:

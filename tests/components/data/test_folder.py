@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -238,3 +239,9 @@ def test_metadata_that_is_something_else_is_one_sentence(tmp_path: Path) -> None
     filled(tmp_path, {"a.png": b"a", "metadata.jsonl": CSV})
     with pytest.raises(StageError, match=r"metadata\.jsonl: its first 3 rows are rejected, .*is named \.csv"):
         list(image_folder(tmp_path))
+
+
+def test_a_picture_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", {"a.png": b"a", "a.txt": b"one", os.fsdecode(b"caf\xe9.png"): b"b"})
+    with pytest.raises(StageError, match=r"caf.udce9\.png': the name is not UTF-8: rename it"):
+        list(image_folder(folder))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -99,3 +100,11 @@ def test_of_a_folder_only_files_named_as_rows_are_read_and_the_others_are_counte
     assert all(isinstance(sample, Sample) for sample in pairs(tmp_path, seen=seen))
     assert list(seen.values()) == [2, 4]
     assert any(words.startswith("files that are not read") for words in seen)
+
+
+def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    path.write_text(json.dumps({"prompt": "a", "completion": "b"}))
+    for source in (path, tmp_path):
+        with pytest.raises(StageError, match=r"caf.udce9\.jsonl': the name is not UTF-8: rename it"):
+            list(pairs(source))
