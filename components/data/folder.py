@@ -233,8 +233,10 @@ def _unpaired(name: PurePosixPath, slug: str, reason: str) -> Reject:
 
 
 def _misspelt(files: list[PurePosixPath]) -> list[str]:
-    """Names that may be meant as the metadata's."""
-    return [name.name for name in files if not name.parent.name and get_close_matches(name.name.lower(), [METADATA])]
+    """Names that may be meant as the metadata's: neither pictures nor what stands beside one, as its caption does."""
+    pictures = {name.with_suffix("") for name in files if name.suffix.lower() in _PICTURES}
+    others = [name.name for name in files if not name.parent.name and name.with_suffix("") not in pictures]
+    return [name for name in others if get_close_matches(name.lower(), [METADATA])]
 
 
 def _content(files: list[PurePosixPath]) -> str:

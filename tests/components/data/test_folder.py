@@ -245,3 +245,8 @@ def test_a_picture_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
     folder = filled(tmp_path / "set", {"a.png": b"a", "a.txt": b"one", os.fsdecode(b"caf\xe9.png"): b"b"})
     with pytest.raises(StageError, match=r"caf.udce9\.png': the name is not UTF-8: rename it"):
         list(image_folder(folder))
+
+
+def test_a_caption_in_json_is_no_misspelt_metadata(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", {"cat.png": b"a", "cat.json": b'{"caption": "a cat"}'})
+    assert [text for _, text, _ in captions(folder)] == ["a cat"]
