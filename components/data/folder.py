@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,7 @@ _PICTURES = {".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp",
 _PICTURES |= {".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd"}  # which are not read, and named
 # Files that hold one picture's caption, as other tools write them.
 _CAPTIONS = (".txt", ".caption", ".json")
+_READ = {*_PICTURES, *_CAPTIONS}
 # What other tools call these fields.
 _NAMES = {"file_name": ("filename", "file", "image", "path"), "text": ("caption", "captions")}
 _FEWEST_LABELS = 2  # the name of one folder around all pictures says nothing of any
@@ -46,12 +47,17 @@ def image_folder(
     was read as what.
     """
     seen = Counter() if seen is None else seen
-    files = _files(folder, key)
+    files = _files(folder, key, seen)
     if metadata := _metadata(folder, files):
+        unread = [name for name in files if name.suffix.lower() not in _PICTURES and folder / name != metadata]
+        _count(seen, "files that are not read", unread)
         return _described(folder, metadata, files, fields or {}, seen)
     pictures = [name for name in files if name.suffix.lower() in _PICTURES]
+    _count(seen, "files that are not read", [name for name in files if name.suffix.lower() not in _READ])
     captions = {name.with_suffix(""): name for name in files if name.suffix.lower() in _CAPTIONS}
     if any(picture.with_suffix("") in captions for picture in pictures) and not _misspelt(files):
+        beside = [name for name in files if name.suffix.lower() in _CAPTIONS and captions[name.with_suffix("")] != name]
+        _count(seen, "captions that are not read, with another beside the same picture", beside)
         return _captioned(folder, pictures, captions, seen)
     labels = {picture.parent for picture in pictures}
     if len(labels) >= _FEWEST_LABELS and PurePosixPath() not in labels and not _misspelt(files):
@@ -74,16 +80,20 @@ def digests(folder: Path) -> dict[str, str]:
     return {folder.name: digest.hexdigest()}
 
 
-def _files(folder: Path, key: str = "prepare.image.path") -> list[PurePosixPath]:
+def _files(
+    folder: Path, key: str = "prepare.image.path", seen: Counter[str] | None = None
+) -> list[PurePosixPath]:
     """The names in a folder and its sub-folders in order, without hidden ones; raises `StageError` as `utf8_name`."""
     if not folder.is_dir():
         raise StageError(f"{key}: {folder} is not a folder")
-    found = []
+    found, linked = [], []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        linked += [str(Path(parent, name).relative_to(folder)) for name in folders if Path(parent, name).is_symlink()]
         found += [PurePosixPath((Path(parent) / name).relative_to(folder)) for name in names if name[0] != "."]
     for name in found:
         utf8_name(name)
+    _count(seen, "folders that are symbolic links, not followed", sorted(linked))
     return sorted(found)
 
 
@@ -247,6 +257,11 @@ def _content(files: list[PurePosixPath]) -> str:
     parts += [_counted(len(pictures), "picture")] if pictures else []
     held = " and ".join(parts) or _counted(len(files), "file") + " and no picture"
     return f"it holds {held}{', all in ' + str(min(folders)) if len(folders) == 1 else ''}"
+
+
+def _count(seen: Counter[str] | None, words: str, names: Sequence[object]) -> None:
+    if seen is not None and names:
+        seen[f"{words}, as {names[0]}"] = len(names)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -250,3 +250,22 @@ def test_a_picture_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_caption_in_json_is_no_misspelt_metadata(tmp_path: Path) -> None:
     folder = filled(tmp_path / "set", {"cat.png": b"a", "cat.json": b'{"caption": "a cat"}'})
     assert [text for _, text, _ in captions(folder)] == ["a cat"]
+
+
+def test_what_a_folder_holds_and_nobody_reads_is_counted_and_named(tmp_path: Path) -> None:
+    files = {"cats/a.png": b"a", "cats/a.txt": b"one", "cats/a.json": b'{"text": "two"}', "cats/b.mp4": b"b"}
+    folder = filled(tmp_path / "set", files)
+    filled(tmp_path / "other", {"c.png": b"c"})
+    (folder / "dogs").symlink_to(tmp_path / "other")
+    seen: Counter[str] = Counter()
+    assert [text for _, text, _ in captions(folder, seen=seen)] == ["one"]
+    assert [words for words, count in seen.items() if count == 1] == [
+        "folders that are symbolic links, not followed, as dogs",
+        "files that are not read, as cats/b.mp4",
+        "captions that are not read, with another beside the same picture, as cats/a.json",
+        "pictures with the caption beside them, in .txt",
+    ]
+    filled(folder, {"metadata.jsonl": b'{"file_name": "cats/a.png", "text": "three"}'})
+    seen.clear()
+    assert [text for _, text, _ in captions(folder, seen=seen)] == ["three"]
+    assert seen["files that are not read, as cats/a.json"] == 3
