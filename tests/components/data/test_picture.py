@@ -171,3 +171,10 @@ def test_linear_srgb_is_not_srgb_by_its_name() -> None:
     image = encoded(Image.new("RGB", (8, 8), (128, 128, 128)), icc_profile=linear_profile())
     assert abs(decode(image, 8).astype(int) - 188).max() <= 1
     assert remarks(image) == (CONVERTED,)
+
+
+def test_a_picture_of_one_bit_is_read_with_its_profile() -> None:
+    image = Image.new("1", (8, 8), 1)
+    image.paste(0, (0, 0, 8, 4))
+    pixels = decode(encoded(image, icc_profile=swapped_profile()), 8)
+    assert (pixels[0].max(), pixels[7].min()) == (0, 255)
