@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.data.formats import CHUNK, DAMAGE, Format, opened
@@ -190,17 +191,18 @@ def _parquet(path: Path, format: Format) -> Iterator[Placed]:
     number = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_PARQUET_ROWS):
-            for row in batch.to_pylist():
+            for at in range(batch.num_rows):
                 number += 1
-                yield f"{path.name}:{number}", _plain(row, f"{path.name}:{number}")
+                yield f"{path.name}:{number}", _plain(batch.slice(at, 1), f"{path.name}:{number}")
 
 
-def _plain(row: Row, place: str) -> Row | Reject:
-    """A row of a table as JSON has it: times and decimals as text."""
-    present = {name: value for name, value in row.items() if value is not None}
+def _plain(batch: pa.RecordBatch, place: str) -> Row | Reject:
+    """The one row of `batch` as JSON has it: times and decimals as text."""
     try:
+        (row,) = batch.to_pylist()
+        present = {name: value for name, value in row.items() if value is not None}
         document = json.loads(json.dumps(present, default=_as_text, allow_nan=False, ensure_ascii=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return _unread(place, b"", "wrong_field", str(error))
     return _checked(document, place)
 

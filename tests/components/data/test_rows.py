@@ -137,3 +137,9 @@ def test_mixed_encodings_and_ragged_rows_are_rejected_by_row(tmp_path: Path) -> 
     assert slugs(written(tmp_path / "a.csv", table)) == ["", "not_utf8", "repeated_header", "not_csv", "not_csv", ""]
     array = b'[{"a": "x"}, {"a": "caf\xe9"}, 5, {"a": "\\ud800"}, {"a": "y"}]'
     assert slugs(written(tmp_path / "a.json", array)) == ["", "not_utf8", "not_json", "not_json", ""]
+
+
+def test_a_time_beyond_the_calendar_is_a_reject_and_the_next_row_is_read(tmp_path: Path) -> None:
+    days = pa.array([4_000_000, 1], pa.date32())
+    pq.write_table(pa.table({"prompt": ["a", "b"], "at": days}), tmp_path / "a.parquet")
+    assert slugs(tmp_path / "a.parquet") == ["wrong_field", ""]
