@@ -148,8 +148,7 @@ def _csv(path: Path, format: Format) -> Iterator[Placed]:
             _lines(path, chain([first], iter(lambda: text.readline(LONGEST), ""))), delimiter=delimiter, strict=True
         )
         header = [name.strip() for name in next(reader, [])]
-        if twice := {name for name in header if header.count(name) > 1}:
-            raise StageError(f"{path}: the header names {', '.join(sorted(twice))} more than once: rename the columns")
+        _refuse_twice(path, header)
         while True:
             place = f"{path.name}:{reader.line_num + 1}"
             try:
@@ -163,6 +162,11 @@ def _csv(path: Path, format: Format) -> Iterator[Placed]:
                 continue
             if cells:
                 yield place, _record(header, cells, place)
+
+
+def _refuse_twice(path: Path, names: list[str]) -> None:
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise StageError(f"{path}: the header names {', '.join(sorted(twice))} more than once: rename the columns")
 
 
 def _lines(path: Path, lines: Iterator[str]) -> Iterator[str]:
@@ -190,6 +194,7 @@ def _parquet(path: Path, format: Format) -> Iterator[Placed]:
     """Rows without their nulls: a table has no other way to leave a field out."""
     number = 0
     with pq.ParquetFile(path) as file:
+        _refuse_twice(path, file.schema_arrow.names)
         for batch in file.iter_batches(_PARQUET_ROWS):
             for at in range(batch.num_rows):
                 number += 1

@@ -143,3 +143,9 @@ def test_a_time_beyond_the_calendar_is_a_reject_and_the_next_row_is_read(tmp_pat
     days = pa.array([4_000_000, 1], pa.date32())
     pq.write_table(pa.table({"prompt": ["a", "b"], "at": days}), tmp_path / "a.parquet")
     assert slugs(tmp_path / "a.parquet") == ["wrong_field", ""]
+
+
+def test_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "prompt"]), tmp_path / "a.parquet")
+    with pytest.raises(StageError, match="the header names prompt more than once"):
+        read(tmp_path / "a.parquet")
