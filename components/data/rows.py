@@ -147,7 +147,10 @@ def _csv(path: Path, format: Format) -> Iterator[Placed]:
         reader = csv.reader(
             _lines(path, chain([first], iter(lambda: text.readline(LONGEST), ""))), delimiter=delimiter, strict=True
         )
-        header = [name.strip() for name in next(reader, [])]
+        try:
+            header = [name.strip() for name in next(reader, [])]
+        except csv.Error as error:
+            raise StageError(f"{path}: its header is no CSV: {error}") from error
         _refuse_twice(path, header)
         while True:
             place = f"{path.name}:{reader.line_num + 1}"

@@ -95,6 +95,7 @@ def test_parquet_is_read_with_its_nulls_left_out_and_its_times_as_text(tmp_path:
         ("a.json", json.dumps(ROWS).encode()[:-9], "element 3 is cut off"),
         ("a.json", json.dumps(ROWS).encode() + LINES, "something follows the array"),
         ("a.csv", b'prompt,completion\na,b\nc,"d\ne,f\n', "from a.csv:3 on it is no CSV"),
+        ("a.csv", b'"prompt"x,completion\n1,2\n', "its header is no CSV"),
         ("a.csv", b"prompt,prompt\n1,2\n", "the header names prompt more than once"),
     ],
 )
