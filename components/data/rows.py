@@ -28,6 +28,7 @@ LONGEST = 2**26  # bytes of a line, a cell or an element of an array
 _PARQUET_ROWS = 256  # decoded at once
 _JUDGED = 100  # rows of a file from which a fault that all share is the file's
 
+_DEEPEST = 100  # lists and objects in each other: no row needs more, and writing ten times as many fails
 _BETWEEN = frozenset(" \t\r\n,")
 
 
@@ -100,8 +101,13 @@ def json_object(line: bytes, place: str) -> Row | Reject:
 
 def _checked(document: Any, place: str) -> Row | Reject:
     """An object that can be written down again; half a surrogate pair is JSON, but no text."""
-    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        return _unread(place, b"", "not_json", f"not JSON: {error}")
     data = text.encode(errors="replace")
+    if sum(map(text.count, "[{")) > _DEEPEST and _depth(document) > _DEEPEST:
+        return _unread(place, data, "not_json", f"it is nested more than {_DEEPEST} deep")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -110,6 +116,18 @@ def _checked(document: Any, place: str) -> Row | Reject:
             return _unread(place, data, "not_utf8", f"not UTF-8: a byte is 0x{broken & 255:02x}")
         return _unread(place, data, "not_json", f"not JSON: {error}")
     return document if isinstance(document, dict) else _unread(place, data, "not_json", "not a JSON object")
+
+
+def _depth(document: Any) -> int:
+    """How deep lists and objects stand in each other, as far as one more than `_DEEPEST`."""
+    level, depth = [document], 0
+    while depth <= _DEEPEST:
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            break
+        level = [part for parts in level for part in (parts.values() if isinstance(parts, dict) else parts)]
+        depth += 1
+    return depth
 
 
 def _json_array(path: Path, format: Format) -> Iterator[Placed]:

@@ -150,3 +150,10 @@ def test_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "prompt"]), tmp_path / "a.parquet")
     with pytest.raises(StageError, match="the header names prompt more than once"):
         read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("field", ["1e999", "[" * 300 + "]" * 300, "[" * 900 + "]" * 900])
+def test_a_row_that_could_not_be_written_again_is_rejected(field: str, tmp_path: Path) -> None:
+    line = '{"prompt": "a", "score": ' + field + "}"
+    for name, text in (("a.jsonl", f"{line}\n{{}}\n"), ("a.json", f"[{line}, {{}}]")):
+        assert slugs(written(tmp_path / name, text.encode())) == ["not_json", ""]
