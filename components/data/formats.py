@@ -34,6 +34,7 @@ _FOREIGN = {
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save the sheet as CSV",
     b"SQLite format 3\0": "an SQLite database: export the table as CSV",
     b"ARROW1": "an Arrow file: write it as Parquet",
+    b"\xff\xff\xff\xff": "Arrow, as `save_to_disk` of datasets writes it: use `to_parquet`",
     b"%PDF": "a PDF",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive: unpack it",
 }

@@ -22,6 +22,7 @@ MASK = "mask_file_name"
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected", MASK)
 # What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
+_DESCRIBES_ARROW = ("dataset_info.json", "dataset_dict.json", "state.json")  # which datasets writes; no rows
 _OWN_META = ("history", "split_group")
 
 
@@ -55,6 +56,9 @@ def row_files(path: Path) -> tuple[list[Path], list[Path]]:
     found, others = [], []
     for file in sorted(file for file in shown if file.is_file()):
         (found if formats.holds_rows(file) else others).append(file)
+    arrow = next((file for file in others if file.suffix == ".arrow"), None)
+    if arrow and all(file.name in _DESCRIBES_ARROW for file in found):
+        formats.recognise(arrow)  # raises: it says what it is
     if not found:
         raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(formats.SUFFIXES))}")
     return found, others
