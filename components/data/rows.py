@@ -217,15 +217,23 @@ def _parquet(path: Path, format: Format) -> Iterator[Placed]:
     with pq.ParquetFile(path) as file:
         _refuse_twice(path, file.schema_arrow.names)
         for batch in file.iter_batches(_PARQUET_ROWS):
-            for at in range(batch.num_rows):
+            for row in _decoded(batch):
                 number += 1
-                yield f"{path.name}:{number}", _plain(batch.slice(at, 1), f"{path.name}:{number}")
+                yield f"{path.name}:{number}", _plain(row, f"{path.name}:{number}")
 
 
-def _plain(batch: pa.RecordBatch, place: str) -> Row | Reject:
-    """The one row of `batch` as JSON has it: times and decimals as text."""
+def _decoded(batch: pa.RecordBatch) -> list[Row | pa.RecordBatch]:
+    """The rows of a batch; where one cannot be decoded, each still encoded."""
     try:
-        (row,) = batch.to_pylist()
+        return list(batch.to_pylist())
+    except (ValueError, OverflowError):
+        return [batch.slice(at, 1) for at in range(batch.num_rows)]
+
+
+def _plain(row: Row | pa.RecordBatch, place: str) -> Row | Reject:
+    """A row of a table as JSON has it: times and decimals as text."""
+    try:
+        (row,) = row.to_pylist() if isinstance(row, pa.RecordBatch) else [row]
         present = {name: value for name, value in row.items() if value is not None}
         document = json.loads(json.dumps(present, default=_as_text, allow_nan=False, ensure_ascii=False))
     except (TypeError, ValueError, OverflowError) as error:

@@ -21,8 +21,9 @@ from components.stage import StageError
 MASK = "mask_file_name"
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected", MASK)
+# What Hugging Face's datasets writes beside its Arrow files; they hold no rows.
+_DESCRIBES_ARROW = ("dataset_info.json", "dataset_dict.json", "state.json")
 # What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
-_DESCRIBES_ARROW = ("dataset_info.json", "dataset_dict.json", "state.json")  # which datasets writes; no rows
 _OWN_META = ("history", "split_group")
 
 
