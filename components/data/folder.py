@@ -125,13 +125,18 @@ def _described(
                 yield Reject(Sample(id=place, text=string(row, "text"), source=place), "wrong_field", str(error))
                 continue
             seen[f"rows of {metadata.name} ({format}): {words}"] += 1
-            named.update(os.path.normpath(row[name]) for name in ("file_name", MASK) if isinstance(row.get(name), str))
+            named.update(_below(folder, row[name]) for name in ("file_name", MASK) if isinstance(row.get(name), str))
             yield from _pictures(folder, row, place)
 
     yield from judged(metadata, records())
     for name in files:
         if name.suffix.lower() in _PICTURES and str(name) not in named:
             yield _unpaired(name, "no_row", f"no row of {metadata.name} names it")
+
+
+def _below(folder: Path, name: str) -> str:
+    """A picture's name as the folder has it, where a row names it by a whole path or in a roundabout way."""
+    return os.path.relpath(folder / name, folder)
 
 
 def _captioned(

@@ -269,3 +269,11 @@ def test_what_a_folder_holds_and_nobody_reads_is_counted_and_named(tmp_path: Pat
     seen.clear()
     assert [text for _, text, _ in captions(folder, seen=seen)] == ["three"]
     assert seen["files that are not read, as cats/a.json"] == 3
+
+
+def test_a_picture_that_a_row_names_by_its_whole_path_is_named(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", {"sub/a.png": b"a", "b.png": b"b"})
+    names = (str(folder / "sub" / "a.png"), "sub/../b.png")
+    rows = "".join(json.dumps({"file_name": name, "text": "x"}) + "\n" for name in names)
+    filled(folder, {"metadata.jsonl": rows.encode()})
+    assert len(captions(folder)) == 2 and rejected(folder) == {}
