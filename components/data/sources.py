@@ -21,6 +21,8 @@ from components.stage import StageError
 MASK = "mask_file_name"
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected", MASK)
+# What an answer says besides its content; without it, another answer would be learned.
+_CALLS = ("tool_calls", "function_call")
 # What Hugging Face's datasets writes beside its Arrow files; they hold no rows.
 _DESCRIBES_ARROW = ("dataset_info.json", "dataset_dict.json", "state.json")
 # What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
@@ -116,6 +118,8 @@ def _unlike_a_conversation(messages: Any) -> str:
     if not isinstance(messages, list):
         return f"field 'messages' is {type(messages).__name__}, not a list"
     for number, message in enumerate(messages, start=1):
+        if calls := next((name for name in _CALLS if isinstance(message, dict) and message.get(name)), ""):
+            return f"message {number} has {calls}, which are not read"
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
             return f"message {number} has no text as content"
         if message.get("role") not in ("system", "user", "assistant"):

@@ -120,3 +120,12 @@ def test_a_saved_data_set_of_hugging_face_is_told_what_to_do(tmp_path: Path) -> 
     for source in (tmp_path, tmp_path / "data-00000-of-00001.arrow"):
         with pytest.raises(StageError, match="it is Arrow, as `save_to_disk` of datasets writes it: use `to_parquet`"):
             list(pairs(source))
+
+
+@pytest.mark.parametrize("content", ["let me see", None])
+def test_a_conversation_that_calls_tools_is_rejected_and_not_shortened(content: str | None, tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": content, "tool_calls": [{"function": {"name": "f"}}]}
+    rows = [{"messages": [{"role": "user", "content": "a"}, answer]}, said(("user", "a"), ("assistant", "b"))]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bad, good = pairs(tmp_path / "talk.jsonl")
+    assert isinstance(good, Sample) and reason(bad) == "message 2 has tool_calls, which are not read"
