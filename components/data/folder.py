@@ -182,8 +182,7 @@ def _beside(folder: Path, caption: PurePosixPath) -> Row | Reject:
         if caption.suffix.lower() == ".json":
             row = rows.json_object(data, str(caption))
             return row if isinstance(row, Reject) else _plain(row)[0]
-        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        return {"text": data.decode(encoding).strip()}
+        return {"text": data.decode(formats.marked(data) or "utf-8-sig").strip()}
     except UnicodeDecodeError as error:
         return Reject(broken, "not_utf8", f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}")
     except ValueError as error:

@@ -83,7 +83,7 @@ def recognise(path: Path) -> Format:
     if head.startswith(_PARQUET) or ".parquet" in names[-1:]:
         fault = "it is Parquet inside of another compression: unpack it" if compression else "it is no Parquet file"
         raise StageError(f"{path}: {fault}; it begins with {head[:20]!r}")
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
+    encoding = marked(head)
     if not encoding and b"\0" in head[:4]:
         raise StageError(f"{path}: it is binary, or UTF-16 without a byte-order mark; save it as UTF-8")
     text = head.decode(encoding or "utf-8-sig", errors="replace").lstrip()
@@ -96,6 +96,11 @@ def recognise(path: Path) -> Format:
 def _head(path: Path, compression: str) -> bytes:
     with opened(path, Format("", compression)) as file:
         return file.read(4096)
+
+
+def marked(head: bytes) -> str:
+    """The encoding that a byte-order mark of UTF-16 or UTF-32 gives; empty for none."""
+    return next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
 
 
 def opened(path: Path, format: Format) -> IO[bytes]:

@@ -277,3 +277,10 @@ def test_a_picture_that_a_row_names_by_its_whole_path_is_named(tmp_path: Path) -
     rows = "".join(json.dumps({"file_name": name, "text": "x"}) + "\n" for name in names)
     filled(folder, {"metadata.jsonl": rows.encode()})
     assert len(captions(folder)) == 2 and rejected(folder) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_captions_are_read_in_any_language_and_encoding_of_unicode(encoding: str, tmp_path: Path) -> None:
+    text = "红苹果, яблоко, تفاحة"
+    folder = filled(tmp_path / "set", {"an 苹果.png": b"a", "an 苹果.txt": f"{text}\n".encode(encoding)})
+    assert captions(folder) == [("an 苹果.png", text, "")]
