@@ -80,9 +80,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {folder.name: digest.hexdigest()}
 
 
-def _files(
-    folder: Path, key: str = "prepare.image.path", seen: Counter[str] | None = None
-) -> list[PurePosixPath]:
+def _files(folder: Path, key: str = "prepare.image.path", seen: Counter[str] | None = None) -> list[PurePosixPath]:
     """The names in a folder and its sub-folders in order, without hidden ones; raises `StageError` as `utf8_name`."""
     if not folder.is_dir():
         raise StageError(f"{key}: {folder} is not a folder")

@@ -143,7 +143,11 @@ def _in_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Im
     if profile is None:
         return image
     space = profile.profile.xcolor_space.strip()
-    modes = {"RGB": ("RGB", "RGBA", "P", "PA", "L", "LA", "1"), "GRAY": ("L", "LA", "1", "I;16", "I;16B"), "CMYK": ("CMYK",)}
+    modes = {
+        "RGB": ("RGB", "RGBA", "P", "PA", "L", "LA", "1"),
+        "GRAY": ("L", "LA", "1", "I;16", "I;16B"),
+        "CMYK": ("CMYK",),
+    }
     if image.mode not in modes.get(space, ()):
         raise PictureError(f"its colour profile is of {space}, and it is {image.mode}: save it in sRGB")
     colours = image if space == "CMYK" else _eight_bits(image).convert("RGBA")

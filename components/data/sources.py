@@ -56,7 +56,8 @@ def row_files(path: Path) -> tuple[list[Path], list[Path]]:
     if not path.is_dir():
         raise StageError(f"prepare.text.path: {path} is neither a file nor a folder of files")
     shown = (file for file in path.rglob("*") if not any(part[0] == "." for part in file.relative_to(path).parts))
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for file in sorted(file for file in shown if file.is_file()):
         (found if formats.holds_rows(file) else others).append(file)
     arrow = next((file for file in others if file.suffix == ".arrow"), None)
@@ -154,7 +155,7 @@ def utf8_name(name: PurePath) -> None:
     try:
         str(name).encode()
     except UnicodeEncodeError as error:
-        raise StageError(f"{ascii(str(name))}: the name is not UTF-8: rename it") from error
+        raise StageError(f"{str(name)!a}: the name is not UTF-8: rename it") from error
 
 
 def unlike(row: Row, names: tuple[str, ...]) -> str:

@@ -113,9 +113,8 @@ def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
 
 def test_a_saved_data_set_of_hugging_face_is_told_what_to_do(tmp_path: Path) -> None:
     table = pa.table({"prompt": ["a"], "completion": ["b"]})
-    with pa.OSFile(str(tmp_path / "data-00000-of-00001.arrow"), "wb") as file:
-        with pa.ipc.new_stream(file, table.schema) as stream:
-            stream.write_table(table)
+    with pa.ipc.new_stream(str(tmp_path / "data-00000-of-00001.arrow"), table.schema) as stream:
+        stream.write_table(table)
     (tmp_path / "dataset_info.json").write_text('{\n  "citation": ""\n}')
     for source in (tmp_path, tmp_path / "data-00000-of-00001.arrow"):
         with pytest.raises(StageError, match="it is Arrow, as `save_to_disk` of datasets writes it: use `to_parquet`"):
