@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from components.artifact import file_digest
 from components.data import formats, forms, rows
 from components.data.rows import Row, judged
 from components.data.sample import METADATA, Reject, Sample
-from components.data.sources import MASK, identity, reserved, rest, string, unlike
+from components.data.sources import MASK, identity, reserved, rest, string, unlike, utf8_name
 from components.stage import StageError
 
 # No picture worth training on is larger as a file; a row that names a disk image must not fill the memory.
@@ -29,6 +29,7 @@ _PICTURES = {".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp",
 _PICTURES |= {".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd"}  # which are not read, and named
 # Files that hold one picture's caption, as other tools write them.
 _CAPTIONS = (".txt", ".caption", ".json")
+_READ = {*_PICTURES, *_CAPTIONS}
 # What other tools call these fields.
 _NAMES = {"file_name": ("filename", "file", "image", "path"), "text": ("caption", "captions")}
 _FEWEST_LABELS = 2  # the name of one folder around all pictures says nothing of any
@@ -46,12 +47,17 @@ def image_folder(
     was read as what.
     """
     seen = Counter() if seen is None else seen
-    files = _files(folder, key)
+    files = _files(folder, key, seen)
     if metadata := _metadata(folder, files):
+        unread = [name for name in files if name.suffix.lower() not in _PICTURES and folder / name != metadata]
+        _count(seen, "files that are not read", unread)
         return _described(folder, metadata, files, fields or {}, seen)
     pictures = [name for name in files if name.suffix.lower() in _PICTURES]
+    _count(seen, "files that are not read", [name for name in files if name.suffix.lower() not in _READ])
     captions = {name.with_suffix(""): name for name in files if name.suffix.lower() in _CAPTIONS}
     if any(picture.with_suffix("") in captions for picture in pictures) and not _misspelt(files):
+        beside = [name for name in files if name.suffix.lower() in _CAPTIONS and captions[name.with_suffix("")] != name]
+        _count(seen, "captions that are not read, with another beside the same picture", beside)
         return _captioned(folder, pictures, captions, seen)
     labels = {picture.parent for picture in pictures}
     if len(labels) >= _FEWEST_LABELS and PurePosixPath() not in labels and not _misspelt(files):
@@ -74,21 +80,24 @@ def digests(folder: Path) -> dict[str, str]:
     return {folder.name: digest.hexdigest()}
 
 
-def _files(folder: Path, key: str = "prepare.image.path") -> list[PurePosixPath]:
-    """The names in a folder and its sub-folders in order, without hidden ones."""
+def _files(folder: Path, key: str = "prepare.image.path", seen: Counter[str] | None = None) -> list[PurePosixPath]:
+    """The names in a folder and its sub-folders in order, without hidden ones; raises `StageError` as `utf8_name`."""
     if not folder.is_dir():
         raise StageError(f"{key}: {folder} is not a folder")
-    found = []
+    found, linked = [], []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        linked += [str(Path(parent, name).relative_to(folder)) for name in folders if Path(parent, name).is_symlink()]
         found += [PurePosixPath((Path(parent) / name).relative_to(folder)) for name in names if name[0] != "."]
+    for name in found:
+        utf8_name(name)
+    _count(seen, "folders that are symbolic links, not followed", sorted(linked))
     return sorted(found)
 
 
 def _metadata(folder: Path, files: list[PurePosixPath]) -> Path | None:
     """The file of rows that describes the pictures; raises `StageError` for several, or one of a sub-folder."""
-    described = [name for name in files if name.name.startswith("metadata.")]
-    found = [name for name in described if formats.SUFFIXES & set(name.suffixes)]
+    found = [name for name in files if name.name.startswith("metadata.") and formats.holds_rows(name)]
     if len(found) > 1:
         raise StageError(f"{folder}: it holds {' and '.join(map(str, found))}: leave one of them in it")
     if found and found[0].parent.name:
@@ -114,13 +123,18 @@ def _described(
                 yield Reject(Sample(id=place, text=string(row, "text"), source=place), "wrong_field", str(error))
                 continue
             seen[f"rows of {metadata.name} ({format}): {words}"] += 1
-            named.update(os.path.normpath(row[name]) for name in ("file_name", MASK) if isinstance(row.get(name), str))
+            named.update(_below(folder, row[name]) for name in ("file_name", MASK) if isinstance(row.get(name), str))
             yield from _pictures(folder, row, place)
 
     yield from judged(metadata, records())
     for name in files:
         if name.suffix.lower() in _PICTURES and str(name) not in named:
             yield _unpaired(name, "no_row", f"no row of {metadata.name} names it")
+
+
+def _below(folder: Path, name: str) -> str:
+    """A picture's name as the folder has it, where a row names it by a whole path or in a roundabout way."""
+    return os.path.relpath(folder / name, folder)
 
 
 def _captioned(
@@ -166,8 +180,7 @@ def _beside(folder: Path, caption: PurePosixPath) -> Row | Reject:
         if caption.suffix.lower() == ".json":
             row = rows.json_object(data, str(caption))
             return row if isinstance(row, Reject) else _plain(row)[0]
-        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        return {"text": data.decode(encoding).strip()}
+        return {"text": data.decode(formats.marked(data) or "utf-8-sig").strip()}
     except UnicodeDecodeError as error:
         return Reject(broken, "not_utf8", f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}")
     except ValueError as error:
@@ -232,8 +245,10 @@ def _unpaired(name: PurePosixPath, slug: str, reason: str) -> Reject:
 
 
 def _misspelt(files: list[PurePosixPath]) -> list[str]:
-    """Names that may be meant as the metadata's."""
-    return [name.name for name in files if not name.parent.name and get_close_matches(name.name.lower(), [METADATA])]
+    """Names that may be meant as the metadata's: neither pictures nor what stands beside one, as its caption does."""
+    pictures = {name.with_suffix("") for name in files if name.suffix.lower() in _PICTURES}
+    others = [name.name for name in files if not name.parent.name and name.with_suffix("") not in pictures]
+    return [name for name in others if get_close_matches(name.lower(), [METADATA])]
 
 
 def _content(files: list[PurePosixPath]) -> str:
@@ -244,6 +259,11 @@ def _content(files: list[PurePosixPath]) -> str:
     parts += [_counted(len(pictures), "picture")] if pictures else []
     held = " and ".join(parts) or _counted(len(files), "file") + " and no picture"
     return f"it holds {held}{', all in ' + str(min(folders)) if len(folders) == 1 else ''}"
+
+
+def _count(seen: Counter[str] | None, words: str, names: Sequence[object]) -> None:
+    if seen is not None and names:
+        seen[f"{words}, as {names[0]}"] = len(names)
 
 
 def _counted(count: int, noun: str) -> str:

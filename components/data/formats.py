@@ -13,7 +13,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 MOST_UNPACKED, MOST_TIMES = 2**30, 200
 CHUNK = 2**20  # bytes read at once
 
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zstd"})
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 # UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
@@ -33,6 +34,7 @@ _FOREIGN = {
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save the sheet as CSV",
     b"SQLite format 3\0": "an SQLite database: export the table as CSV",
     b"ARROW1": "an Arrow file: write it as Parquet",
+    b"\xff\xff\xff\xff": "Arrow, as `save_to_disk` of datasets writes it: use `to_parquet`",
     b"%PDF": "a PDF",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive: unpack it",
 }
@@ -55,6 +57,14 @@ class Format(NamedTuple):
         return f"{self.kind}{encoding}{f', {self.compression}' if self.compression else ''}"
 
 
+def holds_rows(name: PurePath) -> bool:
+    """Whether a file of a folder holds rows, by its name: `a.jsonl` and `a.jsonl.gz` do, `a.jsonl.dvc` does not."""
+    suffixes = [suffix.lower() for suffix in name.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in SUFFIXES
+
+
 def recognise(path: Path) -> Format:
     """The format of a file; raises `StageError`, which says what it is instead, where it holds no rows to read here."""
     head = _head(path, "")
@@ -73,7 +83,7 @@ def recognise(path: Path) -> Format:
     if head.startswith(_PARQUET) or ".parquet" in names[-1:]:
         fault = "it is Parquet inside of another compression: unpack it" if compression else "it is no Parquet file"
         raise StageError(f"{path}: {fault}; it begins with {head[:20]!r}")
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
+    encoding = marked(head)
     if not encoding and b"\0" in head[:4]:
         raise StageError(f"{path}: it is binary, or UTF-16 without a byte-order mark; save it as UTF-8")
     text = head.decode(encoding or "utf-8-sig", errors="replace").lstrip()
@@ -86,6 +96,11 @@ def recognise(path: Path) -> Format:
 def _head(path: Path, compression: str) -> bytes:
     with opened(path, Format("", compression)) as file:
         return file.read(4096)
+
+
+def marked(head: bytes) -> str:
+    """The encoding that a byte-order mark of UTF-16 or UTF-32 gives; empty for none."""
+    return next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
 
 
 def opened(path: Path, format: Format) -> IO[bytes]:

@@ -117,13 +117,14 @@ def _system(row: Row) -> list[Row]:
 
 
 def _listed(value: Any) -> Any:
-    """A list that a table, which holds text alone, has as JSON."""
-    if isinstance(value, str) and value.startswith("[{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+    """A list of messages that a table, which holds text alone, has as JSON; other JSON is the text that it is."""
+    if not isinstance(value, str) or not value.startswith("[{"):
+        return value
+    try:
+        turns = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return turns if all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else value
 
 
 def _rest(row: Row, *names: str) -> Row:

@@ -21,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _UNREAD = [(4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")]
 _UNREAD += [(0, b"\xff\x0a", "JPEG XL"), (4, b"JXL \r\n", "JPEG XL"), (4, b"jP  \r\n", "JPEG 2000")]
 _UNREAD += [(0, b"8BPS", "a Photoshop file"), (0, b"%PDF", "a PDF"), (0, b"<svg", "SVG")]
+_SAME_GREY = 16  # steps of 255 that profiles of sRGB may differ by; of linear tones 128 becomes 188
 _SRGB = ImageCms.createProfile("sRGB")
 # The caller's own, lower bound refuses what Pillow only warns of.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -124,9 +125,17 @@ def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
+        return None if _is_srgb(profile) else profile
     except (OSError, ImageCms.PyCMSError) as error:
         raise PictureError(f"its colour profile cannot be read ({error}): save it in sRGB") from error
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Whether a profile of sRGB's name has its tones, too; "Linear sRGB" has others, as GIMP writes it."""
+    if "sRGB" not in ImageCms.getProfileDescription(profile) or profile.profile.xcolor_space.strip() != "RGB":
+        return False
+    grey = ImageCms.buildTransform(profile, _SRGB, "RGB", "RGB").apply(Image.new("RGB", (1, 1), (128, 128, 128)))
+    return abs(np.asarray(grey).astype(int) - 128).max() <= _SAME_GREY
 
 
 def _in_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
@@ -134,7 +143,11 @@ def _in_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Im
     if profile is None:
         return image
     space = profile.profile.xcolor_space.strip()
-    modes = {"RGB": ("RGB", "RGBA", "P", "L", "LA"), "GRAY": ("L", "LA", "I;16", "I;16B"), "CMYK": ("CMYK",)}
+    modes = {
+        "RGB": ("RGB", "RGBA", "P", "PA", "L", "LA", "1"),
+        "GRAY": ("L", "LA", "1", "I;16", "I;16B"),
+        "CMYK": ("CMYK",),
+    }
     if image.mode not in modes.get(space, ()):
         raise PictureError(f"its colour profile is of {space}, and it is {image.mode}: save it in sRGB")
     colours = image if space == "CMYK" else _eight_bits(image).convert("RGBA")

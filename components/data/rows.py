@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.data.formats import CHUNK, DAMAGE, Format, opened
@@ -27,6 +28,7 @@ LONGEST = 2**26  # bytes of a line, a cell or an element of an array
 _PARQUET_ROWS = 256  # decoded at once
 _JUDGED = 100  # rows of a file from which a fault that all share is the file's
 
+_DEEPEST = 100  # lists and objects in each other: no row needs more, and writing ten times as many fails
 _BETWEEN = frozenset(" \t\r\n,")
 
 
@@ -99,8 +101,13 @@ def json_object(line: bytes, place: str) -> Row | Reject:
 
 def _checked(document: Any, place: str) -> Row | Reject:
     """An object that can be written down again; half a surrogate pair is JSON, but no text."""
-    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        return _unread(place, b"", "not_json", f"not JSON: {error}")
     data = text.encode(errors="replace")
+    if sum(map(text.count, "[{")) > _DEEPEST and _depth(document) > _DEEPEST:
+        return _unread(place, data, "not_json", f"it is nested more than {_DEEPEST} deep")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -109,6 +116,18 @@ def _checked(document: Any, place: str) -> Row | Reject:
             return _unread(place, data, "not_utf8", f"not UTF-8: a byte is 0x{broken & 255:02x}")
         return _unread(place, data, "not_json", f"not JSON: {error}")
     return document if isinstance(document, dict) else _unread(place, data, "not_json", "not a JSON object")
+
+
+def _depth(document: Any) -> int:
+    """How deep lists and objects stand in each other, as far as one more than `_DEEPEST`."""
+    level, depth = [document], 0
+    while depth <= _DEEPEST:
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            break
+        level = [part for parts in level for part in (parts.values() if isinstance(parts, dict) else parts)]
+        depth += 1
+    return depth
 
 
 def _json_array(path: Path, format: Format) -> Iterator[Placed]:
@@ -146,9 +165,11 @@ def _csv(path: Path, format: Format) -> Iterator[Placed]:
         reader = csv.reader(
             _lines(path, chain([first], iter(lambda: text.readline(LONGEST), ""))), delimiter=delimiter, strict=True
         )
-        header = [name.strip() for name in next(reader, [])]
-        if twice := {name for name in header if header.count(name) > 1}:
-            raise StageError(f"{path}: the header names {', '.join(sorted(twice))} more than once: rename the columns")
+        try:
+            header = [name.strip() for name in next(reader, [])]
+        except csv.Error as error:
+            raise StageError(f"{path}: its header is no CSV: {error}") from error
+        _refuse_twice(path, header)
         while True:
             place = f"{path.name}:{reader.line_num + 1}"
             try:
@@ -162,6 +183,11 @@ def _csv(path: Path, format: Format) -> Iterator[Placed]:
                 continue
             if cells:
                 yield place, _record(header, cells, place)
+
+
+def _refuse_twice(path: Path, names: list[str]) -> None:
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise StageError(f"{path}: the header names {', '.join(sorted(twice))} more than once: rename the columns")
 
 
 def _lines(path: Path, lines: Iterator[str]) -> Iterator[str]:
@@ -189,18 +215,28 @@ def _parquet(path: Path, format: Format) -> Iterator[Placed]:
     """Rows without their nulls: a table has no other way to leave a field out."""
     number = 0
     with pq.ParquetFile(path) as file:
+        _refuse_twice(path, file.schema_arrow.names)
         for batch in file.iter_batches(_PARQUET_ROWS):
-            for row in batch.to_pylist():
+            for row in _decoded(batch):
                 number += 1
                 yield f"{path.name}:{number}", _plain(row, f"{path.name}:{number}")
 
 
-def _plain(row: Row, place: str) -> Row | Reject:
-    """A row of a table as JSON has it: times and decimals as text."""
-    present = {name: value for name, value in row.items() if value is not None}
+def _decoded(batch: pa.RecordBatch) -> list[Row | pa.RecordBatch]:
+    """The rows of a batch; where one cannot be decoded, each still encoded."""
     try:
+        return list(batch.to_pylist())
+    except (ValueError, OverflowError):
+        return [batch.slice(at, 1) for at in range(batch.num_rows)]
+
+
+def _plain(row: Row | pa.RecordBatch, place: str) -> Row | Reject:
+    """A row of a table as JSON has it: times and decimals as text."""
+    try:
+        (row,) = row.to_pylist() if isinstance(row, pa.RecordBatch) else [row]
+        present = {name: value for name, value in row.items() if value is not None}
         document = json.loads(json.dumps(present, default=_as_text, allow_nan=False, ensure_ascii=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return _unread(place, b"", "wrong_field", str(error))
     return _checked(document, place)
 

@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from components.data import formats, forms, rows
@@ -21,6 +21,10 @@ from components.stage import StageError
 MASK = "mask_file_name"
 # Further fields that later stages read where a row has them.
 _USED_META = ("concept", "name", "rejected", MASK)
+# What an answer says besides its content; without it, another answer would be learned.
+_CALLS = ("tool_calls", "function_call")
+# What Hugging Face's datasets writes beside its Arrow files; they hold no rows.
+_DESCRIBES_ARROW = ("dataset_info.json", "dataset_dict.json", "state.json")
 # What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
 _OWN_META = ("history", "split_group")
 
@@ -35,6 +39,8 @@ def pairs(
     """
     seen = Counter() if seen is None else seen
     files, others = row_files(path)
+    for file in files:
+        utf8_name(file)
     if others:
         seen[f"files that are not read, as {others[0]}"] = len(others)
     for file in files:
@@ -49,11 +55,17 @@ def row_files(path: Path) -> tuple[list[Path], list[Path]]:
         return [path], []
     if not path.is_dir():
         raise StageError(f"prepare.text.path: {path} is neither a file nor a folder of files")
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    found = [file for file in files if formats.SUFFIXES & {suffix.lower() for suffix in file.suffixes}]
+    shown = (file for file in path.rglob("*") if not any(part[0] == "." for part in file.relative_to(path).parts))
+    found: list[Path] = []
+    others: list[Path] = []
+    for file in sorted(file for file in shown if file.is_file()):
+        (found if formats.holds_rows(file) else others).append(file)
+    arrow = next((file for file in others if file.suffix == ".arrow"), None)
+    if arrow and all(file.name in _DESCRIBES_ARROW for file in found):
+        formats.recognise(arrow)  # raises: it says what it is
     if not found:
         raise StageError(f"prepare.text.path: {path} holds no file of rows: {', '.join(sorted(formats.SUFFIXES))}")
-    return found, [file for file in files if file not in found]
+    return found, others
 
 
 def _sample(
@@ -107,6 +119,8 @@ def _unlike_a_conversation(messages: Any) -> str:
     if not isinstance(messages, list):
         return f"field 'messages' is {type(messages).__name__}, not a list"
     for number, message in enumerate(messages, start=1):
+        if calls := next((name for name in _CALLS if isinstance(message, dict) and message.get(name)), ""):
+            return f"message {number} has {calls}, which are not read"
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
             return f"message {number} has no text as content"
         if message.get("role") not in ("system", "user", "assistant"):
@@ -134,6 +148,14 @@ def _read(message: dict[str, Any]) -> dict[str, Any]:
     """A message as samples hold it, with OpenAI's mark where it is an answer that is not to be learned."""
     untaught = message["role"] == "assistant" and not _is_taught(message)
     return {"role": message["role"], "content": message["content"]} | ({"weight": 0} if untaught else {})
+
+
+def utf8_name(name: PurePath) -> None:
+    """Raise `StageError` for a file whose name is no text, and so cannot stand beside a sample."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise StageError(f"{str(name)!a}: the name is not UTF-8: rename it") from error
 
 
 def unlike(row: Row, names: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -238,3 +239,48 @@ def test_metadata_that_is_something_else_is_one_sentence(tmp_path: Path) -> None
     filled(tmp_path, {"a.png": b"a", "metadata.jsonl": CSV})
     with pytest.raises(StageError, match=r"metadata\.jsonl: its first 3 rows are rejected, .*is named \.csv"):
         list(image_folder(tmp_path))
+
+
+def test_a_picture_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", {"a.png": b"a", "a.txt": b"one", os.fsdecode(b"caf\xe9.png"): b"b"})
+    with pytest.raises(StageError, match=r"caf.udce9\.png': the name is not UTF-8: rename it"):
+        list(image_folder(folder))
+
+
+def test_a_caption_in_json_is_no_misspelt_metadata(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", {"cat.png": b"a", "cat.json": b'{"caption": "a cat"}'})
+    assert [text for _, text, _ in captions(folder)] == ["a cat"]
+
+
+def test_what_a_folder_holds_and_nobody_reads_is_counted_and_named(tmp_path: Path) -> None:
+    files = {"cats/a.png": b"a", "cats/a.txt": b"one", "cats/a.json": b'{"text": "two"}', "cats/b.mp4": b"b"}
+    folder = filled(tmp_path / "set", files)
+    filled(tmp_path / "other", {"c.png": b"c"})
+    (folder / "dogs").symlink_to(tmp_path / "other")
+    seen: Counter[str] = Counter()
+    assert [text for _, text, _ in captions(folder, seen=seen)] == ["one"]
+    assert [words for words, count in seen.items() if count == 1] == [
+        "folders that are symbolic links, not followed, as dogs",
+        "files that are not read, as cats/b.mp4",
+        "captions that are not read, with another beside the same picture, as cats/a.json",
+        "pictures with the caption beside them, in .txt",
+    ]
+    filled(folder, {"metadata.jsonl": b'{"file_name": "cats/a.png", "text": "three"}'})
+    seen.clear()
+    assert [text for _, text, _ in captions(folder, seen=seen)] == ["three"]
+    assert seen["files that are not read, as cats/a.json"] == 3
+
+
+def test_a_picture_that_a_row_names_by_its_whole_path_is_named(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "set", {"sub/a.png": b"a", "b.png": b"b"})
+    names = (str(folder / "sub" / "a.png"), "sub/../b.png")
+    rows = "".join(json.dumps({"file_name": name, "text": "x"}) + "\n" for name in names)
+    filled(folder, {"metadata.jsonl": rows.encode()})
+    assert len(captions(folder)) == 2 and rejected(folder) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_captions_are_read_in_any_language_and_encoding_of_unicode(encoding: str, tmp_path: Path) -> None:
+    text = "红苹果, яблоко, تفاحة"
+    folder = filled(tmp_path / "set", {"an 苹果.png": b"a", "an 苹果.txt": f"{text}\n".encode(encoding)})
+    assert captions(folder) == [("an 苹果.png", text, "")]

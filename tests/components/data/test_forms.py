@@ -135,3 +135,11 @@ def test_a_file_of_which_nothing_can_be_read_is_one_sentence(name: str, text: st
     with pytest.raises(StageError) as caught:
         list(pairs(tmp_path / name))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["completion", "chosen"])
+def test_json_that_is_no_conversation_is_text(answer: str, tmp_path: Path) -> None:
+    row = {"prompt": '[{"a": 1}]', answer: '[{"b": 2}]\n'} | ({"rejected": '[{"b": 3}]'} if answer == "chosen" else {})
+    (sample,) = read(tmp_path / "a.jsonl", row)
+    assert isinstance(sample, Sample)
+    assert (sample.text, sample.meta["completion"]) == ('[{"a": 1}]', '[{"b": 2}]\n')

@@ -157,3 +157,24 @@ def test_a_file_of_several_pictures_is_remarked(format: str) -> None:
     frames = [Image.new("RGB", (12, 12), colour) for colour in ("red", "blue")]
     several = {} if format == "BMP" else {"save_all": True, "append_images": frames[1:]}
     assert remarks(encoded(frames[0], format, **several)) == ((FIRST_FRAME,) if several else ())
+
+
+def linear_profile() -> bytes:
+    """sRGB's profile with linear tones: each parametric curve's exponent is 1, and what it does near black left out."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    at = profile.index(b"para")
+    curve = profile[at : at + 32]
+    return profile.replace(curve, b"para" + bytes(8) + struct.pack(">I", 1 << 16) + bytes(16))
+
+
+def test_linear_srgb_is_not_srgb_by_its_name() -> None:
+    image = encoded(Image.new("RGB", (8, 8), (128, 128, 128)), icc_profile=linear_profile())
+    assert abs(decode(image, 8).astype(int) - 188).max() <= 1
+    assert remarks(image) == (CONVERTED,)
+
+
+def test_a_picture_of_one_bit_is_read_with_its_profile() -> None:
+    image = Image.new("1", (8, 8), 1)
+    image.paste(0, (0, 0, 8, 4))
+    pixels = decode(encoded(image, icc_profile=swapped_profile()), 8)
+    assert (pixels[0].max(), pixels[7].min()) == (0, 255)

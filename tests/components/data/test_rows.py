@@ -95,6 +95,7 @@ def test_parquet_is_read_with_its_nulls_left_out_and_its_times_as_text(tmp_path:
         ("a.json", json.dumps(ROWS).encode()[:-9], "element 3 is cut off"),
         ("a.json", json.dumps(ROWS).encode() + LINES, "something follows the array"),
         ("a.csv", b'prompt,completion\na,b\nc,"d\ne,f\n', "from a.csv:3 on it is no CSV"),
+        ("a.csv", b'"prompt"x,completion\n1,2\n', "its header is no CSV"),
         ("a.csv", b"prompt,prompt\n1,2\n", "the header names prompt more than once"),
     ],
 )
@@ -137,3 +138,22 @@ def test_mixed_encodings_and_ragged_rows_are_rejected_by_row(tmp_path: Path) -> 
     assert slugs(written(tmp_path / "a.csv", table)) == ["", "not_utf8", "repeated_header", "not_csv", "not_csv", ""]
     array = b'[{"a": "x"}, {"a": "caf\xe9"}, 5, {"a": "\\ud800"}, {"a": "y"}]'
     assert slugs(written(tmp_path / "a.json", array)) == ["", "not_utf8", "not_json", "not_json", ""]
+
+
+def test_a_time_beyond_the_calendar_is_a_reject_and_the_next_row_is_read(tmp_path: Path) -> None:
+    days = pa.array([4_000_000, 1], pa.date32())
+    pq.write_table(pa.table({"prompt": ["a", "b"], "at": days}), tmp_path / "a.parquet")
+    assert slugs(tmp_path / "a.parquet") == ["wrong_field", ""]
+
+
+def test_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "prompt"]), tmp_path / "a.parquet")
+    with pytest.raises(StageError, match="the header names prompt more than once"):
+        read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("field", ["1e999", "[" * 300 + "]" * 300, "[" * 900 + "]" * 900])
+def test_a_row_that_could_not_be_written_again_is_rejected(field: str, tmp_path: Path) -> None:
+    line = '{"prompt": "a", "score": ' + field + "}"
+    for name, text in (("a.jsonl", f"{line}\n{{}}\n"), ("a.json", f"[{line}, {{}}]")):
+        assert slugs(written(tmp_path / name, text.encode())) == ["not_json", ""]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from components.data.sample import Reject, Sample
@@ -84,3 +87,44 @@ def test_answers_of_weight_0_are_read_and_not_taught(tmp_path: Path) -> None:
     assert reasons[0] == "every answer has the weight 0: there is none to learn"
     assert reasons[1].startswith("message 1 has the weight 1") and reasons[2].startswith("message 2 has the weight 0.5")
     assert reasons[3] == "field 'rejected' stands beside an answer with the weight 0"
+
+
+def test_of_a_folder_only_files_named_as_rows_are_read_and_the_others_are_counted(tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "a", "completion": "b"})
+    for name in ("a.jsonl", "b c.JSONL", "数据.jsonl", "sub/c.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(row)
+    for name in (".cache/d.jsonl", "a.jsonl.dvc", "a.jsonl.metadata"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("outs:\n- md5\n")
+    seen: Counter[str] = Counter()
+    assert all(isinstance(sample, Sample) for sample in pairs(tmp_path, seen=seen))
+    assert list(seen.values()) == [2, 4]
+    assert any(words.startswith("files that are not read") for words in seen)
+
+
+def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    path.write_text(json.dumps({"prompt": "a", "completion": "b"}))
+    for source in (path, tmp_path):
+        with pytest.raises(StageError, match=r"caf.udce9\.jsonl': the name is not UTF-8: rename it"):
+            list(pairs(source))
+
+
+def test_a_saved_data_set_of_hugging_face_is_told_what_to_do(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["a"], "completion": ["b"]})
+    with pa.ipc.new_stream(str(tmp_path / "data-00000-of-00001.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    (tmp_path / "dataset_info.json").write_text('{\n  "citation": ""\n}')
+    for source in (tmp_path, tmp_path / "data-00000-of-00001.arrow"):
+        with pytest.raises(StageError, match="it is Arrow, as `save_to_disk` of datasets writes it: use `to_parquet`"):
+            list(pairs(source))
+
+
+@pytest.mark.parametrize("content", ["let me see", None])
+def test_a_conversation_that_calls_tools_is_rejected_and_not_shortened(content: str | None, tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": content, "tool_calls": [{"function": {"name": "f"}}]}
+    rows = [{"messages": [{"role": "user", "content": "a"}, answer]}, said(("user", "a"), ("assistant", "b"))]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bad, good = pairs(tmp_path / "talk.jsonl")
+    assert isinstance(good, Sample) and reason(bad) == "message 2 has tool_calls, which are not read"
