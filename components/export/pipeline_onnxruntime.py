@@ -86,7 +86,7 @@ def _write_encoder(pipeline: DiffusionPipeline, family: Family, limits: dict[str
 def _write_network(pipeline: DiffusionPipeline, family: Family, base: Path, states: States, path: Path) -> None:
     network, side = family.network(pipeline), family.native_size(base)
     conditions = states | family.framing((side, side), (0, 0), (side, side))
-    if family.asked == 1 and network.config.guidance_embeds:
+    if family.guided_rows == 1 and network.config.guidance_embeds:
         conditions["guidance"] = torch.ones(1)
     inputs = {"latents": _latents(family, base), "time": torch.full((1,), 0.5), **conditions}
 
@@ -151,7 +151,7 @@ def _write_sampler(
     np.savez_compressed(folder / "sampler.npz", allow_pickle=False, **arrays)
     document = {
         "prediction": scheduler.config.get("prediction_type", "flow"),
-        "guided": family.asked > 1,
+        "guided": family.guided_rows > 1,
         "factor": family.factor(base),
         "channels": family.channels(base),
         "pads": {name: getattr(pipeline, name).pad_token_id for name in limits},

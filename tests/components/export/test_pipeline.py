@@ -1,4 +1,4 @@
-"""A pipeline is exported in 8 bits, and what ONNX Runtime cannot paint is refused in words.
+"""A pipeline is exported in 8 bits, and for ONNX Runtime; what that cannot paint is refused in words.
 
 All families at all precisions on both engines: `drill_pipeline_engines.py`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
@@ -19,12 +19,19 @@ from components.stage import StageError
 from tests.components.export.pipelines import Made
 
 
-def test_weights_of_8_bits_are_painted_with_and_faults_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "engine", "weight_format"), [("flux", "openvino", "int8"), ("sdxl", "onnxruntime", "f16")]
+)
+def test_what_is_stored_is_painted_with_and_faults_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    engine: Literal["openvino", "onnxruntime"],
+    weight_format: Literal["f16", "int8"],
 ) -> None:
-    made = Made(tmp_path, "flux", ExportImage(weight_format="int8", calibration=1), steps=2)
+    made = Made(tmp_path, name, ExportImage(weight_format=weight_format, calibration=1, engine=engine), steps=2)
     document = made.measured()
-    row = document["parity"]["openvino"]
+    row = document["parity"][engine]
     assert document["passed"], row
     assert row["weights_error"] < 1e-4 < row["max_latents_error"] and row["min_image_psnr"] > 35
     for fault in made.faults(monkeypatch):
