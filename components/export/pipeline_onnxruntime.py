@@ -150,7 +150,8 @@ def _write_sampler(
     arrays = _levels(family, scheduler) | {f"empty_{name}": value.numpy() for name, value in states.items()}
     np.savez_compressed(folder / "sampler.npz", allow_pickle=False, **arrays)
     document = {
-        "prediction": scheduler.config.get("prediction_type", "flow"),
+        # A flow's file may name another sampler's prediction_type, which diffusers does not read.
+        "prediction": "flow" if "FlowMatch" in type(scheduler).__name__ else scheduler.config.prediction_type,
         "guided": family.guided_rows > 1,
         "factor": family.factor(base),
         "channels": family.channels(base),
