@@ -49,3 +49,15 @@ def test_what_is_stored_is_painted_with_and_faults_are_refused(
 def test_what_onnx_runtime_cannot_paint_is_refused_in_words(scheduler: Any, steps: int, said: str) -> None:
     with pytest.raises(StageError, match=said):
         refuse(SimpleNamespace(scheduler=scheduler), FAMILIES["StableDiffusionXLPipeline"], steps)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("interpolation", ["linear", "log_linear"])
+def test_every_number_of_steps_has_as_many_times_and_ends_without_noise(spacing: str, interpolation: str) -> None:
+    """Of 61 "trailing" steps diffusers makes 62 times, the last of which is -1."""
+    scheduler = EulerDiscreteScheduler(timestep_spacing=spacing, interpolation_type=interpolation)
+    levels = FAMILIES["StableDiffusionXLPipeline"].levels
+    for steps in (1, 4, 61):
+        sigmas, times = levels(scheduler, steps)
+        assert len(times) == steps == len(sigmas) - 1 and (times >= 0).all()
+        assert (sigmas.diff() < 0).all() and (interpolation == "log_linear" or sigmas[-1] == 0)
