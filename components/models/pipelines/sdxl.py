@@ -80,8 +80,7 @@ class Sdxl(Family):
         return {"time_ids": torch.tensor([[*original, *corner, *size]], dtype=torch.float32)}
 
     def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
-        """Spacing "trailing" makes one time too many of some numbers of steps (61), and a "log_linear" interpolation one
-        level too many: neither is one of `steps`."""
+        """Spacing "trailing" makes one time too many of some numbers of steps (61), and "log_linear" one level."""
         scheduler.set_timesteps(steps)
         last_1 = scheduler.sigmas[len(scheduler.timesteps)].view(1)
         return torch.cat([scheduler.sigmas[:steps], last_1]), scheduler.timesteps[:steps]
