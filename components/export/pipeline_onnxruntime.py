@@ -124,7 +124,8 @@ def _narrow(model: onnx_ir.Model) -> None:
         tensor = value.const_value
         if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or tensor.size < LEAST_STORED:
             continue
-        halves = tensor.numpy().astype(np.float16)
+        with np.errstate(over="ignore"):  # what is too large for 16 bits differs, and stays as it is
+            halves = tensor.numpy().astype(np.float16)
         if (halves != tensor.numpy()).any():  # of `f16` every weight was rounded by now
             continue
         stored = onnx_ir.tensor(halves, name=f"{name}_stored")
