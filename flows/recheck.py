@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 
@@ -95,9 +95,8 @@ def judge(
     yield from zip(rows, judges([parsed(row) for row in rows]), strict=True)
 
 
-def judge_of(deployment: Deployment, adapter: str, params: Params) -> Callable[[list[Kept]], list[Judgement]]:
-    """Who judges the answers of a deployment."""
+def judge_of(deployment: Deployment, adapter: str, params: Params) -> Callable[[list[Kept]], Iterable[Judgement]]:
+    """Who judges the answers of a deployment: pictures one by one, as each may take an hour."""
     if deployment.line == "text":
         return partial(judge_texts, references.text_reference(deployment, adapter))
-    judged = references.picture_judge(deployment, params.verify.image.min_image_psnr)
-    return lambda kept: [judged(each) for each in kept]
+    return partial(map, references.picture_judge(deployment, params.verify.image.min_image_psnr))

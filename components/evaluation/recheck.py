@@ -33,7 +33,7 @@ from components.evaluation.rounding import rounded
 from components.evaluation.verify_pipeline import MAX_ROUNDING
 from components.events.rechecks import Judgement, Verdict
 from components.models.language import Chat
-from components.runtimes.base import ImageRequest, ImageRuntime
+from components.runtimes.base import ImageRequest, ImageRuntime, NotFiniteError
 from components.runtimes.reference import DiffusersPipeline
 
 Kept = tuple[dict[str, Any], dict[str, Any]]  # a job and its answer
@@ -104,7 +104,7 @@ def judge_picture(reference: ImageRuntime, kept: Kept, min_psnr: float) -> Judge
     request = ImageRequest(job["prompt"], job["seed"], job["steps"], job["guidance"])
     try:
         served_HWC, painted_HWC = alike(answer["png"], reference.generate([request])[0], job["side"])
-    except ValueError as error:
+    except (ValueError, NotFiniteError) as error:
         return Judgement(Verdict.FAULT, str(error))
     ratio = psnr(served_HWC, painted_HWC)
     verdict = Verdict.SAME if ratio >= min_psnr else Verdict.FAULT
@@ -117,18 +117,25 @@ def judge_pipeline_picture(reference: DiffusersPipeline, kept: Kept) -> Judgemen
     native, side = reference.description.size, job["side"]
     smaller = side if side and side < native else None  # painted so, where larger ones are enlarged
     request = ImageRequest(job["prompt"], job["seed"], job["steps"], job["guidance"], smaller)
-    served_in, reference.computes_in = reference.computes_in, "f32"
-    exact_HWC = reference.generate([request])[0]
-    reference.computes_in = served_in
-    coarse_HWC = reference.generate([request])[0] if served_in != "f32" else exact_HWC
+    served_in = reference.computes_in
     try:
+        exact_HWC = _exactly(reference, request)
         served_HWC, painted_HWC = alike(answer["png"], exact_HWC, side)
-    except ValueError as error:
+        coarse_HWC = reference.generate([request])[0] if served_in != "f32" else exact_HWC
+    except (ValueError, NotFiniteError) as error:
         return Judgement(Verdict.FAULT, str(error))
     far, allowed = _apart(served_HWC, painted_HWC), ROUNDED + MAX_ROUNDING * _apart(exact_HWC, coarse_HWC)
     verdict = Verdict.SAME if far <= allowed else Verdict.FAULT
     why = f"it is {far:.2f} of 255 steps from what diffusers paints; {served_in} allows {allowed:.2f}"
     return Judgement(verdict, why)
+
+
+def _exactly(reference: DiffusersPipeline, request: ImageRequest) -> NDArray[np.uint8]:
+    served_in, reference.computes_in = reference.computes_in, "f32"
+    try:
+        return reference.generate([request])[0]
+    finally:
+        reference.computes_in = served_in
 
 
 def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

@@ -50,7 +50,7 @@ def attribution(line: Line, source: str, base: Mapping[str, str] | None = None) 
     works = [WORKS[name] for name in dict.fromkeys((*model, *data))]
     if base:
         words = f"- {base['source']} ({base['family']}), {base['licence']}"
-        done = "fine-tuned, merged and quantised" if line == "text" else "fine-tuned and converted for OpenVINO"
+        done = "fine-tuned, merged and quantised" if line == "text" else "fine-tuned and converted"
         works = [WORKS.get(base["source"], f"{words}: the base model; {done}."), *works]
     return "\n".join([f"# Works in this model ({line})", "", *works, ""])
 

@@ -29,7 +29,7 @@ from components.config import ExportImage, Serving
 from components.export import pipeline_onnxruntime
 from components.models.pipelines import Family
 from components.models.pipelines.family import halve
-from components.runtimes.base import ImageRequest
+from components.runtimes.base import ImageRequest, NotFiniteError
 from components.runtimes.image import load_pipeline
 from components.runtimes.pipeline import DESCRIPTION, FOLDER, Description, PipelineRuntime
 from components.runtimes.reference import trajectory
@@ -60,7 +60,7 @@ def write_pipeline(
     try:
         runtime = load_pipeline(folder)
         runtime.generate([ImageRequest("", 0, 2, 2.0)])
-    except (ArtifactError, RuntimeError) as error:
+    except (ArtifactError, RuntimeError, NotFiniteError) as error:
         raise StageError(
             f"{parameters.engine} cannot paint with {family.pipeline} and its {description.scheduler}: {error}"
         ) from error

@@ -116,7 +116,8 @@ def _narrow(model: onnx_ir.Model) -> None:
         tensor = value.const_value
         if tensor is None or tensor.dtype != onnx_ir.DataType.FLOAT or tensor.size < LEAST_STORED:
             continue
-        halves = tensor.numpy().astype(np.float16)
+        with np.errstate(over="ignore"):  # what is too large for 16 bits differs, and stays as it is
+            halves = tensor.numpy().astype(np.float16)
         if (halves != tensor.numpy()).any():  # of `f16` every weight was rounded by now
             continue
         stored = onnx_ir.tensor(halves, name=f"{name}_stored")
@@ -142,7 +143,8 @@ def _write_sampler(
     arrays = _levels(family, scheduler) | {f"empty_{name}": value.numpy() for name, value in states.items()}
     np.savez_compressed(folder / "sampler.npz", allow_pickle=False, **arrays)
     document = {
-        "prediction": scheduler.config.get("prediction_type", "flow"),
+        # A flow's file may name another sampler's prediction_type, which diffusers does not read.
+        "prediction": "flow" if "FlowMatch" in type(scheduler).__name__ else scheduler.config.prediction_type,
         "guided": family.guided_rows > 1,
         "factor": family.factor(base),
         "channels": family.channels(base),

@@ -267,3 +267,29 @@ def test_a_pipelines_picture_is_painted_again_by_diffusers(
     assert seen.counts == {"same": 3, "fault": 1, "unknown": 0}
     assert "of 255 steps from what diffusers paints; f32 allows 0.25" in seen.fault
     assert not [*(tmp_path / "references").rglob("*.bin")]  # of the package nothing but what describes it
+
+
+def test_a_picture_that_was_judged_is_on_record_before_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = load()
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    params = params.model_copy(update={"events": params.events.model_copy(update={"url": url})})
+    record_deployment(
+        url, Deployment(deployment="i", line="image", digest="0" * 64, model="m", version="1", bento="b:1", time=1.0)
+    )
+    row = {"time": time.time(), "line": "image", "deployment": "i", "answer": "{}"}
+
+    def judged(kept: tuple[dict[str, Any], dict[str, Any]]) -> rechecks.Judgement:
+        if kept[0]["number"]:
+            raise KeyboardInterrupt  # the machine is switched off
+        return rechecks.Judgement(rechecks.Verdict.SAME, "")
+
+    monkeypatch.setattr(references, "picture_judge", lambda deployment, least: judged)
+    with opened(url) as engine:
+        jobs = [json.dumps({"number": number}) for number in range(2)]
+        commit(engine, [Sampled.model_validate(row | {"request_id": job, "job": job}) for job in jobs])
+        with pytest.raises(KeyboardInterrupt):
+            recheck.step(engine, "image", params)
+        seen = rechecks.summary(engine, "image", time.time())
+    assert (seen.counts[rechecks.Verdict.SAME], seen.waiting) == (1, 1)

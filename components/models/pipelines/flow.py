@@ -55,9 +55,8 @@ class Flow(Family):
         return math.exp(mu) if config.time_shift_type == "exponential" else mu
 
     def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
-        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps)) if self.even else scheduler.set_timesteps(
-            steps
-        )
+        spaced = {"sigmas": np.linspace(1, 1 / steps, steps)} if self.even else {"num_inference_steps": steps}
+        scheduler.set_timesteps(**spaced)
         return scheduler.sigmas, scheduler.timesteps / scheduler.config.num_train_timesteps
 
     def written_out(self, scheduler: Any, folder: Path) -> dict[str, Any]:

@@ -77,8 +77,10 @@ class Sdxl(Family):
         return {"time_ids": torch.tensor([[*original, *corner, *size]], dtype=torch.float32)}
 
     def levels(self, scheduler: Any, steps: int) -> tuple[Tensor, Tensor]:
+        """Spacing "trailing" makes one time too many of some numbers of steps (61), and "log_linear" one level."""
         scheduler.set_timesteps(steps)
-        return scheduler.sigmas, scheduler.timesteps
+        last_1 = scheduler.sigmas[len(scheduler.timesteps)].view(1)
+        return torch.cat([scheduler.sigmas[:steps], last_1]), scheduler.timesteps[:steps]
 
     def scheduler(self, folder: Path) -> DDPMScheduler:
         """The discrete schedule of training, with the betas and the prediction type of the one that samples."""

@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from PIL import Image
 from components.evaluation.recheck import TextReference, judge_picture, judge_texts
 from components.events.rechecks import Verdict
 from components.models.language import load_base
-from components.runtimes.base import ImageRequest, TextRequest
+from components.runtimes.base import ImageRequest, ImageRuntime, NotFiniteError, TextRequest
 from components.runtimes.image import load_sampler
 from components.runtimes.text import OpenVinoText, load_text
 from tests.tiny_image import CAPTIONS
@@ -95,3 +95,15 @@ def test_a_picture_is_painted_again(tiny_image_export: Path) -> None:
     small = judge_picture(painter, (job, picture(Image.fromarray(pixels))), 25.0)
     assert small.verdict is Verdict.FAULT and "(16, 16)" in small.why
     assert judge_picture(painter, (job, {"png": "no picture"}), 25.0).verdict is Verdict.FAULT
+
+
+def test_a_picture_that_the_trained_model_does_not_paint_is_a_fault() -> None:
+    """And none that ends the run, which others wait for."""
+
+    class Nothing:
+        def generate(self, requests: list[ImageRequest]) -> Any:
+            raise NotFiniteError(requests, [None])
+
+    job = {"prompt": "a cat", "seed": 7, "steps": 4, "guidance": 2.0, "side": None}
+    judged = judge_picture(cast("ImageRuntime", Nothing()), (job, {"png": ""}), 25.0)
+    assert judged.verdict is Verdict.FAULT and "NaN" in judged.why
