@@ -71,8 +71,9 @@ def worker(params: Params) -> list[str]:
     await_ready(params, "prefect")
     subprocess.run(["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"], cwd=ROOT, check=True)
     subprocess.run(["prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
-    # Planned by earlier versions; it stays in their server's database, and fails where there is none.
-    subprocess.run(["prefect", "--no-prompt", "deployment", "delete", "canary/every-minute"], cwd=ROOT, check=False)
+    # Planned by earlier versions; they stay in their server's database, and to delete one fails where there is none.
+    for planned in ("canary/every-minute", "release/nightly"):
+        subprocess.run(["prefect", "--no-prompt", "deployment", "delete", planned], cwd=ROOT, check=False)
     one_at_a_time = ["prefect", "work-queue", "set-concurrency-limit", "default", "1", "--pool", POOL]
     subprocess.run(one_at_a_time, cwd=ROOT, check=True)
     if obstacle("alertmanager") is None:

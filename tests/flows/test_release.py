@@ -369,3 +369,18 @@ def test_without_another_champion_there_is_nothing_to_compare(project: Project, 
         project.serve(name)
     project.compare(project.offer("good"))
     assert project.evidence == []
+
+
+def test_by_schedule_no_line_is_released_that_nobody_has_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], bool]] = []
+
+    def of_lines(lines: list[str], *, canary: bool) -> dict[str, str]:
+        asked.append((lines, canary))
+        return {}
+
+    monkeypatch.setattr(release, "release", of_lines)
+    monkeypatch.setattr(release, "served", lambda line, _champion: line == "text")
+    release.renew.fn()
+    monkeypatch.setattr(release, "served", lambda _line, _champion: False)
+    release.renew.fn()
+    assert asked == [(["text"], True)]
