@@ -31,7 +31,8 @@ def up(params: Params) -> Iterator[str]:
         release()
     for line in LINES:
         if not served(line, None):
-            yield f"{line:12} not served: never released (`dvc repro package@{line}`, then `atelier release start {line}`)"
+            how = f"`dvc repro package@{line}`, then `atelier release start {line}`"
+            yield f"{line:12} not served: never released ({how})"
     slots, lost = startable({line: plan(line, params).champion for line in LINES})
     for slot, tag in lost.items():
         yield f"{slot:12} not started: the Bento store has lost {tag}; who serves the line is not affected"
