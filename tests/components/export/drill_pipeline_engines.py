@@ -8,11 +8,16 @@ from typing import Literal
 
 import pytest
 
-from components.config import ExportImage
+from components.config import ExportImage, load
+from components.evaluation.verify_pipeline import apart
+from components.export.pipeline import write_pipeline
+from components.models.pipelines import family_of
 from components.runtimes.base import ImageRequest
 from components.runtimes.image import load_pipeline
+from components.runtimes.reference import trajectory
 from tests.components.export.pipelines import Made
-from tests.tiny_pipelines import WRITERS
+from tests.conftest import ROOT
+from tests.tiny_pipelines import WRITERS, write_tiny_sd3
 
 STEPS = 12  # as params.yaml is shipped
 
@@ -41,3 +46,15 @@ def test_what_is_stored_is_painted_and_faults_are_refused(
         document = made.measured()
         print("  ", fault, json.dumps(document["parity"][engine]))
         assert not document["passed"], fault
+
+
+def test_sd3_without_t5_paints_what_its_reference_paints(tmp_path: Path) -> None:
+    base = write_tiny_sd3(tmp_path / "base")
+    index = json.loads((base / "model_index.json").read_text())
+    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    (base / "model_index.json").write_text(json.dumps(index))
+    family, request = family_of(base), ImageRequest("a cat", 1, 2, 2.0)
+    serving, parameters = load(ROOT / "params.yaml").serving, ExportImage(weight_format="f32", calibration=1)
+    runtime = write_pipeline(lambda: family.read(base), family, base, parameters, serving, tmp_path / "export")
+    expected, _ = trajectory(family.read(base), request, 64)
+    assert apart(runtime.trajectory(request)[0], expected) < 1e-4

@@ -14,13 +14,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.artifact import ArtifactError, seal
-from components.config import ExportImage, load
-from components.models.pipelines import family_of
 from components.runtimes.base import ImageRequest, NotFiniteError
 from components.runtimes.image import load_image, load_pipeline, load_sampler
 from components.runtimes.pipeline import DESCRIPTION, PipelineRuntime, TorchNoise, cut
 from tests.conftest import ROOT, TinyPipeline
-from tests.tiny_pipelines import write_tiny_sd3
 
 REQUESTS = [ImageRequest("a red apple", 3, 4, 3.5), ImageRequest("a dog", 4, 2, 1.0), ImageRequest("", 5, 3, 7.0)]
 
@@ -73,22 +70,6 @@ def test_a_prompt_without_spaces_is_not_cut_back_to_its_first_word(tiny_pipeline
     tokenizer = Tokenizer.from_file(str(tiny_pipeline.base / "tokenizer/tokenizer.json"))
     assert len(cut(tokenizer, 77, "a " + "林檎" * 40)) > 20
     assert len(cut(tokenizer, 400, "a " + "林檎" * 100)) > 100
-
-
-def test_sd3_without_t5_paints_what_its_reference_paints(tmp_path: Path) -> None:
-    from components.evaluation.verify_pipeline import apart
-    from components.export.pipeline import write_pipeline
-    from components.runtimes.reference import trajectory
-
-    base = write_tiny_sd3(tmp_path / "base")
-    index = json.loads((base / "model_index.json").read_text())
-    index |= {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
-    (base / "model_index.json").write_text(json.dumps(index))
-    family, request = family_of(base), ImageRequest("a cat", 1, 2, 2.0)
-    serving, parameters = load(ROOT / "params.yaml").serving, ExportImage(weight_format="f32", calibration=1)
-    runtime = write_pipeline(lambda: family.read(base), family, base, parameters, serving, tmp_path / "export")
-    expected, _ = trajectory(family.read(base), request, 64)
-    assert apart(runtime.trajectory(request)[0], expected) < 1e-4
 
 
 def test_it_says_what_it_read_of_a_prompt_that_no_encoder_reads_whole(tiny_pipeline: TinyPipeline) -> None:
