@@ -96,10 +96,10 @@ def json_object(line: bytes, place: str) -> Row | Reject:
         return _unread(place, line, "not_utf8", f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
     except (ValueError, RecursionError) as error:
         return _unread(place, line, "not_json", f"not JSON: {error}")
-    return _checked(document, place)
+    return checked(document, place)
 
 
-def _checked(document: Any, place: str) -> Row | Reject:
+def checked(document: Any, place: str) -> Row | Reject:
     """An object that can be written down again; half a surrogate pair is JSON, but no text."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
@@ -153,7 +153,7 @@ def _json_array(path: Path, format: Format) -> Iterator[Placed]:
                 buffer, at = buffer[at:] + more, 0
                 continue
             number += 1
-            yield f"{path.name}:{number}", _checked(document, f"{path.name}:{number}")
+            yield f"{path.name}:{number}", checked(document, f"{path.name}:{number}")
 
 
 def _csv(path: Path, format: Format) -> Iterator[Placed]:
@@ -208,7 +208,7 @@ def _record(header: list[str], cells: list[str], place: str) -> Row | Reject:
         return _unread(
             place, repr(cells).encode(), "not_csv", f"it has {len(cells)} cells, and the header {len(header)}"
         )
-    return _checked(row, place)
+    return checked(row, place)
 
 
 def _parquet(path: Path, format: Format) -> Iterator[Placed]:
@@ -238,7 +238,7 @@ def _plain(row: Row | pa.RecordBatch, place: str) -> Row | Reject:
         document = json.loads(json.dumps(present, default=_as_text, allow_nan=False, ensure_ascii=False))
     except (TypeError, ValueError, OverflowError) as error:
         return _unread(place, b"", "wrong_field", str(error))
-    return _checked(document, place)
+    return checked(document, place)
 
 
 def _as_text(value: Any) -> str:

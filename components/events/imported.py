@@ -8,9 +8,8 @@ may be learned from, the user says by asking for pairs.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
+from components.data import formats, rows
+from components.data.sample import Reject
 from components.events.database import opened, reading
 from components.events.logs import FORMATS, Item, Logged, Reaction, Refused, detect, read
 from components.events.schema import ACCEPTED, LIKE, Accepted, Feedback, Finished, Outcome, hash_user
@@ -137,40 +138,33 @@ def _add(log: Log, place: str, item: Item) -> None:
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any] | Refused]]:
-    """Each object of JSON lines, of an array, or of a list's `data`, by file and number.
-
-    Lines end at a line feed alone: JSON strings may hold every other character that ends lines elsewhere.
-    """
+    """Each row of a file of any format that samples are read from, or of a list's `data`, by file and number."""
     if not file.is_file():
         raise StageError(f"{file} is not a file")
-    with file.open("rb") as lines:
-        rows = _document(file) or ((n, _parsed(line)) for n, line in enumerate(lines, start=1) if line.strip())
-        for number, row in rows:
-            usable = isinstance(row, dict | Refused)
-            yield f"{file.name}:{number}", row if usable else Refused("no JSON object", str(row)[:100])
+    format = formats.recognise(file)
+    for place, row in _listed(file, format) or rows.rows(file, format):
+        if isinstance(row, Reject):
+            reason, _, details = row.reason.partition(": ")
+            yield place, Refused(reason, details or row.sample.text[:100])
+        else:
+            yield place, row
 
 
-def _document(file: Path) -> Iterable[tuple[int, Any]] | None:
-    """The rows of a file that is one JSON document; None for JSON lines, which its first line shows in most cases."""
-    with file.open("rb") as lines:
-        first = _parsed(next((line for line in lines if line.strip()), b""))
-    if isinstance(first, dict) and not isinstance(first.get("data"), list):
-        return None
-    whole = _parsed(file.read_bytes())
-    if isinstance(whole, Refused):
-        return None
-    if isinstance(whole, dict) and isinstance(whole.get("data"), list):
-        whole = whole["data"]
-    return enumerate(whole if isinstance(whole, list) else [whole], start=1)
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return Refused("not UTF-8", str(error))
-    except (ValueError, RecursionError) as error:
-        return Refused("not JSON", str(error))
+def _listed(file: Path, format: formats.Format) -> list[rows.Placed]:
+    """The rows of a file that is one object, alone or with them in `data`; none for JSON lines, which the first line
+    shows in most cases."""
+    if format.kind != "JSON lines":
+        return []
+    with formats.opened(file, format) as lines:
+        first = rows.json_object(next((line for line in lines if line.strip()), b""), file.name)
+        if isinstance(first, dict) and not isinstance(first.get("data"), list):
+            return []
+    with formats.opened(file, format) as whole:
+        document = rows.json_object(whole.read(), file.name)
+    if isinstance(document, Reject):
+        return []
+    listed = document["data"] if isinstance(document.get("data"), list) else [document]
+    return [(f"{file.name}:{number}", rows.checked(row, file.name)) for number, row in enumerate(listed, start=1)]
 
 
 def _name(name: str, identifier: str) -> str:

@@ -42,11 +42,11 @@ class OpenVinoPipeline(PipelineRuntime):
             options["max_sequence_length"] = self.description.sequence
         if keep is not None:
 
-            def told(step: int, steps: int, latents: Any) -> bool:
+            def keep_step(step: int, steps: int, latents: Any) -> bool:
                 keep(step, unpacked(np.array(latents.data, copy=True)))  # the next step overwrites it
                 return False
 
-            options["callback"] = told
+            options["callback"] = keep_step
         pixels_BHWC = self._pipeline.generate(
             parts[0],
             width=side,

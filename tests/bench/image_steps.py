@@ -73,8 +73,8 @@ def without_product(family: str, folder: Path, say: Callable[[str, str], None]) 
     kind, given = getattr(diffusers, FAMILIES[family]), PAINTED.get(family, {})
     made, read = (kind.from_pretrained(base, use_safetensors=True, local_files_only=True) for _ in range(2))
     name = "unet" if hasattr(made, "unet") else "transformer"
-    call, one = asked(made, name, given)
-    if (apart := float(np.abs(one - asked(read, name, given)[1]).max())) > 1e-5:
+    call, one = recorded_call(made, name, given)
+    if (apart := float(np.abs(one - recorded_call(read, name, given)[1]).max())) > 1e-5:
         raise ValueError(f"loaded again it paints another picture, up to {apart:.2g} apart")
     parts = [part for part in made.components.values() if isinstance(part, nn.Module)]
     say("load", f"{sum(p.numel() for part in parts for p in part.parameters()):,} parameters")
@@ -95,7 +95,7 @@ def without_product(family: str, folder: Path, say: Callable[[str, str], None]) 
     say("export", size(folder / "export"))
 
 
-def asked(
+def recorded_call(
     pipeline: diffusers.DiffusionPipeline, name: str, given: dict[str, Any]
 ) -> tuple[Callable[[nn.Module], torch.Tensor], np.ndarray[Any, Any]]:
     """What the pipeline asked of its network first, as it painted: to be asked of any such network; and the picture."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,11 +118,11 @@ def test_a_reaction_may_come_after_its_answer_and_not_without(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("row", "name", "reason"),
     [
-        ("[1]", "jsonl", "no JSON object"),
+        ("[1]", "jsonl", "not a JSON object"),
         (JSONL | {"time": None}, "jsonl", "no time"),
-        (JSONL | {"time": float("inf")}, "jsonl", "no time"),
+        (JSONL | {"time": float("inf")}, "jsonl", "not JSON"),
         (JSONL | {"answer": " "}, "jsonl", "an empty answer"),
-        (JSONL | {"answer": "\ud800"}, "jsonl", "an answer that is not text"),
+        (JSONL | {"answer": "\ud800"}, "jsonl", "not JSON"),
         (JSONL | {"messages": [{"role": "tool", "content": "x"}]}, "jsonl", "a role that is not read"),
         ({key: value for key, value in OPENAI.items() if key != "messages"}, "openai", "no messages"),
         (LANGFUSE | {"type": "SPAN"}, "langfuse", "no generation"),
@@ -147,6 +148,15 @@ def test_an_array_is_read_as_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     path.write_text(json.dumps([JSONL, JSONL | {"id": "2"}], indent=1))
     assert set(imported.read_files([path], None, "like").answers) == {"1", "2"}
+
+
+def test_logs_may_be_packed_or_in_utf_16(tmp_path: Path) -> None:
+    asked = [JSONL, JSONL | {"id": "2"}]
+    packed, wide = tmp_path / "log.jsonl.gz", tmp_path / "log.json"
+    packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in asked).encode()))
+    wide.write_text(json.dumps(asked), encoding="utf-16")
+    for path in (packed, wide):
+        assert set(imported.read_files([path], None, "like").answers) == {"1", "2"}
 
 
 def test_a_line_is_read_whole_and_byte_for_byte_or_refused(tmp_path: Path) -> None:
