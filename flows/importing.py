@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.artifact import write_text
 from components.config import Params
-from components.events import imported
+from components.learning import imported
 from components.stage import StageError
 from flows.environment import STATE
 

@@ -13,11 +13,11 @@ from sqlalchemy import Engine
 
 from components.config import load
 from components.data.sources import pairs as read_pairs
-from components.events import imported
-from components.events.imported import Imported, Log
 from components.events.schema import Event
 from components.events.store import finish_lost
+from components.learning import imported
 from components.learning.harvest import for_annotators, read_judged_answers
+from components.learning.imported import Imported, Log
 from components.stage import StageError
 from tests.components.events.examples import read, requests
 
