@@ -20,7 +20,7 @@ annotate: setup  ## label in the browser: starts Label Studio, or uses that at a
 	atelier label start
 
 test: setup  ## the whole test suite, two files at a time: it waits for servers more than it computes
-	pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 drills: setup  ## what proves the product and costs more than the suite should; run before a release, not by CI
 	pytest --timeout 1200 -o python_files='drill_*.py'

