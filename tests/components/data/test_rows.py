@@ -33,6 +33,11 @@ def slugs(path: Path) -> list[str]:
     return [row.slug if isinstance(row, Reject) else "" for row in read(path)]
 
 
+def gz(data: bytes) -> bytes:
+    """The same bytes whenever it is called: they are in the names of tests, which all of pytest's workers must share."""
+    return gzip.compress(data, mtime=0)
+
+
 def zstd(data: bytes) -> bytes:
     return pa.compress(data, "zstd", asbytes=True)
 
@@ -48,14 +53,14 @@ CSV = "prompt,completion\r\n" + "".join(
         ("a.jsonl", LINES, "JSON lines"),
         ("a.txt", b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n"), "JSON lines"),
         ("a.json", json.dumps(ROWS, indent=1).encode(), "JSON array"),
-        ("a.jsonl.gz", gzip.compress(LINES), "JSON lines, gzip"),
-        ("a.jsonl", gzip.compress(LINES), "JSON lines, gzip"),
+        ("a.jsonl.gz", gz(LINES), "JSON lines, gzip"),
+        ("a.jsonl", gz(LINES), "JSON lines, gzip"),
         ("a.jsonl.bz2", bz2.compress(LINES), "JSON lines, bzip2"),
         ("a.json.xz", lzma.compress(json.dumps(ROWS).encode()), "JSON array, xz"),
         ("a.csv.zst", zstd(CSV.encode()), "CSV, zstd"),
         ("a.jsonl", LINES.decode().encode("utf-16"), "JSON lines in UTF-16"),
         ("a.jsonl", b"\xfe\xff" + LINES.decode().encode("utf-16-be"), "JSON lines in UTF-16"),
-        ("a.json.gz", gzip.compress(json.dumps(ROWS, indent=1).encode("utf-32")), "JSON array in UTF-32, gzip"),
+        ("a.json.gz", gz(json.dumps(ROWS, indent=1).encode("utf-32")), "JSON array in UTF-32, gzip"),
         ("a.csv", b"\xef\xbb\xbf" + CSV.encode(), "CSV"),
         ("a.csv", CSV.encode("utf-16"), "CSV in UTF-16"),
         ("a.csv", CSV.replace(",", ";").encode(), "CSV"),
@@ -84,11 +89,11 @@ def test_parquet_is_read_with_its_nulls_left_out_and_its_times_as_text(tmp_path:
     [
         ("a.jsonl", b"PK\x03\x04" + bytes(99), "a.jsonl: it is a zip archive or a spreadsheet: unpack it"),
         ("a.tar", bytes(257) + b"ustar" + bytes(99), "it is a tar archive: unpack it"),
-        ("a.tar.gz", gzip.compress(bytes(257) + b"ustar" + bytes(99)), "it is a tar archive: unpack it"),
+        ("a.tar.gz", gz(bytes(257) + b"ustar" + bytes(99)), "it is a tar archive: unpack it"),
         ("a.parquet", LINES, "it is no Parquet file"),
-        ("a.parquet.gz", gzip.compress(b"PAR1" + bytes(99)), "Parquet inside of another compression"),
+        ("a.parquet.gz", gz(b"PAR1" + bytes(99)), "Parquet inside of another compression"),
         ("a.jsonl", LINES.decode().encode("utf-16-le"), "UTF-16 without a byte-order mark"),
-        ("a.jsonl.gz", gzip.compress(LINES * 9999)[:-9], "damaged or cut off after a.jsonl.gz:"),
+        ("a.jsonl.gz", gz(LINES * 9999)[:-9], "damaged or cut off after a.jsonl.gz:"),
         ("a.jsonl.zst", zstd(LINES * 9999)[:-9], "damaged"),
         ("a.jsonl.xz", lzma.compress(LINES)[:20], "damaged"),
         ("a.parquet", b"PAR1" + bytes(99), "damaged or cut off"),
@@ -128,7 +133,7 @@ def test_an_array_is_read_across_the_borders_of_its_parts(tmp_path: Path, monkey
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "MOST_UNPACKED", 2**20)
-    path = written(tmp_path / "a.jsonl.gz", gzip.compress(b'{"prompt": "' + bytes(2**23)))
+    path = written(tmp_path / "a.jsonl.gz", gz(b'{"prompt": "' + bytes(2**23)))
     with pytest.raises(StageError, match="unpacks to more than 200 times its size"):
         read(path)
 
