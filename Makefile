@@ -19,8 +19,8 @@ annotate: setup  ## label in the browser: starts Label Studio, or uses that at a
 	dvc repro split@image
 	atelier label start
 
-test: setup  ## the whole test suite, two files at a time: it waits for servers more than it computes
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+test: setup  ## the whole test suite, three files at a time: it waits for servers more than it computes
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile
 
 drills: setup  ## what proves the product and costs more than the suite should; run before a release, not by CI
 	pytest --timeout 1200 -o python_files='drill_*.py'

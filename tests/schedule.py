@@ -1,4 +1,4 @@
-"""Which of pytest's workers runs which file (`-n 2 --dist loadfile`): files that share what is dear run in one of them.
+"""Which of pytest's workers runs which file (`-n 3 --dist loadfile`): files that share what is dear run in one of them.
 
 A fixture of the session is one of a worker: Label Studio, Prefect and the Bentos would be started, and pipelines
 exported, in each.
