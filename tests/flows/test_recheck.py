@@ -292,4 +292,13 @@ def test_a_picture_that_was_judged_is_on_record_before_the_next_one_is(
         with pytest.raises(KeyboardInterrupt):
             recheck.step(engine, "image", params)
         seen = rechecks.summary(engine, "image", time.time())
-    assert (seen.counts[rechecks.Verdict.SAME], seen.waiting) == (1, 1)
+        assert (seen.counts[rechecks.Verdict.SAME], seen.waiting) == (1, 1)
+        # Where there is no more time, one is judged, and the others wait for the next hour.
+        commit(engine, [Sampled.model_validate(row | {"request_id": "later", "job": json.dumps({"number": 0})})])
+        monkeypatch.setattr(recheck, "LONGEST", 0.0)
+        monkeypatch.setattr(
+            references, "picture_judge", lambda *_: lambda kept: rechecks.Judgement(rechecks.Verdict.SAME, "")
+        )
+        recheck.step(engine, "image", params)
+        seen = rechecks.summary(engine, "image", time.time())
+    assert (seen.counts[rechecks.Verdict.SAME], seen.waiting) == (2, 1)
