@@ -124,6 +124,11 @@ class Clean(Settings):
     animations: Literal["first_frame", "refuse"] = Field(
         default="first_frame", description="What becomes of animations and of files of several pages"
     )
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
+        default=None,
+        description="Similarity from which the best of several samples stays alone: of texts Jaccard's, of pictures as "
+        "in split; null: all stay",
+    )
     filters: tuple[FilterEntry, ...] = Field(
         default=(), description="What samples also have to pass, in this order, as [{name: repetition, action: flag}]"
     )

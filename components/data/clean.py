@@ -39,6 +39,7 @@ from components.data.filters import (
     pipeline_filters,
     text_filters,
 )
+from components.data.near_duplicates import near_pictures, near_texts
 from components.data.picture_rules import PICTURE_RULES
 from components.data.sample import (
     REJECT_SCHEMA,
@@ -105,6 +106,9 @@ def clean(
         examined = staging / "examined.parquet"
         write_batches(examined, _examined(examiner, prepared / SAMPLES, _ROWS[line]), EXAMINED_SCHEMA)
         drops = verdicts(examined, parameters.low_percentile, parameters.high_percentile)
+        if parameters.near_duplicates:
+            near = near_texts if line == "text" else near_pictures
+            drops |= near(examined, drops, parameters.near_duplicates)
         kept = write_batches(staging / SAMPLES, _kept(examined, drops), SCHEMA)
         rejected = write_batches(staging / REJECTS, _rejected(examined, drops), REJECT_SCHEMA)
         if kept + rejected != read:

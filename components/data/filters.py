@@ -311,6 +311,15 @@ class Duplicate(Filter[[str, str]]):
         return "" if identity == first else f"duplicate of {first}"
 
 
+class NearDuplicate(Filter[[str, str]]):
+    """A sample that is nearly the same as another one that is better and stays."""
+
+    slug = "near_duplicate"
+
+    def fault(self, identity: str, best: str) -> str:
+        return "" if identity == best else f"nearly the same as {best}, which stays"
+
+
 def text_filters() -> list[Filter[[Candidate]]]:
     """What a sample of the text line has to pass by itself, in this order."""
     return [Empty("text"), Empty("completion")]

@@ -241,6 +241,22 @@ def test_filters_of_the_list_drop_flag_and_redact_and_each_sample_is_counted_onc
     assert "clean text: 1 samples are flagged as words, and stay" in said and "example.com" not in said
 
 
+def test_of_nearly_equal_samples_the_best_stays_where_params_say_so(tmp_path: Path) -> None:
+    text = "a rocket flies to the moon and back again on a quiet night"
+    samples = [pair("a", text), pair("b", f"{text}."), pair("c", "a fox in the snow"), pair("d", f"{text}.")]
+    source = prepared(tmp_path / "in", samples)
+    assert clean("text", PARAMETERS, source, tmp_path / "out") == (3, 1)
+    parameters = PARAMETERS.model_copy(update={"near_duplicates": 0.8})
+    assert clean("text", parameters, source, tmp_path / "out") == (2, 2)
+    assert reasons(tmp_path / "out") == {"a": "nearly the same as b, which stays", "d": "duplicate of b"}
+    assert count_slugs(tmp_path / "out" / REJECTS) == {"near_duplicate": 1, "duplicate": 1}
+    large = Image.open(io.BytesIO(noise(1))).resize((64, 64), Image.Resampling.NEAREST)
+    pictures = [Sample(name, f"a box {name}", noise(n)) for name, n in (("e", 1), ("f", 2))]
+    source = prepared(tmp_path / "pictures", [*pictures, Sample("g", "a large box", encode_png(large))])
+    assert clean("image", parameters, source, tmp_path / "out", built_in=False) == (2, 1)
+    assert reasons(tmp_path / "out") == {"e": "nearly the same as g, which stays"}
+
+
 def test_personal_data_that_is_dropped_is_never_said(tmp_path: Path) -> None:
     samples = [pair("a", "plain"), pair("b", "I am ann@example.com, DE89370400440532013000")]
     parameters = PARAMETERS.model_copy(update={"filters": (FilterEntry(name="personal_data"),)})
