@@ -34,7 +34,7 @@ def slugs(path: Path) -> list[str]:
 
 
 def gz(data: bytes) -> bytes:
-    """The same bytes whenever it is called: they are in the names of tests, which all of pytest's workers must share."""
+    """The same bytes whenever it is called: they are in the names of tests, which all workers of pytest share."""
     return gzip.compress(data, mtime=0)
 
 
