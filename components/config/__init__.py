@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from components.config.base import (
@@ -47,6 +47,7 @@ from components.config.stages import (
     ExportImage as ExportImage,
     ExportText as ExportText,
     Fetch as Fetch,
+    FilterEntry as FilterEntry,
     GateImage as GateImage,
     GateText as GateText,
     ImageModel as ImageModel,
@@ -138,21 +139,26 @@ def load(path: Path = Path("params.yaml")) -> Params:
         # Strict JSON validation accepts lists for tuples and strings for paths, and still coerces nothing else.
         return Params.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(map(_describe, error.errors()))) from error
+        raise ConfigError(f"{path}: {refusal(error, Params)}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _describe(error: ErrorDetails) -> str:
+def refusal(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
+    """What is wrong with each key of a document of that schema, which stands at `prefix` in params.yaml."""
+    return "; ".join(_described(one, schema, prefix) for one in error.errors())
+
+
+def _described(error: ErrorDetails, schema: type[BaseModel], prefix: str) -> str:
     """What is wrong with one parameter: its full name, what was expected, the value."""
-    place, value = ".".join(map(str, error["loc"])), error["input"]
+    place, value = ".".join(map(str, (prefix, *error["loc"]))).removeprefix("."), error["input"]
     got = "" if isinstance(value, dict) else f" (got {value!r})"
     if place in REPLACED:
         return f"{place} {REPLACED[place]}"
     if error["type"] == "missing":
-        return f"{place}: is missing; the params.yaml that comes with this version shows it"
+        return f"{place}: is missing" + ("" if prefix else "; the params.yaml that comes with this version shows it")
     if error["type"] == "extra_forbidden":
-        meant = nearest(Params, error["loc"])
+        meant = nearest(schema, error["loc"])
         return f"{place}: there is no such parameter{got}" + (f"; did you mean {meant}?" if meant else "")
     hint = ", true or false" if error["type"] == "bool_type" else ""
     return f"{place}: {error['msg']}{hint}{got}"

@@ -129,7 +129,7 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 def _entries(node: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of a list's or a mapping's entries, if it is one."""
     entry = node.get("items") or node.get("additionalProperties")
-    return [entry] if entry else list(node.get("patternProperties", {}).values())
+    return [entry] if isinstance(entry, dict) else list(node.get("patternProperties", {}).values())
 
 
 def _takes(node: dict[str, Any], definitions: dict[str, Any]) -> str:

@@ -102,6 +102,12 @@ class Prepare(Settings):
     size: int = Field(ge=8, le=512, default=32, description="Side that OpenMoji's drawings are rendered at, in pixels")
 
 
+class FilterEntry(Settings, extra="allow"):
+    """A filter and its thresholds. Those are defined beside it, and `components.data.filters.chosen` checks them."""
+
+    name: str = Field(min_length=1, description="A filter's name; docs/data.md has their keys, which stand beside it")
+
+
 class Clean(Settings):
     low_percentile: float = Field(
         ge=0,
@@ -117,6 +123,14 @@ class Clean(Settings):
     min_side: Count = Field(description="Shortest side of a picture that is kept, in pixels")
     animations: Literal["first_frame", "refuse"] = Field(
         default="first_frame", description="What becomes of animations and of files of several pages"
+    )
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
+        default=None,
+        description="Similarity from which the best of several samples stays alone: of texts Jaccard's, of pictures as "
+        "in split; null: all stay",
+    )
+    filters: tuple[FilterEntry, ...] = Field(
+        default=(), description="What samples also have to pass, in this order, as [{name: repetition, action: flag}]"
     )
 
 

@@ -7,14 +7,11 @@ that nobody has judged.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +26,21 @@ from tokenizers import Tokenizer
 
 from components import config
 from components.artifact import staged
+from components.data.examiner import Examiner
 from components.data.filters import (
-    LARGEST_SIDE,
     LARGEST_SIDE_OF_PIPELINES,
-    Candidate,
     Drop,
     Duplicate,
-    Filter,
     LengthOutlier,
     UnknownWords,
+    chosen,
     normalise,
     picture_filters,
     pipeline_filters,
     text_filters,
 )
-from components.data.picture import remarks
+from components.data.near_duplicates import near_pictures, near_texts
+from components.data.picture_rules import PICTURE_RULES
 from components.data.sample import (
     REJECT_SCHEMA,
     REJECTS,
@@ -55,24 +52,28 @@ from components.data.sample import (
     require,
     write_batches,
 )
+from components.data.text_rules import TEXT_RULES
 from components.paths import DATA, ENCODER
 from components.stage import StageError, run
 
 # The image line's text encoder by its vocabulary alone: no torch is needed to see which captions it cannot read.
 TOKENIZER = ENCODER / "tokenizer.json"
-_STAYS = Drop("", "")
-_VERDICT = {"slug": DataType.string(), "reason": DataType.string()}
-# What `examine` finds out about a row, by column.
-_PICTURES = {"image": DataType.binary(), "mask": DataType.binary()}
+# What is found out about a row, by column.
 _FIELDS = {
-    **_PICTURES,
+    "text": DataType.string(),
+    "image": DataType.binary(),
+    "mask": DataType.binary(),
+    "meta": DataType.string(),
     "length": DataType.int64(),
     "digest": DataType.string(),
     "remarks": DataType.string(),
-    **_VERDICT,
+    "slug": DataType.string(),
+    "reason": DataType.string(),
 }
+_JUDGED = ("text", "image", "mask", "meta")
 _COMPARED = [pa.field("length", pa.int64(), nullable=False), pa.field("digest", pa.large_string(), nullable=False)]
 EXAMINED_SCHEMA = pa.schema([*REJECT_SCHEMA, *_COMPARED, pa.field("remarks", pa.large_string(), nullable=False)])
+_ROWS = {"text": 4096, "image": 64}  # judged at once
 _MOST_UNREAD = 0.5  # of all captions: a text encoder that reads fewer is the wrong one for the set
 
 
@@ -98,13 +99,16 @@ def clean(
 
     `built_in`: whether pictures are for the built-in model. Raises `StageError` where nothing is left.
     """
-    read = require(prepared / SAMPLES)
+    read, examiner = require(prepared / SAMPLES), _examiner(line, parameters, built_in)
     if line == "image" and built_in:
         _find_unread(prepared / SAMPLES)
     with staged(folder) as staging:
         examined = staging / "examined.parquet"
-        write_batches(examined, _examined(line, parameters, prepared / SAMPLES, built_in), EXAMINED_SCHEMA)
+        write_batches(examined, _examined(examiner, prepared / SAMPLES, _ROWS[line]), EXAMINED_SCHEMA)
         drops = verdicts(examined, parameters.low_percentile, parameters.high_percentile)
+        if parameters.near_duplicates:
+            near = near_texts if line == "text" else near_pictures
+            drops |= near(examined, drops, parameters.near_duplicates)
         kept = write_batches(staging / SAMPLES, _kept(examined, drops), SCHEMA)
         rejected = write_batches(staging / REJECTS, _rejected(examined, drops), REJECT_SCHEMA)
         if kept + rejected != read:
@@ -119,54 +123,20 @@ def clean(
     return kept, rejected
 
 
-def examine(
-    text: str,
-    image: bytes | None,
-    mask: bytes | None,
-    meta: str,
-    *,
-    filters: Sequence[Filter[[Candidate]]],
-    largest: int = LARGEST_SIDE,
-) -> dict[str, Any]:
-    """One row judged by itself: its picture and mask, the length and digest that compare it, and why it is dropped.
-
-    Text is normalised for the comparison alone: what a model shall learn to write is what the source holds, byte for
-    byte. A picture that stays becomes an RGB PNG of at most `largest` pixels a side, its mask a grey one of that size.
-    """
-    known, noted = json.loads(meta), ""
-    candidate = Candidate(normalise(text), normalise(str(known.get("completion", ""))), image, mask)
-    drop = next(filter(None, (judge(candidate) for judge in filters)), _STAYS)
-    if image is not None and not drop.slug:
-        noted = "\n".join(remarks(image))
-        candidate.shrink(largest)
-        image, mask = candidate.encoded()
-    history = (normalise(message["content"]) for message in known.get("history", ()))
-    texts = candidate.text, candidate.completion, *history
-    parts = [*(part.encode() for part in texts), image or b"", *([mask] if mask else [])]
-    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    found = {"length": sum(map(len, texts)), "digest": digest, "remarks": noted, **drop._asdict()}
-    return {"image": image, "mask": mask, **found}
-
-
 def verdicts(examined: Path, low_percentile: float, high_percentile: float) -> dict[str, Drop]:
-    """Why each row that is dropped goes, by id, in the order of ids: its own fault, its length or an earlier copy."""
+    """Why each row that is dropped goes, by id: its own fault, its length or an earlier copy."""
     frame = daft.read_parquet(str(examined)).select("id", "length", "digest", "slug", "reason").collect()
-    frame = _judged(frame, LengthOutlier.of(_histogram(frame), low_percentile, high_percentile), "length")
-    alike = daft.Window().partition_by("digest", "slug")
-    frame = _judged(frame.with_column("first", col("id").min().over(alike)), Duplicate(), "id", "first")
-    dropped = frame.where(col("slug").length() > 0).select("id", "slug", "reason").sort("id").to_pydict()
-    return dict(zip(dropped["id"], map(Drop, dropped["slug"], dropped["reason"]), strict=True))
-
-
-def _judged(frame: daft.DataFrame, judge: Filter[...], *columns: str) -> daft.DataFrame:
-    """`frame` with the verdict of one more filter of these columns on what no earlier one has dropped."""
-
-    def verdict(slug: str, reason: str, *values: Any) -> dict[str, str]:
-        return (Drop(slug, reason) if slug else judge(*values) or _STAYS)._asdict()
-
-    column = daft.func(verdict, return_dtype=DataType.struct(_VERDICT), use_process=False)
-    frame = frame.with_column("verdict", column(col("slug"), col("reason"), *map(col, columns)))
-    return frame.with_columns({name: col("verdict").get(name) for name in _VERDICT}).exclude("verdict")
+    faulty = frame.where(col("slug") != "").select("id", "slug", "reason")
+    drops = {identity: Drop(*drop) for identity, *drop in _rows(faulty)}
+    frame = frame.where(col("slug") == "")
+    histogram = dict(_rows(frame.groupby("length").agg(col("id").count())))
+    outlier = LengthOutlier.of(histogram, low_percentile, high_percentile)
+    near = col("length").between(outlier.shortest, outlier.longest)
+    far = frame.where(~near).select("id", "length")
+    drops |= {identity: drop for identity, length in _rows(far) if (drop := outlier(length))}
+    first = col("id").min().over(daft.Window().partition_by("digest"))
+    copies = frame.where(near).select("id", first.alias("first")).where(col("id") != col("first"))
+    return drops | {identity: drop for identity, first in _rows(copies) if (drop := Duplicate()(identity, first))}
 
 
 def _find_unread(samples: Path) -> None:
@@ -200,17 +170,28 @@ def _remarked(examined: Path, drops: dict[str, Drop]) -> dict[str, int]:
     return dict(counts)
 
 
-def _examined(line: str, parameters: config.Clean, path: Path, built_in: bool) -> Iterator[pa.RecordBatch]:
-    """Every row judged by itself, in the order of the file, a few at a time."""
+def _examiner(line: str, parameters: config.Clean, built_in: bool) -> Examiner:
+    """The filters of a line; raises `StageError` for a list of them that is wrong."""
+    rules = TEXT_RULES if line == "text" else (*TEXT_RULES, *PICTURE_RULES)
+    listed = chosen(parameters.filters, rules, f"clean.{line}.filters")
     if line == "text":
-        judge = partial(examine, filters=text_filters())
-    elif built_in:
-        judge = partial(examine, filters=picture_filters(_tokenizer(), parameters))
-    else:
-        judge = partial(examine, filters=pipeline_filters(parameters), largest=LARGEST_SIDE_OF_PIPELINES)
-    judged = daft.func(judge, return_dtype=DataType.struct(_FIELDS), use_process=False)
-    rest = [name for name in SCHEMA.names if name not in _FIELDS]
-    frame = daft.read_parquet(str(path)).with_column("judged", judged(*map(col, ("text", *_PICTURES, "meta"))))
+        return Examiner(text_filters(), listed)
+    if built_in:
+        return Examiner(picture_filters(_tokenizer(), parameters), listed)
+    return Examiner(pipeline_filters(parameters), listed, LARGEST_SIDE_OF_PIPELINES)
+
+
+def _examined(examiner: Examiner, path: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    """Every row judged by itself, in the order of the file, a few at a time."""
+
+    def examine(*columns: daft.Series) -> pa.Array:
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([examiner.examine(*row) for row in rows], found.to_arrow_dtype())
+
+    found = DataType.struct(_FIELDS)
+    judged = daft.func.batch(return_dtype=found, use_process=False, batch_size=rows)(examine)
+    rest = [name for name in SCHEMA.names if name not in _JUDGED]
+    frame = daft.read_parquet(str(path)).with_column("judged", judged(*map(col, _JUDGED)))
     frame = frame.select(*rest, *(col("judged").get(field).alias(field) for field in _FIELDS))
     yield from frame.select(*EXAMINED_SCHEMA.names).to_arrow_iter()
 
@@ -246,10 +227,8 @@ def _batches(examined: Path, drops: dict[str, Drop]) -> Iterator[tuple[pa.Record
             yield batch, pa.array([identity in drops for identity in batch.column("id").to_pylist()])
 
 
-def _histogram(frame: daft.DataFrame) -> dict[int, int]:
-    kept = frame.where(col("slug").length() == 0)
-    counts = kept.groupby("length").agg(col("id").count().alias("count")).to_pydict()
-    return dict(zip(counts["length"], counts["count"], strict=True))
+def _rows(frame: daft.DataFrame) -> Iterator[tuple[Any, ...]]:
+    return zip(*frame.to_pydict().values(), strict=True)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ Pure: texts and pixels in, pairs of positions out. No pair at or above the simil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 Pair = tuple[int, int]
 # Four characters rather than words: independent of whether a language puts spaces between its words.
-_SHINGLE = 4
+SHINGLE = 4
 # Rows compared with all others at once: 512 × 100,000 similarities are 200 MB.
 _BLOCK = 512
 # Candidates looked at together, and those of them that are compared shingle by shingle.
@@ -30,7 +32,7 @@ def groups(count: int, pairs: Iterable[Pair]) -> list[int]:
     """
     group_N, rest = np.arange(count), iter(pairs)
     while len(part := np.fromiter(islice(rest, _PAIRS), np.dtype((np.int64, 2)))):
-        group_N = _joined(group_N, *part.T)
+        group_N = joined(group_N, *part.T)
     return [int(position) for position in group_N]
 
 
@@ -68,7 +70,7 @@ def similar_texts(texts: Sequence[str], similarity: float) -> Iterator[Pair]:
             apart = group_N[first] != group_N[second]
             first, second = _verified(shingles_NV, sizes_N, first[apart], second[apart], similarity)
             yield from zip(first.tolist(), second.tolist(), strict=True)
-            group_N = _joined(group_N, first, second)
+            group_N = joined(group_N, first, second)
         start = end
 
 
@@ -81,7 +83,7 @@ def similar_pictures(thumbnails: NDArray[np.float32], similarity: float) -> Iter
     """
     group_N = np.arange(len(thumbnails))
     squares = (thumbnails**2).sum(axis=1)
-    limit = (1 - similarity) ** 2 * thumbnails.shape[1] + 1e-4  # float32 rounding of equal pictures
+    limit = _limit(similarity, thumbnails.shape[1])
     for start in range(0, len(thumbnails), _BLOCK):
         block = thumbnails[start : start + _BLOCK]
         distances = squares[start : start + _BLOCK, None] + squares[None] - 2 * block @ thumbnails.T
@@ -94,7 +96,39 @@ def similar_pictures(thumbnails: NDArray[np.float32], similarity: float) -> Iter
                 group_N[np.isin(group_N, joined)] = group_N[left]
 
 
-def _joined(group_N: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+def yielding(
+    group_of: Sequence[int], rank: Callable[[int], Any], is_similar: Callable[[int, int], bool]
+) -> Iterator[Pair]:
+    """Positions that give way, each beside the one that stays and is similar to it, the first by its rank.
+
+    In a group of which some are similar only to one that goes, several stay.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for position, group in enumerate(group_of):
+        members[group].append(position)
+    for alike in members.values():
+        staying: list[int] = []
+        for position in sorted(alike, key=rank) if len(alike) > 1 else ():
+            best = next((one for one in staying if is_similar(one, position)), None)
+            if best is None:
+                staying.append(position)
+            else:
+                yield position, best
+
+
+def is_similar_text(left: str, right: str, similarity: float) -> bool:
+    """Whether two sets of shingles have at least that Jaccard similarity."""
+    first, second = _shingles(left), _shingles(right)
+    common = len(first & second)
+    return common >= similarity * (len(first) + len(second) - common) - 1e-9
+
+
+def is_similar_picture(left: NDArray[np.float32], right: NDArray[np.float32], similarity: float) -> bool:
+    """Whether two thumbnails differ by at most 1 − similarity in root mean square."""
+    return float(((left - right) ** 2).sum()) <= _limit(similarity, len(left))
+
+
+def joined(group_N: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
     """The groups (named by their smallest members) once each position on the left is in that of its right one."""
     if not len(left):
         return group_N
@@ -105,9 +139,14 @@ def _joined(group_N: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[
     return smallest[index_N]
 
 
+def _limit(similarity: float, values: int) -> float:
+    """Of the sum of squared differences, with what float32 rounds equal pictures by."""
+    return (1 - similarity) ** 2 * values + 1e-4
+
+
 def _shingles(text: str) -> set[str]:
     folded = text.casefold()
-    return {folded[i : i + _SHINGLE] for i in range(max(len(folded) - _SHINGLE + 1, 1))}
+    return {folded[i : i + SHINGLE] for i in range(max(len(folded) - SHINGLE + 1, 1))}
 
 
 def _shingle_matrix(texts: Sequence[str]) -> csr_array:

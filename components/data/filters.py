@@ -1,23 +1,28 @@
 """What makes a sample unfit: a filter is a class with its thresholds that keeps a sample or says slug and fault.
 
-Pure: no files, no Daft. `clean` asks one after the other and counts the slugs, so that a new filter is a
-class here and a place in `text_filters` or `picture_filters`.
+Here are the filters that models need, and what those share that `params.yaml` may list (`Chosen`): a new one of these
+is a class and a place in `TEXT_RULES` or `PICTURE_RULES`. Pure: no files, no Daft.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, ParamSpec
+from typing import Generic, Literal, NamedTuple, ParamSpec
 
 import numpy as np
 from PIL.Image import Image, Resampling
+from pydantic import Field, ValidationError
 from tokenizers import Tokenizer
 
-from components.config import Clean
+from components.config import Clean, FilterEntry, Settings, refusal
 from components.data.picture import FIRST_FRAME, PictureError, encode_png, load, load_mask, remarks
+from components.stage import StageError
 
 Judged = ParamSpec("Judged")  # what a filter is called with
 LARGEST_SIDE = 512  # the largest that a model may have (`train.image.model.size`): no later stage can use more
@@ -28,6 +33,7 @@ WIDEST = 4  # to 1; a narrower picture would be trained on at a side for which n
 _MAX_UNKNOWN = 0.5
 # Where most lengths are equal the quartiles say nothing of how far is far.
 _FAR = 3.0
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 
 
 class Drop(NamedTuple):
@@ -39,12 +45,18 @@ class Drop(NamedTuple):
 
 @dataclass
 class Candidate:
-    """A sample as filters see it: normalised texts, and what `UnreadablePicture` and `UnfitMask` have decoded."""
+    """A sample as filters see it: normalised texts, and what `UnreadablePicture` and `UnfitMask` have decoded.
+
+    `texts`: all that is said, as it came. `flagged`, `redacted`: names and counts of what chosen filters noted.
+    """
 
     text: str
     completion: str = ""
     data: bytes | None = None
     mask_data: bytes | None = None
+    texts: list[str] = field(default_factory=list)
+    flagged: list[str] = field(default_factory=list)
+    redacted: Counter[str] = field(default_factory=Counter)
     picture: Image = field(init=False)
     mask: Image | None = field(init=False, default=None)
 
@@ -71,6 +83,53 @@ class Filter(ABC, Generic[Judged]):
     @abstractmethod
     def fault(self, *values: Judged.args, **named: Judged.kwargs) -> str:
         """What is wrong, in words; empty where nothing is."""
+
+
+class Chosen(Settings, ABC):
+    """A filter that `params.yaml` lists: its thresholds are fields, its name is the slug that counts its rejects."""
+
+    name: str
+    action: Literal["drop", "flag"] = Field(default="drop", description="drop, or flag: it stays, counted and marked")
+
+    def __call__(self, candidate: Candidate) -> Drop | None:
+        fault = self.fault(candidate)
+        return Drop(self.name, fault) if fault else None
+
+    @abstractmethod
+    def fault(self, candidate: Candidate) -> str:
+        """What is wrong, in words; empty where nothing is."""
+
+    def note(self, candidate: Candidate) -> None:
+        """What is done to a faulty candidate that stays."""
+        candidate.flagged.append(self.name)
+
+
+def chosen(entries: Sequence[FilterEntry], rules: Sequence[type[Chosen]], key: str) -> list[Chosen]:
+    """The filters of a list at a `key` of params.yaml; raises `StageError` that names all that is wrong with it."""
+    classes = {rule.model_fields["name"].default: rule for rule in rules}
+    filters, faults = list[Chosen](), list[str]()
+    for number, entry in enumerate(entries):
+        if entry.name not in classes:
+            faults.append(f"{key}.{number}.name: there is no filter {entry.name}; there are {', '.join(classes)}")
+            continue
+        try:
+            # As params.yaml itself is read: lists for tuples, and nothing else is coerced.
+            filters.append(classes[entry.name].model_validate_json(entry.model_dump_json()))
+        except ValidationError as error:
+            faults.append(refusal(error, classes[entry.name], f"{key}.{number}"))
+    if faults:
+        raise StageError("; ".join(faults))
+    return filters
+
+
+def screen(candidate: Candidate, filters: Sequence[Chosen]) -> Drop | None:
+    """Why the first of the filters drops a candidate; what others flag or redact before is noted on it."""
+    for judge in filters:
+        if drop := judge(candidate):
+            if judge.action == "drop":
+                return drop
+            judge.note(candidate)
+    return None
 
 
 class Empty(Filter[[Candidate]]):
@@ -252,6 +311,15 @@ class Duplicate(Filter[[str, str]]):
         return "" if identity == first else f"duplicate of {first}"
 
 
+class NearDuplicate(Filter[[str, str]]):
+    """A sample that is nearly the same as another one that is better and stays."""
+
+    slug = "near_duplicate"
+
+    def fault(self, identity: str, best: str) -> str:
+        return "" if identity == best else f"nearly the same as {best}, which stays"
+
+
 def text_filters() -> list[Filter[[Candidate]]]:
     """What a sample of the text line has to pass by itself, in this order."""
     return [Empty("text"), Empty("completion")]
@@ -291,5 +359,4 @@ def normalise(text: str) -> str:
 
     For comparing alone: what a user gave and what a model learns to write is never replaced by it.
     """
-    composed = unicodedata.normalize("NFC", text)
-    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in composed).split())
+    return " ".join(_CONTROLS.sub(" ", unicodedata.normalize("NFC", text)).split())

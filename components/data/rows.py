@@ -90,13 +90,31 @@ def _json_lines(path: Path, format: Format) -> Iterator[Placed]:
 
 def json_object(line: bytes, place: str) -> Row | Reject:
     """A JSON object from its bytes, or a reject that holds what could be read of it."""
+    pairs = _Pairs()
     try:
-        document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        document = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=pairs)
     except UnicodeDecodeError as error:
         return _unread(place, line, "not_utf8", f"not UTF-8: byte {error.start} is 0x{line[error.start]:02x}")
     except (ValueError, RecursionError) as error:
         return _unread(place, line, "not_json", f"not JSON: {error}")
-    return checked(document, place)
+    return _doubled(place, line, pairs.twice) if pairs.twice else checked(document, place)
+
+
+class _Pairs:
+    """Makes objects of their pairs and remembers a key that stands twice, of which JSON's reader keeps the last."""
+
+    twice = ""
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> Row:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.twice = next(name for name in names if names.count(name) > 1)
+        return row
+
+
+def _doubled(place: str, data: bytes, name: str) -> Reject:
+    return _unread(place, data, "doubled_key", f"the key {name!r} stands twice in one object: leave one of them")
 
 
 def checked(document: Any, place: str) -> Row | Reject:
@@ -131,7 +149,8 @@ def _depth(document: Any) -> int:
 
 
 def _json_array(path: Path, format: Format) -> Iterator[Placed]:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    pairs = _Pairs()
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=pairs)
     with opened(path, format) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
         buffer, number = text.read(CHUNK), 0
@@ -143,6 +162,7 @@ def _json_array(path: Path, format: Format) -> Iterator[Placed]:
                 if (buffer[at + 1 :] + text.read(CHUNK)).strip():
                     raise StageError(f"{path}: something follows the array after element {number}")
                 return
+            pairs.twice, start = "", at
             try:
                 document, at = decoder.raw_decode(buffer, at)
             except (ValueError, RecursionError) as error:
@@ -153,7 +173,9 @@ def _json_array(path: Path, format: Format) -> Iterator[Placed]:
                 buffer, at = buffer[at:] + more, 0
                 continue
             number += 1
-            yield f"{path.name}:{number}", checked(document, f"{path.name}:{number}")
+            place = f"{path.name}:{number}"
+            element = buffer[start:at].encode(errors="replace") if pairs.twice else b""
+            yield place, _doubled(place, element, pairs.twice) if pairs.twice else checked(document, place)
 
 
 def _csv(path: Path, format: Format) -> Iterator[Placed]:
@@ -237,13 +259,25 @@ def _plain(row: Row | pa.RecordBatch, place: str) -> Row | Reject:
         present = {name: value for name, value in row.items() if value is not None}
         document = json.loads(json.dumps(present, default=_as_text, allow_nan=False, ensure_ascii=False))
     except (TypeError, ValueError, OverflowError) as error:
-        return _unread(place, b"", "wrong_field", str(error))
+        return _unread(place, b"", "wrong_field", f"{_unwritable(row)}{error}")
     return checked(document, place)
+
+
+def _unwritable(row: Row | pa.RecordBatch) -> str:
+    """Names the first column of a row that is no JSON."""
+    names = row.schema.names if isinstance(row, pa.RecordBatch) else list(row)
+    for name in names:
+        try:
+            value = row.column(name)[0].as_py() if isinstance(row, pa.RecordBatch) else row[name]
+            json.dumps(value, default=_as_text, allow_nan=False)
+        except (TypeError, ValueError, OverflowError):
+            return f"column {name!r}: "
+    return ""
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
-        raise TypeError("a column holds bytes: write pictures as files, and leave other bytes out")
+        raise TypeError("it holds bytes: write pictures as files, and leave other bytes out")
     return str(value)
 
 

@@ -26,7 +26,7 @@ _CALLS = ("tool_calls", "function_call")
 # What Hugging Face's datasets writes beside its Arrow files; they hold no rows.
 _DESCRIBES_ARROW = ("dataset_info.json", "dataset_dict.json", "state.json")
 # What stages themselves write beside a sample; a row's field of that name would be taken for it, or be lost.
-_OWN_META = ("history", "split_group")
+_OWN_META = ("history", "split_group", "cleaning")
 
 
 def pairs(

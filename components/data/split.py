@@ -27,7 +27,7 @@ from components.artifact import seal, staged
 from components.data.concept import Side, draw
 from components.data.duplicates import Pair, groups, same_key, similar_pictures, similar_texts
 from components.data.filters import normalise
-from components.data.picture import decode
+from components.data.picture import thumbnail
 from components.data.sample import (
     LEARNED,
     REJECT_SCHEMA,
@@ -44,7 +44,6 @@ from components.paths import DATA
 from components.stage import StageError, run
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
-_THUMBNAIL = 16
 # What makes an answer a category of phrases rather than the answer to one of them, said in other words: more phrases of
 # the source share it than that, and it has at most so many characters.
 _SHARED, _SHORT = 10, 60
@@ -153,7 +152,7 @@ def _outlines(line: str, path: Path) -> tuple[list[Sample], NDArray[np.float32]]
     outlines, thumbnails = [], []
     for sample in iterate(path):
         if line == "image":
-            thumbnails.append(decode(sample.image or b"", _THUMBNAIL).astype(np.float32).ravel() / 255)
+            thumbnails.append(thumbnail(sample.image or b""))
         outlines.append(replace(sample, image=None, mask=None))
     return outlines, np.stack(thumbnails) if thumbnails else np.empty((0, 0), np.float32)
 

@@ -26,7 +26,7 @@ SHOWN = 3
 
 
 def read(wanted: Regularisation, clean: Clean, held_out: Sequence[Sample]) -> list[Sample]:
-    """The folder's pictures that `clean` would keep and that are none of the held-out ones; says which are left out.
+    """The folder's pictures that a pipeline can learn and that are none of the held-out ones; says which are left out.
 
     Raises `StageError` where there is none.
     """

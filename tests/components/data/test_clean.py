@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.config import Clean
-from components.data.clean import clean, examine
-from components.data.filters import UnreadablePicture
-from components.data.picture import decode, encode_png, load
+from components.config import Clean, FilterEntry
+from components.data.clean import clean
+from components.data.picture import encode_png, load
 from components.data.sample import REJECTS, SAMPLES, SOURCES, Sample, count_slugs, first_reasons, read, write
 from components.stage import StageError
 from tests.components.data.rejects import read_rejects
@@ -73,14 +72,6 @@ def test_bad_pictures_are_rejected_beside_their_reason_and_good_ones_kept(tmp_pa
     assert found.keys() == expected.keys()
     assert all(part in found[name] for name, part in expected.items())
     assert {r.sample.id: r.sample.image for r in read_rejects(tmp_path / "out" / REJECTS)}["text"] == b"hello"
-
-
-def test_a_good_picture_becomes_a_bounded_png() -> None:
-    wide = encode_png(Image.new("RGB", (1000, 400), "red"))
-    row = examine("a red box", wide, None, "{}", filters=[UnreadablePicture(max_pixels=10**6)])
-    assert (row["slug"], row["reason"]) == ("", "") and row["image"].startswith(b"\x89PNG")
-    assert load(row["image"]).size == (512, 205)
-    assert decode(row["image"], 8)[4, 4].tolist() == [255, 0, 0]
 
 
 def test_empty_or_repeated_text_is_rejected_and_what_is_kept_stays_as_it_came(tmp_path: Path) -> None:
@@ -209,3 +200,84 @@ def test_captions_that_the_encoder_cannot_read_are_one_finding_before_any_pictur
     monkeypatch.setattr("components.data.clean._examined", lambda *_: pytest.fail("a picture is decoded"))
     with pytest.raises(StageError, match=r"cannot read 3 of 5 captions, .*or bring a pipeline"):
         clean("image", PARAMETERS, prepared(tmp_path / "in", chinese + english[:2]), tmp_path / "out")
+
+
+FILTERS = (
+    FilterEntry.model_validate({"name": "personal_data", "action": "redact"}),
+    FilterEntry.model_validate({"name": "words", "words": ["rude"], "action": "flag"}),
+    FilterEntry.model_validate({"name": "boilerplate"}),
+)
+
+
+def test_filters_of_the_list_drop_flag_and_redact_and_each_sample_is_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [
+        pair("a", "plain", "as\n it came"),
+        pair("b", "I am ann@example.com"),
+        pair("c", "I am bob@example.org"),  # redacted it is the same
+        pair("d", "a rude word"),
+        pair("e", "lorem  ipsum of eve@example.com"),
+        pair("f", " "),
+    ]
+    source = prepared(tmp_path / "in", samples)
+    parameters = PARAMETERS.model_copy(update={"filters": FILTERS})
+    assert clean("text", parameters, source, tmp_path / "out") == (3, 3)
+    assert reasons(tmp_path / "out") == {
+        "c": "duplicate of b",
+        "e": "it holds 'lorem ipsum'",
+        "f": "text is empty",
+    }
+    assert {(s.id, s.text, str(s.meta.get("cleaning", ""))) for s in read(tmp_path / "out" / SAMPLES)} == {
+        ("a", "plain", ""),
+        ("b", "I am [email]", "{'redacted': {'email': 1}}"),
+        ("d", "a rude word", "{'flagged': ['words']}"),
+    }
+    assert read(tmp_path / "out" / SAMPLES)[0] == samples[0]
+    (dropped,) = (r.sample for r in read_rejects(tmp_path / "out" / REJECTS) if r.slug == "boilerplate")
+    assert dropped == samples[4]
+    said = capsys.readouterr().out
+    assert "clean text: 1 samples have [email] in place of what was there" in said
+    assert "clean text: 1 samples are flagged as words, and stay" in said and "example.com" not in said
+
+
+def test_of_nearly_equal_samples_the_best_stays_where_params_say_so(tmp_path: Path) -> None:
+    text = "a rocket flies to the moon and back again on a quiet night"
+    samples = [pair("a", text), pair("b", f"{text}."), pair("c", "a fox in the snow"), pair("d", f"{text}.")]
+    source = prepared(tmp_path / "in", samples)
+    assert clean("text", PARAMETERS, source, tmp_path / "out") == (3, 1)
+    parameters = PARAMETERS.model_copy(update={"near_duplicates": 0.8})
+    assert clean("text", parameters, source, tmp_path / "out") == (2, 2)
+    assert reasons(tmp_path / "out") == {"a": "nearly the same as b, which stays", "d": "duplicate of b"}
+    assert count_slugs(tmp_path / "out" / REJECTS) == {"near_duplicate": 1, "duplicate": 1}
+    large = Image.open(io.BytesIO(noise(1))).resize((64, 64), Image.Resampling.NEAREST)
+    pictures = [Sample(name, f"a box {name}", noise(n)) for name, n in (("e", 1), ("f", 2))]
+    source = prepared(tmp_path / "pictures", [*pictures, Sample("g", "a large box", encode_png(large))])
+    assert clean("image", parameters, source, tmp_path / "out", built_in=False) == (2, 1)
+    assert reasons(tmp_path / "out") == {"e": "nearly the same as g, which stays"}
+
+
+def test_personal_data_that_is_dropped_is_never_said(tmp_path: Path) -> None:
+    samples = [pair("a", "plain"), pair("b", "I am ann@example.com, DE89370400440532013000")]
+    parameters = PARAMETERS.model_copy(update={"filters": (FilterEntry(name="personal_data"),)})
+    assert clean("text", parameters, prepared(tmp_path / "in", samples), tmp_path / "out") == (1, 1)
+    assert reasons(tmp_path / "out") == {"b": "it holds personal data: 1 × email, 1 × iban"}
+    assert read_rejects(tmp_path / "out" / REJECTS)[0].sample == samples[1]
+
+
+def test_captions_and_pictures_pass_the_filters_of_the_image_lines_list(tmp_path: Path) -> None:
+    blank = encode_png(Image.new("RGB", (16, 16), "navy"))
+    samples = [
+        Sample("a", "a box", noise(1)),
+        Sample("b", "a box", blank),
+        Sample("c", "a rude box", noise(2)),
+        Sample("d", "a box", encode_png(np.asarray(Image.open(io.BytesIO(noise(3))))[:5])),
+    ]
+    entries = [{"name": "words", "words": ["rude"]}, {"name": "blank"}, {"name": "aspect"}, {"name": "blurred"}]
+    filters = tuple(map(FilterEntry.model_validate, entries))
+    parameters = PARAMETERS.model_copy(update={"filters": filters, "min_side": 4})
+    source = prepared(tmp_path / "in", samples)
+    assert clean("image", parameters, source, tmp_path / "out", built_in=False) == (1, 3)
+    assert count_slugs(tmp_path / "out" / REJECTS) == {"blank": 1, "words": 1, "aspect": 1}
+    with pytest.raises(StageError, match=r"clean\.text\.filters\.1\.name: there is no filter blank"):
+        clean("text", parameters, source, tmp_path / "out")

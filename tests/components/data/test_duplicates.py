@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from components.data import duplicates
-from components.data.duplicates import groups, same_key, similar_pictures, similar_texts
+from components.data.duplicates import (
+    groups,
+    is_similar_picture,
+    is_similar_text,
+    same_key,
+    similar_pictures,
+    similar_texts,
+    yielding,
+)
 
 
 @settings(deadline=None)  # the first call loads SciPy's graphs
@@ -135,3 +143,28 @@ def test_what_is_all_alike_takes_no_memory_for_each_of_its_pairs() -> None:
 def test_no_sample_has_no_pair() -> None:
     assert list(similar_texts([], 0.8)) == []
     assert list(similar_pictures(np.empty((0, 0), np.float32), 0.97)) == []
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=30))
+def test_what_gives_way_is_similar_to_a_better_one_that_stays_and_no_two_that_stay_are(values: list[int]) -> None:
+    def near(one: int, other: int) -> bool:
+        return abs(values[one] - values[other]) <= 2
+
+    joined = groups(len(values), ((a, b) for b in range(len(values)) for a in range(b) if near(a, b)))
+    found = dict(yielding(joined, lambda place: (-values[place], place), near))
+    stay = set(range(len(values))) - found.keys()
+    assert all(best in stay and near(best, place) for place, best in found.items())
+    assert all((values[best], -best) > (values[place], -place) for place, best in found.items())
+    assert not any(near(a, b) for a in stay for b in stay if a != b)
+
+
+@given(st.text("ab ", max_size=12), st.text("ab ", max_size=12), st.sampled_from([0.5, 0.8, 1.0]))
+def test_two_texts_are_similar_as_many_are(left: str, right: str, similarity: float) -> None:
+    assert is_similar_text(left, right, similarity) == bool(list(similar_texts([left, right], similarity)))
+
+
+def test_two_pictures_are_similar_as_many_are() -> None:
+    pictures = np.random.default_rng(0).random((2, 48)).astype(np.float32) * np.float32(0.1)
+    for similarity in np.linspace(0.9, 1, 50):
+        assert is_similar_picture(*pictures, similarity) == bool(list(similar_pictures(pictures, similarity)))
+    assert is_similar_picture(pictures[0], pictures[0], 1.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer
 
-from components.config import Clean
+from components.config import Clean, ConfigError, FilterEntry, load
 from components.data.filters import (
     Candidate,
     Drop,
@@ -20,11 +20,19 @@ from components.data.filters import (
     SmallPicture,
     UnknownWords,
     UnreadablePicture,
+    chosen,
     normalise,
     picture_filters,
     pipeline_filters,
 )
 from components.data.picture import encode_png
+from components.data.picture_rules import PICTURE_RULES
+from components.data.text_rules import TEXT_RULES
+from components.stage import StageError
+from tests.components.config.test_config import load_with
+from tests.conftest import ROOT
+
+RULES = (*TEXT_RULES, *PICTURE_RULES)
 
 
 def length_bounds(histogram: dict[int, int], low: float, high: float) -> tuple[int, int]:
@@ -154,3 +162,59 @@ def test_a_picture_above_the_bound_or_none_is_dropped() -> None:
     assert drop and drop.slug == "unreadable_picture" and "more than 100" in drop.reason
     assert UnreadablePicture(max_pixels=400)(Candidate("")) == Drop("unreadable_picture", "no picture")
     assert UnreadablePicture(max_pixels=400)(candidate) is SmallPicture(min_side=20)(candidate) is None
+
+
+def test_filters_of_params_come_in_their_order_with_their_thresholds(tmp_path: Path) -> None:
+    entries = [
+        {"name": "words", "words": ["a", "b"], "action": "flag"},
+        {"name": "repetition", "max_top_ngrams": [0.1, 0.2, 0.3]},
+    ]
+    params = load_with(tmp_path, "clean.text.filters", entries)
+    words, repetition = chosen(params.clean.text.filters, TEXT_RULES, "clean.text.filters")
+    assert (words.name, words.action, repetition.name, repetition.action) == ("words", "flag", "repetition", "drop")
+    assert repetition.model_dump()["max_top_ngrams"] == (0.1, 0.2, 0.3)
+    assert load(ROOT / "params.yaml").clean.text.filters == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "blur"}, "key.0.name: there is no filter blur; there are script, repetition, boilerplate"),
+        ({"name": "repetition", "max_lines": 0.3}, "key.0.max_lines: there is no such parameter (got 0.3)"),
+        ({"name": "repetition", "max_repeated_line": 0.3}, "did you mean max_repeated_lines?"),
+        (
+            {"name": "repetition", "max_repeated_lines": 3},
+            "key.0.max_repeated_lines: Input should be less than or equal",
+        ),
+        ({"name": "repetition", "action": "redact"}, "key.0.action: Input should be 'drop' or 'flag' (got 'redact')"),
+        ({"name": "personal_data", "kinds": ["name"]}, "key.0.kinds.0: Input should be 'email', 'iban'"),
+        ({"name": "words"}, "key.0.words: is missing"),
+        ({"name": "aspect", "max_ratio": "2"}, "key.0.max_ratio: Input should be a valid number (got '2')"),
+    ],
+)
+def test_a_filter_that_is_wrong_in_params_is_refused_by_key_and_value(entry: dict[str, object], message: str) -> None:
+    wrong = [FilterEntry.model_validate(entry), FilterEntry(name="boilerplate"), FilterEntry(name="x")]
+    with pytest.raises(StageError) as refused:
+        chosen(wrong, RULES, "key")
+    assert message in str(refused.value) and "; key.2.name: there is no filter x" in str(refused.value)
+
+
+def test_a_filter_without_a_name_is_refused_with_the_other_keys(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"clean\.text\.filters\.0\.name: is missing"):
+        load_with(tmp_path, "clean.text.filters", [{"max_repeated_lines": 0.3}])
+
+
+def test_the_page_has_every_filter_with_its_keys_and_their_defaults_and_each_says_what_it_is_for() -> None:
+    page = (ROOT / "docs/data.md").read_text(encoding="utf-8").partition("## Filters")[2]
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert rows.keys() == {rule.model_fields["name"].default for rule in RULES}
+    for rule in RULES:
+        for key, field in rule.model_fields.items():
+            if key == "name":
+                continue
+            assert field.description
+            value = field.default
+            if isinstance(value, tuple) and key != "phrases":
+                value = f"[{', '.join(map(str, value))}]"
+            shown = f" {value:g}" if isinstance(value, int | float) else f" {value}" if key in ("kinds",) else ""
+            assert key == "action" or f"`{key}`{shown}" in rows[rule.model_fields["name"].default]

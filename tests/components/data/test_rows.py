@@ -34,7 +34,7 @@ def slugs(path: Path) -> list[str]:
 
 
 def gz(data: bytes) -> bytes:
-    """The same bytes whenever it is called: they are in the names of tests, which all of pytest's workers must share."""
+    """The same bytes whenever it is called: they are in the names of tests, which all workers of pytest share."""
     return gzip.compress(data, mtime=0)
 
 
@@ -81,7 +81,7 @@ def test_parquet_is_read_with_its_nulls_left_out_and_its_times_as_text(tmp_path:
     assert read(tmp_path / "a.parquet") == [{**row, "at": "2026-01-02 00:00:00+00:00"} for row in ROWS]
     pq.write_table(pa.table({"prompt": ["x"], "photo": [b"abc"]}), tmp_path / "b.parquet")
     (bad,) = read(tmp_path / "b.parquet")
-    assert isinstance(bad, Reject) and "a column holds bytes" in bad.reason
+    assert isinstance(bad, Reject) and "column 'photo': it holds bytes" in bad.reason
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,28 @@ def test_mixed_encodings_and_ragged_rows_are_rejected_by_row(tmp_path: Path) -> 
     assert slugs(written(tmp_path / "a.json", array)) == ["", "not_utf8", "not_json", "not_json", ""]
 
 
+@pytest.mark.parametrize("line", ['{"a": "x", "b": 1, "a": "y"}', '{"b": [{"c": {"a": 1, "a": 1}}]}'])
+def test_an_object_with_a_key_twice_is_a_reject_that_names_it_and_keeps_the_text(line: str, tmp_path: Path) -> None:
+    for name, text in (("a.jsonl", f'{line}\n{{"a": "z"}}\n'), ("a.json", f'[{line}, {{"a": "z"}}]')):
+        bad, good = read(written(tmp_path / name, text.encode()))
+        assert isinstance(bad, Reject) and bad.slug == "doubled_key" and good == {"a": "z"}
+        assert bad.reason == "the key 'a' stands twice in one object: leave one of them" and bad.sample.text == line
+
+
+def test_a_value_of_a_table_that_no_json_has_is_a_reject_that_names_its_column(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["a", "b"], "score": [1.5, float("nan")]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    good, bad = read(tmp_path / "a.parquet")
+    assert good == {"prompt": "a", "score": 1.5}
+    assert isinstance(bad, Reject) and bad.slug == "wrong_field" and bad.reason.startswith("column 'score': ")
+
+
 def test_a_time_beyond_the_calendar_is_a_reject_and_the_next_row_is_read(tmp_path: Path) -> None:
     days = pa.array([4_000_000, 1], pa.date32())
     pq.write_table(pa.table({"prompt": ["a", "b"], "at": days}), tmp_path / "a.parquet")
     assert slugs(tmp_path / "a.parquet") == ["wrong_field", ""]
+    bad, _ = read(tmp_path / "a.parquet")
+    assert isinstance(bad, Reject) and bad.reason.startswith("column 'at': ")
 
 
 def test_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:

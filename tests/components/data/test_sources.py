@@ -46,15 +46,17 @@ def test_a_field_that_stages_write_themselves_is_rejected_by_name(tmp_path: Path
         {"prompt": "x", "completion": "y", "split_group": 3},
         {"messages": said, "history": "none"},
         {"messages": said, "completion": "wolf: animal"},
+        {"prompt": "x", "completion": "y", "cleaning": {}},
     ]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     bad = list(pairs(tmp_path / "pairs.jsonl"))
-    assert [each.slug for each in bad if isinstance(each, Reject)] == ["reserved_field"] * 4
+    assert [each.slug for each in bad if isinstance(each, Reject)] == ["reserved_field"] * 5
     assert [re.findall("'(.*)'", reason(each)) for each in bad] == [
         ["history"],
         ["split_group"],
         ["history"],
         ["completion"],
+        ["cleaning"],
     ]
 
 
