@@ -132,6 +132,29 @@ def model_show(
         typer.echo(line)
 
 
+def data_doctor(
+    line: Annotated[Line | None, typer.Option(help="by default the lines whose source is your own")] = None,
+    out: Annotated[Path | None, typer.Option(help="where the page goes, of one line")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="rows or pictures that are looked at")] = None,
+) -> None:
+    """What a training would make of your data, as a page; exit code 1 for what would end or ruin it."""
+    from flows import doctor
+
+    params, wrong = load(), False
+    lines = [line] if line else doctor.own_lines(params)
+    if out and len(lines) > 1:
+        raise typer.BadParameter("it is one page for one line: give --line, too")
+    for one in lines:
+        drawn = doctor.read(params, one, sample)
+        say(f"{one}: {words}" for words in doctor.first_words(drawn))
+        found = doctor.report(params, one, drawn)
+        say(f"{one}: {words}" for words in doctor.said(found))
+        typer.echo(f"{one}: {doctor.write(found, params, out or doctor.page_of(one))}")
+        wrong = wrong or any(found.wrong())
+    if wrong:
+        raise typer.Exit(1)
+
+
 def data_import(
     files: Annotated[list[Path], typer.Argument(help="JSON or JSON lines, of one format")],
     format: Annotated[
