@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from components.artifact import write_text
@@ -12,24 +12,31 @@ from components.doctor import drawn
 from components.doctor.drawn import Drawn
 from components.doctor.report import Report
 from components.models.brought import Source
-from components.paths import ASSETS, EXAMPLE, STATE
-from components.planner import machine
+from components.paths import ARTIFACTS, ASSETS, ENCODER, EXAMPLE, STATE
 from components.stage import StageError
-from flows.model import pipeline_training_plan, training_plan
 
 SAMPLES: dict[Line, int] = {"text": 3_000, "image": 200}
 LINES_SHOWN = 8  # findings on a terminal
 
 
-def own_lines(params: Params) -> list[Line]:
+def lines_to_see(params: Params) -> list[Line]:
     """The lines whose source a user has brought; both where there is none."""
+    return _brought(params) or list(SAMPLES)
+
+
+def untrained(params: Params, stages: Sequence[str]) -> list[Line]:
+    """The lines that `stages` would train for the first time, on a source that a user has brought."""
+    from flows.pipeline import plan
+
+    lines = [line for line in _brought(params) if not (ARTIFACTS / line / "checkpoint").exists()]
+    planned = plan(list(stages)).needs if lines else {}
+    return [line for line in lines if f"train_{line}" in planned]
+
+
+def _brought(params: Params) -> list[Line]:
     shipped = {"openmoji": ASSETS, "folder": EXAMPLE}
-    own = [
-        line
-        for line in SAMPLES
-        if getattr(params.prepare, line).path != shipped.get(getattr(params.prepare, line).source)
-    ]
-    return own or list(SAMPLES)
+    sources = {line: getattr(params.prepare, line) for line in SAMPLES}
+    return [line for line, own in sources.items() if own.path != shipped.get(own.source)]
 
 
 def page_of(line: Line) -> Path:
@@ -37,7 +44,12 @@ def page_of(line: Line) -> Path:
 
 
 def read(params: Params, line: Line, size: int | None) -> Drawn:
-    """The sample: streamed over the source, drawn by the seed of the split."""
+    """The sample: streamed over the source, drawn by the seed of the split.
+
+    Raises `StageError` where the built-in models' tokenizers are not here yet: without them nothing can be said.
+    """
+    if not ENCODER.is_dir():
+        raise StageError(f"{ENCODER}: not there yet; run `atelier pipeline run fetch`, then the doctor again")
     return drawn.draw(line, getattr(params.prepare, line), size or SAMPLES[line], getattr(params.split, line).seed)
 
 
@@ -82,6 +94,8 @@ def cost(params: Params, found: Report) -> list[str]:
 
 def _cost(params: Params, found: Report) -> Iterator[str]:
     from components.models.described import card_of
+    from components.planner import machine
+    from flows.model import pipeline_training_plan, training_plan
 
     base = getattr(params.base, found.line)
     source = Source.of(base.model, found.line)

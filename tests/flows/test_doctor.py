@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from components.config import load
 from components.planner import machine
 from flows import cli, commands, doctor
 from tests.components.doctor.test_judged import hostile, params_of
@@ -44,5 +45,17 @@ def test_the_exit_code_says_whether_to_train(tmp_path: Path, tiny_base: Path, mo
 
 def test_lines_whose_source_is_shipped_are_left_alone_where_another_is_a_users(tmp_path: Path) -> None:
     params = params_of(tmp_path / "rows.jsonl")
-    assert doctor.own_lines(params) == ["text"]
-    assert doctor.own_lines(cli.commands.load(ROOT / "params.yaml")) == ["text", "image"]
+    assert doctor.lines_to_see(params) == ["text"]
+    assert doctor.lines_to_see(load(ROOT / "params.yaml")) == ["text", "image"]
+
+
+def test_the_first_training_on_a_users_own_data_is_led_by_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = params_of(hostile(tmp_path / "rows.jsonl"))
+    monkeypatch.setattr(doctor, "ARTIFACTS", tmp_path)
+    assert doctor.untrained(params, ["package@text"]) == ["text"]
+    assert doctor.untrained(params, ["split@text", "package@image"]) == []
+    assert doctor.untrained(load(ROOT / "params.yaml"), []) == []
+    (tmp_path / "text/checkpoint").mkdir(parents=True)
+    assert doctor.untrained(params, []) == []
