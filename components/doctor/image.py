@@ -119,6 +119,7 @@ class Brought(Network):
         return found
 
     def findings(self, samples: Sequence[Sample], drawn: Drawn) -> Iterator[Finding]:
+        """Also what is lost in a bucket, and what no encoder reads."""
         from components.training.encoded import items
 
         yield from super().findings(samples, drawn)

@@ -88,7 +88,9 @@ def _tokens(report: Report, drawn: Drawn, judged: Judged, params: Params) -> Ite
     report.longest = min(bound, max(longest))
     lengths = [sample.length for samples in taught for sample in samples]
     report.histograms.append(common.histogram("Length of the samples", "tokens", lengths, bound))
-    places = _chosen(longest, bound)
+    if params.prepare.text.source != "openmoji":
+        yield from _led(drawn, pairs, settings.system_prompt)
+    places = _chosen(pairs, longest, bound)
     report.conversations = [
         Conversation(judged.kept[at].source, *_samples(chat, pairs[at], taught[at], settings, bound)) for at in places
     ]
@@ -131,11 +133,20 @@ def _fitted(drawn: Drawn, chat: Chat, pairs: Sequence[Pair], settings: TrainText
         yield Finding("ruins" if share > common.HALF else "look", words, raise_it, lost)
 
 
-def _chosen(longest: Sequence[int], bound: int) -> list[int]:
-    """The first conversations, the longest, and those beyond the bound."""
+def _led(drawn: Drawn, pairs: Sequence[Pair], system_prompt: str) -> Iterator[Finding]:
+    """What the system prompt of `params.yaml`, which was written for other data, is put before."""
+    led = sum(all(role != "system" for role, _ in pair.history) for pair in pairs)
+    if led and system_prompt:
+        words = f"train.text.system_prompt leads {drawn.about(led)} that bring no system message: {system_prompt!r}"
+        yield Finding("look", words, "is that what they do? Write your own, or leave it empty", led)
+
+
+def _chosen(pairs: Sequence[Pair], longest: Sequence[int], bound: int) -> list[int]:
+    """Those beyond the bound, the first that have several turns, the first of all, and the longest."""
     by_length = sorted(range(len(longest)), key=lambda at: -longest[at])
     beyond = [at for at, length in enumerate(longest) if length > bound][:TOO_LONG_SHOWN]
-    return list(dict.fromkeys([*beyond, *range(min(SHOWN, len(longest))), *by_length[:LONGEST_SHOWN]]))
+    turns = [at for at, pair in enumerate(pairs) if pair.history][: SHOWN // 2]
+    return list(dict.fromkeys([*beyond, *turns, *range(min(SHOWN, len(longest))), *by_length[:LONGEST_SHOWN]]))
 
 
 Pieces = list[tuple[Kind, str]]
