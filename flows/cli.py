@@ -14,7 +14,7 @@ from flows import commands, environment
 
 HELP = "The open stack for making generative-AI applications from end to end."
 GROUPS = {
-    "data": "Bring what other systems know.",
+    "data": "What you train on, seen before it is trained on; what other systems know, brought in.",
     "pipeline": "Data and models, brought up to date.",
     "model": "Any model, before it is used.",
     "train": "Search for better settings.",
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": commands.status,
     "demo": commands.demo,
     "params": commands.params,
+    "data doctor": commands.data_doctor,
     "data import": commands.data_import,
     "pipeline run": commands.pipeline_run,
     "model show": commands.model_show,

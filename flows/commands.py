@@ -114,8 +114,12 @@ def serve(program: str) -> None:
 def pipeline_run(stages: Annotated[list[str] | None, typer.Argument(help="all by default")] = None) -> None:
     """Bring artifacts up to date, each DVC stage as a Prefect task."""
     stack.use_server_if_running(load())
+    from flows import doctor
     from flows.pipeline import pipeline
 
+    for line in doctor.untrained(load(), stages or []):
+        pipeline(["fetch"])  # of what the doctor reads with
+        _examine(load(), line)
     say(f"{outcome:7} {name}" for name, outcome in pipeline(stages).items())
 
 
@@ -130,6 +134,34 @@ def model_show(
     params = load()
     for line in show(model or params.base.text.model, params):
         typer.echo(line)
+
+
+def data_doctor(
+    line: Annotated[Line | None, typer.Option(help="by default the lines whose source is your own")] = None,
+    out: Annotated[Path | None, typer.Option(help="where the page goes, of one line")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="rows or pictures that are looked at")] = None,
+) -> None:
+    """What a training would make of your data, as a page; exit code 1 for what would end or ruin it."""
+    from flows import doctor
+
+    params = load()
+    lines = [line] if line else doctor.lines_to_see(params)
+    if out and len(lines) > 1:
+        raise typer.BadParameter("it is one page for one line: give --line, too")
+    if sum(_examine(params, one, out, sample) for one in lines):
+        raise typer.Exit(1)
+
+
+def _examine(params: Params, line: Line, out: Path | None = None, sample: int | None = None) -> bool:
+    """Say what the doctor finds and write its page; returns whether a training would end or be ruined."""
+    from flows import doctor
+
+    drawn = doctor.read(params, line, sample)
+    say(f"{line}: {words}" for words in doctor.first_words(drawn))
+    found = doctor.report(params, line, drawn)
+    say(f"{line}: {words}" for words in doctor.said(found))
+    typer.echo(f"{line}: {doctor.write(found, params, out or doctor.page_of(line))}")
+    return any(found.wrong())
 
 
 def data_import(

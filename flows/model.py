@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from components.config import Params, TrainText
+from components.config import Params, TrainImage, TrainText
 from components.config.base import Precision
 from components.export.engines import picture_engines, text_engines
 from components.models.brought import BUILT_IN
@@ -73,10 +73,12 @@ def run_of(settings: TrainText, trained: str) -> Training:
     )
 
 
-def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
-    settings = params.train.text
-    here = machine.probe(settings.precision)
-    for trained, words in (("lora", f"LoRA, rank {settings.lora_rank}"), ("full", "every weight")):
+def training_plan(
+    shape: Shape, settings: TrainText, here: Device, kinds: Sequence[str] = ("lora", "full")
+) -> Iterator[str]:
+    """What it takes to train a language model so, on this machine and on known ones."""
+    named = {"lora": f"LoRA, rank {settings.lora_rank}", "full": "every weight"}
+    for trained, words in ((kind, named[kind]) for kind in kinds):
         run = run_of(settings, trained)
         devices = f"{run.devices} device{'s' * (run.devices > 1)}, {run.strategy}"
         yield ""
@@ -89,6 +91,11 @@ def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
             fitting = run if device.precision is None else replace(run, precision="fp32")
             step = Taken(memory.training(shape, fitting).peak, speed.step_flops(shape, fitting))
             yield _training(step, settings.max_steps, device, fitting.precision, run.devices, device is here)
+
+
+def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
+    here = machine.probe(params.train.text.precision)
+    yield from training_plan(shape, params.train.text, here)
     weights = params.export.text.weight_format
     yield ""
     longest = (params.serving.text_max_prompt_tokens or context) + params.serving.text_max_new_tokens
@@ -101,15 +108,13 @@ def _plan(shape: Shape, context: int, params: Params) -> Iterator[str]:
     yield from _listed("assumed", [*_assumed(here), *TEXT])
 
 
-def _pipeline_plan(folder: Path, parts: dict[str, int], params: Params) -> Iterator[str]:
-    """Of a pipeline's network, whose latents and prompt states are computed before."""
+def pipeline_training_plan(folder: Path, settings: TrainImage, here: Device) -> Iterator[str]:
+    """What it takes to train a pipeline's network, whose latents and prompt states are computed before."""
     from components.models import planned
     from components.models.pipelines import family_of
 
-    family, settings, serving = family_of(folder), params.train.image.decided(built_in=False), params.serving
-    native = family.native_size(folder)
-    side = max(settings.sizes or (native,))
-    here = machine.probe(settings.precision)
+    family = family_of(folder)
+    side = max(settings.sizes or (family.native_size(folder),))
     precisions: set[Precision] = {settings.precision, "fp32"}
     taken = {precision: planned.training(family, folder, settings, side, precision) for precision in precisions}
     yield ""
@@ -123,6 +128,16 @@ def _pipeline_plan(folder: Path, parts: dict[str, int], params: Params) -> Itera
         precision = device.precision or settings.precision
         step = taken[precision]
         yield _training(step, settings.max_steps, device, precision, settings.devices, device is here)
+
+
+def _pipeline_plan(folder: Path, parts: dict[str, int], params: Params) -> Iterator[str]:
+    from components.models import planned
+    from components.models.pipelines import family_of
+
+    family, settings, serving = family_of(folder), params.train.image.decided(built_in=False), params.serving
+    native = family.native_size(folder)
+    here = machine.probe(settings.precision)
+    yield from pipeline_training_plan(folder, settings, here)
     yield ""
     yield f"to paint a picture of {native} × {native}, {serving.image_steps} steps"
     picture = planned.painting(family, folder, native, serving.image_steps)

@@ -87,6 +87,27 @@ def lines(starts: Sequence[float], series: Mapping[str, Sequence[float | None]],
     return _svg("".join(parts), label)
 
 
+def histogram(edges: Sequence[float], counts: Sequence[int], bound: float | None, label: str) -> Markup:
+    """Bars of one width from each edge to the next; a dashed line before the first bar that begins beyond `bound`."""
+    top, plot, width = ceiling(max([*counts, 1])), HEIGHT - BOTTOM - TOP, (WIDTH - LEFT) / len(counts)
+    parts = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{TOP + plot:.1f}" y2="{TOP + plot:.1f}"/>',
+        _text(LEFT - 6, TOP + 4, f"{top:g}", "end"),
+    ]
+    for i, count in enumerate(counts):
+        height, x = plot * count / top, LEFT + width * i
+        shape = f'x="{x + 1:.1f}" y="{TOP + plot - height:.1f}" width="{width - 2:.1f}" height="{height:.1f}"'
+        note = f"{edges[i]:,.0f} to {edges[i + 1]:,.0f}: {count:,}"
+        parts.append(f'<rect {shape} fill="var(--blue)"><title>{note}</title></rect>')
+        if i % max(len(counts) // 6, 1) == 0:
+            parts.append(_text(x, HEIGHT - 6, f"{edges[i]:,.0f}", "start"))
+    if bound is not None and bound < edges[-1] - 1:
+        x = LEFT + width * sum(edge <= bound for edge in edges[1:])
+        parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{TOP + plot:.1f}"/>')
+        parts.append(_text(x + 4, TOP + 10, f"{bound:,.0f}", "start"))
+    return _svg("".join(parts), label)
+
+
 def trend(
     starts: Sequence[float], values: Sequence[float | None], marked: Sequence[bool], limit: float, label: str
 ) -> Markup:

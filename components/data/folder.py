@@ -17,7 +17,7 @@ from typing import Any
 
 from components.artifact import file_digest
 from components.data import formats, forms, rows
-from components.data.rows import Row, judged
+from components.data.rows import Row, Wanted, every, judged
 from components.data.sample import METADATA, Reject, Sample
 from components.data.sources import MASK, identity, reserved, rest, string, unlike, utf8_name
 from components.stage import StageError
@@ -40,28 +40,29 @@ def image_folder(
     key: str = "prepare.image.path",
     fields: Mapping[str, str] | None = None,
     seen: Counter[str] | None = None,
+    wanted: Wanted = every,
 ) -> Iterator[Sample | Reject]:
     """The samples of a folder, one for each caption of a picture; further fields of a row are kept in `meta`.
 
     `key`: what names the folder in params.yaml, for errors. `fields`: name here → name in the rows. `seen` counts what
-    was read as what.
+    was read as what. A picture, or a row of several, that is not `wanted` is not opened.
     """
     seen = Counter() if seen is None else seen
     files = _files(folder, key, seen)
     if metadata := _metadata(folder, files):
         unread = [name for name in files if name.suffix.lower() not in _PICTURES and folder / name != metadata]
         _count(seen, "files that are not read", unread)
-        return _described(folder, metadata, files, fields or {}, seen)
+        return _described(folder, metadata, files, fields or {}, seen, wanted)
     pictures = [name for name in files if name.suffix.lower() in _PICTURES]
     _count(seen, "files that are not read", [name for name in files if name.suffix.lower() not in _READ])
     captions = {name.with_suffix(""): name for name in files if name.suffix.lower() in _CAPTIONS}
     if any(picture.with_suffix("") in captions for picture in pictures) and not _misspelt(files):
         beside = [name for name in files if name.suffix.lower() in _CAPTIONS and captions[name.with_suffix("")] != name]
         _count(seen, "captions that are not read, with another beside the same picture", beside)
-        return _captioned(folder, pictures, captions, seen)
+        return _captioned(folder, pictures, captions, seen, wanted)
     labels = {picture.parent for picture in pictures}
     if len(labels) >= _FEWEST_LABELS and PurePosixPath() not in labels and not _misspelt(files):
-        return _labelled(folder, pictures, seen)
+        return _labelled(folder, pictures, seen, wanted)
     raise StageError(
         f"{folder}: no {METADATA}; {_content(files)}; write {METADATA}: one JSON object with file_name and text per "
         "line, per picture; or write each picture's caption beside it, as cat.txt beside cat.png"
@@ -106,7 +107,12 @@ def _metadata(folder: Path, files: list[PurePosixPath]) -> Path | None:
 
 
 def _described(
-    folder: Path, metadata: Path, files: list[PurePosixPath], fields: Mapping[str, str], seen: Counter[str]
+    folder: Path,
+    metadata: Path,
+    files: list[PurePosixPath],
+    fields: Mapping[str, str],
+    seen: Counter[str],
+    wanted: Wanted,
 ) -> Iterator[Sample | Reject]:
     """The rows of metadata, then the pictures that no row names."""
     named: set[str] = set()
@@ -124,11 +130,12 @@ def _described(
                 continue
             seen[f"rows of {metadata.name} ({format}): {words}"] += 1
             named.update(_below(folder, row[name]) for name in ("file_name", MASK) if isinstance(row.get(name), str))
-            yield from _pictures(folder, row, place)
+            if wanted(place, place):
+                yield from _pictures(folder, row, place)
 
     yield from judged(metadata, records())
     for name in files:
-        if name.suffix.lower() in _PICTURES and str(name) not in named:
+        if name.suffix.lower() in _PICTURES and str(name) not in named and wanted(str(name), name):
             yield _unpaired(name, "no_row", f"no row of {metadata.name} names it")
 
 
@@ -138,11 +145,17 @@ def _below(folder: Path, name: str) -> str:
 
 
 def _captioned(
-    folder: Path, pictures: list[PurePosixPath], captions: dict[PurePosixPath, PurePosixPath], seen: Counter[str]
+    folder: Path,
+    pictures: list[PurePosixPath],
+    captions: dict[PurePosixPath, PurePosixPath],
+    seen: Counter[str],
+    wanted: Wanted,
 ) -> Iterator[Sample | Reject]:
     """The pictures with captions beside them, then the captions without a picture."""
     for picture in pictures:
         caption = captions.get(picture.with_suffix(""))
+        if not wanted(str(caption or picture), picture):
+            continue
         if caption is None:
             yield _unpaired(
                 picture, "no_caption", f"no caption is beside {picture}: write {picture.with_suffix('.txt')}"
@@ -157,12 +170,16 @@ def _captioned(
         yield from _pictures(folder, {**label, **row, "file_name": str(picture)}, str(caption))
     taken = {picture.with_suffix("") for picture in pictures}
     for stem, caption in captions.items():
-        if stem not in taken:
+        if stem not in taken and wanted(str(caption), caption):
             yield _unpaired(caption, "no_file", "no picture is beside it")
 
 
-def _labelled(folder: Path, pictures: list[PurePosixPath], seen: Counter[str]) -> Iterator[Sample | Reject]:
+def _labelled(
+    folder: Path, pictures: list[PurePosixPath], seen: Counter[str], wanted: Wanted
+) -> Iterator[Sample | Reject]:
     for picture in pictures:
+        if not wanted(str(picture), picture):
+            continue
         if not picture.parent.name:
             yield _unpaired(picture, "no_caption", f"{picture} lies in no sub-folder that names it")
             continue

@@ -14,6 +14,7 @@ from pathlib import Path
 from components import config
 from components.artifact import canonical, file_digest, staged, write_text
 from components.data import feedback, fetch, folder, openmoji, phrases, sources
+from components.data.rows import Wanted, every
 from components.data.sample import (
     REJECT_SCHEMA,
     REJECTS,
@@ -44,7 +45,7 @@ def prepare(line: str, parameters: config.Prepare, out: Path) -> tuple[int, int]
         taught: Iterable[Sample] = feedback.samples(FEEDBACK / line) if line == "text" else ()
         seen: Counter[str] = Counter()
         with Writer(partial / REJECTS, REJECT_SCHEMA) as rejects, Writer(partial / SAMPLES) as kept:
-            for sample in _unique(_split_off(chain(_records(line, parameters, seen), taught), rejects)):
+            for sample in unique(_split_off(chain(records(line, parameters, seen), taught), rejects)):
                 kept.add(sample)
         for words, count in seen.items():
             print(f"prepare {line}: {count} {words}", flush=True)
@@ -56,21 +57,23 @@ def prepare(line: str, parameters: config.Prepare, out: Path) -> tuple[int, int]
     return kept.count, rejects.count
 
 
-def _records(line: str, parameters: config.Prepare, seen: Counter[str]) -> Iterable[Sample | Reject]:
-    """What the source holds; `seen` counts what was read as what."""
+def records(
+    line: str, parameters: config.Prepare, seen: Counter[str], wanted: Wanted = every
+) -> Iterable[Sample | Reject]:
+    """What a source holds; `seen` counts what was read as what; of a user's own what is not `wanted` is left out."""
     if parameters.source == "openmoji":
         if parameters.fields:
             raise StageError(f"prepare.{line}.fields: the source openmoji has no rows of yours: leave it out")
         if line == "image":
             return openmoji.samples(parameters.path, parameters.size, parameters.limit)
         return phrases.samples(parameters.path, parameters.limit)
-    wanted = {"image": "folder", "text": "jsonl"}[line]
-    if parameters.source != wanted:
-        raise StageError(f"prepare.{line}.source: {parameters.source!r}, expected 'openmoji' or {wanted!r} with a path")
+    own = {"image": "folder", "text": "jsonl"}[line]
+    if parameters.source != own:
+        raise StageError(f"prepare.{line}.source: {parameters.source!r}, expected 'openmoji' or {own!r} with a path")
     if line == "image":
-        images = folder.image_folder(parameters.path, fields=parameters.fields, seen=seen)
+        images = folder.image_folder(parameters.path, fields=parameters.fields, seen=seen, wanted=wanted)
         return islice(images, parameters.limit)
-    return islice(sources.pairs(parameters.path, parameters.fields, seen), parameters.limit)
+    return islice(sources.pairs(parameters.path, parameters.fields, seen, wanted), parameters.limit)
 
 
 def _split_off(records: Iterable[Sample | Reject], rejects: Writer) -> Iterator[Sample]:
@@ -81,7 +84,7 @@ def _split_off(records: Iterable[Sample | Reject], rejects: Writer) -> Iterator[
             yield record
 
 
-def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
+def unique(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Equal ids (equal content) get a number, so that each copy can be named in the rejects of `clean`."""
     seen: dict[str, int] = {}
     for sample in samples:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from components.stage import StageError
 
 Row = dict[str, Any]
 Placed = tuple[str, Row | Reject]  # a row's file and number, and what could be read there
+Wanted = Callable[[str, Hashable], bool]  # by a row's place and what stands there, before it is read
 
 LONGEST = 2**26  # bytes of a line, a cell or an element of an array
 _PARQUET_ROWS = 256  # decoded at once
@@ -32,11 +33,15 @@ _DEEPEST = 100  # lists and objects in each other: no row needs more, and writin
 _BETWEEN = frozenset(" \t\r\n,")
 
 
-def rows(path: Path, format: Format) -> Iterator[Placed]:
-    """Every row of a file that is not blank; raises `StageError` where it cannot be read to its end."""
+def every(place: str, content: Hashable) -> bool:
+    return True
+
+
+def rows(path: Path, format: Format, wanted: Wanted = every) -> Iterator[Placed]:
+    """The `wanted` rows of a file that are not blank; raises `StageError` where it cannot be read to its end."""
     place = path.name
     try:
-        for place, row in _READERS[format.kind](path, format):
+        for place, row in _READERS[format.kind](path, format, wanted):
             yield place, row
     except DAMAGE as error:
         raise StageError(f"{path}: damaged or cut off after {place}: {error or type(error).__name__}") from error
@@ -74,17 +79,18 @@ def _told(reject: Reject) -> str:
     return f"{told}; it begins with {begin!r}: a file of CSV is named .csv, one of tabs .tsv"
 
 
-def _json_lines(path: Path, format: Format) -> Iterator[Placed]:
+def _json_lines(path: Path, format: Format, wanted: Wanted) -> Iterator[Placed]:
     with opened(path, format) as file:
         number = 0
         while line := file.readline(LONGEST + 1):
             number += 1
             place = f"{path.name}:{number}"
             if len(line) > LONGEST and not line.endswith(b"\n"):
-                yield place, _unread(place, line, "long_line", f"a line longer than {LONGEST} bytes")
+                if wanted(place, line):
+                    yield place, _unread(place, line, "long_line", f"a line longer than {LONGEST} bytes")
                 while line and not line.endswith(b"\n"):
                     line = file.readline(LONGEST)
-            elif line.strip():
+            elif line.strip() and wanted(place, line):
                 yield place, json_object(line, place)
 
 
@@ -148,7 +154,7 @@ def _depth(document: Any) -> int:
     return depth
 
 
-def _json_array(path: Path, format: Format) -> Iterator[Placed]:
+def _json_array(path: Path, format: Format, wanted: Wanted) -> Iterator[Placed]:
     pairs = _Pairs()
     decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=pairs)
     with opened(path, format) as file:
@@ -162,7 +168,7 @@ def _json_array(path: Path, format: Format) -> Iterator[Placed]:
                 if (buffer[at + 1 :] + text.read(CHUNK)).strip():
                     raise StageError(f"{path}: something follows the array after element {number}")
                 return
-            pairs.twice, start = "", at
+            pairs.twice, begin = "", at
             try:
                 document, at = decoder.raw_decode(buffer, at)
             except (ValueError, RecursionError) as error:
@@ -174,11 +180,13 @@ def _json_array(path: Path, format: Format) -> Iterator[Placed]:
                 continue
             number += 1
             place = f"{path.name}:{number}"
-            element = buffer[start:at].encode(errors="replace") if pairs.twice else b""
+            if not wanted(place, buffer[begin:at]):
+                continue
+            element = buffer[begin:at].encode(errors="replace") if pairs.twice else b""
             yield place, _doubled(place, element, pairs.twice) if pairs.twice else checked(document, place)
 
 
-def _csv(path: Path, format: Format) -> Iterator[Placed]:
+def _csv(path: Path, format: Format, wanted: Wanted) -> Iterator[Placed]:
     csv.field_size_limit(LONGEST)
     with opened(path, format) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
@@ -203,7 +211,7 @@ def _csv(path: Path, format: Format) -> Iterator[Placed]:
                     raise StageError(f"{path}: from {place} on it is no CSV: {error}; a quote is not closed") from error
                 yield place, _unread(place, b"", "not_csv", f"not CSV: {error}")
                 continue
-            if cells:
+            if cells and wanted(place, tuple(cells)):
                 yield place, _record(header, cells, place)
 
 
@@ -233,7 +241,7 @@ def _record(header: list[str], cells: list[str], place: str) -> Row | Reject:
     return checked(row, place)
 
 
-def _parquet(path: Path, format: Format) -> Iterator[Placed]:
+def _parquet(path: Path, format: Format, wanted: Wanted) -> Iterator[Placed]:
     """Rows without their nulls: a table has no other way to leave a field out."""
     number = 0
     with pq.ParquetFile(path) as file:
@@ -241,7 +249,9 @@ def _parquet(path: Path, format: Format) -> Iterator[Placed]:
         for batch in file.iter_batches(_PARQUET_ROWS):
             for row in _decoded(batch):
                 number += 1
-                yield f"{path.name}:{number}", _plain(row, f"{path.name}:{number}")
+                place = f"{path.name}:{number}"
+                if wanted(place, str(row)):
+                    yield place, _plain(row, place)
 
 
 def _decoded(batch: pa.RecordBatch) -> list[Row | pa.RecordBatch]:
@@ -290,7 +300,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-_READERS: dict[str, Callable[[Path, Format], Iterator[Placed]]] = {
+_READERS: dict[str, Callable[[Path, Format, Wanted], Iterator[Placed]]] = {
     "JSON lines": _json_lines,
     "JSON array": _json_array,
     "CSV": _csv,

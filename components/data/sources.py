@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from components.data import formats, forms, rows
-from components.data.rows import Row, judged
+from components.data.rows import Row, Wanted, every, judged
 from components.data.sample import Reject, Sample
 from components.stage import StageError
 
@@ -30,12 +30,16 @@ _OWN_META = ("history", "split_group", "cleaning")
 
 
 def pairs(
-    path: Path, fields: Mapping[str, str] | None = None, seen: Counter[str] | None = None
+    path: Path,
+    fields: Mapping[str, str] | None = None,
+    seen: Counter[str] | None = None,
+    wanted: Wanted = every,
 ) -> Iterator[Sample | Reject]:
     """What a model shall answer to what, from a file of rows in any of the `forms`, or from all files of a folder.
 
     A conversation ends with what the model shall answer; `"weight": 0` marks answers that are not to be learned.
-    Further fields are kept in `meta`. `fields`: name here → name in the rows; `seen` counts what was read as what.
+    Further fields are kept in `meta`. `fields`: name here → name in the rows; `seen` counts what was read as what;
+    what is not `wanted` is left out.
     """
     seen = Counter() if seen is None else seen
     files, others = row_files(path)
@@ -45,7 +49,7 @@ def pairs(
         seen[f"files that are not read, as {others[0]}"] = len(others)
     for file in files:
         format = formats.recognise(file)
-        read = rows.rows(file, format)
+        read = rows.rows(file, format, wanted)
         yield from judged(file, (_sample(row, place, fields or {}, format, seen) for place, row in read))
 
 

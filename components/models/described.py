@@ -132,10 +132,37 @@ def _talk(chat_with: Callable[[str], Any]) -> tuple[dict[str, str], list[str]]:
     }, []
 
 
+def chat_of(model: str, system_prompt: str) -> Any:
+    """The `Chat` of a base that is on this machine, None of one that a hub still has; no weights are loaded.
+
+    Raises `StageError` for what names no model, and where its tokenizer or template cannot be used.
+    """
+    source = Source.of(model)
+    if source.kind in ("built-in", "gguf"):
+        from components.models.base_text import SOURCE
+
+        path = SOURCE if source.kind == "built-in" else Path(source.name)
+        return _gguf_chat(path, headers.of_gguf(path).fields, system_prompt)
+    if not source.folder.is_dir():
+        if source.kind == "folder":
+            raise StageError(f"base.text.model: there is no folder {source.folder}")
+        return None
+    return _chat(source.folder, system_prompt)
+
+
+def _gguf_chat(path: Path, fields: Any, prompt: str) -> Any:
+    from components.models.base_text import gguf_tokenizer
+    from components.models.language import Chat, format_of
+
+    tokenizer = gguf_tokenizer(path, fields)
+    if not tokenizer.chat_template:
+        raise StageError("it has no chat template, so that it is a base model and nobody has taught it to answer")
+    return Chat(tokenizer, format_of(tokenizer, [tokenizer.eos_token_id], prompt))
+
+
 def _gguf(source: Source, licence: str | None) -> Card:
     """Of the file, from which the stage would make a folder."""
-    from components.models.base_text import DEQUANTISED, SOURCE, gguf_tokenizer, licence_of_gguf
-    from components.models.language import Chat, format_of
+    from components.models.base_text import DEQUANTISED, SOURCE, licence_of_gguf
 
     path = SOURCE if source.kind == "built-in" else Path(source.name)
     file = headers.of_gguf(path)
@@ -146,13 +173,7 @@ def _gguf(source: Source, licence: str | None) -> Card:
     parameters = sum(header.values for header in file.headers.values())
     missing += too_large(parameters, DEQUANTISED, "while it is dequantised")
 
-    def chat(prompt: str) -> Chat:
-        tokenizer = gguf_tokenizer(path, file.fields)
-        if not tokenizer.chat_template:
-            raise StageError("it has no chat template, so that it is a base model and nobody has taught it to answer")
-        return Chat(tokenizer, format_of(tokenizer, [tokenizer.eos_token_id], prompt))
-
-    talk, faulty = _talk(chat)
+    talk, faulty = _talk(lambda prompt: _gguf_chat(path, file.fields, prompt))
     return _card(file.config, file.headers, named, talk, missing + faulty)
 
 

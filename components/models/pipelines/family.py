@@ -152,7 +152,7 @@ class Family(ABC):
     def cut(self, folder: Path, captions: Sequence[str]) -> int:
         """How many captions are longer than any of the text encoders reads, so that nobody learns from their ends."""
         whole: set[int] = set()
-        for name, tokenizer in self._tokenizers(folder):
+        for name, tokenizer in self.tokenizers(folder):
             most = self.longest.get(name, tokenizer.model_max_length)
             counts = map(len, tokenizer(list(captions), truncation=True, max_length=most + 1).input_ids)
             whole |= {number for number, count in enumerate(counts) if count <= most}
@@ -161,11 +161,11 @@ class Family(ABC):
     def unread(self, folder: Path, captions: Sequence[str]) -> list[str]:
         """The captions of which no text encoder reads half of the letters, so that nobody learns from their words."""
         left = [caption for caption in captions if any(map(str.isalpha, caption))]
-        for _, tokenizer in self._tokenizers(folder):
+        for _, tokenizer in self.tokenizers(folder):
             left = [caption for caption in left if 2 * _unread(tokenizer, caption) > sum(map(str.isalpha, caption))]
         return left
 
-    def _tokenizers(self, folder: Path) -> Iterator[tuple[str, Any]]:
+    def tokenizers(self, folder: Path) -> Iterator[tuple[str, Any]]:
         """Those of the encoders that the pipeline has, by their folders' names."""
         index = json.loads((folder / "model_index.json").read_bytes())
         for encoder in self.encoders:
