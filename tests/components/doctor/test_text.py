@@ -60,7 +60,7 @@ def test_green_is_what_the_labels_hold(rows: Path, tiny_base: Path) -> None:
     found = talk(report)
     assert pieces(found, "learnt") == [f"{LONG}<|im_end|>", "final answer<|im_end|>"]
     assert "untaught answer" in "".join(pieces(found, "read")) and pieces(found, "cut") == []
-    assert any("leads 123 that bring no system message" in finding.words for finding in report.findings)
+    assert any("leads 122 that bring no system message" in finding.words for finding in report.findings)
     last = report_of(rows, tiny_base, max_length=5_000, answers="last")
     assert pieces(talk(last), "learnt") == ["final answer<|im_end|>"]
 
