@@ -8,6 +8,7 @@ it takes bitwise the path of one that was never killed. Knows nothing of either 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import shutil
@@ -107,6 +108,7 @@ class _InParts(torch.autograd.Function):
                     known = sums[place]  # its memory is nobody else's, that of `found` may be
                     sums[place] = found.clone() if known is None else known.add_(found)
             losses.append(loss.detach())
+            gradients = found = loss = None  # or the next part's would be there beside these and the sums
         ctx.gradients = sums
         return torch.stack(losses).sum()
 
@@ -172,6 +174,9 @@ def fit(
     if trainer.global_step < config.max_steps:
         raise StageError(f"training stopped at step {trainer.global_step} of {config.max_steps}; run it again to go on")
     _, kept, weights = run.best or (0.0, config.max_steps, run.weights)
+    module.trainer = None
+    del trainer, loader
+    gc.collect()  # all that Lightning and the optimiser hold: callers read the network anew
     return Fitted(list(enumerate(run.losses, start=1)), weights, kept)
 
 
