@@ -15,7 +15,7 @@ from components.models.brought import Source
 from components.paths import ARTIFACTS, ASSETS, ENCODER, EXAMPLE, STATE
 from components.stage import StageError
 
-SAMPLES: dict[Line, int] = {"text": 3_000, "image": 200}
+SAMPLES: dict[Line, int] = {"text": 2_500, "image": 200}
 LINES_SHOWN = 8  # findings on a terminal
 
 
