@@ -69,7 +69,7 @@ def write(found: Report, params: Params, path: Path) -> Path:
 
 
 def first_words(sample: Drawn) -> Iterator[str]:
-    yield f"{sample.rows:,} rows or pictures, of which {len(sample.records):,} were drawn"
+    yield str(sample)
     yield from (f"read as {words}" for words in sample.seen)
 
 

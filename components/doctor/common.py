@@ -26,10 +26,7 @@ Show = Callable[[Sample], Shown]
 def begin(line: Line, drawn: Drawn, judged: Judged, params: Params) -> Report:
     """The report with what every line has in common."""
     settings = getattr(params.prepare, line)
-    what = "all of them were read" if drawn.is_whole else f"{len(drawn.records):,} were drawn, evenly over all"
-    report = Report(
-        line, str(settings.path), f"{drawn.rows:,} rows or pictures; {what}", drawn.is_whole, list(drawn.seen)
-    )
+    report = Report(line, str(settings.path), str(drawn), drawn.is_whole, list(drawn.seen))
     for stage, words in (("prepare", drawn.ends), ("split" if judged.kept else "clean", judged.ends)):
         if words:
             report.findings.append(Finding("ends", f"{stage} would end: {words}"))

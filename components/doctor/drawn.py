@@ -36,6 +36,11 @@ class Drawn:
     seen: Counter[str]
     ends: str = ""
 
+    def __str__(self) -> str:
+        if self.is_whole:
+            return f"{len(self.records):,} rows or pictures; all of them were read"
+        return f"{self.rows:,} rows or pictures; {len(self.records):,} were drawn, evenly over all"
+
     def about(self, count: float) -> str:
         """A count of the sample as one of the source, said to be an estimate where it is one."""
         if self.is_whole:

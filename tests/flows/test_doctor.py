@@ -28,7 +28,7 @@ def test_the_exit_code_says_whether_to_train(tmp_path: Path, tiny_base: Path, mo
     call = ["data", "doctor", "--line", "text", "--out", str(page)]
     answer = CliRunner().invoke(cli.app, call)
     assert answer.exit_code == 0, answer.output
-    assert "text: 127 rows or pictures, of which 127 were drawn" in answer.output
+    assert "text: 127 rows or pictures; all of them were read" in answer.output
     assert "clean drops 2 as duplicate" in answer.output
     assert answer.output.rstrip().endswith(str(page))
     assert "to train LoRA" in page.read_text() and "every weight" not in page.read_text()
