@@ -19,6 +19,8 @@ from components.data.filters import Candidate, Chosen
 _SHARP = 0.01
 # The longer side in pixels of the picture on which blur is measured, so that sizes compare.
 _MEASURED = 256
+# Of the Laplacian of what rounding to whole steps leaves, 1/12 a pixel: without contrast there is nothing else.
+_ROUNDING = 20 / 12
 
 
 class Aspect(Chosen):
@@ -75,7 +77,8 @@ def _sharpness(picture: Image) -> float:
     inner = grey_HW[1:-1, 1:-1]
     around = grey_HW[:-2, 1:-1] + grey_HW[2:, 1:-1] + grey_HW[1:-1, :-2] + grey_HW[1:-1, 2:]
     contrast = float(grey_HW.var())
-    return float((around - 4 * inner).var()) / contrast if contrast and inner.size else 0.0
+    edges = float((around - 4 * inner).var()) - _ROUNDING if inner.size else 0.0
+    return max(edges, 0.0) / contrast if contrast else 0.0
 
 
 PICTURE_RULES: tuple[type[Chosen], ...] = (Aspect, Blank, Blurred)

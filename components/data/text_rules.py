@@ -83,6 +83,13 @@ def _script(letter: str) -> str:
     return _OTHER
 
 
+def script_of(text: str) -> str:
+    """The script of most letters of a text, "other" for one that has no name here; empty where there are no letters."""
+    names = {code: name for name, code in _CODES.items()}
+    most = Counter(text.translate(_SCRIPTS)).most_common(1)
+    return names.get(most[0][0], "other") if most else ""
+
+
 class Repetition(Chosen):
     """A text that says the same again and again, by the rules of Gopher.
 

@@ -15,7 +15,7 @@ from components.doctor.report import Alike, Dropped, Finding, Histogram, Report,
 from components.doctor.suspicion import Check
 
 MOST_ALIKE, MOST_SUSPECTS, MEMBERS = 10, 20, 4  # shown
-RUINOUS = {"mojibake": 0.05, "replaced": 0.05, "echo": 0.2, "empty_turn": 0.2, "file_name": 0.2, "repeated": 0.5}
+RUINOUS = {"mojibake": 0.05, "replaced": 0.05, "echo": 0.2, "empty_turn": 0.2, "file_name": 0.2, "repetition": 0.5}
 HALF = 0.5  # of the source that takes no part: then the settings or the source are not what somebody meant
 _BINS, _LAST = 24, 99  # of a histogram; per cent of the values before its last bin
 _LONGEST = 400  # characters of a text that is shown

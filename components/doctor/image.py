@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from components.config import Params
 from components.data import picture
 from components.data.clean import TOKENIZER
+from components.data.filters import Candidate, Chosen
+from components.data.picture_rules import Blank, Blurred
 from components.data.sample import Sample
+from components.data.text_rules import script_of
 from components.doctor import common, suspicion
 from components.doctor.drawn import Drawn
 from components.doctor.judged import Judged
@@ -26,10 +28,6 @@ from components.stage import StageError
 
 SHOWN = 24  # pictures on the page, and as many again of those that something is wrong with
 THUMBNAIL = 160  # pixels
-BLANK = 3.0  # standard deviation of the grey values, of 255
-BLURRED = 8.0  # of 255, the Laplacian at the sharpest edges: that of a sharp one is about its contrast
-_EDGES = 99.5  # per cent of the pixels that are no part of these
-_MEASURED = 256  # pixels of the longer side that sharpness is measured at
 _PADDED = 0.6  # of what the network sees is white, added around the picture
 
 
@@ -161,7 +159,7 @@ def examine(drawn: Drawn, judged: Judged, params: Params) -> Report:
     report = common.begin("image", drawn, judged, params)
     report.findings += common.of_repetitions("image", drawn, judged, params)
     report.alike = list(common.repetitions("image", drawn, judged, params, shown))
-    report.scripts = dict(Counter(s for sample in judged.kept if (s := suspicion.script_of(sample.text))).most_common())
+    report.scripts = dict(Counter(s for sample in judged.kept if (s := script_of(sample.text))).most_common())
     try:
         network = network_of(params)
     except StageError as error:
@@ -208,27 +206,16 @@ def _picture(network: Network, sample: Sample, given: Sample) -> Picture:
 def of_picture(sample: Sample, side: int) -> list[Check]:
     """What is suspect of a picture that is trained at squares of `side` pixels, 0 where that is not known."""
     image = picture.load(sample.image or b"")
-    grey = image.convert("L")
-    grey.thumbnail((_MEASURED, _MEASURED))
-    values = np.asarray(grey, np.float32)
-    found: list[Check] = []
-    if (spread := float(values.std())) < BLANK:
-        found.append(("blank", 3, f"the picture is nearly of one colour (its greys differ by {spread:.1f} of 255)"))
-    elif (sharpness := _sharpness(values)) < BLURRED:
-        found.append(("blurred", 2, f"the picture looks blurred (sharpness {sharpness:.1f}, below {BLURRED:g})"))
+    candidate = Candidate(sample.text)
+    candidate.picture = image
+    rules: tuple[tuple[Chosen, float], ...] = ((Blank(), 3), (Blurred(), 2))
+    faults = ((rule, weight, rule.fault(candidate)) for rule, weight in rules)
+    found: list[Check] = [(rule.name, weight, fault) for rule, weight, fault in faults if fault][:1]
     if side and max(image.size) < side / 2:
         found.append(("tiny", 1.5, f"the picture has {image.width} × {image.height} pixels, and is trained at {side}"))
     if min(image.size) < (1 - _PADDED) * max(image.size):
         found.append(("narrow", 1, f"the picture is {image.width} × {image.height}: much of it is cropped or padded"))
     return found
-
-
-def _sharpness(values: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> float:
-    """The Laplacian at the sharpest edges; its variance over all would take flat drawings for blurred ones."""
-    if min(values.shape) < 3:
-        return 0.0
-    around = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]
-    return float(np.percentile(np.abs(around - 4 * values[1:-1, 1:-1]), _EDGES))
 
 
 def shown(sample: Sample) -> Shown:

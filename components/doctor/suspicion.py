@@ -1,22 +1,22 @@
 """What makes a text suspect: each check returns a weight and the reason in words. Pure: texts in, reasons out.
 
-A weight is how sure the check alone is: 3 is
-hardly ever wrong, 1 is often a matter of taste.
+A weight is how sure the check alone is: 3 is hardly ever wrong, 1 is often a matter of taste. What a filter of
+`clean.<line>.filters` finds is asked of that filter, so that listing it there drops what is suspect here.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
-from components.data.filters import normalise
+from components.data.filters import Candidate, Chosen, normalise
+from components.data.personal_data import PersonalData
 from components.data.sample import Sample
+from components.data.text_rules import Boilerplate, Repetition
 
 Check = tuple[str, float, str]  # slug, weight, words
 _LOOKED_AT = 20_000  # characters of a text
@@ -26,10 +26,9 @@ _CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–�
 _MOJIBAKE = re.compile(
     f"[ÂÃ][{_CONTINUED}]|(?:[Ä-ß][{_CONTINUED}]){{2,}}|[à-ï][{_CONTINUED}]{{2}}|ð[{_CONTINUED}]{{3}}"
 )
-_BOILERPLATE = re.compile(r"\bas an ai (language )?model\b|\bi('m| am) sorry,? but i can('t|not)\b", re.IGNORECASE)
 _MARKUP = re.compile(r"</?(p|div|br|span|a|li|ul|td|tr|script)\b[^>]*>|&(amp|nbsp|lt|gt|quot|#\d+);", re.IGNORECASE)
-_GRAM = 3  # words; of a script without spaces, characters
-_FEWEST_GRAMS, _MOST_REPEATED = 20, 0.3  # Gopher's filters drop texts of which 30 % is repeated lines
+# With the weight of what each finds; repetition of short texts too.
+_FILTERS: tuple[tuple[Chosen, float], ...] = ((Repetition(min_words=20), 1.5), (Boilerplate(), 2), (PersonalData(), 2))
 _MOST_SYMBOLS = 0.6
 _FAR = 4.0  # robust standard deviations of the logarithm of a length
 _FEWEST = 20  # lengths of which one can be said to be far from the rest
@@ -67,7 +66,7 @@ def of_pair(sample: Sample, usual: Usual) -> list[Check]:
     found = [*_turns(history), *_echo(sample.text, answer), *_length(answer, usual), *_ending(answer, usual)]
     for name, text in (("the answer", answer), ("the prompt", sample.text)):
         found += [(slug, weight, f"{name} {words}") for slug, weight, words in of_text(text)]
-    return found + _template(answer)
+    return found
 
 
 def of_caption(caption: str, usual: Usual) -> list[Check]:
@@ -82,29 +81,11 @@ def of_caption(caption: str, usual: Usual) -> list[Check]:
 
 def of_text(text: str) -> Iterator[Check]:
     text = text[:_LOOKED_AT]
-    for check in (_mojibake, _replaced, _repeated, _symbols, _markup):
+    for check in (_mojibake, _replaced, _symbols, _markup):
         yield from check(text)
-
-
-def script_of(text: str) -> str:
-    """The Unicode script of most letters of a text; empty where it has none."""
-    counts = Counter(filter(None, map(_script, text[:2000])))
-    return counts.most_common(1)[0][0] if counts else ""
-
-
-@cache
-def _script(character: str) -> str:
-    """By the first word of a letter's name, which is its script's but in these few cases."""
-    first = unicodedata.name(character, "").partition(" ")[0] if character.isalpha() else ""
-    others = {
-        "CJK": "Han",
-        "FULLWIDTH": "Latin",
-        "HALFWIDTH": "Katakana",
-        "MODIFIER": "",
-        "MATHEMATICAL": "",
-        "KATAKANA-HIRAGANA": "",
-    }
-    return others.get(first, first.title())
+    for rule, weight in _FILTERS:
+        if fault := rule.fault(Candidate(text, texts=[text])):
+            yield rule.name, weight, f"would be dropped by the filter {rule.name}: {fault}"
 
 
 def _turns(history: Sequence[dict[str, str]]) -> list[Check]:
@@ -138,10 +119,6 @@ def _ending(answer: str, usual: Usual) -> list[Check]:
     return []
 
 
-def _template(answer: str) -> list[Check]:
-    return [("boilerplate", 2, f"the answer says {found[0]!r}")] if (found := _BOILERPLATE.search(answer)) else []
-
-
 def _mojibake(text: str) -> Iterator[Check]:
     for found in _MOJIBAKE.finditer(text):
         try:
@@ -155,18 +132,6 @@ def _mojibake(text: str) -> Iterator[Check]:
 def _replaced(text: str) -> Iterator[Check]:
     if count := text.count("\ufffd"):
         yield "replaced", 2.5, f"has {count} characters that an earlier program could not read (U+FFFD)"
-
-
-def _repeated(text: str) -> Iterator[Check]:
-    words = text.casefold().split()
-    parts: Sequence[str] = words if len(words) * 12 > len(text) else text
-    count = len(parts) - _GRAM + 1
-    if count < _FEWEST_GRAMS:
-        return
-    grams = Counter(tuple(parts[at : at + _GRAM]) for at in range(count))
-    if (share := 1 - len(grams) / count) > _MOST_REPEATED:
-        most = (" " if parts is words else "").join(grams.most_common(1)[0][0])
-        yield "repeated", 1 + share, f"repeats itself: {share:.0%} of its runs of {_GRAM}, most of all {most!r}"
 
 
 def _symbols(text: str) -> Iterator[Check]:

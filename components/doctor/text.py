@@ -12,6 +12,7 @@ from components.artifact import MANIFEST, read_manifest
 from components.config import Params, TrainText
 from components.data.pairs import Pair
 from components.data.sample import Sample
+from components.data.text_rules import script_of
 from components.doctor import common, suspicion
 from components.doctor.common import shortened
 from components.doctor.drawn import Drawn
@@ -53,7 +54,7 @@ def shown(sample: Sample) -> Shown:
 
 
 def _script(sample: Sample) -> str:
-    return suspicion.script_of(str(sample.meta.get("completion", ""))) or suspicion.script_of(sample.text)
+    return script_of(str(sample.meta.get("completion", ""))) or script_of(sample.text)
 
 
 def _scripts(scripts: dict[str, int]) -> Iterator[Finding]:

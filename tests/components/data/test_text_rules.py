@@ -6,7 +6,7 @@ import random
 import pytest
 
 from components.data.filters import Candidate
-from components.data.text_rules import Boilerplate, Repetition, Script, Words
+from components.data.text_rules import Boilerplate, Repetition, Script, Words, script_of
 
 RNG = random.Random(7)
 ENGLISH = [f"w{number}" for number in range(2000)]
@@ -104,3 +104,9 @@ def test_a_word_is_found_whole_in_every_script(word: str, text: str, held: bool)
 
 def test_a_shorter_word_is_found_where_a_longer_one_is_not() -> None:
     assert fault(Words(words=("bad egg", "bad")), "bad eggs") == "it holds the word 'bad'"
+
+
+def test_scripts_are_told_by_their_letters() -> None:
+    texts = ["Latin é", "кириллица", "漢字", "ひらがなかな", "العربية", "한국어", "ελληνικά", "123 !?"]
+    scripts = ["latin", "cyrillic", "han", "hiragana", "arabic", "hangul", "greek", ""]
+    assert list(map(script_of, texts)) == scripts

@@ -110,5 +110,6 @@ def test_blank_blurred_and_tiny_pictures_are_told_from_drawings() -> None:
 
     assert [slugs(drawing(n, (200, 200))) for n in range(20)] == [[]] * 20
     assert slugs(Image.new("RGB", (200, 200), (9, 90, 9))) == ["blank"]
-    assert slugs(drawing(1, (200, 200)).filter(ImageFilter.GaussianBlur(9))) == ["blurred"]
+    blurs = (drawing(1, (200, 200)).filter(ImageFilter.GaussianBlur(radius)) for radius in (2, 4, 9))
+    assert [slugs(blurred) for blurred in blurs] == [["blurred"]] * 3
     assert slugs(drawing(1, (20, 30))) == ["tiny"]

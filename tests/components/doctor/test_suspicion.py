@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.data.sample import Sample
-from components.doctor.suspicion import Usual, of_caption, of_pair, of_text, script_of
+from components.doctor.suspicion import Usual, of_caption, of_pair, of_text
 
 ANSWERS = ["This is an ordinary answer of a usual length, and it ends as a sentence does."] * 30
 USUAL = Usual.of(ANSWERS)
@@ -39,14 +39,15 @@ def test_ordinary_writing_is_not_suspect(text: str) -> None:
         ("Le cafÃ© est fermÃ© aujourd'hui, dit le garçon de la maison.", "mojibake", "'é' read in the wrong"),
         ("Î‘Î¸Î®Î½Î± is the capital, and that is a fact that stands here.", "mojibake", "read in the wrong"),
         ("A text with a hole \ufffd in it, of some length so that it is fine.", "replaced", "U+FFFD"),
-        ("the falcon sings " * 40 + ".", "repeated", "'the falcon sings'"),
-        ("哈哈哈哈" * 20 + "。", "repeated", "'哈哈哈'"),
+        ("the falcon sings " * 40 + ".", "repetition", "by the filter repetition"),
+        ("哈哈哈哈" * 20 + "。", "repetition", "by the filter repetition"),
         ("#### ---- **** !!!! ====", "symbols", "100% symbols"),
         ("<div>An answer with what a page left behind in it.</div>", "markup", "'<div>'"),
         ("What is asked here, please?", "echo", "is the prompt"),
         ("An answer that simply stops somewhere before it has come to", "cut_off", "in the middle of a sentence"),
         ("Here it is:\n```python\nprint('never closed')\n", "cut_off", "does not close it"),
-        ("As an AI language model I cannot have an opinion on such things.", "boilerplate", "As an AI language model"),
+        ("As an AI language model I cannot have an opinion on such things.", "boilerplate", "as an ai language model"),
+        ("Write to ann@example.com, who answers all who ask for it there.", "personal_data", "1 × email"),
         ("x", "short_text", "1 characters"),
         ("word " * 4000 + ".", "long_text", "20,001 characters"),
     ],
@@ -65,9 +66,3 @@ def test_an_earlier_turn_may_be_empty() -> None:
 def test_a_caption_may_be_a_files_name(name: str) -> None:
     assert "file_name" in [slug for slug, *_ in of_caption(name, USUAL)]
     assert of_caption("a red apple beside a blue cup, painted on a wall", Usual.of([])) == []
-
-
-def test_scripts_are_told_by_their_letters() -> None:
-    texts = ["Latin é", "кириллица", "漢字", "ひらがなかな", "العربية", "한국어", "ελληνικά", "123 !?"]
-    scripts = ["Latin", "Cyrillic", "Han", "Hiragana", "Arabic", "Hangul", "Greek", ""]
-    assert list(map(script_of, texts)) == scripts
